@@ -1,0 +1,78 @@
+"""Crops: the only place where pixels of the picture and pixels of the network meet.
+
+A crop maps a region of the picture, given by its centre and extent, onto the network's input. Two conventions exist:
+
+- "msra" (Xiao et al. 2018, HRNet): one scale, size / extent; the region's centre comes to size / 2.
+- "udp" (Huang et al. 2020): the unit of length is size - 1; the region's centre comes to (size - 1) / 2.
+
+In both, the centre of the top-left pixel is (0, 0).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import InputError
+
+MODES = ("msra", "udp")
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A region of a picture and the network input, `size` (width, height) px, that it fills.
+
+    `center` (x, y) and `extent` (width, height) are picture pixels. `rotation` is in degrees; a positive one turns the
+    person anticlockwise in "msra" and clockwise in "udp", as in the published code. `flip` mirrors the crop.
+    """
+
+    center: tuple[float, float]
+    extent: tuple[float, float]
+    size: tuple[int, int]
+    mode: str = "msra"
+    rotation: float = 0.0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InputError(f"Crop mode {self.mode!r} is unknown; wanted one of {', '.join(MODES)}.")
+
+    @classmethod
+    def from_box(cls, box_xyxy: ArrayLike, size: tuple[int, int], mode: str = "msra", padding: float = 1.25) -> "Crop":
+        """Box (4,) in picture pixels -> the crop of that box brought to the aspect of `size` and grown by `padding`."""
+        left, top, right, bottom = (float(value) for value in np.asarray(box_xyxy, np.float64))
+        width, height, aspect = right - left, bottom - top, size[0] / size[1]
+        if not (width > 0 and height > 0):
+            raise InputError(f"Box {[left, top, right, bottom]} has no area; wanted left < right and top < bottom.")
+        width, height = max(width, height * aspect), max(height, width / aspect)
+        return cls(((left + right) / 2, (top + bottom) / 2), (width * padding, height * padding), size, mode)
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """(2, 3) affine matrix, picture pixels -> crop pixels, as cv2.warpAffine takes it."""
+        size, unit = np.asarray(self.size, np.float64), self.mode == "udp"
+        cos, sin = np.cos(np.deg2rad(self.rotation)), np.sin(np.deg2rad(self.rotation))
+        if unit:
+            linear = ((size - 1) / self.extent)[:, None] * np.array([[cos, -sin], [sin, cos]])
+        else:
+            linear = size[0] / self.extent[0] * np.array([[cos, sin], [-sin, cos]])
+        offset = (size - unit) / 2 - linear @ np.asarray(self.center, np.float64)
+        matrix = np.column_stack([linear, offset]).astype(np.float64)
+        if self.flip:
+            matrix[0] = np.array([0, 0, size[0] - 1]) - matrix[0]
+        return matrix
+
+    @cached_property
+    def inverse(self) -> NDArray[np.float64]:
+        """(2, 3) affine matrix, crop pixels -> picture pixels."""
+        linear = np.linalg.inv(self.matrix[:, :2])
+        return np.column_stack([linear, -linear @ self.matrix[:, 2]]).astype(np.float64)
+
+    def to_crop(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(..., 2) picture pixels -> (..., 2) crop pixels. Joints are not swapped when the crop is mirrored."""
+        return np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+    def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
+        """(..., 2) crop pixels -> (..., 2) picture pixels."""
+        return np.asarray(points, np.float64) @ self.inverse[:, :2].T + self.inverse[:, 2]

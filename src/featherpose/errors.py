@@ -1,0 +1,61 @@
+"""Everything that featherpose refuses, as one family.
+
+FeatherposeError
+├── InputError     a picture, a box or a path that cannot be used
+├── ModelError     an unknown network, weights that do not fit, an ONNX file that is not ours
+├── RecipeError    a training recipe with a wrong key or value
+├── DataError      a data set, shard or annotation file that cannot be used
+├── DeviceError    a device that was asked for and is not there
+└── MissingExtra   a part of featherpose whose libraries are not installed
+
+A message is one line: what was seen, what was wanted, what to type next.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class FeatherposeError(Exception):
+    """Base of all errors that featherpose raises on purpose."""
+
+
+class InputError(FeatherposeError):
+    """A picture, a box or a path that cannot be used."""
+
+
+class ModelError(FeatherposeError):
+    """An unknown network, weights that do not fit, or an ONNX file that is not featherpose's."""
+
+
+class RecipeError(FeatherposeError):
+    """A training recipe with a wrong key or value."""
+
+
+class DataError(FeatherposeError):
+    """A data set, shard or annotation file that cannot be used."""
+
+
+class DeviceError(FeatherposeError):
+    """A device that was asked for and is not there."""
+
+
+class MissingExtra(FeatherposeError):
+    """A part of featherpose whose libraries are not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs libraries that are not installed; type: pip install 'featherpose[{extra}]'")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Name and the known names -> the end of a message: the nearest names, or all of them.
+
+    >>> did_you_mean("lite_hrnet_19", ["lite_hrnet_18", "cpm"])
+    " Did you mean 'lite_hrnet_18'?"
+    >>> did_you_mean("x", ["b", "a"])
+    ' Known: a, b.'
+    """
+    names = sorted(known)
+    near = get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return " Did you mean " + " or ".join(repr(n) for n in near) + "?"
+    return f" Known: {', '.join(names)}."

@@ -1,0 +1,107 @@
+"""Poses: what every part of featherpose that finds people returns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import InputError
+from featherpose.skeleton import Skeleton
+
+SURE = 0.2
+"""Joints at or below this score do not count in a person's score (Xiao et al. 2018, their released evaluation)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """N people found on one picture of `image_size` (width, height).
+
+    keypoints (N, K, 2) x, y in pixels, (0, 0) the centre of the top-left one; scores (N, K); boxes (N, 4) left, top,
+    right, bottom; box_scores (N,); all float32. ids (N,) int64 where people were tracked, else None.
+    """
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    box_scores: NDArray[np.float32]
+    skeleton: Skeleton
+    image_size: tuple[int, int]
+    ids: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        people, joints = len(self.keypoints), self.skeleton.num_joints
+        wanted = {
+            "keypoints": (people, joints, 2),
+            "scores": (people, joints),
+            "boxes": (people, 4),
+            "box_scores": (people,),
+        }
+        for name, shape in wanted.items():
+            array = np.asarray(getattr(self, name), np.float32)
+            if array.shape != shape:
+                raise InputError(f"Poses: {name} has the shape {array.shape}, wanted {shape} ({self.skeleton.name}).")
+            object.__setattr__(self, name, array)
+        if self.ids is not None and np.shape(self.ids) != (people,):
+            raise InputError(f"Poses: ids has the shape {np.shape(self.ids)}, wanted {(people,)}.")
+
+    @classmethod
+    def empty(cls, skeleton: Skeleton, image_size: tuple[int, int]) -> "Poses":
+        """Nobody on the picture: a result like any other."""
+        keypoints = np.zeros((0, skeleton.num_joints, 2), np.float32)
+        nothing = np.zeros(0, np.float32)
+        return cls(keypoints, keypoints[..., 0], nothing.reshape(0, 4), nothing, skeleton, image_size)
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __getitem__(self, index: int | slice | ArrayLike) -> "Poses":
+        """One number, slice or index array -> Poses of those people."""
+        chosen = np.atleast_1d(np.arange(len(self))[np.asarray(index) if not isinstance(index, slice) else index])
+        return replace(
+            self,
+            keypoints=self.keypoints[chosen],
+            scores=self.scores[chosen],
+            boxes=self.boxes[chosen],
+            box_scores=self.box_scores[chosen],
+            ids=None if self.ids is None else self.ids[chosen],
+        )
+
+    def __iter__(self) -> Iterator["Poses"]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def person_scores(self) -> NDArray[np.float32]:
+        """(N,) box score x mean of the joint scores above 0.2; 0 for a person without such a joint."""
+        sure = self.scores > SURE
+        mean = (self.scores * sure).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)
+        return (self.box_scores * mean).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Poses -> plain dict: every joint by its name, pixels rounded to 0.01 and scores to 0.0001."""
+        people = [self._person(i) for i in range(len(self))]
+        return {"image_size": list(self.image_size), "skeleton": self.skeleton.name, "people": people}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
+        """Plain dict, as `to_dict` writes it -> Poses."""
+        people, size = values["people"], tuple(values["image_size"])
+        if values["skeleton"] != skeleton.name:
+            raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
+        if not people:
+            return cls.empty(skeleton, size)
+        joints = np.array([[person["joints"][name] for name in skeleton.joints] for person in people], np.float32)
+        boxes, scores = (np.array([person[key] for person in people], np.float32) for key in ("box_xyxy", "box_score"))
+        ids = np.array([person["id"] for person in people]) if "id" in people[0] else None
+        return cls(joints[..., :2], joints[..., 2], boxes, scores, skeleton, size, ids)
+
+    def _person(self, i: int) -> dict[str, Any]:
+        rows = zip(self.skeleton.joints, self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
+        person: dict[str, Any] = {
+            "score": round(float(self.person_scores[i]), 4),
+            "box_xyxy": [round(value, 2) for value in self.boxes[i].tolist()],
+            "box_score": round(float(self.box_scores[i]), 4),
+            "joints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in rows},
+        }
+        return person if self.ids is None else {"id": int(self.ids[i]), **person}

@@ -1,0 +1,195 @@
+"""Skeletons: which joints there are, how they are joined, and how one skeleton's joints become another's."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import InputError
+
+LEFT, RIGHT, MIDDLE = (255, 138, 40), (56, 152, 255), (120, 220, 90)
+# Hips and shoulders are marked at other places by other data sets (COCO's hips lie higher and wider than MPII's).
+DISPUTED = frozenset({"left_hip", "right_hip", "left_shoulder", "right_shoulder"})
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Names, limbs, mirror pairs, OKS sigmas and limb colours (RGB) of K joints.
+
+    `landmarks` names the convention for hips and shoulders: those joints map only between skeletons that share it.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    sigmas: tuple[float, ...]
+    colors: tuple[tuple[int, int, int], ...]
+    landmarks: str = "coco"
+
+    def __post_init__(self) -> None:
+        self._refuse_repeated_names()
+        self._refuse_wrong_lengths()
+        self._refuse_indices_out_of_range()
+
+    @property
+    def num_joints(self) -> int:
+        """K."""
+        return len(self.joints)
+
+    @cached_property
+    def flip_order(self) -> NDArray[np.int64]:
+        """(K,) index array: the joints of the mirrored person are `keypoints[..., flip_order, :]`."""
+        order = np.arange(self.num_joints)
+        for a, b in self.flip_pairs:
+            order[a], order[b] = b, a
+        return order
+
+    def to_dict(self) -> dict[str, Any]:
+        """Skeleton -> plain dict that JSON and YAML can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Skeleton":
+        """Plain dict, as `to_dict` writes it -> Skeleton; InputError when a field is missing or unknown."""
+        try:
+            return cls(**{key: _tuples(value) for key, value in values.items()})
+        except TypeError as error:
+            raise InputError(f"A skeleton cannot be made of the keys {sorted(values)}: {error}.") from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> "Skeleton":
+        """YAML file with the fields of this class -> Skeleton."""
+        import yaml
+
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(f"{path}: cannot be read as YAML ({error}).") from None
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: a skeleton is a YAML mapping with the keys name, joints, limbs, ...")
+        return cls.from_dict(values)
+
+    def _refuse_repeated_names(self) -> None:
+        repeated = sorted({joint for joint in self.joints if self.joints.count(joint) > 1})
+        if repeated:
+            raise InputError(f"Skeleton {self.name!r} names {', '.join(repeated)} more than once.")
+
+    def _refuse_wrong_lengths(self) -> None:
+        if len(self.sigmas) != len(self.joints):
+            raise InputError(f"Skeleton {self.name!r}: {len(self.sigmas)} sigmas for {len(self.joints)} joints.")
+        if len(self.colors) != len(self.limbs):
+            raise InputError(f"Skeleton {self.name!r}: {len(self.colors)} colours for {len(self.limbs)} limbs.")
+
+    def _refuse_indices_out_of_range(self) -> None:
+        for a, b in (*self.limbs, *self.flip_pairs):
+            if not (0 <= a < len(self.joints) and 0 <= b < len(self.joints)):
+                raise InputError(
+                    f"Skeleton {self.name!r}: ({a}, {b}) is no pair of joints 0 to {len(self.joints) - 1}."
+                )
+        paired = [joint for pair in self.flip_pairs for joint in pair]
+        if len(paired) != len(set(paired)):
+            raise InputError(f"Skeleton {self.name!r}: a joint stands in two flip pairs.")
+
+
+def map_joints(
+    keypoints: ArrayLike, visibility: ArrayLike, source: Skeleton, target: Skeleton
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Joints (..., Ks, 2) and visibility (..., Ks) of `source` -> (..., Kt, 2) and (..., Kt) of `target`, by name.
+
+    A joint that the source lacks, or marks by another convention (`landmarks`), is (0, 0) with visibility 0.
+    """
+    points, seen = np.asarray(keypoints, np.float32), np.asarray(visibility, np.int64)
+    mapped = np.zeros((*points.shape[:-2], target.num_joints, 2), np.float32)
+    mapped_seen = np.zeros((*seen.shape[:-1], target.num_joints), np.int64)
+    disputed: frozenset[str] = frozenset() if source.landmarks == target.landmarks else DISPUTED
+    for t, joint in enumerate(target.joints):
+        if joint in source.joints and joint not in disputed:
+            s = source.joints.index(joint)
+            mapped[..., t, :], mapped_seen[..., t] = points[..., s, :], seen[..., s]
+    return mapped, mapped_seen
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+_SIGMAS = {
+    **{"nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062},
+    **{"hip": 0.107, "knee": 0.087, "ankle": 0.089},
+    # COCO has no value for these; each takes that of the joint nearest to it.
+    **{"pelvis": 0.107, "thorax": 0.079, "upper_neck": 0.079, "neck": 0.079, "head_top": 0.035},
+}
+_ARMS_AND_LEGS = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("left", "right")
+    for a, b in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
+)
+
+
+def _standard(name: str, names: str, limbs: tuple[tuple[str, str], ...], landmarks: str) -> Skeleton:
+    """Joint names in one string and limbs by name -> Skeleton with mirror pairs, sigmas and colours by name."""
+    joints = tuple(names.split())
+    lefts = [joint for joint in joints if joint.startswith("left_")]
+    return Skeleton(
+        name=name,
+        joints=joints,
+        limbs=tuple((joints.index(a), joints.index(b)) for a, b in limbs),
+        flip_pairs=tuple((joints.index(joint), joints.index("right_" + joint[5:])) for joint in lefts),
+        sigmas=tuple(_SIGMAS[joint.removeprefix("left_").removeprefix("right_")] for joint in joints),
+        colors=tuple(_color(*limb) for limb in limbs),
+        landmarks=landmarks,
+    )
+
+
+def _color(a: str, b: str) -> tuple[int, int, int]:
+    sides = {joint.split("_")[0] for joint in (a, b)}
+    if "left" in sides and "right" not in sides:
+        return LEFT
+    return RIGHT if "right" in sides and "left" not in sides else MIDDLE
+
+
+COCO17 = _standard(
+    "coco17",
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
+    "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
+    (
+        *_ARMS_AND_LEGS,
+        *(("left_shoulder", "right_shoulder"), ("left_hip", "right_hip")),
+        *(("left_shoulder", "left_hip"), ("right_shoulder", "right_hip")),
+        *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
+    ),
+    "coco",
+)
+"""COCO's 17 joints (Lin et al. 2014) with the sigmas of its evaluation."""
+
+MPII16 = _standard(
+    "mpii16",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
+    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist",
+    (
+        *_ARMS_AND_LEGS,
+        *(("thorax", "left_shoulder"), ("thorax", "right_shoulder"), ("pelvis", "left_hip"), ("pelvis", "right_hip")),
+        *(("pelvis", "thorax"), ("thorax", "upper_neck"), ("upper_neck", "head_top")),
+    ),
+    "mpii",
+)
+"""MPII's 16 joints (Andriluka et al. 2014)."""
+
+LSP14 = _standard(
+    "lsp14",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
+    "left_shoulder left_elbow left_wrist neck head_top",
+    (
+        *_ARMS_AND_LEGS,
+        *(("neck", "left_shoulder"), ("neck", "right_shoulder"), ("left_hip", "right_hip")),
+        *(("left_shoulder", "left_hip"), ("right_shoulder", "right_hip"), ("neck", "head_top")),
+    ),
+    "mpii",
+)
+"""LSP's 14 joints (Johnson and Everingham 2010); hips and shoulders lie as in MPII."""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14)}

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import yaml
+
+from featherpose.errors import InputError
+from featherpose.skeleton import COCO17, LSP14, MPII16, SKELETONS, Skeleton, map_joints
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
+class TestEverySkeleton:
+    def test_mirroring_twice_changes_nothing(self, skeleton):
+        np.testing.assert_array_equal(skeleton.flip_order[skeleton.flip_order], np.arange(skeleton.num_joints))
+
+    def test_mirroring_swaps_left_and_right(self, skeleton):
+        swapped = [skeleton.joints[i] for i in skeleton.flip_order]
+        sides = str.maketrans({"<": "right", ">": "left"})
+        wanted = [j.replace("left", "<").replace("right", ">").translate(sides) for j in skeleton.joints]
+        assert swapped == wanted
+
+    def test_limbs_reach_every_joint(self, skeleton):
+        assert {joint for limb in skeleton.limbs for joint in limb} == set(range(skeleton.num_joints))
+
+    def test_file_and_dict_round_trips(self, skeleton, tmp_path):
+        (tmp_path / "s.yaml").write_text(yaml.safe_dump(skeleton.to_dict()))
+        assert Skeleton.from_yaml(tmp_path / "s.yaml") == skeleton
+
+
+def test_coco_has_the_sigmas_of_its_evaluation():
+    wanted = [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
+    np.testing.assert_allclose(np.array(COCO17.sigmas) * 10, wanted)
+
+
+def test_mpii_to_coco_keeps_limbs_and_masks_hips_shoulders_and_face():
+    points = np.arange(32).reshape(16, 2)
+    mapped, seen = map_joints(points, np.full(16, 2), MPII16, COCO17)
+    kept = {joint for joint, v in zip(COCO17.joints, seen, strict=True) if v}
+    assert kept == {f"{side}_{joint}" for side in ("left", "right") for joint in ("elbow", "wrist", "knee", "ankle")}
+    np.testing.assert_array_equal(mapped[COCO17.joints.index("left_wrist")], [30, 31])
+    np.testing.assert_array_equal(mapped[0], [0, 0])
+
+
+def test_lsp_and_mpii_share_hips_and_shoulders():
+    _, seen = map_joints(np.zeros((14, 2)), np.full(14, 2), LSP14, MPII16)
+    lacking = {joint for joint, v in zip(MPII16.joints, seen, strict=True) if not v}
+    assert lacking == {"pelvis", "thorax", "upper_neck"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"joints": ("a", "a")}, "names a more than once"),
+        ({"sigmas": (0.1,)}, "1 sigmas for 2 joints"),
+        ({"colors": ()}, "0 colours for 1 limbs"),
+        ({"limbs": ((0, 2),)}, r"\(0, 2\) is no pair of joints 0 to 1"),
+        ({"flip_pairs": ((0, 1), (1, 0))}, "stands in two flip pairs"),
+        ({"joint_names": ()}, "cannot be made of the keys"),
+    ],
+)
+def test_a_wrong_skeleton_is_refused(change, message):
+    values = {
+        **{"name": "two", "joints": ("a", "b"), "limbs": ((0, 1),), "flip_pairs": ((0, 1),)},
+        **{"sigmas": (0.1, 0.1), "colors": ((1, 2, 3),)},
+    }
+    with pytest.raises(InputError, match=message):
+        Skeleton.from_dict({**values, **change})
+
+
+@pytest.mark.parametrize("text", ["joints: [", "- a\n- b\n"], ids=["not YAML", "not a mapping"])
+def test_a_file_that_is_no_skeleton_is_refused(tmp_path, text):
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"s\.yaml"):
+        Skeleton.from_yaml(tmp_path / "s.yaml")
