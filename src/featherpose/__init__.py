@@ -1,0 +1,51 @@
+"""featherpose: small, fast, honest human pose estimation.
+
+Importing it loads numpy alone; everything else is loaded when it is first used. Training and exporting are rooms of
+this package and cannot be its functions as well: they are `featherpose.api.train` and `featherpose.api.export`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from featherpose.errors import FeatherposeError
+from featherpose.poses import Poses
+from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
+
+if TYPE_CHECKING:
+    from featherpose.api import estimate, evaluate
+    from featherpose.networks import create_model, list_models
+    from featherpose.networks.checkpoints import load_weights
+    from featherpose.runtime.estimator import Estimator
+
+_LAZY = {
+    "estimate": "featherpose.api",
+    "evaluate": "featherpose.api",
+    "Estimator": "featherpose.runtime.estimator",
+    "create_model": "featherpose.networks",
+    "list_models": "featherpose.networks",
+    "load_weights": "featherpose.networks.checkpoints",
+}
+__all__ = [
+    "COCO17",
+    "LSP14",
+    "MPII16",
+    "Estimator",
+    "FeatherposeError",
+    "Poses",
+    "Skeleton",
+    "create_model",
+    "estimate",
+    "evaluate",
+    "list_models",
+    "load_weights",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'featherpose' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

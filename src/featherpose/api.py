@@ -1,0 +1,160 @@
+"""Every verb as a Python function, with the command line's names and options.
+
+Heavy libraries are imported inside the functions: whoever estimates poses needs no torch, whoever trains no engine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import InputError, MissingExtra
+from featherpose.poses import Poses
+
+if TYPE_CHECKING:
+    from featherpose.manifest import Manifest
+    from featherpose.measure.evaluate import Evaluation
+    from featherpose.runtime.estimator import Estimator
+    from featherpose.train.loop import Outcome
+    from featherpose.train.recipe import Recipe
+
+Source = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+
+
+def estimate(
+    image: Source,
+    *,
+    boxes: ArrayLike | None = None,
+    whole_image: bool = False,
+    model: str | os.PathLike[str] = "default",
+    device: str = "auto",
+) -> Poses:
+    """Picture (path, bytes, or RGB uint8 (H, W, 3)) and people's boxes (N, 4) xyxy -> Poses in its pixels.
+
+    `whole_image` says that the picture shows one person and needs no boxes. The opened model is kept for the next call.
+    """
+    from featherpose import images
+
+    if (boxes is None) != whole_image:
+        raise InputError("Say where people are: boxes=[[left, top, right, bottom], ...], or whole_image=True.")
+    pixels = image if isinstance(image, np.ndarray) else images.read(image)
+    return open_estimator(model, device)(pixels, boxes)
+
+
+def open_estimator(model: str | os.PathLike[str] = "default", device: str = "auto", **options: Any) -> Estimator:
+    """Shipped name or path of an .onnx file -> Estimator, the same one for the same arguments."""
+    from featherpose import weights
+
+    return _open_estimator(weights.find(model), device, tuple(sorted(options.items())))
+
+
+@lru_cache(maxsize=4)
+def _open_estimator(path: Path, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
+    from featherpose.runtime.estimator import Estimator
+
+    return Estimator.open(path, device, **dict(options))
+
+
+def evaluate(
+    model: str | os.PathLike[str],
+    data: str | os.PathLike[str],
+    *,
+    format: str = "coco",
+    boxes: str | os.PathLike[str] = "gt",
+    flip: bool = False,
+    blur: int = 0,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Shipped name or .onnx file, and a data set in COCO's format -> Evaluation: AP, AR and the results.
+
+    `boxes` is "gt" for the labelled boxes, or a COCO detections file. `flip` averages with the mirrored picture, `blur`
+    is the width of the post-Gaussian filter in heatmap cells.
+    """
+    from featherpose.data.coco import read_coco
+    from featherpose.measure.evaluate import evaluate as judge
+
+    if format != "coco":
+        raise InputError(f"Format {format!r} is not known; wanted coco.")
+    estimator = open_estimator(model, device, flip=flip, blur=blur)
+    return judge(read_coco(data), estimator, boxes=boxes, progress=progress)
+
+
+def train(
+    recipe: Recipe | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    settings: Iterable[str] = (),
+    resume: bool = False,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Recipe (object, name or YAML file) and a folder -> Outcome; weights, state and card lie in the folder."""
+    with _extra("Training", "train"):
+        from featherpose.train import loop
+        from featherpose.train.recipe import Recipe
+    chosen = recipe if isinstance(recipe, Recipe) else open_recipe(recipe, settings)
+    return loop.train(
+        chosen, Path(out), resume=resume, max_minutes=max_minutes, device=device, workers=workers, quiet=quiet
+    )
+
+
+def open_recipe(name: str | os.PathLike[str], settings: Iterable[str] = ()) -> Recipe:
+    """Name or YAML file and "key=value" changes -> Recipe."""
+    with _extra("Training", "train"):
+        from featherpose.train.recipe import change, load
+        from featherpose.train.recipes import named
+    is_file = Path(name).suffix in (".yaml", ".yml")
+    return change(load(Path(name)) if is_file else named(os.fspath(name)), settings)
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """Recipe -> the whole of it as YAML."""
+    from featherpose.train.recipe import to_yaml
+
+    return to_yaml(recipe)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes that come with featherpose."""
+    with _extra("Training", "train"):
+        from featherpose.train.recipes import RECIPES
+    return sorted(RECIPES)
+
+
+def export(
+    weights: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    crops: str | os.PathLike[str] | None = None,
+    **given: Any,
+) -> tuple[Path, Manifest]:
+    """Weights file -> path of the proven .onnx file, beside it unless `out` says where, and its manifest.
+
+    `crops`: folder of pictures or shards for the proof. `given`: network, options, skeleton, size, for weights that do
+    not say them.
+    """
+    with _extra("Exporting", "export"):
+        from featherpose.export import export_weights
+    paths = [None if path is None else Path(path) for path in (out, crops)]
+    return export_weights(Path(weights), paths[0], crops=paths[1], **given)
+
+
+@contextmanager
+def _extra(what: str, extra: str) -> Generator[None, None, None]:
+    """Turns a missing library into the words that install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("featherpose"):
+            raise
+        raise MissingExtra(what, extra) from None

@@ -1,0 +1,231 @@
+"""Every sample's picture decoded once and kept as plain pixels on disk, so that an epoch costs no decoding.
+
+A cache is a folder with `pixels.u8` (RGB uint8, all pictures one after the other, mapped into memory) and
+`index.npz` (offsets, shapes, which could be decoded). It is named by a digest of all that decides its content, built
+under another name and renamed when complete: it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose import images
+from featherpose.data.sample import Sample
+from featherpose.data.shards import read_bytes
+from featherpose.errors import DataError, InputError
+
+PADDING = 1.25  # a crop shows the box enlarged by this, as Crop.from_box does
+ASPECT = 3 / 4  # width / height of the crop that the stored height is reckoned for
+ZOOM = 1.35  # augmentation may enlarge a person by this before stored pixels become visible
+_LAYOUT = 1  # count up when the files of a cache change their meaning
+
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """N decoded pictures: `crops[i]` is RGB uint8 (h, w, 3), `to_cache` takes stored pixels to its pixels."""
+
+    folder: Path
+    pixels: NDArray[np.uint8]  # all pictures, flat
+    offsets: NDArray[np.int64]  # (N,)
+    shapes: NDArray[np.int64]  # (N, 2) height, width
+    factors: NDArray[np.float64]  # (N, 2) cached pixels per stored pixel in x and in y
+    usable: NDArray[np.bool_]  # (N,) False: the picture could not be decoded
+    broken: tuple[str, ...]  # a sentence for each that could not
+
+    @classmethod
+    def build(
+        cls,
+        samples: Sequence[Sample],
+        height: int = 128,
+        folder: Path | str | None = None,
+        progress: Progress | None = None,
+        threads: int = 2,
+    ) -> Crops:
+        """N samples and the height of the network's input -> their pictures from the cache, decoded if not there yet.
+
+        `folder` holds all caches (default: `cache_folder()`).
+        """
+        caches = Path(folder) if folder else cache_folder()
+        place = caches / f"crops-{height}-{_digest(samples, height)}"
+        try:
+            with _lock(caches, place.name):
+                if not place.exists():
+                    _build(samples, height, place, progress or _silent, threads)
+        except OSError as error:
+            raise DataError(
+                f"cannot build the crop cache in {caches}: {error.strerror or error}; "
+                "make room there or set FEATHERPOSE_CACHE to another folder."
+            ) from error
+        return cls.open(place)
+
+    @classmethod
+    def open(cls, place: Path) -> Crops:
+        """Folder of one complete cache -> its crops, mapped into memory read-only."""
+        with np.load(place / "index.npz") as index:
+            arrays = {name: index[name] for name in ("offsets", "shapes", "factors", "usable")}
+            broken = tuple(str(sentence) for sentence in index["broken"])
+        empty = (place / "pixels.u8").stat().st_size == 0
+        pixels = np.zeros(0, np.uint8) if empty else np.memmap(place / "pixels.u8", np.uint8, mode="r")
+        return cls(place, pixels, **arrays, broken=broken)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Index of a sample -> its cached picture, RGB uint8 (h, w, 3), a read-only view."""
+        if not self.usable[index]:
+            raise DataError(f"the picture of sample {index} could not be decoded; leave out those not in crops.usable.")
+        height, width = self.shapes[index].tolist()
+        start = int(self.offsets[index])
+        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Crops], tuple[Path]]:
+        """Sent to another process as the folder's name: a memory map must not be copied."""
+        return Crops.open, (self.folder,)
+
+    def to_cache(self, keypoints: ArrayLike) -> NDArray[np.float32]:
+        """Points (N, K, 2) in pixels of the stored pictures -> (N, K, 2) in pixels of the cached ones."""
+        factors = self.factors[:, None]
+        return ((np.asarray(keypoints) + 0.5) * factors - 0.5).astype(np.float32)
+
+    def boxes_to_cache(self, boxes_xywh: ArrayLike) -> NDArray[np.float32]:
+        """Boxes (N, 4) in pixels of the stored pictures -> (N, 4) in pixels of the cached ones."""
+        corners = self.to_cache(np.asarray(boxes_xywh)[:, None, :2])[:, 0]
+        return np.concatenate([corners, np.asarray(boxes_xywh)[:, 2:] * self.factors], 1).astype(np.float32)
+
+
+def cache_folder() -> Path:
+    """Where caches go: the environment's FEATHERPOSE_CACHE, or `~/.cache/featherpose`."""
+    return Path(os.environ.get("FEATHERPOSE_CACHE") or Path.home() / ".cache" / "featherpose")
+
+
+def cached_factor(sample: Sample, height: int) -> float:
+    """Sample and height of the network's input -> cached pixels per stored pixel, at most 1."""
+    _, _, width, tall = sample.box_xywh.tolist()
+    return min(1.0, height * ZOOM / (PADDING * max(tall, width / ASPECT)))
+
+
+def _digest(samples: Sequence[Sample], height: int) -> str:
+    """All that decides the content: the shards (name and size), the people taken from them, and the scaling."""
+    digest = hashlib.sha256(repr((_LAYOUT, height, PADDING, ASPECT, ZOOM, len(samples))).encode())
+    for path in sorted({sample.location.path for sample in samples}):
+        digest.update(repr((path.name, path.stat().st_size)).encode())
+    for sample in samples:
+        place = (sample.location.path.name, sample.location.offset, sample.location.nbytes)
+        digest.update(repr((sample.key, place, sample.size, cached_factor(sample, height))).encode())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _lock(caches: Path, name: str) -> Iterator[None]:
+    """One builder at a time for one cache; the system lets go of the lock when a builder dies."""
+    caches.mkdir(parents=True, exist_ok=True)
+    with (caches / f".{name}.lock").open("w") as file:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two processes that start at once both build, the second rename fails
+            pass
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(samples: Sequence[Sample], height: int, place: Path, progress: Progress, threads: int) -> None:
+    part = place.with_name(f".{place.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a builder that was killed
+    part.mkdir()
+    try:
+        _fill(samples, height, part, progress, threads)
+        part.rename(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _fill(samples: Sequence[Sample], height: int, part: Path, progress: Progress, threads: int) -> None:
+    index = _layout(samples, height)
+    broken: dict[int, str] = {}
+    _refuse_full_disk(part, _nbytes(index))
+    with (part / "pixels.u8").open("wb") as file, ThreadPoolExecutor(threads) as pool:
+
+        def store(row: int) -> str | None:
+            try:
+                image = _decode(samples[row], tuple(index["shapes"][row]), cached_factor(samples[row], height))
+            except (InputError, DataError, ValueError) as error:
+                return f"{samples[row].location.path.name}: {samples[row].key}: {error}"
+            _write_at(file.fileno(), image, int(index["offsets"][row]))
+            return None
+
+        try:
+            for row, complaint in enumerate(pool.map(store, range(len(samples)))):
+                if complaint:
+                    broken[row] = complaint
+                progress(row + 1, len(samples))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        file.truncate(_nbytes(index))
+        os.fsync(file.fileno())
+    index["usable"][list(broken)] = False
+    with (part / "index.npz").open("wb") as file:
+        np.savez(file, **index, broken=np.array(list(broken.values()), dtype=np.str_))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
+    """Where each picture will lie, from the sizes alone: shapes as `images.shrink` rounds them."""
+    sizes = np.array([sample.size for sample in samples], np.int64).reshape(-1, 2)
+    wanted = np.array([cached_factor(sample, height) for sample in samples]).reshape(-1, 1)
+    cached = np.maximum(1, np.round(sizes * wanted)).astype(np.int64)
+    nbytes = cached.prod(1) * 3
+    return {
+        "offsets": np.cumsum(nbytes) - nbytes,
+        "shapes": cached[:, ::-1],
+        "factors": cached / sizes,
+        "usable": np.ones(len(samples), bool),
+    }
+
+
+def _nbytes(index: dict[str, NDArray[Any]]) -> int:
+    return int(index["shapes"].prod(1).sum()) * 3
+
+
+def _refuse_full_disk(folder: Path, nbytes: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < nbytes:
+        raise OSError(f"it takes {nbytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
+
+
+def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
+    image = images.read(read_bytes(sample.location), name=sample.key)
+    if image.shape[1::-1] != sample.size:
+        raise ValueError(f"the picture is {image.shape[1]} x {image.shape[0]}, its record says {sample.size}")
+    shrunk = images.shrink(image, factor)
+    if shrunk.shape[:2] != shape:
+        raise ValueError(f"shrunk to {shrunk.shape[:2]}, wanted {shape}")
+    return np.ascontiguousarray(shrunk)
+
+
+def _write_at(descriptor: int, image: NDArray[np.uint8], offset: int) -> None:
+    """Written with a call, not through a memory map: there a full disk would end the process without an error."""
+    data = image.reshape(-1).data
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _silent(done: int, total: int) -> None:
+    pass

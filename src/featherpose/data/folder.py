@@ -1,0 +1,20 @@
+"""Where a data set lies: a path, or a name below FEATHERPOSE_DATA."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from featherpose.errors import DataError
+
+
+def find_folder(name: str | os.PathLike[str]) -> Path:
+    """Path of a folder, or the name of one in `data/` of FEATHERPOSE_DATA (default `../shared`) -> its path."""
+    below = Path(os.environ.get("FEATHERPOSE_DATA", "../shared")) / "data" / name
+    for place in (Path(name), below):
+        if place.is_dir():
+            return place
+    raise DataError(
+        f"There is no folder {name} and no {below}; "
+        "give a path, or set FEATHERPOSE_DATA to the folder that holds data/ with it."
+    )

@@ -1,0 +1,165 @@
+"""People in WebDataset shards: `KEY.webp` beside `KEY.json` in `*.tar` files, found once and then read by offset.
+
+The JSON holds `keypoints` [[x, y, v] ...], `skeleton`, `box_xywh`, `image`, `source`, `width`, `height` and, where
+known, `area` and `scale`. A person whose record is broken is reported and left out, never replaced by a neighbour;
+a shard that cannot be read to its end is an error, because nobody knows what it lost.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from featherpose.data.sample import Location, Sample
+from featherpose.errors import DataError, did_you_mean
+from featherpose.skeleton import SKELETONS, Skeleton
+
+PICTURES = ("webp", "jpg", "jpeg", "png")
+_BLOCK = 512  # tar files are made of blocks of this many bytes
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a folder of shards holds: the samples in the order of their keys, and a sentence for each broken one."""
+
+    samples: list[Sample]
+    broken: list[str]
+
+
+def read_index(folder: Path | str) -> list[Sample]:
+    """Folder of `*.tar` shards -> its samples in the order of their keys; broken ones are counted in a warning."""
+    index = scan(folder)
+    if index.broken:
+        warnings.warn(f"{folder}: {len(index.broken)} broken samples left out, first: {index.broken[0]}", stacklevel=2)
+    return index.samples
+
+
+def scan(folder: Path | str) -> Index:
+    """Folder of `*.tar` shards -> Index of its samples (pictures not decoded) and of its broken ones."""
+    samples: dict[str, Sample] = {}
+    broken: list[str] = []
+    for member in (member for shard in _shards(Path(folder)) for member in _members(shard)):
+        try:
+            if member.key in samples:
+                raise ValueError("the key was there before, in " + samples[member.key].location.path.name)
+            samples[member.key] = _sample(member)
+        except (ValueError, TypeError, KeyError) as error:
+            broken.append(f"{member.shard.name}: {member.key}: {_reason(error)}")
+    return Index([samples[key] for key in sorted(samples)], broken)
+
+
+def read_bytes(location: Location) -> bytes:
+    """Location -> the encoded picture it points at."""
+    try:
+        with location.path.open("rb") as file:
+            file.seek(location.offset)
+            data = file.read(location.nbytes)
+    except OSError as error:
+        raise DataError(f"cannot read {location.path}: {error.strerror}; was the shard moved? Index again.") from error
+    if len(data) < location.nbytes:
+        raise DataError(f"{location.path} ends before byte {location.offset + location.nbytes}; copy the shard again.")
+    return data
+
+
+class _Member(NamedTuple):
+    """What one shard holds under one key."""
+
+    shard: Path
+    key: str
+    record: bytes | None
+    picture: Location | None
+
+
+def _shards(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; wanted one with shards (*.tar).")
+    shards = sorted(folder.glob("*.tar"))
+    if not shards:
+        found = sorted(path.name for path in folder.iterdir())[:5]
+        raise DataError(f"no shards (*.tar) in {folder}; it holds {', '.join(found) or 'nothing'}.")
+    return shards
+
+
+def _members(shard: Path) -> Iterator[_Member]:
+    """Path of a shard -> its keys in the order of the file, each with its record and the place of its picture."""
+    pictures: dict[str, Location] = {}
+    records: dict[str, bytes] = {}
+    for info, data in _files(shard):
+        key, _, extension = info.name.rpartition(".")
+        if extension == "json":
+            records[key] = data
+        elif extension in PICTURES:
+            pictures[key] = Location(shard, info.offset_data, info.size)
+    for key in pictures | records:
+        yield _Member(shard, key, records.get(key), pictures.get(key))
+
+
+def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Path of a shard -> (entry, content) of every file in it; the content of pictures is left empty."""
+    name, end = "the first member", 0
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for info in archive:
+                name, end = info.name, info.offset_data + -(-info.size // _BLOCK) * _BLOCK
+                content = archive.extractfile(info) if info.name.endswith(".json") else None
+                yield info, content.read() if content else b""
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"cannot read shard {shard} after {name}: {error}; copy it again.") from error
+    _check_end(shard, name, end)
+
+
+def _check_end(shard: Path, name: str, end: int) -> None:
+    """A complete tar file goes on with a block of zeros after its last member; tarfile stops silently without one."""
+    with shard.open("rb") as file:
+        file.seek(end)
+        if file.read(_BLOCK) != bytes(_BLOCK):
+            raise DataError(f"cannot read shard {shard} after {name}: it is cut off or damaged there; copy it again.")
+
+
+def _sample(member: _Member) -> Sample:
+    if member.record is None or member.picture is None:
+        raise ValueError(f"there is no {'record (.json)' if member.record is None else 'picture (.webp)'} beside it")
+    record: dict[str, Any] = json.loads(member.record)
+    skeleton = _skeleton(record["skeleton"])
+    joints = np.array(record["keypoints"], np.float32)
+    box = np.array(record["box_xywh"], np.float32)
+    _check_labels(joints, box, skeleton)
+    return Sample(
+        key=member.key,
+        image=str(record["image"]),
+        source=str(record["source"]),
+        keypoints=joints[:, :2],
+        visibility=joints[:, 2].astype(np.uint8),
+        skeleton=skeleton,
+        box_xywh=box,
+        area=None if record.get("area") is None else float(record["area"]),
+        size=(int(record["width"]), int(record["height"])),
+        scale=float(record.get("scale", 1.0)),
+        location=member.picture,
+    )
+
+
+def _skeleton(name: str) -> Skeleton:
+    if name not in SKELETONS:
+        raise ValueError(f"skeleton '{name}' is not known.{did_you_mean(name, SKELETONS)}")
+    return SKELETONS[name]
+
+
+def _check_labels(joints: np.ndarray, box: np.ndarray, skeleton: Skeleton) -> None:
+    if joints.shape != (skeleton.num_joints, 3):
+        raise ValueError(f"keypoints have shape {joints.shape}, wanted ({skeleton.num_joints}, 3) of {skeleton.name}")
+    if not np.isfinite(joints).all() or not np.isin(joints[:, 2], (0, 1, 2)).all():
+        raise ValueError("keypoints must be finite numbers with visibility 0, 1 or 2")
+    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
+        raise ValueError(f"box_xywh is {box.tolist()}, wanted x, y and a width and height above 0")
+
+
+def _reason(error: Exception) -> str:
+    return f"its record lacks {error}" if isinstance(error, KeyError) else str(error)

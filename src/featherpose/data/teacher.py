@@ -1,0 +1,122 @@
+"""Second opinions: a teacher's joints for every sample, for the joints that its data set did not label.
+
+MPII and LSP have no eyes and ears, and put hips and shoulders elsewhere than COCO does: those joints come from the
+teacher where it is sure. What people labelled stays as it is; of a noisy data set, labels may be left out where
+the teacher sees the joint in quite another place.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose.data.sample import Sample
+from featherpose.errors import DataError
+from featherpose.skeleton import COCO17, Skeleton, map_joints
+
+Floats = NDArray[np.float32]
+Labels = dict[str, tuple[Floats, Floats]]  # key -> keypoints (17, 2) in pixels of the picture, scores (17,)
+FILE = "teacher-labels.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What N samples are trained towards, in COCO's 17 joints: keypoints (N, 17, 2), weights (N, 17) in 0..1."""
+
+    keypoints: Floats
+    weights: Floats
+
+
+def teacher_labels(folder: Path | str) -> Labels:
+    """Folder with `teacher-labels.npz` -> the teacher's COCO joints of every key: keypoints (17, 2), scores (17,)."""
+    path = Path(folder) / FILE
+    try:
+        with np.load(path) as arrays:
+            keys, keypoints, scores = arrays["keys"], arrays["keypoints"], arrays["scores"]
+    except FileNotFoundError:
+        raise DataError(f"no {FILE} in {folder}; put it there or train without a teacher.") from None
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {path}: {error}; wanted arrays keys, keypoints and scores.") from error
+    return {str(key): (points, score) for key, points, score in zip(keys, keypoints, scores, strict=True)}
+
+
+def opinions(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Floats]:
+    """N samples -> the teacher's keypoints (N, 17, 2) and scores (N, 17), in their order; score 0 where it has none."""
+    none = np.zeros((17, 2), np.float32), np.zeros(17, np.float32)
+    found = [labels.get(sample.key, none) for sample in samples]
+    return (
+        np.array([keypoints for keypoints, _ in found], np.float32).reshape(-1, 17, 2),
+        np.array([scores for _, scores in found], np.float32).reshape(-1, 17),
+    )
+
+
+def mapped(samples: Sequence[Sample], skeleton: Skeleton = COCO17) -> tuple[Floats, NDArray[np.uint8]]:
+    """N samples -> their keypoints (N, K, 2) and visibility (N, K) in the joints of `skeleton`; v 0 where it lacks."""
+    keypoints = np.zeros((len(samples), skeleton.num_joints, 2), np.float32)
+    visibility = np.zeros((len(samples), skeleton.num_joints), np.uint8)
+    for source in {sample.skeleton for sample in samples}:
+        rows = [row for row, sample in enumerate(samples) if sample.skeleton == source]
+        points = np.stack([samples[row].keypoints for row in rows])
+        visible = np.stack([samples[row].visibility for row in rows])
+        keypoints[rows], visibility[rows] = map_joints(points, visible, source, skeleton)
+    return keypoints, visibility
+
+
+def fill_gaps(
+    keypoints: Floats,
+    visibility: NDArray[np.uint8],
+    teacher_keypoints: Floats,
+    teacher_scores: Floats,
+    threshold: float = 0.3,
+) -> tuple[Floats, Floats]:
+    """(..., K, 2) and (..., K) of labels and teacher -> keypoints (..., K, 2), weights (..., K) in 0..1.
+
+    Labelled joints (v > 0) keep their place and weight 1. The others take the teacher's place with its score as
+    weight where that is above `threshold`, and weight 0 elsewhere: an unsure teacher is not a label.
+    """
+    labelled = visibility > 0
+    filled = ~labelled & (teacher_scores > threshold)
+    weights = np.where(labelled, 1.0, np.where(filled, np.minimum(teacher_scores, 1.0), 0.0)).astype(np.float32)
+    return np.where(filled[..., None], teacher_keypoints, keypoints).astype(np.float32), weights
+
+
+def disputed(
+    keypoints: Floats,
+    visibility: NDArray[np.uint8],
+    teacher_keypoints: Floats,
+    teacher_scores: Floats,
+    boxes_xywh: Floats,
+    threshold: float = 0.3,
+    tolerance: float = 0.15,
+) -> NDArray[np.bool_]:
+    """Labels and teacher as in `fill_gaps`, boxes (..., 4) -> (..., K) labels that a sure teacher sees elsewhere.
+
+    Elsewhere: further away than `tolerance` of the box's larger side.
+    """
+    distance = np.linalg.norm(keypoints - teacher_keypoints, axis=-1)
+    limit = tolerance * boxes_xywh[..., 2:].max(-1, keepdims=True)
+    return (visibility > 0) & (teacher_scores > threshold) & (distance > limit)
+
+
+def coco_targets(
+    samples: Sequence[Sample],
+    labels: Labels | None = None,
+    threshold: float = 0.3,
+    noisy: Collection[str] = ("lspet",),
+) -> Targets:
+    """N samples of any skeleton -> Targets in COCO's joints, gaps filled from the teacher's `labels` if given.
+
+    Of the sources in `noisy`, labels that the teacher disputes get weight 0.
+    """
+    keypoints, visibility = mapped(samples)
+    seen = opinions(samples, labels or {})
+    filled, weights = fill_gaps(keypoints, visibility, *seen, threshold)
+    boxes = np.array([sample.box_xywh for sample in samples], np.float32).reshape(-1, 4)
+    doubtful = np.array([sample.source in noisy for sample in samples], bool)[:, None]
+    weights[doubtful & disputed(keypoints, visibility, *seen, boxes, threshold)] = 0
+    return Targets(filled, weights)

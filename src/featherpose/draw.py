@@ -1,0 +1,119 @@
+"""Poses on a picture: limbs coloured by side, with a dark rim, so that they are seen on snow and at night."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose.errors import InputError
+from featherpose.poses import Poses
+from featherpose.skeleton import Skeleton
+
+RIM = (18, 18, 24)
+JOINT = (250, 250, 250)
+FAINT = 0.4
+"""Opacity of the joints and limbs whose score is below the threshold."""
+
+_SHIFT = 6  # OpenCV takes coordinates as whole numbers of 1/64 pixel
+
+Point = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Stroke:
+    """A line with round ends, `width` pixels wide; a dot is one that ends where it starts."""
+
+    start: Point
+    end: Point
+    width: float
+    color: tuple[int, int, int]
+
+    def rim(self) -> _Stroke:
+        return _Stroke(self.start, self.end, self.width + max(0.6, 0.5 * self.width), RIM)
+
+
+def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) and the poses found on it -> a copy with everyone drawn on it.
+
+    Joints below `score_threshold`, and limbs that end in one, are thin and faint; a joint whose score is 0 or less is
+    left out. Small people are drawn over large ones.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise InputError(f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order.")
+    canvas = image.copy()
+    present: NDArray[np.bool_] = np.isfinite(poses.keypoints).all(axis=2) & (poses.scores > 0)
+    people = [i for i in range(len(poses)) if present[i].any()]
+    extents = {i: float(np.ptp(poses.keypoints[i][present[i]], axis=0).max()) for i in people}
+    for i in sorted(people, key=lambda i: -extents[i]):
+        width = _line_width(extents[i], max(image.shape[:2]))
+        points, sure = poses.keypoints[i].astype(np.float64), poses.scores[i] >= score_threshold
+        _paint(canvas, _strokes(points, present[i], poses.skeleton, width, drop=sure, scale=0.6), FAINT)
+        _paint(canvas, _strokes(points, present[i] & sure, poses.skeleton, width), 1.0)
+    return canvas
+
+
+def _line_width(extent: float, image_side: float) -> float:
+    """In proportion to the person, yet neither a hair nor a bar when the whole picture fills a screen."""
+    return float(np.clip(0.018 * extent, max(0.0016 * image_side, 0.7), 0.006 * image_side + 0.7))
+
+
+def _strokes(
+    points: Point,
+    present: NDArray[np.bool_],
+    skeleton: Skeleton,
+    width: float,
+    drop: NDArray[np.bool_] | None = None,
+    scale: float = 1.0,
+) -> list[_Stroke]:
+    """Joints (K, 2) of one person -> strokes in the order of painting: limbs, each over its rim, then joints.
+
+    Limbs between two dropped joints, and dropped joints, are left to the other coat of paint.
+    """
+    drop = np.zeros(len(points), bool) if drop is None else drop
+    dots: dict[int, float] = {}
+    limbs: list[_Stroke] = []
+    for (a, b), color in zip(skeleton.limbs, skeleton.colors, strict=True):
+        if present[a] and present[b]:
+            # A short limb gets a finer line: the face is not to be covered.
+            fine = float(np.clip(0.2 * np.linalg.norm(points[a] - points[b]), 0.45 * width, width))
+            dots |= {joint: max(fine, dots.get(joint, 0)) for joint in (a, b)}
+            if not (drop[a] and drop[b]):
+                limbs.append(_Stroke(points[a], points[b], scale * fine, color))
+    joints = [i for i in range(len(points)) if present[i] and not drop[i]]
+    spots = [_Stroke(points[i], points[i], 1.5 * scale * dots.get(i, width), JOINT) for i in joints]
+    return [*(limb.rim() for limb in limbs), *limbs, *(spot.rim() for spot in spots), *spots]
+
+
+def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
+    """Strokes onto the canvas, in place. Thin ones are drawn enlarged and averaged down: OpenCV's lines are whole
+    pixels wide."""
+    if not strokes:
+        return
+    zoom = int(np.clip(np.ceil(5 / min(stroke.width for stroke in strokes)), 1, 6))
+    ends = np.array([end for stroke in strokes for end in (stroke.start, stroke.end)])
+    margin = max(stroke.width for stroke in strokes) / 2 + 2
+    limit = (canvas.shape[1], canvas.shape[0])
+    left, top = (int(v) for v in np.clip(np.floor(ends.min(axis=0) - margin), 0, limit))
+    right, bottom = (int(v) for v in np.clip(np.ceil(ends.max(axis=0) + margin), 0, limit))
+    if right <= left or bottom <= top:
+        return
+    layer = np.zeros(((bottom - top) * zoom, (right - left) * zoom, 4), np.uint8)  # colour x opacity, and opacity
+    for stroke in strokes:
+        # The centre of a pixel is a whole number before and after enlarging.
+        start, end = ((np.stack([stroke.start, stroke.end]) - (left, top) + 0.5) * zoom - 0.5) * (1 << _SHIFT)
+        color, thickness = (*stroke.color, 255), max(1, round(stroke.width * zoom))
+        cv2.line(layer, _whole(start), _whole(end), color, thickness, cv2.LINE_AA, _SHIFT)
+    if zoom > 1:
+        layer = cv2.resize(layer, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    under = canvas[top:bottom, left:right]
+    touched = layer[..., 3] > 0  # a few per cent of the region
+    paint = layer[touched].astype(np.float32) * opacity
+    under[touched] = np.rint(paint[:, :3] + under[touched] * (1 - paint[:, 3:] / 255)).astype(np.uint8)
+
+
+def _whole(point: Point) -> tuple[int, int]:
+    x, y = np.clip(np.rint(point), -(1 << 30), 1 << 30)
+    return int(x), int(y)

@@ -1,0 +1,15 @@
+"""Pictures to try things on, free to use (ORIGIN.md): three portraits, all three on one picture, everyone's boxes."""
+
+from importlib import resources
+from pathlib import Path
+
+from featherpose.errors import InputError, did_you_mean
+
+NAMES = ("boxes.json", "cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg")
+
+
+def find(name: str) -> Path:
+    """Name of an example, such as "people.jpg" or "boxes.json" -> its file."""
+    if name not in NAMES:
+        raise InputError(f"No example {name!r}.{did_you_mean(name, NAMES)}")
+    return Path(str(resources.files(__name__))) / name

@@ -1,0 +1,1 @@
+"""Poses and boxes as plain dicts that JSON can hold: our own format, and COCO's. One file each."""

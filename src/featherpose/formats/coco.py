@@ -1,0 +1,73 @@
+"""COCO's keypoint results (cocodataset.org, format of results): a list with one dict per person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose.errors import InputError
+from featherpose.poses import Poses
+from featherpose.skeleton import Skeleton
+
+PERSON = 1
+
+
+def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> list[dict[str, Any]]:
+    """Poses of one picture -> its COCO results. `score` is the person's score; v of each joint is the joint's score."""
+    joints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
+    boxes = poses.boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_id,
+            "keypoints": joints[i].ravel().tolist(),
+            "score": float(poses.person_scores[i]),
+            "bbox": boxes[i].round(2).tolist(),
+        }
+        for i in range(len(poses))
+    ]
+
+
+def from_results(
+    results: Iterable[Mapping[str, Any]], skeleton: Skeleton, image_sizes: Mapping[int | str, tuple[int, int]]
+) -> dict[int | str, Poses]:
+    """COCO results and each picture's (width, height) -> image id -> Poses; nobody where the list has no entry.
+
+    A person without `bbox` gets the bounds of the joints. The box scores are such that the persons' scores are the
+    stated ones.
+    """
+    people: dict[int | str, list[Mapping[str, Any]]] = {image_id: [] for image_id in image_sizes}
+    for result in results:
+        if result.get("image_id") not in people:
+            raise InputError(f"COCO results: image_id {result.get('image_id')!r} is not among the pictures given.")
+        people[result["image_id"]].append(result)
+    return {image_id: _poses(rows, skeleton, image_sizes[image_id]) for image_id, rows in people.items()}
+
+
+def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: tuple[int, int]) -> Poses:
+    if not rows:
+        return Poses.empty(skeleton, image_size)
+    lengths = {len(row["keypoints"]) for row in rows}
+    if lengths != {3 * skeleton.num_joints}:
+        raise InputError(
+            f"COCO results: {max(lengths)} numbers in keypoints, wanted 3 x {skeleton.num_joints} ({skeleton.name})."
+        )
+    joints = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
+    boxes = np.array([_box(row, points) for row, points in zip(rows, joints[..., :2], strict=True)], np.float32)
+    ones = np.ones(len(rows), np.float32)
+    poses = Poses(joints[..., :2], joints[..., 2], boxes, ones, skeleton, image_size)
+    mean = poses.person_scores  # of the joints alone, as long as every box scores 1
+    stated = np.array([row["score"] for row in rows], np.float32)
+    scores = np.divide(stated, mean, out=stated.copy(), where=mean > 0)
+    return Poses(poses.keypoints, poses.scores, boxes, scores, skeleton, image_size)
+
+
+def _box(row: Mapping[str, Any], points: NDArray[np.float32]) -> list[float]:
+    if "bbox" in row:
+        left, top, width, height = row["bbox"]
+        return [left, top, left + width, top + height]
+    return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]

@@ -1,0 +1,52 @@
+"""featherpose's own JSON: one document for many pictures, every joint by its name, the skeleton included.
+
+{"format": "featherpose poses", "version": 1, "skeleton": {...}, "images": [{"image": "a.jpg", "image_size": [w, h],
+"people": [{"score", "box_xyxy", "box_score", "joints": {"nose": [x, y, score], ...}}, ...]}, ...]}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from featherpose.errors import InputError
+from featherpose.poses import Poses
+from featherpose.skeleton import Skeleton
+
+FORMAT = "featherpose poses"
+VERSION = 1
+
+
+def to_document(poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> dict[str, Any]:
+    """Picture name -> Poses, and the skeleton they share -> one document. Nobody on a picture is an empty list."""
+    foreign = [name for name, found in poses.items() if found.skeleton != skeleton]
+    if foreign:
+        raise InputError(f"{foreign[0]}: its poses are {poses[foreign[0]].skeleton.name}, wanted {skeleton.name}.")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": model,
+        "skeleton": skeleton.to_dict(),
+        "images": [{"image": name, **found.to_dict()} for name, found in poses.items()],
+    }
+
+
+def to_text(document: dict[str, Any]) -> str:
+    """A document -> JSON text with one line per picture."""
+    head = {key: value for key, value in document.items() if key != "images"}
+    images = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in document["images"])
+    return json.dumps(head, ensure_ascii=False)[:-1] + f', "images": [\n{images}\n]}}\n'
+
+
+def from_document(document: Any) -> dict[str, Poses]:
+    """A document as `to_document` makes it -> picture name -> Poses."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f'Not poses in featherpose\'s format: wanted an object with "format": "{FORMAT}".')
+    if document.get("version") != VERSION:
+        raise InputError(f"Poses of version {document.get('version')!r}, wanted {VERSION}. Upgrade featherpose.")
+    try:
+        skeleton = Skeleton.from_dict(document["skeleton"])
+        return {entry["image"]: Poses.from_dict(entry, skeleton) for entry in document["images"]}
+    except KeyError as error:
+        raise InputError(f"The poses lack the key {error}.") from None

@@ -1,0 +1,91 @@
+"""Who is on which picture: boxes by picture name from plain JSON, COCO annotations or COCO detections."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose.errors import InputError
+
+PERSON = 1
+_WANTED = (
+    'wanted {"photo.jpg": [[left, top, right, bottom], ...], ...}, COCO annotations ({"images": ..., "annotations": '
+    '...}) or COCO detections ([{"image_id", "bbox", "score"}, ...])'
+)
+
+Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Boxes (N, 4) left, top, right, bottom in pixels, and their scores (N,)."""
+
+
+@dataclass(frozen=True)
+class PersonBoxes:
+    """Boxes by picture. `complete`: a picture without an entry has nobody on it; otherwise it was forgotten."""
+
+    by_name: dict[str, Boxes]
+    complete: bool = False
+
+    def of(self, name: str, *, whole_name: bool = False) -> Boxes | None:
+        """Boxes of a picture, None if it was forgotten.
+
+        Looked up by the name as given, then without folders, without suffix, and as the number that the stem is, which
+        is how COCO detections call "000000000785.jpg". `whole_name`: only as given, for a name that two folders hold.
+        """
+        path = PurePosixPath(name)
+        short = [path.name, path.stem, str(int(path.stem)) if path.stem.isdecimal() else path.stem]
+        for key in [name] if whole_name else [name, *short]:
+            if key in self.by_name:
+                return self.by_name[key]
+        return _boxes(name, []) if self.complete and not whole_name else None
+
+
+def from_json(values: Any) -> PersonBoxes:
+    """A JSON value in one of the three forms -> PersonBoxes. Crowds and other categories than people are left out."""
+    try:
+        if isinstance(values, dict) and "annotations" in values:
+            return _from_annotations(values)
+        if isinstance(values, dict):
+            plain = {str(name): [(box, 1.0) for box in rows] for name, rows in values.items()}
+            return PersonBoxes({name: _boxes(name, rows) for name, rows in plain.items()})
+        if isinstance(values, list):
+            return _from_detections(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"The boxes cannot be understood ({type(error).__name__}: {error}); {_WANTED}.") from None
+    raise InputError(f"The boxes are a JSON {type(values).__name__}; {_WANTED}.")
+
+
+def _from_annotations(values: dict[str, Any]) -> PersonBoxes:
+    people = {category["id"] for category in values.get("categories", []) if category["name"] == "person"} or {PERSON}
+    rows: dict[Any, list[tuple[Any, float]]] = {image["id"]: [] for image in values["images"]}
+    for person in values["annotations"]:
+        if person["category_id"] in people and not person.get("iscrowd", 0):
+            rows[person["image_id"]].append((_to_xyxy(person["bbox"]), 1.0))
+    names = {image["id"]: image["file_name"] for image in values["images"]}
+    return PersonBoxes({names[image_id]: _boxes(names[image_id], found) for image_id, found in rows.items()})
+
+
+def _from_detections(values: list[Any]) -> PersonBoxes:
+    rows: defaultdict[str, list[tuple[Any, float]]] = defaultdict(list)
+    for person in values:
+        if person.get("category_id", PERSON) == PERSON:
+            rows[str(person["image_id"])].append((_to_xyxy(person["bbox"]), float(person.get("score", 1))))
+    return PersonBoxes({name: _boxes(name, found) for name, found in rows.items()}, complete=True)
+
+
+def _to_xyxy(box_xywh: list[float]) -> list[float]:
+    left, top, width, height = box_xywh
+    return [left, top, left + width, top + height]
+
+
+def _boxes(name: str, rows: list[tuple[Any, float]]) -> Boxes:
+    if not all(isinstance(box, list) and len(box) == 4 for box, _ in rows):
+        raise InputError(f"{name}: a box is not four numbers; {_WANTED}.")
+    try:
+        boxes = np.array([box for box, _ in rows], np.float32).reshape(-1, 4)
+    except (ValueError, TypeError):
+        raise InputError(f"{name}: a box is not four numbers; {_WANTED}.") from None
+    return boxes, np.array([score for _, score in rows], np.float32)

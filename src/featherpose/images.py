@@ -1,0 +1,242 @@
+"""Pictures from and to disk, and the pixels of one crop. Inside the house a picture is RGB, uint8, (H, W, 3)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Generator
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from featherpose.errors import InputError
+
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".heic")
+"""File names that are taken for pictures when a folder is searched."""
+
+# Pillow knows more formats; some of them start other programs (EPS) or hide a second picture of any size (ICO).
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF")
+_FORMAT_WORDS = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM, JPEG 2000"
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# What Pillow's decoders raise on damaged files, seen by damaging files at random.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError),
+    *(struct.error, zlib.error),
+)
+_SHORT_MAX = 32766  # OpenCV 4 cannot warp from a picture that is wider or taller
+_pillow_limit = threading.Lock()
+
+
+class Region(Protocol):
+    """What `warp` needs to know of a crop: the matrix image -> crop (2, 3) and the crop's (width, height)."""
+
+    @cached_property
+    def matrix(self) -> NDArray[np.float64]: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+
+def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> NDArray[np.uint8]:
+    """A picture file's path or its bytes -> RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
+
+    Grey, 16-bit (scaled to 8), CMYK and palette pictures become RGB, transparent ones are laid on white. Of an
+    animation the first frame is read. `name` stands in messages for a picture given as bytes.
+    """
+    if isinstance(source, bytes):
+        return _read_stream(io.BytesIO(source), name or "picture given as bytes", len(source), max_pixels)
+    path = Path(source)
+    try:
+        with path.open("rb") as file:
+            return _read_stream(file, str(path), os.fstat(file.fileno()).st_size, max_pixels)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Check the path.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: a folder, where one picture was wanted. Give a file in it.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
+
+
+def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, max_pixels: int) -> NDArray[np.uint8]:
+    if nbytes == 0:
+        raise InputError(f"{name}: the file is empty (0 bytes). Copy or download it again.")
+    with _opened(file, name) as picture:
+        _check_size(picture.size, name, max_pixels)
+        try:
+            picture.load()
+            return _to_rgb(ImageOps.exif_transpose(picture), name)
+        except _DAMAGE as error:
+            raise InputError(f"{name}: cut short or damaged ({error}). Copy or download it again.") from None
+
+
+@contextlib.contextmanager
+def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Generator[Image.Image]:
+    head = file.read(40)
+    file.seek(0)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head:
+        _register_heic(name)
+    try:
+        with _without_pillow_limit():
+            Image.init()
+            picture = Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
+    except _DAMAGE:
+        hint = "Convert it: magick FILE photo.jpg"
+        raise InputError(f"{name}: not a picture in a known format ({_FORMAT_WORDS}). {hint}") from None
+    with picture:
+        yield picture
+
+
+@contextlib.contextmanager
+def _without_pillow_limit() -> Generator[None]:
+    """Pillow's own limit warns or raises while the header is read; `_check_size` stands in its place."""
+    with _pillow_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
+
+def _register_heic(name: str) -> None:
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports]  (optional)
+    except ImportError:
+        hint = "pip install pillow-heif, or convert it: heif-convert FILE photo.jpg"
+        raise InputError(f"{name}: a HEIC picture, which takes one more package. Type: {hint}") from None
+    pillow_heif.register_heif_opener()  # pyright: ignore[reportUnknownMemberType]
+
+
+def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise InputError(f"{name}: the picture is {width}x{height} pixels. Copy or export it again.")
+    if width * height > max_pixels:
+        raise InputError(
+            f"{name}: {width}x{height} is {width * height / 1e6:.1f} megapixels, at most {max_pixels / 1e6:g} are "
+            "read. Make it smaller (magick FILE -resize 50% smaller.jpg) or allow it "
+            f"(--max-megapixels {math.ceil(width * height / 1e6)}, in Python max_pixels={width * height})."
+        )
+
+
+def _to_rgb(picture: Image.Image, name: str) -> NDArray[np.uint8]:
+    if picture.mode == "F":
+        raise InputError(f"{name}: pixels are floating point, of unknown range. Convert them to 8 or 16 bits.")
+    if picture.mode.startswith("I"):
+        return _from_16_bit(np.asarray(picture), name)
+    if picture.has_transparency_data:
+        above = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
+    return np.array(picture.convert("RGB"))
+
+
+def _from_16_bit(grey: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    wide = grey.astype(np.int64)
+    low, high = int(wide.min()), int(wide.max())
+    if low < 0 or high > 65535:
+        raise InputError(f"{name}: grey values from {low} to {high}, wanted 0 to 65535. Convert it to 8 or 16 bits.")
+    narrow = ((wide + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257: the full range on the full range, rounded
+    return np.repeat(narrow[:, :, None], 3, axis=2)
+
+
+def write(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: int = 92) -> None:
+    """RGB uint8 (H, W, 3) -> a file whose suffix names the format; complete or not there at all."""
+    path = Path(path)
+    known = Image.registered_extensions()
+    format = known.get(path.suffix.lower(), "")
+    if format not in _FORMATS:
+        raise InputError(f"{path}: cannot write a picture named *{path.suffix}. Name it *.jpg, *.png or *.webp.")
+    data = io.BytesIO()
+    # Thin coloured lines smear when a JPEG stores colour at half resolution.
+    options: dict[str, int] = {"quality": quality, "subsampling": 0} if format == "JPEG" else {"quality": quality}
+    Image.fromarray(image).save(data, format=format, **options)
+    replace_file(path, data.getvalue())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Bytes -> a file that is complete or not there: written beside it under a temporary name, flushed, renamed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: could not be written ({error.strerror}). Choose another folder.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: bool = False) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) and a crop -> the crop's pixels, uint8 (h, w, 3), bilinear, `border` outside the picture.
+
+    With `antialias` a picture that is more than twice as fine as the crop is first averaged down by a whole number;
+    plain bilinear reads four pixels for each of the crop's and drops the others.
+    """
+    matrix, step = crop.matrix, 1
+    if antialias:  # image pixels per crop pixel, in the direction where they are fewest
+        step = max(1, int(1e-6 + 1 / np.linalg.norm(matrix[:, :2], axis=0).max()))
+    if step > 1 or max(image.shape[:2]) > _SHORT_MAX:
+        image, matrix = _part_under(image, matrix, crop.size, step, border)
+    edge = (border, border, border)
+    warped = cv2.warpAffine(
+        image, matrix, crop.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=edge
+    )
+    return warped.astype(np.uint8, copy=False)
+
+
+def _part_under(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], step: int, border: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of the image that the crop shows, averaged over step x step pixels, and the matrix part -> crop."""
+    back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))
+    corners = np.array([(x, y, 1) for x in (-1, size[0]) for y in (-1, size[1])]) @ back[:2].T
+    limit = np.array([image.shape[1], image.shape[0]])
+    low = np.clip(np.floor(corners.min(axis=0)) - step, -1e9, 1e9).astype(np.int64)
+    high = np.clip(np.ceil(corners.max(axis=0)) + step + 1, 1, limit).astype(np.int64)
+    # Whole steps from the crop's own edge, not from the image's: the same person gives the same crop anywhere.
+    start = np.minimum(low + np.maximum(-low, 0) // step * step, limit - 1)
+    steps = np.maximum(-(-(high - start) // step), 1)
+    (left, top), (right, bottom) = start, start + steps * step
+    part = image[max(top, 0) : bottom, max(left, 0) : right]
+    below, beside = max(int(bottom - limit[1]), 0), max(int(right - limit[0]), 0)
+    edge = (border, border, border)
+    part = cv2.copyMakeBorder(
+        part, max(int(-top), 0), below, max(int(-left), 0), beside, cv2.BORDER_CONSTANT, value=edge
+    )
+    part = cv2.resize(part, (int(steps[0]), int(steps[1])), interpolation=cv2.INTER_AREA) if step > 1 else part
+    linear = matrix[:, :2]
+    offset = matrix[:, 2] + linear @ (start + (step - 1) / 2)
+    return part.astype(np.uint8, copy=False), np.column_stack([linear * step, offset])
+
+
+def shrink(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Image uint8 (H, W, ...) and new pixels per old pixel, 0 < factor <= 1 -> the image averaged down by area.
+
+    Sides are rounded (at least 1 pixel). A point moves as (x + 0.5) * new_width / width - 0.5.
+    """
+    if not 0 < factor <= 1:
+        raise InputError(f"shrink by {factor}: wanted more than 0 and at most 1.")
+    height, width = image.shape[:2]
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    if size == (width, height):
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def use_one_thread() -> None:
+    """Keep OpenCV to the calling thread, for the whole process: crops are too small to share, and the cores belong
+    to the inference engine or to the loader's workers."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,209 @@
+"""Photos in, poses out: what the verb `predict` does, for files and folders."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from featherpose import images, weights
+from featherpose.draw import draw
+from featherpose.errors import InputError
+from featherpose.formats import native
+from featherpose.formats.person_boxes import Boxes, PersonBoxes, from_json
+from featherpose.poses import Poses
+from featherpose.runtime.estimator import Estimator
+
+AnyPath = str | os.PathLike[str]
+
+_KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture file, and the name (with folders, no other photo has it) of its results.
+
+    `alone`: no other photo has the same file name in another folder.
+    """
+
+    path: Path
+    name: str
+    alone: bool = True
+
+    @property
+    def drawn_name(self) -> str:
+        """The name of the picture with the poses: the same suffix where everyone can open it, else .jpg."""
+        name = Path(self.name)
+        return name.as_posix() if name.suffix.lower() in _KEPT_SUFFIXES else name.with_suffix(".jpg").as_posix()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of it: poses by photo name, in order; failures as one line each; the JSON file and its content; the
+    device and its threads."""
+
+    poses: dict[str, Poses]
+    failures: list[str]
+    json_file: Path
+    document: dict[str, Any]
+    device: str
+    threads: int
+
+
+def predict(
+    sources: Iterable[AnyPath],
+    *,
+    model: AnyPath = "default",
+    boxes: AnyPath | dict[str, Any] | list[Any] | None = None,
+    whole_image: bool = False,
+    out: AnyPath = "out",
+    json_file: AnyPath | None = None,
+    device: str = "auto",
+    flip: bool = False,
+    pictures: bool = True,
+    score_threshold: float = 0.3,
+    max_pixels: int = images.MAX_PIXELS,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Picture files and folders -> poses of everyone on them; pictures with skeletons and poses.json in `out`.
+
+    Where the people are is said by `boxes`, a JSON file or its content (`formats.person_boxes`), or by `whole_image`:
+    every picture shows one person. A photo that cannot be done is among the failures; the others are done. After an
+    interrupt poses.json holds what was done. `progress` is called with the photos done and all of them.
+    """
+    where = _where(boxes, whole_image)
+    out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
+    photos, failures = find_photos(sources, out)
+    _refuse_overwriting(photos, out, json_file)
+    estimator = Estimator.open(weights.find(model), device, flip=flip)
+    poses: dict[str, Poses] = {}
+    try:
+        for done, photo in enumerate(photos):
+            progress(done, len(photos))
+            try:
+                image = images.read(photo.path, max_pixels=max_pixels)
+                poses[photo.name] = estimator(image, *where(photo))
+                if pictures:
+                    _write(out / photo.drawn_name, draw(image, poses[photo.name], score_threshold=score_threshold))
+            except InputError as error:
+                poses.pop(photo.name, None)
+                failures.append(_line(photo.path, error))
+        progress(len(photos), len(photos))
+    finally:
+        session = estimator.session
+        document = native.to_document(poses, session.manifest.skeleton, session.manifest.network)
+        _write_json(json_file, document)
+    return Report(poses, failures, json_file, document, session.device, session.threads)
+
+
+def find_photos(sources: Iterable[AnyPath], out: Path) -> tuple[list[Photo], list[str]]:
+    """Files and folders (searched to the bottom, by suffix) -> photos in a fixed order, and what could not be found.
+
+    A file is taken once however often it is named. Results of an earlier run, below `out`, are no photos.
+    """
+    seen: set[Path] = set()
+    taken: set[str] = set()
+    photos: list[Photo] = []
+    failures: list[str] = []
+    for source in map(Path, sources):
+        found = _in_folder(source, out) if source.is_dir() else [(source, source.name)]
+        if not found:
+            failures.append(f"{source}: no picture in this folder. Looked for {' '.join(images.SUFFIXES)}.")
+        for path, name in found:
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                photos.append(_named(path, name, taken))
+    namesakes = Counter(photo.path.name for photo in photos)
+    return [replace(photo, alone=namesakes[photo.path.name] == 1) for photo in photos], failures
+
+
+def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
+    """Pictures below the folder with their names in it; hidden ones and those below `out` are not looked at."""
+    results = out.resolve() if out.resolve() != folder.resolve() else None
+    found: list[tuple[Path, str]] = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        skipped = any(part.startswith(".") for part in name.parts) or results in path.resolve().parents
+        if path.suffix.lower() in images.SUFFIXES and not skipped and path.is_file():
+            found.append((path, name.as_posix()))
+    return found
+
+
+def _named(path: Path, name: str, taken: set[str]) -> Photo:
+    """Two photos of one name get two results: the second is NAME-2. Some file systems take A.jpg and a.jpg for one."""
+    photo, number = Photo(path, name), 2
+    while photo.drawn_name.lower() in taken:
+        photo = Photo(path, Path(name).with_stem(f"{Path(name).stem}-{number}").as_posix())
+        number += 1
+    taken.add(photo.drawn_name.lower())
+    return photo
+
+
+def _where(boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool) -> Callable[[Photo], tuple[Any, Any]]:
+    """The two ways to say where people are -> a function from a photo to its boxes and their scores."""
+    if boxes is None and not whole_image:
+        raise InputError(
+            "Where are the people? This version has no detector; type --boxes FILE (JSON, see featherpose predict "
+            "--help), or --whole-image when every picture shows one person."
+        )
+    if boxes is None:
+        return lambda photo: (None, None)
+    if whole_image:
+        raise InputError("--boxes and --whole-image contradict each other: leave one out.")
+    name, people = _read_boxes(boxes)
+    return lambda photo: _boxes_of(photo, people, name)
+
+
+def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, PersonBoxes]:
+    if isinstance(boxes, dict | list):
+        return "the boxes", from_json(boxes)
+    try:
+        return str(boxes), from_json(json.loads(Path(boxes).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"{boxes}: cannot be read ({error.strerror}). Check the path after --boxes.") from None
+    except ValueError as error:
+        raise InputError(f"{boxes}: not JSON ({error}).") from None
+    except InputError as error:
+        raise InputError(f"{boxes}: {error}") from None
+
+
+def _boxes_of(photo: Photo, people: PersonBoxes, file: str) -> Boxes:
+    for name in (photo.name, photo.path.as_posix()):
+        found = people.of(name, whole_name=not photo.alone)
+        if found is not None:
+            return found
+    raise InputError(f'{photo.path}: no entry in {file}. Add "{photo.name}": [] if nobody is on it.')
+
+
+def _refuse_overwriting(photos: list[Photo], out: Path, json_file: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: a file, where a folder for the results was wanted. Choose another --out.")
+    originals = {photo.path.resolve() for photo in photos}
+    for result in (json_file, *(out / photo.drawn_name for photo in photos)):
+        if result.resolve() in originals:
+            raise InputError(f"{result}: the result would replace the photo itself. Choose another --out.")
+
+
+def _write(path: Path, image: Any) -> None:
+    _make_folder(path.parent)
+    images.write(path, image)
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    _make_folder(path.parent)
+    images.replace_file(path, native.to_text(document).encode())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}). Choose another --out.") from None
+
+
+def _line(path: Path, error: InputError) -> str:
+    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"

@@ -1,0 +1,171 @@
+"""An exported model, opened and run. The only file that knows onnxruntime."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as engine_errors  # pyright: ignore[reportAttributeAccessIssue]
+
+from featherpose.errors import DeviceError, InputError, ModelError
+from featherpose.manifest import Manifest, read_manifest
+from featherpose.runtime import threads as cores
+
+log = logging.getLogger("featherpose")
+
+DEVICES = ("auto", "cpu", "cuda")
+OUTPUTS = ("keypoints", "scores", "heatmaps")
+
+BATCH_SIZES = {"cpu": (4, 1), "cuda": (32, 4, 1)}
+"""Batches are cut into these sizes. A batch of unknown size costs the engine its fast memory layout, so there is one
+engine per size, opened (some tenths of a second) when it is first wanted. Cut, not padded: a crop costs about the same
+in a batch of 1, 2, 4 or 8 on one core (27.2, 25.8, 26.7, 29.8 ms, CBAM-LiteHRNet-18, plain export), so a padded crop
+costs a whole one and a further run next to nothing."""
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_CUDA_HINT = "Type: pip install 'onnxruntime-gpu[cuda,cudnn]' (or choose --device cpu)."
+_ENGINE_ERRORS: tuple[type[Exception], ...] = (
+    engine_errors.EPFail,
+    engine_errors.Fail,
+    engine_errors.InvalidArgument,
+    engine_errors.InvalidGraph,
+    engine_errors.InvalidProtobuf,
+    engine_errors.NoSuchFile,
+    engine_errors.NotImplemented,
+    engine_errors.RuntimeException,
+)
+
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+class Session:
+    """A model file with its manifest, on a device. Make it with `Session.open`."""
+
+    def __init__(self, path: Path, manifest: Manifest, device: str, threads: int) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.device = device
+        self.threads = threads
+        self._engines: dict[int, Any] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> Session:
+        """Path of an exported .onnx file -> a session that has proven to load.
+
+        `device` is "cpu", "cuda" or "auto": cuda where it works, and said once in the log. `threads` for the CPU's
+        arithmetic; without it as many as this process is given cores.
+        """
+        manifest = read_manifest(path)
+        session = cls(Path(path), manifest, _choose(device), threads or cores.available())
+        try:
+            session._engine(1)
+        except DeviceError:
+            if device != "auto":
+                raise
+            session.device = "cpu"
+            session._engine(1)
+        if device == "auto":
+            _say_once(f"running on {session.device}, {session.threads} threads")
+        return session
+
+    def run(self, crops: NDArray[np.uint8]) -> Outputs:
+        """Crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) in crop pixels, scores (N, K), heatmaps (N, K, h, w)."""
+        width, height = self.manifest.input_size
+        if crops.dtype != np.uint8 or crops.shape[1:] != (height, width, 3):
+            raise InputError(f"Crops are {crops.dtype} {crops.shape}, wanted uint8 (N, {height}, {width}, 3).")
+        rows = [self._run(self._engine(stop - start), crops[start:stop]) for start, stop in self._cuts(len(crops))]
+        keypoints, scores, heatmaps = zip(*rows, strict=True) if rows else self._empty()
+        return np.concatenate(keypoints), np.concatenate(scores), np.concatenate(heatmaps)
+
+    def _run(self, engine: Any, crops: NDArray[np.uint8]) -> Outputs:
+        try:
+            return tuple(engine.run(OUTPUTS, {"crops": np.ascontiguousarray(crops)}))
+        except _ENGINE_ERRORS as error:
+            raise ModelError(
+                f"{self.path}: the engine stopped ({_first_line(error)}). Export the model again."
+            ) from None
+
+    def _cuts(self, number: int) -> list[tuple[int, int]]:
+        """Batch of `number` crops -> start and end of each run, the largest sizes first."""
+        cuts: list[tuple[int, int]] = []
+        start = 0
+        for size in BATCH_SIZES[self.device]:
+            while number - start >= size:
+                cuts.append((start, start + size))
+                start += size
+        return cuts
+
+    def _engine(self, batch: int) -> Any:
+        if batch not in self._engines:
+            self._engines[batch] = _open(self.path, self.manifest, self.device, self.threads, batch)
+        return self._engines[batch]
+
+    def _empty(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        joints, (width, height) = self.manifest.skeleton.num_joints, self.manifest.make_codec().heatmap_size
+        shapes = ((0, joints, 2), (0, joints), (0, joints, height, width))
+        keypoints, scores, heatmaps = ([np.zeros(shape, np.float32)] for shape in shapes)
+        return keypoints, scores, heatmaps
+
+
+def _choose(device: str) -> str:
+    if device not in DEVICES:
+        raise DeviceError(f"Device {device!r} is unknown, wanted one of {', '.join(DEVICES)}.")
+    has_cuda = _PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+    if device == "cuda" and not has_cuda:
+        raise DeviceError(
+            "cuda was asked for, but this onnxruntime is built for the CPU alone; "
+            "type: pip uninstall onnxruntime && pip install onnxruntime-gpu (or choose --device cpu)"
+        )
+    return ("cuda" if has_cuda else "cpu") if device == "auto" else device
+
+
+def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int) -> Any:
+    """One engine for one batch size."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what goes wrong is raised; its log lines would stand beside our one
+    options.add_free_dimension_override_by_name("N", batch)
+    if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+    try:
+        engine: Any = onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDERS[device]])
+    except _ENGINE_ERRORS as error:
+        if device == "cuda" and "cuda" in str(error).lower():
+            raise DeviceError(
+                f"cuda was asked for and does not work here ({_first_line(error)}). {_CUDA_HINT}"
+            ) from None
+        hint = "Copy it again, or export it again with `featherpose export`"
+        raise ModelError(f"{path}: the engine cannot load it ({_first_line(error)}). {hint}.") from None
+    if engine.get_providers()[0] != _PROVIDERS[device]:  # the engine itself falls back without a word
+        raise DeviceError(f"cuda was asked for, but CUDA's libraries could not be loaded. {_CUDA_HINT}")
+    _refuse_other_graphs(path, manifest, engine, batch)
+    return engine
+
+
+def _refuse_other_graphs(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
+    """The graph must have the inputs and outputs that the manifest promises."""
+    (width, height), joints = manifest.input_size, manifest.skeleton.num_joints
+    wanted = {"crops": [batch, height, width, 3], "keypoints": [batch, joints, 2], "scores": [batch, joints]}
+    nodes = [*engine.get_inputs(), *engine.get_outputs()]
+    found = {node.name: list(node.shape) for node in nodes}
+    if {"crops", *OUTPUTS} - found.keys() or engine.get_inputs()[0].type != "tensor(uint8)":
+        raise ModelError(f"{path}: its graph has {', '.join(found)}, wanted crops (uint8) -> {', '.join(OUTPUTS)}.")
+    for name, shape in wanted.items():
+        if found[name] != shape:
+            raise ModelError(f"{path}: {name} is {found[name]} in the graph, {shape} by the manifest. Export it again.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    log.info(line)

@@ -1,0 +1,64 @@
+"""The state of a run in one safetensors file: written under another name and renamed, so it is whole or not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from featherpose.errors import ModelError
+from featherpose.networks.checkpoints import write_atomically
+
+
+def save(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> None:
+    """Networks, optimizer and plain facts (step, best result, ...) -> one file."""
+    tensors = {
+        **{f"model.{name}": tensor for name, tensor in model.state_dict().items()},
+        **{f"average.{name}": tensor for name, tensor in average.state_dict().items()},
+        **_moments(optimizer),
+    }
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, safetensors.torch.save(whole, metadata={"facts": json.dumps(facts)}))
+
+
+def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """File of `save` -> its facts; networks and optimizer hold what it holds."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+        with safetensors.safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+        model.load_state_dict(_part(tensors, "model."))
+        average.load_state_dict(_part(tensors, "average."))
+        _restore_moments(optimizer, _part(tensors, "optimizer."))
+    except (OSError, safetensors.SafetensorError, RuntimeError, KeyError, TypeError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ModelError(f"{path}: cannot go on from it ({reason}); start anew with another --out.") from error
+    return facts
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _moments(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What the optimizer remembers, as optimizer.INDEX.NAME."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{name}": value for i, values in state.items() for name, value in values.items()}
+
+
+def _restore_moments(optimizer: Optimizer, moments: dict[str, Tensor]) -> None:
+    """Moments take the memory layout of their weights: a fused step walks through both in the order of memory."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in moments.items():
+        index, key = name.split(".")
+        weight = weights[int(index)]
+        same = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+        state.setdefault(int(index), {})[key] = same
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

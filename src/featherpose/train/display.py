@@ -1,0 +1,97 @@
+"""What someone who watches a run sees: a live bar in a terminal, a line now and then in a file. On stderr."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from featherpose.train.recipe import Recipe
+from featherpose.train.schedule import Epoch
+from featherpose.train.tasks.pose import Labelled
+
+SECONDS_BETWEEN_LINES = 30
+
+
+class Display:
+    """Speed, waiting and time left of a run with `people` per epoch and the given epochs."""
+
+    def __init__(self, plan: list[Epoch], quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self.plan = plan
+        self.score = ""
+        self._steps: deque[tuple[int, float, float]] = deque(maxlen=50)  # people, seconds, seconds waited
+        self._last_line = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), console=self.console
+        )
+        self._task: TaskID | None = None
+
+    def say(self, sentence: str) -> None:
+        """A sentence that stays."""
+        self.console.print(sentence, highlight=False)
+
+    def greet(self, recipe: Recipe, labelled: Labelled, device: torch.device, workers: int) -> None:
+        """What is going to happen, in two lines."""
+        options = "".join(f" {key}={value}" for key, value in recipe.options.items())
+        self.say(
+            f"Training {recipe.network}{options} on {len(labelled.training)} people, judged on "
+            f"{len(labelled.validation)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
+        )
+        self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} worker processes.")
+
+    def decoding(self, done: int, total: int) -> None:
+        """Pictures are being decoded into the cache."""
+        self._show("decoding pictures", "once for each input size", done, total)
+
+    def judged(self, epoch: Epoch, scores: dict[str, float]) -> None:
+        """An epoch was judged on the validation part."""
+        self.score = f"AP {scores['ap']:.1f}  PCK {scores['pck']:.1f}  "
+        self.say(f"epoch {epoch.number + 1}: AP {scores['ap']:.2f}  OKS {scores['oks']:.2f}  PCK {scores['pck']:.2f}")
+
+    def step(self, epoch: Epoch, step: int, loss: float, seconds: float, waited: float) -> dict[str, float]:
+        """A step is done -> its figures: people per second, share of waiting in percent, seconds left."""
+        self._steps.append((epoch.stage.batch, seconds, waited))
+        people, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
+        figures = {"people_per_s": people / spent, "waiting": 100 * waiting / spent}
+        left = self._seconds_left(step, people / spent, epoch)
+        facts = (
+            f"loss {loss:.6f}  {self.score}{figures['people_per_s']:.0f} people/s  "
+            f"waiting {figures['waiting']:.0f} %  {_clock(left)} left"
+        )
+        name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.size[0]}x{epoch.stage.size[1]}"
+        self._show(name, facts, step + 1 - epoch.first, epoch.steps)
+        return {**figures, "seconds_left": left}
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _show(self, name: str, facts: str, done: int, steps: int) -> None:
+        if self.console.is_terminal:
+            if self._task is None:
+                self._task = self._bar.add_task(name, facts=facts)
+                self._bar.start()
+            self._bar.update(self._task, description=name, completed=done, total=steps, facts=facts)
+        elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES or done == steps:
+            self._last_line = time.monotonic()
+            self.console.print(f"{name} step {done}/{steps}  {facts}", highlight=False, soft_wrap=True)
+
+    def _seconds_left(self, step: int, speed: float, now: Epoch) -> float:
+        """Work left in pixels at the present speed: a step costs what its pixels cost."""
+        here = now.stage.size[0] * now.stage.size[1]
+        left = 0.0
+        for epoch in self.plan[now.number :]:
+            steps = epoch.last - max(epoch.first, step + 1)
+            left += steps * epoch.stage.batch * epoch.stage.size[0] * epoch.stage.size[1]
+        return left / here / speed
+
+
+def _clock(seconds: float) -> str:
+    minutes = int(seconds // 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {int(seconds % 60):02d} s"

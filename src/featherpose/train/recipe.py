@@ -1,0 +1,184 @@
+"""Recipes: everything that decides the outcome of a training run, in one frozen, checked object.
+
+`RECIPES` holds ours by name; a YAML file with the same fields is a recipe too. `change` sets single fields from
+"key=value", keys with dots for the parts within.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from featherpose.data.augment import Augmentation
+from featherpose.errors import RecipeError, did_you_mean
+from featherpose.skeleton import SKELETONS
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Part(BaseModel):
+    """A part of a recipe: frozen, and no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Data(Part):
+    """Which people are trained on."""
+
+    folder: str = "pose-train"
+    """Folder of shards: a path, or the name of a folder in `data/` of FEATHERPOSE_DATA."""
+    labels: Literal["human", "mixed"] = "mixed"
+    """"human": labelled joints only; "mixed": the teacher's where nobody labelled (teacher-labels.npz)."""
+    teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """The teacher's joints below this score are not used."""
+    sources: tuple[str, ...] = ()
+    """Only people of these sources (coco, mpii, ...); empty: all."""
+
+
+class Stage(Part):
+    """A part of the run at one input size."""
+
+    size: tuple[Positive, Positive] = (192, 256)
+    """Width and height of the network's input in pixels."""
+    epochs: Positive = 1
+    """How often each person is seen."""
+    batch: Positive = 64
+    """People per step."""
+    sigma: Annotated[float, Field(gt=0)] = 2.0
+    """Deviation of the target Gaussian in heatmap cells."""
+
+
+class Optimizer(Part):
+    """How weights follow gradients."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    rate: Annotated[float, Field(gt=0)] = 4e-3
+    """Largest learning rate."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of convolution weights; biases and norms are left alone."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD."""
+
+
+class Schedule(Part):
+    """How the learning rate changes over the run."""
+
+    name: Literal["cosine", "steps", "flat"] = "cosine"
+    """"cosine": down to `floor` along a half cosine; "steps": times `factor` after each milestone; "flat": constant."""
+    warmup: Annotated[int, Field(ge=0)] = 300
+    """Steps over which the rate rises from 0."""
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Where the cosine ends, as a part of the largest rate."""
+    milestones: tuple[Positive, ...] = ()
+    """Epochs after which "steps" goes down."""
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class Recipe(Part):
+    """A training run: the same recipe, data and versions give the same weights on a CPU."""
+
+    network: str = "cbam_lite_hrnet_18"
+    options: dict[str, Any] = {}
+    """Options of the network, as `width: 32`."""
+    skeleton: str = "coco17"
+    data: Data = Data()
+    codec: Literal["msra"] = "msra"
+    unbiased: bool = True
+    """Targets keep a joint's place between two cells instead of rounding it."""
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
+    augmentation: Augmentation = Augmentation()
+    loss: Literal["mse"] = "mse"
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """Decay of the averaged weights, which are the ones validated and kept; 0: none."""
+    init: str = ""
+    """Weights to start from: a .safetensors file of the same network; empty: fresh ones."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def digest(self) -> str:
+        """Twelve letters that stand for the whole recipe."""
+        return hashlib.sha256(json.dumps(to_dict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Recipe -> plain dict of lists, numbers and words."""
+    return recipe.model_dump(mode="json")
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Recipe -> the whole of it as YAML, which `load` reads back."""
+    return yaml.safe_dump(to_dict(recipe), sort_keys=False, default_flow_style=None, width=100)
+
+
+def from_dict(values: dict[str, Any], where: str = "the recipe") -> Recipe:
+    """Plain dict -> Recipe; RecipeError naming the first wrong key or value."""
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_first(error, values)}") from None
+    if recipe.skeleton not in SKELETONS:
+        raise RecipeError(f"{where}: unknown skeleton {recipe.skeleton!r}.{did_you_mean(recipe.skeleton, SKELETONS)}")
+    return recipe
+
+
+def load(path: Path) -> Recipe:
+    """YAML file -> Recipe."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a YAML mapping; `featherpose recipe show open-cbam` prints one.")
+    return from_dict(values, str(path))
+
+
+def change(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Recipe and "key=value" words, as `stages.0.epochs=3` -> the recipe with those fields set."""
+    values = to_dict(recipe)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {setting}: wanted key=value, for example optimizer.rate=0.002.")
+        _set(values, key, yaml.safe_load(value), setting)
+    return from_dict(values, "--set")
+
+
+def _set(values: Any, key: str, value: Any, setting: str) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        values = values[_place(values, part, setting)]
+    values[_place(values, last, setting)] = value
+
+
+def _place(values: Any, part: str, setting: str) -> str | int:
+    """Dict or list and one part of a dotted key -> its key or index, checked."""
+    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        return int(part)
+    if isinstance(values, dict) and part in values:
+        return part
+    known = values if isinstance(values, dict) else [str(i) for i in range(len(values))]
+    raise RecipeError(f"--set {setting}: there is no {part!r}.{did_you_mean(part, known)}")
+
+
+def _first(error: ValidationError, values: dict[str, Any]) -> str:
+    """The first of pydantic's complaints in one line, with the nearest known key for a misspelt one."""
+    complaint = error.errors()[0]
+    place = ".".join(str(part) for part in complaint["loc"])
+    if complaint["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place} is {complaint['input']!r}: {complaint['msg'].lower()}."
+    known = _keys(to_dict(Recipe()), complaint["loc"][:-1])
+    return f"unknown key {place!r}.{did_you_mean(str(complaint['loc'][-1]), known)}"
+
+
+def _keys(values: Any, path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        values = values[0 if isinstance(part, int) else part]
+    return list(values)

@@ -1,0 +1,50 @@
+"""The plan of a run: which step belongs to which stage and epoch, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from featherpose.train.recipe import Recipe, Schedule, Stage
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over all people: `number` counts over the whole run, `first` is its first step, `steps` how many."""
+
+    number: int
+    stage: Stage
+    first: int
+    steps: int
+
+    @property
+    def last(self) -> int:
+        """The step after its last one."""
+        return self.first + self.steps
+
+
+def epochs(recipe: Recipe, people: int) -> list[Epoch]:
+    """Recipe and number of people -> the epochs of the run in order. A last batch that is not full is left out."""
+    return list(_epochs(recipe, people))
+
+
+def _epochs(recipe: Recipe, people: int) -> Iterator[Epoch]:
+    number = first = 0
+    for stage in recipe.stages:
+        steps = max(1, people // stage.batch)
+        for _ in range(stage.epochs):
+            yield Epoch(number, stage, first, steps)
+            number, first = number + 1, first + steps
+
+
+def rate(schedule: Schedule, step: int, plan: list[Epoch]) -> float:
+    """Step of the run -> learning rate as a part of the largest one."""
+    rise = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
+    if schedule.name == "flat":
+        return rise
+    if schedule.name == "cosine":
+        done = step / plan[-1].last
+        return rise * (schedule.floor + (1 - schedule.floor) * (1 + math.cos(math.pi * done)) / 2)
+    passed = sum(step >= plan[min(m, len(plan)) - 1].last for m in schedule.milestones)
+    return rise * schedule.factor**passed

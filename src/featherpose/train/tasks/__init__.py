@@ -1,0 +1,1 @@
+"""What is learnt: a task makes people into batches and judges a network on the validation part."""

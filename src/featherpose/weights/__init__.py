@@ -1,0 +1,40 @@
+"""The models that come with featherpose: NAME.onnx to run, NAME.safetensors to train on, NAME.json (the card)."""
+
+from __future__ import annotations
+
+import os
+from importlib import resources
+from pathlib import Path
+
+from featherpose.errors import ModelError, did_you_mean
+
+ALIASES = {"default": "cbam_lite_hrnet_18", "small": "cbam_lite_hrnet_18"}
+"""Names that people type, and the shipped file that each means."""
+
+_FOLDER = Path(str(resources.files(__name__)))
+
+
+def shipped(suffix: str = ".onnx", folder: Path = _FOLDER) -> list[str]:
+    """Names of the models that lie here with this suffix, sorted."""
+    return sorted(path.stem for path in folder.glob(f"*{suffix}"))
+
+
+def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _FOLDER) -> Path:
+    """Name, alias or path of a model -> its file. What looks like a path is that path and nothing else."""
+    text = os.fspath(model)
+    if isinstance(model, os.PathLike) or text.endswith(suffix) or Path(text).name != text:
+        if not Path(text).is_file():
+            raise ModelError(f"{text}: no such model file. Give a path to a *{suffix} file, or a shipped model's name.")
+        return Path(text)
+    path = folder / (ALIASES.get(text, text) + suffix)
+    if not path.is_file():
+        name = f"{text!r} ({ALIASES[text]})" if text in ALIASES else repr(text)
+        raise ModelError(f"No model {name} is shipped as {suffix}.{_known(text, suffix, folder)}")
+    return path
+
+
+def _known(text: str, suffix: str, folder: Path) -> str:
+    there = shipped(suffix, folder)
+    if not there:
+        return " None is: make one with `featherpose export`."
+    return did_you_mean(text, [*there, *(alias for alias, name in ALIASES.items() if name in there)])

@@ -1,0 +1,127 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from featherpose.cli.predict import predict
+from featherpose.errors import InputError
+from tests.runtime.test_predict import photo
+from tests.tiny_model import tiny_model
+
+pytest.importorskip("onnx")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The verb in an empty folder with a model."""
+    monkeypatch.chdir(tmp_path)
+    tiny_model(tmp_path / "tiny.onnx")
+
+    def call(*words: str, device: str = "cpu"):
+        return CliRunner().invoke(predict, [*words, "--model", "tiny.onnx", "--device", device])
+
+    return call
+
+
+def test_a_photo_of_one_person(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    result = run("a.jpg", "--whole-image")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].split() == ["photo", "people", "scores"]
+    assert result.stdout.splitlines()[1].split()[:2] == ["a.jpg", "1"]
+    assert result.stdout.splitlines()[-1] == "1 person on 1 photo: joints in out/poses.json, pictures in out"
+    assert result.stderr == ""
+    assert (tmp_path / "out/a.jpg").exists() and (tmp_path / "out/poses.json").exists()
+
+
+def test_auto_says_what_it_took(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    assert run("a.jpg", "--whole-image", device="auto").stderr.startswith("Ran on cpu with ")
+
+
+def test_json_on_stdout_is_json_alone(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    result = run("a.jpg", "--whole-image", "--json", "-", "--no-draw")
+    assert json.loads(result.stdout) == json.loads((tmp_path / "out/poses.json").read_text())
+    assert not (tmp_path / "out/a.jpg").exists()
+
+
+def test_json_into_a_file_of_ones_own(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    assert run("a.jpg", "--whole-image", "--json", "sub/joints.json", "--no-draw").exit_code == 0
+    assert json.loads((tmp_path / "sub/joints.json").read_text())["images"][0]["image"] == "a.jpg"
+    assert not (tmp_path / "out").exists()
+
+
+def test_boxes_and_a_folder_of_many(run, tmp_path):
+    boxes = {}
+    for i in range(25):
+        photo(tmp_path / f"in/{i:02}.jpg")
+        boxes[f"{i:02}.jpg"] = [[0, 0, 50, 70]] * (i % 8)
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    result = run("in", "--boxes", "boxes.json", "--no-draw")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0 and len(lines) == 23 and lines[21].startswith("... and 5 more")
+    assert lines[1].split() == ["00.jpg", "0"] and lines[8].endswith("...")
+    assert lines[22].startswith(f"{sum(i % 8 for i in range(25))} people on 25 photos")
+
+
+def test_exit_codes(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    some = run("a.jpg", "bad.jpg", "none.jpg", "--whole-image")
+    assert some.exit_code == 1
+    assert some.stderr.splitlines()[0] == "2 of 3 could not be done:"
+    assert some.stderr.splitlines()[1].startswith("  bad.jpg: not a picture")
+    assert some.stderr.splitlines()[2].startswith("  none.jpg: no such file")
+    none = run("bad.jpg", "--whole-image")
+    assert none.exit_code == 2 and "1 of 1 could not be done" in none.stderr
+    assert run("--whole-image").exit_code == 2
+
+
+def test_nobody_said_where_people_are(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    result = run("a.jpg")
+    assert isinstance(result.exception, InputError) and "Where are the people?" in str(result.exception)
+
+
+def test_megapixels_can_be_raised(run, tmp_path):
+    photo(tmp_path / "a.jpg")
+    assert "0.0 megapixels, at most 0.004" in run("a.jpg", "--whole-image", "--max-megapixels", "0.004").stderr
+    assert run("a.jpg", "--whole-image", "--max-megapixels", "0.005").exit_code == 0
+
+
+def test_help_teaches_with_an_example():
+    text = CliRunner().invoke(predict, ["--help"]).stdout
+    for words in (
+        "featherpose predict portrait.jpg --whole-image",
+        '"empty.jpg": []',
+        "COCO annotations",
+        "exit code 1",
+    ):
+        assert words in text, words
+
+
+def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
+    photo(tmp_path / "a.jpg")
+    command = [sys.executable, "-m", "featherpose", "predict", "a.jpg", "--boxes", "none.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout == ""
+    assert (
+        done.stderr
+        == "featherpose: none.json: cannot be read (No such file or directory). Check the path after --boxes.\n"
+    )
+
+
+def test_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, featherpose.cli.predict as p\n"
+        "try: p.predict(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'onnxruntime', 'cv2', 'numpy', 'PIL', 'rich'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "Usage" in done.stdout
+    assert not {"torch", "onnxruntime", "cv2", "rich"} & set(eval(done.stderr))

@@ -1,0 +1,65 @@
+import json
+
+import numpy as np
+import pytest
+
+from featherpose.errors import InputError
+from featherpose.formats import native
+from featherpose.poses import Poses
+from featherpose.skeleton import COCO17, LSP14
+
+
+def some_poses(number: int, ids=None) -> Poses:
+    rng = np.random.default_rng(number)
+    keypoints, scores = rng.uniform(0, 99, (number, 17, 2)).round(2), rng.uniform(0, 1, (number, 17)).round(4)
+    return Poses(keypoints, scores, rng.uniform(0, 99, (number, 4)).round(2), np.ones(number), COCO17, (100, 90), ids)
+
+
+@pytest.mark.parametrize(
+    "poses",
+    [
+        pytest.param({}, id="no pictures"),
+        pytest.param({"a.jpg": some_poses(0)}, id="nobody"),
+        pytest.param({"b/a.jpg": some_poses(2), "a.jpg": some_poses(1)}, id="two pictures, in order"),
+        pytest.param({"a.jpg": some_poses(2, np.array([7, 3]))}, id="tracked"),
+    ],
+)
+def test_document_and_back(poses):
+    text = native.to_text(native.to_document(poses, COCO17, model="tiny"))
+    assert text.count("\n") == max(len(poses), 1) + 2, "one line per picture"
+    back = native.from_document(json.loads(text))
+    assert list(back) == list(poses)
+    for name, found in poses.items():
+        assert len(back[name]) == len(found) and back[name].image_size == found.image_size
+        assert back[name].skeleton == COCO17
+        assert np.array_equal(back[name].keypoints, found.keypoints) and np.array_equal(back[name].boxes, found.boxes)
+        assert (back[name].ids is None) == (len(found) == 0 or found.ids is None)
+
+
+def test_every_joint_stands_under_its_name():
+    poses = some_poses(1)
+    entry = native.to_document({"a.jpg": poses}, COCO17, model="tiny")["images"][0]["people"][0]
+    assert list(entry["joints"]) == list(COCO17.joints)
+    assert entry["joints"]["left_knee"][:2] == pytest.approx(poses.keypoints[0, 13].tolist())
+
+
+def test_one_document_has_one_skeleton():
+    with pytest.raises(InputError, match=r"a\.jpg: its poses are coco17, wanted lsp14"):
+        native.to_document({"a.jpg": some_poses(1)}, LSP14)
+
+
+GOOD = native.to_document({"a.jpg": some_poses(1)}, COCO17)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        pytest.param([], "Not poses in featherpose's format", id="a list"),
+        pytest.param({}, 'wanted an object with "format": "featherpose poses"', id="other JSON"),
+        pytest.param(GOOD | {"version": 2}, "Poses of version 2, wanted 1", id="newer"),
+        pytest.param({k: v for k, v in GOOD.items() if k != "images"}, "lack the key 'images'", id="no images"),
+    ],
+)
+def test_other_documents_are_refused(document, message):
+    with pytest.raises(InputError, match=message):
+        native.from_document(document)

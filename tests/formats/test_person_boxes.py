@@ -1,0 +1,74 @@
+import json
+
+import pytest
+
+from featherpose.errors import InputError
+from featherpose.formats.person_boxes import from_json
+
+PLAIN = {"a.jpg": [[1, 2, 3, 4], [5.5, 6, 7, 8]], "sub/b.jpg": [], "000000000785.jpg": [[0, 0, 9, 9]]}
+ANNOTATIONS = {
+    "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 8, "file_name": "b.jpg"}],
+    "annotations": [
+        {"image_id": 7, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": 0},
+        {"image_id": 7, "category_id": 1, "bbox": [0, 0, 99, 99], "iscrowd": 1},
+        {"image_id": 7, "category_id": 18, "bbox": [0, 0, 9, 9]},
+    ],
+    "categories": [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}],
+}
+DETECTIONS = [
+    {"image_id": 785, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.75},
+    {"image_id": 785, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.99},
+    {"image_id": "a", "bbox": [0, 0, 5, 5]},
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "boxes", "scores"),
+    [
+        pytest.param(PLAIN, "a.jpg", PLAIN["a.jpg"], [1, 1], id="plain"),
+        pytest.param(PLAIN, "sub/b.jpg", [], [], id="plain, nobody"),
+        pytest.param(PLAIN, "holiday/a.jpg", PLAIN["a.jpg"], [1, 1], id="plain, by the file's name"),
+        pytest.param(ANNOTATIONS, "a.jpg", [[1, 2, 4, 6]], [1], id="annotations: no crowd, no dog"),
+        pytest.param(ANNOTATIONS, "b.jpg", [], [], id="annotations, nobody"),
+        pytest.param(DETECTIONS, "000000000785.jpg", [[1, 2, 4, 6]], [0.75], id="detections, by number: no dog"),
+        pytest.param(DETECTIONS, "x/a.png", [[0, 0, 5, 5]], [1], id="detections, by stem"),
+        pytest.param(DETECTIONS, "other.jpg", [], [], id="detections: an absent picture shows nobody"),
+        pytest.param([], "other.jpg", [], [], id="no detections at all"),
+    ],
+)
+def test_boxes_of_a_picture(values, name, boxes, scores):
+    found = from_json(json.loads(json.dumps(values))).of(name)
+    assert found is not None
+    assert found[0].shape == (len(boxes), 4) and found[0].tolist() == boxes and found[1].tolist() == scores
+
+
+@pytest.mark.parametrize("values", [PLAIN, ANNOTATIONS, {}])
+def test_a_forgotten_picture_is_not_an_empty_one(values):
+    assert from_json(values).of("c.jpg") is None
+
+
+def test_with_the_whole_name_only_that_is_looked_up():
+    boxes = from_json(PLAIN)
+    assert boxes.of("holiday/a.jpg", whole_name=True) is None
+    assert boxes.of("sub/b.jpg", whole_name=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param("a.jpg", r"a JSON str; wanted \{", id="text"),
+        pytest.param(None, "a JSON NoneType; wanted", id="null"),
+        pytest.param({"a.jpg": [1, 2, 3, 4]}, r"a\.jpg: a box is not four numbers", id="a box not in a list"),
+        pytest.param({"a.jpg": [[1, 2], [3, 4]]}, "a box is not four numbers", id="two numbers"),
+        pytest.param({"a.jpg": [["a", 2, 3, 4]]}, "a box is not four numbers", id="text in a box"),
+        pytest.param({"a.jpg": None}, "cannot be understood", id="no list"),
+        pytest.param([{"image_id": 1}], "KeyError: 'bbox'", id="a detection without a box"),
+        pytest.param([[1, 2, 3, 4]], "cannot be understood", id="a list of boxes"),
+        pytest.param({"annotations": []}, "KeyError: 'images'", id="annotations without images"),
+        pytest.param([{"image_id": 1, "bbox": [1, 2, 3]}], "cannot be understood|four numbers", id="three numbers"),
+    ],
+)
+def test_other_json_is_refused(values, message):
+    with pytest.raises(InputError, match=message) as caught:
+        from_json(values)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,199 @@
+import numpy as np
+import pytest
+
+from featherpose import codecs
+from featherpose.errors import InputError
+from featherpose.poses import Poses
+from featherpose.runtime.estimator import Estimator
+from featherpose.skeleton import COCO17
+from tests.tiny_model import tiny_manifest, tiny_model
+
+pytest.importorskip("onnx")
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+SPOTS = {0: (61, 52), 1: (90, 80), 2: (75, 118)}  # joint -> centre of the spot of its colour
+BOX = (40.0, 30.0, 110.0, 130.0)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="module")
+def estimator(model) -> Estimator:
+    return Estimator.open(model, "cpu", threads=1)
+
+
+def picture(shift=(0, 0), size=(200, 160)) -> np.ndarray:
+    """Grey, with a red, a green and a blue spot."""
+    image = np.full((size[1], size[0], 3), 128, np.uint8)
+    for (x, y), color in zip(SPOTS.values(), (RED, GREEN, BLUE), strict=True):
+        x, y = x + shift[0], y + shift[1]
+        image[y - 5 : y + 6, x - 5 : x + 6] = color
+    return image
+
+
+def test_joints_are_found_where_their_colour_is(estimator):
+    poses = estimator(picture(), [BOX])
+    cell = 4 * 125 / 64  # the crop is 125 pixels tall, a heatmap cell 4 of its 64
+    assert isinstance(poses, Poses) and len(poses) == 1 and poses.skeleton == COCO17
+    for joint, spot in SPOTS.items():
+        assert np.abs(poses.keypoints[0, joint] - spot).max() < cell
+        assert poses.scores[0, joint] > 0.5
+    assert poses.image_size == (200, 160) and poses.boxes.tolist() == [list(BOX)] and poses.box_scores.tolist() == [1]
+
+
+def test_swapping_red_and_blue_is_noticed(estimator):
+    right, swapped = estimator(picture(), [BOX]), estimator(picture()[..., ::-1].copy(), [BOX])
+    assert np.allclose(swapped.keypoints[0, 0], right.keypoints[0, 2], atol=8)
+    assert not np.allclose(swapped.keypoints[0, 0], right.keypoints[0, 0], atol=20)
+
+
+@pytest.mark.parametrize("shift", [(1, 0), (0, 1), (17, 23), (-30, -20)])
+@pytest.mark.parametrize("flip", [False, True])
+def test_shifting_picture_and_box_shifts_the_poses(model, shift, flip):
+    estimator = Estimator.open(model, "cpu", threads=1, flip=flip)
+    still = estimator(picture(size=(260, 220)), [BOX])
+    moved = estimator(picture(shift, size=(260, 220)), [np.add(BOX, shift * 2)])
+    assert np.abs(moved.keypoints - still.keypoints - shift).max() < 1e-3
+    assert np.abs(moved.scores - still.scores).max() < 1e-6
+
+
+@pytest.mark.parametrize("factor", [2, 3, 5, 8])
+def test_enlarging_picture_and_box_enlarges_the_poses(estimator, factor):
+    large = np.kron(picture(), np.ones((factor, factor, 1), np.uint8))
+    small = estimator(picture(), [BOX])
+    box = (np.array(BOX) + 0.5) * factor - 0.5  # the centre of the first pixel is (0, 0) in both
+    found = estimator(large, [box])
+    assert np.abs((found.keypoints[0, :3] + 0.5) / factor - 0.5 - small.keypoints[0, :3]).max() <= 4.1 * 125 / 64
+    assert np.abs(found.scores - small.scores).max() < 0.05
+
+
+def test_one_box_and_many_give_the_same_type_and_the_same_poses(estimator):
+    boxes = np.array([np.add(BOX, 3 * i) for i in range(6)], np.float32)
+    many = estimator(picture(), boxes, box_scores=np.linspace(0.1, 1, 6))
+    assert type(many) is Poses and len(many) == 6
+    assert np.allclose(many.box_scores, np.linspace(0.1, 1, 6))
+    for i, box in enumerate(boxes):
+        one = estimator(picture(), [box])
+        assert type(one) is Poses
+        assert np.abs(one.keypoints - many[i].keypoints).max() < 1e-3
+
+
+@pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0,), np.float32)])
+def test_no_boxes_are_nobody(estimator, boxes):
+    poses = estimator(picture(), boxes)
+    assert type(poses) is Poses and len(poses) == 0
+    assert poses.keypoints.shape == (0, 17, 2) and poses.image_size == (200, 160)
+
+
+def test_none_is_the_whole_picture(estimator):
+    poses = estimator(picture(), None)
+    assert poses.boxes.tolist() == [[0, 0, 200, 160]]
+    assert np.array_equal(poses.keypoints, estimator(picture(), [[0, 0, 200, 160]]).keypoints)
+
+
+def test_a_box_that_is_partly_outside_is_fine(estimator):
+    image = picture()[:, 40:]
+    poses = estimator(image, [np.subtract(BOX, (60, 0, 60, 0))])
+    assert np.abs(poses.keypoints[0, 1] - (50, 80)).max() < 8
+
+
+NAN = float("nan")
+BAD_BOXES = [
+    ("not a number", [BOX, (0, 0, NAN, 9)], r"Box 1 \[0\.0, 0\.0, nan, 9\.0\] is not finite"),
+    ("infinite", [(0, 0, float("inf"), 9)], "Box 0 .* is not finite"),
+    ("too large for float32", [(0, 0, 1e300, 9)], "Box 0 .* is not finite"),
+    ("no width", [BOX, BOX, (5, 5, 5, 9)], "Box 2 .* has no area"),
+    ("right of left", [(9, 5, 5, 9)], "Box 0 .* has no area; wanted left < right"),
+    ("left of the picture", [(-50, 5, 0, 9)], r"Box 0 .* lies outside the picture of 200x160"),
+    ("below the picture", [(5, 160, 9, 170)], "Box 0 .* lies outside"),
+    ("one box, not wrapped", BOX, r"shape \(4,\), wanted \(N, 4\)"),
+    ("with scores inside", [(*BOX, 0.9)], r"shape \(1, 5\), wanted \(N, 4\)"),
+    ("ragged", [BOX, (1, 2)], "not numbers"),
+    ("text", [["a", "b", "c", "d"]], "not numbers"),
+]
+
+
+@pytest.mark.parametrize(("boxes", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD_BOXES])
+def test_bad_boxes_are_refused_by_their_number(estimator, boxes, message):
+    with pytest.raises(InputError, match=message):
+        estimator(picture(), boxes)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        pytest.param(np.zeros((9, 9), np.uint8), r"uint8 \(9, 9\), wanted uint8 \(height, width, 3\)", id="grey"),
+        pytest.param(np.zeros((9, 9, 4), np.uint8), "wanted uint8", id="four channels"),
+        pytest.param(np.zeros((9, 9, 3)), "float64 .* wanted uint8", id="floats"),
+        pytest.param(np.zeros((0, 9, 3), np.uint8), "wanted uint8", id="no rows"),
+        pytest.param("photo.jpg", r"a str, wanted an array; read files with images\.read", id="a path"),
+    ],
+)
+def test_bad_images_are_refused(estimator, image, message):
+    with pytest.raises(InputError, match=message):
+        estimator(image, [(0, 0, 5, 5)])
+
+
+@pytest.mark.parametrize("scores", [[0.5, 0.5], 0.5, [NAN]])
+def test_bad_box_scores_are_refused(estimator, scores):
+    with pytest.raises(InputError, match=r"box_scores have the shape .* wanted \(1,\) finite"):
+        estimator(picture(), [BOX], box_scores=scores)
+
+
+@pytest.mark.parametrize("blur", [-1, 2])
+def test_blur_is_an_odd_number_of_cells(model, blur):
+    with pytest.raises(InputError, match=f"blur is {blur}, wanted 0"):
+        Estimator.open(model, "cpu", blur=blur)
+
+
+class MirrorSession:
+    """A network that knows left from right: it calls the spot on the right of the crop left_eye (1), the other 2."""
+
+    def __init__(self):
+        self.manifest = tiny_manifest()
+
+    def run(self, crops):
+        heatmaps = np.zeros((len(crops), 17, 16, 12), np.float32)
+        for i, crop in enumerate(crops):
+            spots = crop[2::4, 2::4].max(axis=2) > 200
+            ys, xs = np.nonzero(spots)
+            for joint, column in ((1, xs.max()), (2, xs.min())):
+                heatmaps[i, joint, ys[xs == column][0], column] = 1
+        return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), heatmaps
+
+
+def test_flip_mirrors_swaps_left_and_right_and_averages():
+    image = np.zeros((64, 48, 3), np.uint8)
+    image[20:24, 4:8] = image[20:24, 28:32] = 255
+    box = (4.8, 6.4, 43.2, 57.6)  # grown by 1.25 it is the whole picture
+    estimator = Estimator(MirrorSession(), flip=True)
+    poses = estimator(image, [box])
+    crops = image[None]
+    merged = codecs.merge_flipped(
+        estimator.session.run(crops)[2], estimator.session.run(crops[:, :, ::-1])[2], COCO17.flip_order
+    )
+    joints, scores = estimator.session.manifest.make_codec().decode(merged)
+    assert np.abs(poses.keypoints[0] - joints[0]).max() < 1e-4 and np.array_equal(poses.scores, scores)
+    assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left stays left"
+
+
+def test_blur_smooths_before_the_maximum_is_read(model):
+    plain, blurred = (Estimator.open(model, "cpu", threads=1, blur=blur) for blur in (0, 5))
+    image = picture()
+    image[120:122, 50:52] = RED  # a speck, brighter than nothing but small
+    expected = codecs.smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
+    assert expected.shape == (1, 17, 16, 12)
+    joints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
+    assert all(np.abs(joint - SPOTS[0]).max() < 8 for joint in joints)
+    assert not np.array_equal(*joints), "the quarter offset is numpy's, the plain graph has none"
+
+
+def test_opening_keeps_opencv_to_one_thread(model):
+    import cv2
+
+    cv2.setNumThreads(2)
+    Estimator.open(model, "cpu", threads=1)
+    assert cv2.getNumThreads() == 1

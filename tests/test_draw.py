@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+
+from featherpose.draw import FAINT, draw
+from featherpose.errors import InputError
+from featherpose.poses import Poses
+from featherpose.skeleton import COCO17, LSP14, MPII16
+
+# A person facing the camera, in a unit square: left joints are on the right of the picture.
+FACING = np.array(
+    [(.5, .1), (.53, .08), (.47, .08), (.56, .09), (.44, .09), (.62, .25), (.38, .25), (.7, .4), (.3, .4), (.72, .55),
+     (.28, .55), (.58, .55), (.42, .55), (.6, .75), (.4, .75), (.6, .95), (.4, .95)]
+)  # fmt: skip
+
+
+def person(size: float, corner=(0, 0), scores=0.9, image_size=(400, 400)) -> Poses:
+    keypoints = FACING * size + corner
+    box = [[*keypoints.min(axis=0), *keypoints.max(axis=0)]]
+    return Poses(keypoints[None], np.broadcast_to(scores, (1, 17)), box, [1], COCO17, image_size)
+
+
+def canvas(width=400, height=400, level=128) -> np.ndarray:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return (before != after).any(axis=2)
+
+
+def test_the_picture_given_is_left_alone_and_its_size_kept():
+    image = canvas(400, 300)
+    drawn = draw(image, person(280))
+    assert (image == 128).all() and drawn.shape == image.shape and drawn.dtype == np.uint8
+
+
+def test_nobody_leaves_the_picture_as_it_is():
+    assert np.array_equal(draw(canvas(), Poses.empty(COCO17, (400, 400))), canvas())
+
+
+def test_left_is_orange_and_right_is_blue_in_rgb():
+    drawn = draw(canvas(), person(390)).astype(int)
+    left_shin, right_shin = (np.mean([FACING[a], FACING[b]], axis=0) * 390 for a, b in ((13, 15), (14, 16)))
+    red, _, blue = drawn[round(left_shin[1]), round(left_shin[0])]
+    assert red > blue + 100, "left is orange"
+    red, _, blue = drawn[round(right_shin[1]), round(right_shin[0])]
+    assert blue > red + 100, "right is blue"
+
+
+@pytest.mark.parametrize("level", [0, 60, 128, 200, 255])
+@pytest.mark.parametrize("size", [40, 390])
+def test_seen_on_any_background(level, size):
+    image = canvas(level=level)
+    drawn = draw(image, person(size)).astype(int)
+    apart = np.abs(drawn - level).max(axis=2) > 50
+    assert apart.sum() > 0.4 * changed(image, drawn.astype(np.uint8)).sum()
+    if level > 100:
+        assert drawn.max(axis=2).min() < (60 if size > 100 else level - 25), "a dark rim"
+    if level < 100:
+        assert drawn.min(axis=2).max() > (200 if size > 100 else 90), "light joints"
+
+
+def line_width(image_side: int, size: float) -> float:
+    """Width of the coloured part of the left shin, in pixels."""
+    drawn = draw(canvas(image_side, image_side, 0), person(size, image_size=(image_side, image_side))).astype(float)
+    x, y = np.mean([FACING[13], FACING[15]], axis=0) * size
+    row = drawn[round(y), max(0, round(x) - 60) : round(x) + 60]
+    return float((row[:, 0] / 255).sum())
+
+
+def test_lines_grow_with_the_person_and_stay_seen_on_thumbnails_and_large_pictures():
+    assert line_width(3840, 3000) > 2 * line_width(1000, 700) > 3 * line_width(160, 120)
+    assert line_width(640, 60) < line_width(640, 140) < line_width(640, 600)
+    for side in (160, 640, 3840):
+        for share in (0.1, 0.5, 0.9):
+            assert 0.001 * side < line_width(side, share * side) < 0.012 * side + 1, (side, share)
+
+
+def test_edges_are_smooth():
+    drawn = draw(canvas(level=0), person(380))
+    levels = np.unique(drawn[changed(canvas(level=0), drawn)][:, 0])
+    assert len(levels) > 40
+
+
+def test_joints_below_the_threshold_are_faint_and_thin_but_there():
+    scores = np.full(17, 0.9)
+    scores[15] = 0.1  # left ankle
+    image = canvas(level=0)
+    sure, unsure = draw(image, person(390)), draw(image, person(390, scores=scores))
+    x, y = np.round(FACING[15] * 390).astype(int)
+    around = np.s_[y - 4 : y + 5, x - 4 : x + 5]
+    assert 0 < unsure[around].max() <= 255 * FAINT + 1 < sure[around].max()
+    assert 0 < changed(image, unsure)[around].sum() < changed(image, sure)[around].sum()
+    elsewhere = np.abs(unsure.astype(int) - sure)[: int(0.7 * 390)]
+    assert elsewhere.max() == 0, "the others are as they were"
+    assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), sure)
+
+
+def test_joints_that_are_not_there_leave_no_trace():
+    scores = np.full(17, 0.9)
+    scores[15] = 0
+    poses = person(390, scores=scores)
+    poses.keypoints[0, 15] = 0
+    nan = person(390)
+    nan.keypoints[0, 15] = np.nan
+    for one in (poses, nan):
+        drawn = draw(canvas(), one)
+        assert not changed(canvas(), drawn)[:20, :60].any() and not changed(canvas(), drawn)[360:, 220:].any()
+    assert np.array_equal(draw(canvas(), person(390, scores=0)), canvas())
+
+
+@pytest.mark.parametrize("corner", [(-150, 0), (250, -200), (5000, 0), (-1e8, 1e8)])
+def test_people_partly_or_wholly_outside_the_picture(corner):
+    drawn = draw(canvas(), person(390, corner))
+    assert drawn.shape == (400, 400, 3)
+    assert changed(canvas(), drawn).any() == (abs(corner[0]) < 300)
+
+
+def test_shifting_the_person_shifts_the_drawing():
+    still, moved = draw(canvas(), person(300, (20, 20))), draw(canvas(), person(300, (57, 43)))
+    assert np.array_equal(still[:340, :340], moved[23:363, 37:377])
+
+
+def together(*people: Poses) -> Poses:
+    arrays = [[getattr(one, name) for one in people] for name in ("keypoints", "scores", "boxes", "box_scores")]
+    return Poses(*map(np.concatenate, arrays), COCO17, (400, 400))
+
+
+def test_small_people_are_drawn_over_large_ones():
+    large, small = person(390), person(60, tuple(FACING[5] * 390 - 30))
+    both = [together(large, small), together(small, large)]
+    assert np.array_equal(draw(canvas(), both[0]), draw(canvas(), both[1]))
+    x, y = np.round(np.mean([small.keypoints[0, 13], small.keypoints[0, 15]], axis=0)).astype(int)
+    assert np.array_equal(draw(canvas(), both[0])[y, x], draw(draw(canvas(), large), small)[y, x])
+
+
+@pytest.mark.parametrize("skeleton", [MPII16, LSP14])
+def test_other_skeletons(skeleton):
+    keypoints = np.random.default_rng(0).uniform(50, 350, (1, skeleton.num_joints, 2))
+    poses = Poses(keypoints, np.ones((1, skeleton.num_joints)), [[50, 50, 350, 350]], [1], skeleton, (400, 400))
+    assert changed(canvas(), draw(canvas(), poses)).any()
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8)])
+def test_other_images_are_refused(image):
+    with pytest.raises(InputError, match=r"wanted uint8 \(height, width, 3\)"):
+        draw(image, person(9))

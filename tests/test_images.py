@@ -1,0 +1,276 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featherpose import images
+from featherpose.crop import Crop
+from featherpose.errors import InputError
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(picture: Image.Image, format: str = "PNG", **options) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, format=format, **options)
+    return data.getvalue()
+
+
+def grey16(values) -> Image.Image:
+    return Image.fromarray(np.array(values, np.uint16))
+
+
+def header_only_png(width: int, height: int) -> bytes:
+    """A PNG that says how large it is and holds no pixel."""
+    ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+
+
+def transparent_palette() -> bytes:
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.putpixel((1, 0), 1)
+    return encoded(picture, transparency=1)
+
+
+COLORS = [
+    ("rgb: red comes first", encoded(Image.new("RGB", (2, 2), RED)), RED),
+    ("rgb, webp", encoded(Image.new("RGB", (2, 2), RED), "WEBP", lossless=True), RED),
+    ("rgb, bmp", encoded(Image.new("RGB", (2, 2), RED), "BMP"), RED),
+    ("rgb, tiff", encoded(Image.new("RGB", (2, 2), RED), "TIFF"), RED),
+    ("grey", encoded(Image.new("L", (2, 2), 77)), (77, 77, 77)),
+    ("1 bit, white", encoded(Image.new("1", (2, 2), 1)), WHITE),
+    ("16 bit: full range on full range", encoded(grey16([[65535]])), WHITE),
+    ("16 bit: 100 of 255", encoded(grey16([[25700]])), (100, 100, 100)),
+    ("16 bit: rounded", encoded(grey16([[25700 + 129]])), (101, 101, 101)),
+    ("16 bit, tiff", encoded(grey16([[25700]]), "TIFF"), (100, 100, 100)),
+    ("16 bit, pgm", b"P5 1 1 65535\n" + struct.pack(">H", 25700), (100, 100, 100)),
+    ("transparent is white", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 0))), WHITE),
+    ("half transparent red", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 128))), (255, 127, 127)),
+    ("grey with alpha", encoded(Image.new("LA", (2, 2), (0, 0))), WHITE),
+    ("palette", encoded(Image.new("RGB", (2, 2), RED).convert("P")), RED),
+    ("animation: the first frame", encoded(Image.new("RGB", (2, 2), RED), "GIF", save_all=True,
+                                           append_images=[Image.new("RGB", (2, 2), WHITE)]), RED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "color"), [pytest.param(*row[1:], id=row[0]) for row in COLORS])
+def test_every_kind_of_picture_becomes_rgb(data, color):
+    image = images.read(data)
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    assert tuple(image[0, 0]) == color
+
+
+def test_transparent_palette_entry_lies_on_white():
+    assert images.read(transparent_palette()).tolist() == [[list(RED), list(WHITE)]]
+
+
+def test_cmyk_is_turned_into_rgb():
+    image = images.read(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
+    assert np.abs(image.astype(int) - RED).max() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_turned_upright(orientation):
+    upright = Image.new("RGB", (32, 16), WHITE)
+    upright.paste(RED, (0, 0, 8, 8))
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transpose that a camera of this orientation has done
+    stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = images.read(encoded(stored, "PNG", exif=exif))
+    assert np.array_equal(image, np.array(upright))
+
+
+def test_paths_and_bytes_give_the_same_picture(tmp_path):
+    data = encoded(Image.new("RGB", (3, 2), RED))
+    (tmp_path / "a.png").write_bytes(data)
+    for source in (tmp_path / "a.png", str(tmp_path / "a.png"), data):
+        assert images.read(source).shape == (2, 3, 3)
+
+
+JPEG = encoded(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
+BAD = [
+    ("empty", b"", r"a\.jpg: the file is empty \(0 bytes\)"),
+    ("text", b"this is no picture at all", r"not a picture in a known format \(JPEG.*magick"),
+    ("truncated", JPEG[: len(JPEG) // 2], r"cut short or damaged.*again"),
+    ("only a header", JPEG[:30], r"a\.jpg: "),
+    ("damaged", encoded(Image.new("RGB", (9, 9)))[:-20] + b"x" * 20, r"cut short or damaged"),
+    ("zero area", b"P6 0 5 255\n", r"a\.jpg: "),
+    ("gif of no width", b"GIF89a" + struct.pack("<HHBBB", 0, 5, 0, 0, 0) + b"\x3b", r"a\.jpg: "),
+    ("floats", encoded(Image.new("F", (2, 2), 0.5), "TIFF"), r"floating point.*8 or 16 bits"),
+    ("32 bit", encoded(Image.new("I", (2, 2), 70000), "TIFF"), r"70000, wanted 0 to 65535"),
+    ("svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", r"not a picture in a known format"),
+    (
+        "200 megapixels",
+        header_only_png(20000, 10000),
+        r"20000x10000 is 200\.0 megapixels, at most 100 .*--max-megapixels 200, .*max_pixels=200000000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
+def test_bad_files_are_refused_in_one_line(tmp_path, data, message):
+    (tmp_path / "a.jpg").write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        images.read(tmp_path / "a.jpg")
+    assert "\n" not in str(caught.value) and str(tmp_path / "a.jpg") in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(InputError, match=r"none\.jpg: no such file"):
+        images.read(tmp_path / "none.jpg")
+    with pytest.raises(InputError, match="a folder, where one picture was wanted"):
+        images.read(tmp_path)
+    with pytest.raises(InputError, match="cannot be opened"):
+        images.read(tmp_path / ("n" * 300 + ".jpg"))
+
+
+def test_bytes_are_named_in_messages():
+    with pytest.raises(InputError, match="picture given as bytes: the file is empty"):
+        images.read(b"")
+    with pytest.raises(InputError, match=r"coco-1\.tar/a\.webp: "):
+        images.read(b"x", name="coco-1.tar/a.webp")
+
+
+def test_pixel_limit_can_be_moved_and_pillows_own_is_left_alone():
+    data = encoded(Image.new("RGB", (20, 10), RED))
+    with pytest.raises(InputError, match=r"20x10 is 0\.0 megapixels"):
+        images.read(data, max_pixels=199)
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, 100
+    try:
+        assert images.read(data, max_pixels=200).shape == (10, 20, 3)
+        assert Image.MAX_IMAGE_PIXELS == 100
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def test_heic_without_its_package_says_what_to_type(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"IMG\.heic: a HEIC.*pip install pillow-heif.*heif-convert FILE"):
+        images.read(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", name="IMG.heic")
+    with pytest.raises(InputError, match="not a picture in a known format"):  # AVIF may have the same first brand
+        images.read(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", name="IMG.avif")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of odd metadata
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF"])
+def test_damage_anywhere_gives_a_picture_or_an_input_error(format):
+    if format == "AVIF" and "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow has no AVIF")
+    rng = np.random.default_rng(0)
+    good = encoded(Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8)), format)
+    for _ in range(40):
+        data = bytearray(good)
+        for _ in range(rng.integers(1, 10)):
+            data[rng.integers(0, len(data))] = rng.integers(0, 256)
+        try:
+            assert images.read(bytes(data), max_pixels=1_000_000).shape[2] == 3
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".PNG"])
+def test_written_pictures_are_read_back_in_the_same_colours(tmp_path, suffix):
+    image = np.full((16, 16, 3), (200, 60, 20), np.uint8)
+    images.write(tmp_path / f"a{suffix}", image)
+    assert np.abs(images.read(tmp_path / f"a{suffix}").astype(int) - image).max() <= (0 if suffix == ".png" else 4)
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"], "nothing else stays behind"
+
+
+def test_writing_refuses_unknown_suffixes_and_lost_folders(tmp_path):
+    with pytest.raises(InputError, match=r"cannot write a picture named \*\.xyz.*\*\.jpg"):
+        images.write(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(InputError, match="could not be written"):
+        images.write(tmp_path / "none" / "a.png", np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    images.replace_file(tmp_path / "a.json", b"old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(images.os, "fsync", full)
+    with pytest.raises(InputError, match=r"a\.json: could not be written \(No space left"):
+        images.replace_file(tmp_path / "a.json", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"old")]
+
+
+@pytest.mark.parametrize("mode", ["official", "udp"])
+def test_crops_equal_the_published_ones(shared, mode):
+    import cv2
+
+    numbers = np.load(shared / "parity" / "codecs.npz")
+    expected = numbers[f"crop_{mode}_cv5"].astype(int)
+    if cv2.__version__ < "5":
+        expected = expected + numbers[f"crop_{mode}_cv4_minus_cv5"]
+    for matrix, wanted in zip(numbers[f"tf_256x192_matrix_{mode}"], expected, strict=True):
+        crop = type("Region", (), {"matrix": matrix, "size": (192, 256)})
+        assert np.array_equal(images.warp(numbers["image_u8"], crop), wanted)
+
+
+def spot_at(width: int, height: int, center: tuple[float, float], sigma: float) -> np.ndarray:
+    """A smooth white spot on black."""
+    y, x = np.mgrid[:height, :width]
+    grey = 255 * np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / (2 * sigma**2))
+    return np.repeat(np.round(grey).astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    weight = image[..., 0].astype(float)
+    y, x = np.mgrid[: weight.shape[0], : weight.shape[1]]
+    return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("extent", [40, 96, 200, 333, 700, 1500])
+def test_a_spot_lies_in_the_crop_where_the_matrix_says(extent, antialias):
+    spot = (501.3, 388.6)
+    image = spot_at(1000, 800, spot, extent / 24)
+    crop = Crop((490.0, 395.0), (float(extent), extent * 4 / 3), (48, 64))
+    warped = images.warp(image, crop, antialias=antialias)
+    assert warped.shape == (64, 48, 3)
+    assert np.abs(centroid(warped) - crop.to_crop([spot])[0]).max() < 0.03
+
+
+def test_antialias_averages_what_plain_bilinear_drops():
+    stripes = np.zeros((800, 600, 3), np.uint8)
+    stripes[::4] = 252  # a quarter of the rows is white
+    crop = Crop((300.0, 400.0), (384.0, 512.0), (48, 64))
+    plain, averaged = (images.warp(stripes, crop, antialias=flag) for flag in (False, True))
+    assert np.ptp(averaged) <= 6 and abs(float(averaged.mean()) - 63) < 3
+    assert abs(float(plain.mean()) - 63) > 20
+
+
+def test_crops_reach_outside_the_picture_and_the_border_is_filled():
+    image = np.full((40, 30, 3), 200, np.uint8)
+    for antialias in (False, True):
+        for center in ((0.0, 0.0), (29.0, 39.0), (-500.0, 20.0), (500.0, 900.0)):
+            crop = Crop(center, (120.0, 160.0), (24, 32))
+            warped = images.warp(image, crop, border=7, antialias=antialias)
+            inside = (crop.to_image([[0, 0], [23, 31]]) >= 0).any() and abs(center[0]) < 100
+            assert warped.min() == 7 and (warped.max() == 200) == inside
+
+
+def test_a_panorama_wider_than_opencv_4_allows_is_warped():
+    image = np.zeros((30, 40_000, 3), np.uint8)
+    image[:, 39_000:] = 90
+    warped = images.warp(image, Crop((39_000.0, 15.0), (30.0, 40.0), (24, 32)))
+    assert warped[16, 2, 0] == 0 and warped[16, 20, 0] == 90
+
+
+def test_shrink_averages_and_rounds_the_size():
+    image = np.zeros((40, 30, 3), np.uint8)
+    image[:, ::2] = 200
+    half = images.shrink(image, 0.5)
+    assert half.shape == (20, 15, 3) and (half == 100).all()
+    assert images.shrink(image, 0.001).shape == (1, 1, 3)
+    assert images.shrink(image, 1) is image
+    for factor in (0, 1.5, float("nan")):
+        with pytest.raises(InputError, match="wanted more than 0 and at most 1"):
+            images.shrink(image, factor)

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+
+from featherpose.codecs import Msra
+from featherpose.errors import ModelError
+from featherpose.manifest import VERSION, Manifest, read_manifest
+from featherpose.skeleton import COCO17, MPII16
+from tests.tiny_model import tiny_manifest, tiny_model
+
+FULL = tiny_manifest(
+    options={"width": 40},
+    recipe={"name": "open", "sha256": "00ff"},
+    training={"data": ["COCO"], "terms": "CC BY 4.0, \u00e9 \u4eba"},
+    accuracy=({"data": "coco-test", "AP": 50.1},),
+    parity={"heatmaps": 1e-6},
+)
+
+
+@pytest.mark.parametrize("manifest", [tiny_manifest(), FULL, tiny_manifest(skeleton=MPII16, input_size=(192, 256))])
+def test_json_and_back_is_the_same_manifest(manifest):
+    back = Manifest.from_json(manifest.to_json())
+    assert back == manifest and back.to_json() == manifest.to_json()
+    assert isinstance(back.input_size, tuple) and isinstance(back.accuracy, tuple)
+
+
+def test_the_codec_is_built_from_its_parameters():
+    manifest = tiny_manifest(input_size=(192, 256), codec={"name": "msra", "sigma": 3.0})
+    assert manifest.make_codec() == Msra((192, 256), sigma=3.0)
+    assert tiny_manifest(codec={"name": "msra", "size": [48, 64]}).make_codec() == Msra((48, 64))
+
+
+def changed(**changes) -> str:
+    return json.dumps(json.loads(FULL.to_json()) | changes)
+
+
+def without(key: str) -> str:
+    return json.dumps({k: v for k, v in json.loads(FULL.to_json()).items() if k != key})
+
+
+BAD = [
+    ("not JSON", "{", "is not JSON"),
+    ("a list", "[]", "not a JSON object"),
+    (
+        "newer",
+        changed(version=VERSION + 1),
+        rf"version {VERSION + 1}, this featherpose reads version {VERSION}; type: pip",
+    ),
+    ("no version", without("version"), "version None"),
+    ("missing key", without("padding"), "lacks padding"),
+    ("unknown key", changed(paddding=1), r"unknown key 'paddding'\. Did you mean 'padding'"),
+    ("kind", changed(kind="detektor"), r"kind 'detektor' is unknown\. Known: pose"),
+    ("crop mode", changed(crop_mode="upd"), r"'upd' is unknown\. Did you mean 'udp'"),
+    ("codec", changed(codec={"name": "mrsa"}), r"'mrsa' is unknown\. Did you mean 'msra'"),
+    ("codec without a name", changed(codec={}), "codec 'None' is unknown"),
+    ("codec's parameter", changed(codec={"name": "msra", "sigmma": 2}), "cannot be built"),
+    ("codec of another size", changed(codec={"name": "msra", "size": [1, 2]}), "does not fit input_size"),
+    ("codec of another crop mode", changed(crop_mode="udp"), "does not fit .*crop_mode 'udp'"),
+    ("three sides", changed(input_size=[1, 2, 3]), r"input_size is \[1, 2, 3\]"),
+    ("half pixels", changed(input_size=[1.5, 2]), r"input_size is \[1\.5, 2\]"),
+    ("no sides", changed(input_size=7), "value of a wrong kind"),
+    ("padding", changed(padding=-1), "padding is -1"),
+    ("padding", changed(padding="x"), "value of a wrong kind"),
+    ("skeleton", changed(skeleton={"name": "x"}), "value of a wrong kind"),
+    ("skeleton is text", changed(skeleton="coco17"), "value of a wrong kind"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
+def test_bad_manifests_are_refused(text, message, tmp_path):
+    with pytest.raises(ModelError, match=message):
+        Manifest.from_json(text)
+    pytest.importorskip("onnx")
+    with pytest.raises(ModelError, match=r"m\.onnx: .*" + message):
+        read_manifest(tiny_model(tmp_path / "m.onnx", metadata=text))
+
+
+def test_read_from_an_onnx_file_without_an_engine(tmp_path):
+    pytest.importorskip("onnx")
+    assert read_manifest(tiny_model(tmp_path / "m.onnx", FULL)) == FULL
+    assert read_manifest(str(tmp_path / "m.onnx")).skeleton == COCO17
+
+
+def test_metadata_before_the_graph_is_found_too(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(tiny_model(tmp_path / "m.onnx", FULL))
+    graph, metadata = onnx.ModelProto(), onnx.ModelProto()
+    graph.CopyFrom(model)
+    del graph.metadata_props[:]
+    metadata.metadata_props.extend(model.metadata_props)
+    (tmp_path / "m.onnx").write_bytes(metadata.SerializeToString() + graph.SerializeToString())
+    assert read_manifest(tmp_path / "m.onnx") == FULL
+
+
+def test_an_onnx_file_of_others_has_no_manifest(tmp_path):
+    pytest.importorskip("onnx")
+    with pytest.raises(ModelError, match=r"m\.onnx: not a featherpose model: no manifest.*featherpose export"):
+        read_manifest(tiny_model(tmp_path / "m.onnx", metadata=""))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        pytest.param(b"", "the file is empty", id="empty"),
+        pytest.param(b"PK\x03\x04" + bytes(40), "not a complete ONNX file", id="zip"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + b"x" * 90, "not a complete ONNX file", id="png"),
+        pytest.param(b"hello, this is text\n" * 9, "not a complete ONNX file", id="text"),
+        pytest.param(bytes(64), "an impossible field at byte 0", id="zeros"),
+        pytest.param(b"\xff" * 64, "an impossible number", id="ones"),
+        pytest.param(b"\x08\x08", "no graph in it", id="no graph"),
+        pytest.param(b"\x3a\xff\xff\xff\xff\x7f", "bytes are missing at the end", id="huge length"),
+        pytest.param(b"\x08", "ends in the middle of a number", id="half a field"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, data, message):
+    (tmp_path / "m.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match=rf"m\.onnx: .*{message}.*featherpose export") as caught:
+        read_manifest(tmp_path / "m.onnx")
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(ModelError, match=r"none\.onnx: cannot be read \(No such file"):
+        read_manifest(tmp_path / "none.onnx")
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_manifest(tmp_path)
+
+
+def test_cut_or_damaged_anywhere_gives_a_model_error_or_the_manifest(tmp_path):
+    pytest.importorskip("onnx")
+    whole = tiny_model(tmp_path / "m.onnx").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        data = bytearray(whole)
+        data[rng.integers(0, len(data))] = rng.integers(0, 256)
+        cut = bytes(data[: rng.integers(0, len(data))]) if rng.random() < 0.5 else bytes(data)
+        (tmp_path / "d.onnx").write_bytes(cut)
+        try:
+            read_manifest(tmp_path / "d.onnx")
+        except ModelError as error:
+            assert "\n" not in str(error)

@@ -1,0 +1,134 @@
+"""Poses: the one type that comes out, checked once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featherpose.errors import InputError
+from featherpose.oks import oks_nms
+from featherpose.poses import Poses
+from featherpose.skeleton import COCO17, LSP14
+
+
+def poses(people: int = 3, seed: int = 0, ids: bool = False) -> Poses:
+    rng = np.random.default_rng(seed)
+    return Poses(
+        keypoints=rng.uniform(0, 200, (people, 17, 2)).astype(np.float32),
+        scores=rng.uniform(0, 1, (people, 17)).astype(np.float32),
+        boxes=np.array([[0, 0, 100, 200]] * people, np.float32).reshape(-1, 4),
+        box_scores=rng.uniform(0, 1, people).astype(np.float32),
+        skeleton=COCO17,
+        image_size=(320, 240),
+        ids=np.arange(people) + 7 if ids else None,
+    )
+
+
+def test_person_scores_and_suppression_equal_the_published_path(shared: Path) -> None:
+    """Box score x mean of the joint scores above 0.2, then OKS suppression at 0.9, photo by photo."""
+    recorded = json.loads((shared / "parity/rescore.json").read_text())
+    joints, images = np.array(recorded["keypoints"]), np.array(recorded["image_id"])
+    areas, boxes = np.array(recorded["area"]), np.array(recorded["box_score"])
+    for n, image in enumerate(recorded["image_order"]):
+        of_image = np.flatnonzero(images == image)
+        people = Poses(
+            joints[of_image, :, :2], joints[of_image, :, 2], np.zeros((len(of_image), 4)), boxes[of_image], COCO17, (640, 480)
+        )
+        kept = oks_nms(joints[of_image, :, :2], people.person_scores, areas[of_image], COCO17.sigmas, 0.9)
+        assert of_image[kept].tolist() == recorded["kept_per_image"][n]
+        np.testing.assert_allclose(people.person_scores[kept], recorded["score_of_kept"][n], rtol=1e-6)
+
+
+def test_a_joint_at_exactly_02_does_not_count() -> None:
+    scores = np.full((1, 17), 0.2, np.float32)
+    scores[0, :2] = 0.8
+    person = Poses(np.zeros((1, 17, 2)), scores, np.zeros((1, 4)), np.array([0.5]), COCO17, (9, 9))
+    assert person.person_scores == pytest.approx([0.4])
+
+
+def test_a_person_without_a_sure_joint_scores_zero() -> None:
+    person = Poses(np.zeros((1, 17, 2)), np.full((1, 17), 0.1), np.zeros((1, 4)), np.ones(1), COCO17, (9, 9))
+    assert person.person_scores.tolist() == [0]
+
+
+def test_nobody_is_a_result() -> None:
+    nobody = Poses.empty(LSP14, (320, 240))
+    assert len(nobody) == 0
+    assert nobody.keypoints.shape == (0, 14, 2)
+    assert nobody.scores.shape == (0, 14)
+    assert nobody.person_scores.shape == (0,)
+    assert list(nobody) == []
+    assert nobody.to_dict()["people"] == []
+
+
+def test_every_array_is_float32() -> None:
+    person = Poses(np.zeros((1, 17, 2), np.float64), np.zeros((1, 17)), np.zeros((1, 4), int), np.ones(1), COCO17, (9, 9))
+    assert {getattr(person, name).dtype for name in ("keypoints", "scores", "boxes", "box_scores", "person_scores")} == {
+        np.dtype(np.float32)
+    }
+
+
+INDICES = [(1, [1]), (-1, [2]), (slice(0, 2), [0, 1]), (np.array([2, 0]), [2, 0]), (np.array([], int), [])]
+INDICES += [(np.array([True, False, True]), [0, 2]), ([0], [0]), (np.int64(2), [2]), ([], [])]
+
+
+@pytest.mark.parametrize(("index", "people"), INDICES, ids=lambda value: repr(value))
+@pytest.mark.parametrize("ids", [False, True], ids=["untracked", "tracked"])
+def test_indexing_gives_poses_whatever_the_index(index: Any, people: list[int], ids: bool) -> None:
+    everyone = poses(ids=ids)
+    chosen = everyone[index]
+    assert isinstance(chosen, Poses)
+    np.testing.assert_array_equal(chosen.keypoints, everyone.keypoints[people])
+    np.testing.assert_array_equal(chosen.person_scores, everyone.person_scores[people])
+    assert (None if chosen.ids is None else chosen.ids.tolist()) == ([i + 7 for i in people] if ids else None)
+
+
+def test_iterating_gives_one_person_at_a_time() -> None:
+    assert [len(person) for person in poses()] == [1, 1, 1]
+
+
+def test_a_person_who_is_not_there_is_an_index_error() -> None:
+    with pytest.raises(IndexError):
+        poses()[3]
+
+
+@pytest.mark.parametrize("people", [0, 1, 3], ids=["nobody", "one", "three"])
+@pytest.mark.parametrize("ids", [False, True], ids=["untracked", "tracked"])
+def test_a_dict_through_json_gives_the_same_people(people: int, ids: bool) -> None:
+    before = poses(people, ids=ids)
+    after = Poses.from_dict(json.loads(json.dumps(before.to_dict())), COCO17)
+    np.testing.assert_allclose(after.keypoints, before.keypoints, atol=0.005001)
+    np.testing.assert_allclose(after.scores, before.scores, atol=0.00005001)
+    np.testing.assert_allclose(after.boxes, before.boxes, atol=0.005001)
+    assert after.image_size == before.image_size
+    if people:
+        assert (after.ids is None) == (before.ids is None)
+
+
+def test_the_dict_names_every_joint() -> None:
+    person = poses(1).to_dict()["people"][0]
+    assert list(person["joints"]) == list(COCO17.joints)
+
+
+def test_a_dict_of_another_skeleton_is_refused() -> None:
+    with pytest.raises(InputError, match="have the skeleton 'coco17', wanted 'lsp14'"):
+        Poses.from_dict(poses().to_dict(), LSP14)
+
+
+SHAPES = {
+    "keypoints": ((2, 16, 2), r"keypoints has the shape \(2, 16, 2\), wanted \(2, 17, 2\) \(coco17\)"),
+    "scores": ((2, 17, 1), r"scores has the shape \(2, 17, 1\), wanted \(2, 17\)"),
+    "boxes": ((1, 4), r"boxes has the shape \(1, 4\), wanted \(2, 4\)"),
+    "box_scores": ((2, 1), r"box_scores has the shape \(2, 1\), wanted \(2,\)"),
+    "ids": ((3,), r"ids has the shape \(3,\), wanted \(2,\)"),
+}
+
+
+@pytest.mark.parametrize(("field", "shape", "message"), [(f, *row) for f, row in SHAPES.items()], ids=SHAPES)
+def test_arrays_that_do_not_fit_are_refused(field: str, shape: tuple[int, ...], message: str) -> None:
+    right = {"keypoints": (2, 17, 2), "scores": (2, 17), "boxes": (2, 4), "box_scores": (2,), "ids": (2,)}
+    values = {name: np.zeros(s) for name, s in {**right, field: shape}.items()}
+    with pytest.raises(InputError, match=message):
+        Poses(**values, skeleton=COCO17, image_size=(9, 9))

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from featherpose import weights
+from featherpose.errors import ModelError
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for name in ("b.onnx", "a.onnx", "a.safetensors", "a.json"):
+        (tmp_path / name).write_text("")
+    return tmp_path
+
+
+def test_shipped_models_by_suffix(folder):
+    assert weights.shipped(folder=folder) == ["a", "b"]
+    assert weights.shipped(".safetensors", folder) == ["a"]
+
+
+def test_a_name_and_an_alias_are_files_of_the_folder(folder, monkeypatch):
+    monkeypatch.setattr(weights, "ALIASES", {"default": "a"})
+    assert weights.find("b", folder=folder) == folder / "b.onnx"
+    assert weights.find("default", folder=folder) == folder / "a.onnx"
+    assert weights.find("default", ".safetensors", folder) == folder / "a.safetensors"
+
+
+def test_a_path_is_the_file_that_is_opened(folder, monkeypatch, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    monkeypatch.chdir(other)
+    (other / "a.onnx").write_text("")
+    for given in ("a.onnx", "./a.onnx", str(other / "a.onnx"), Path("a.onnx"), other / "a.onnx"):
+        assert weights.find(given, folder=folder).resolve() == other / "a.onnx"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        pytest.param("xyz", r"No model 'xyz' is shipped as \.onnx\. Known: a, b", id="unknown"),
+        pytest.param("default", r"'default' \(cbam_lite_hrnet_18\) is shipped as \.onnx\. Known: a, b", id="alias"),
+        pytest.param("b.onnx", r"b\.onnx: no such model file", id="a file that is not there"),
+        pytest.param("runs/a", "runs/a: no such model file", id="a path that is not there"),
+        pytest.param(Path("a"), "a: no such model file", id="a Path is never a name"),
+        pytest.param("", r"No model '' is shipped", id="nothing"),
+    ],
+)
+def test_what_is_missing_says_what_there_is(folder, model, message):
+    with pytest.raises(ModelError, match=message):
+        weights.find(model, folder=folder)
+
+
+def test_no_model_at_all(tmp_path):
+    with pytest.raises(ModelError, match="None is: make one with `featherpose export`"):
+        weights.find("default", folder=tmp_path)
+
+
+def test_near_names_are_offered(folder):
+    (folder / "cbam_lite_hrnet_18.onnx").write_text("")
+    with pytest.raises(ModelError, match="Did you mean 'cbam_lite_hrnet_18'"):
+        weights.find("cbam_lite_hrnet18", folder=folder)
+    with pytest.raises(ModelError, match="Did you mean 'default'"):
+        weights.find("defualt", folder=folder)

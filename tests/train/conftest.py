@@ -1,0 +1,62 @@
+"""A small folder of shards with drawn people, so that runs take seconds and need no photographs."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featherpose.skeleton import COCO17
+
+TINY = {
+    "options": {"width": 8},
+    "data": {"labels": "human"},
+    "stages": [{"size": [64, 64], "epochs": 2, "batch": 8, "sigma": 1.5}],
+    "optimizer": {"rate": 0.002},
+    "schedule": {"name": "cosine", "warmup": 2},
+}
+"""What a recipe needs to change for a run of seconds."""
+
+
+def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    archive.addfile(info, io.BytesIO(content))
+
+
+def person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
+    """A key -> picture and record of a person made of dots."""
+    joints = rng.integers(20, 76, (17, 2))
+    picture = np.full((96, 96, 3), rng.integers(0, 90), np.uint8)
+    for joint, (x, y) in enumerate(joints):
+        picture[y - 2 : y + 3, x - 2 : x + 3] = (15 * joint, 255 - 15 * joint, 128)
+    record = {
+        **{"key": key, "source": "coco", "image": f"{key}.jpg", "skeleton": COCO17.name, "area": 2500.0},
+        **{"width": 96, "height": 96, "scale": 1.0, "box_xywh": [16, 16, 64, 64]},
+        "keypoints": [[int(x), int(y), 2] for x, y in joints],
+    }
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "WEBP", lossless=True)
+    return stream.getvalue(), json.dumps(record).encode()
+
+
+@pytest.fixture(scope="session")
+def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with one shard of 40 drawn people, some of them in the validation part."""
+    folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
+    with tarfile.open(folder / "drawn.tar", "w") as archive:
+        for i in range(40):
+            key = f"drawn-{i:03d}"
+            picture, record = person(rng, key)
+            add(archive, f"{key}.webp", picture)
+            add(archive, f"{key}.json", record)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crop caches of the tests stay among the tests' files."""
+    monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,0 +1,167 @@
+"""The promise of the loop: whatever interrupts a run, it ends with the weights of one that nothing interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from safetensors.torch import load_file
+
+from featherpose.errors import DataError, ModelError, RecipeError
+from featherpose.networks.checkpoints import read_metadata
+from featherpose.train import loop
+from featherpose.train.recipe import Recipe, from_dict
+from tests.train.conftest import TINY
+
+pytestmark = pytest.mark.torch
+CHILD = """
+import sys
+from pathlib import Path
+from featherpose.train import loop
+from featherpose.train.recipe import load
+loop.SECONDS_BETWEEN_SAVES = 0
+loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
+"""
+
+
+def recipe(folder: Path, **changes: Any) -> Recipe:
+    return from_dict({**TINY, **changes, "data": {"labels": "human", "folder": str(folder)}})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Generator[None, None, None]:
+    """Bit-equal results are promised for a fixed number of threads; one is the same on every machine."""
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(before)
+
+
+def train(*args: Any, **options: Any) -> loop.Outcome:
+    return loop.train(*args, device="cpu", workers=0, quiet=True, **options)
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    one, other = load_file(a), load_file(b)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(recipe(drawn_people), folder / "run").finished
+    return folder / "run"
+
+
+def test_a_run_leaves_weights_a_card_and_records(whole_run: Path) -> None:
+    card = json.loads((whole_run / "card.json").read_text())
+    assert [r["epoch"] for r in card["history"]] == [0, 1]
+    assert card["best"] in card["history"]
+    assert card["training"]["terms"][0].startswith("COCO")
+    facts = read_metadata(whole_run / "best.safetensors")
+    assert json.loads(facts["network"]) == "cbam_lite_hrnet_18"
+    assert json.loads(facts["options"]) == {"width": 8}
+    assert json.loads(facts["results"]) == card["best"]
+    records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
+    assert [r["ap"] for r in records] == [r["ap"] for r in card["history"]]
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(whole_run: Path, drawn_people: Path) -> None:
+    run, draws = whole_run.parent / "killed", np.random.default_rng(5)
+    command = [sys.executable, "-c", CHILD, str(whole_run / "recipe.yaml"), str(run)]
+    killed = 0
+    while killed < 5:
+        child = subprocess.Popen(command, env=os.environ.copy())
+        _wait_for_progress(run, child)
+        time.sleep(draws.uniform(0, 0.3))
+        child.send_signal(signal.SIGKILL)
+        if child.wait() == 0:  # it was faster than the shot
+            break
+        killed += 1
+    assert killed >= 1
+    subprocess.run(command, check=True)
+    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+    assert_same_weights(run / "best.safetensors", whole_run / "best.safetensors")
+    assert (run / "log.jsonl").read_text().count('"ap"') == 2
+
+
+def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:
+    """Until the child has saved a state that was not there before."""
+    state = run / "state.safetensors"
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    while child.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
+        time.sleep(0.02)
+
+
+def test_a_run_stopped_by_the_clock_goes_on(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "clock"
+    assert not train(recipe(drawn_people), run, max_minutes=1e-9).finished
+    assert train(recipe(drawn_people), run, resume=True).finished
+    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+
+
+def test_workers_change_nothing(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "workers"
+    loop.train(recipe(drawn_people), run, device="cpu", workers=2, quiet=True)
+    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+
+
+def test_another_seed_changes_the_weights(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "seed"
+    train(recipe(drawn_people, seed=1), run)
+    one, other = (load_file(folder / "last.safetensors") for folder in (run, whole_run))
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_the_loss_goes_down(drawn_people: Path, tmp_path: Path) -> None:
+    stages = [{"size": [64, 64], "epochs": 15, "batch": 8, "sigma": 1.5}]
+    train(recipe(drawn_people, stages=stages, optimizer={"rate": 0.005}), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [r["loss"] for r in records if "loss" in r]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole_run: Path, drawn_people: Path) -> None:
+    with pytest.raises(RecipeError, match="holds a run already; add --resume"):
+        train(recipe(drawn_people), whole_run)
+
+
+def test_another_recipe_cannot_resume(whole_run: Path, drawn_people: Path) -> None:
+    with pytest.raises(RecipeError, match="is not the recipe that was given"):
+        train(recipe(drawn_people, seed=7), whole_run, resume=True)
+
+
+def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "damaged"
+    train(recipe(drawn_people), run, max_minutes=1e-9)
+    (run / "state.safetensors").write_bytes((run / "state.safetensors").read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"state\.safetensors: cannot go on from it"):
+        train(recipe(drawn_people), run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folder": "nowhere"}, "There is no folder nowhere"),
+        ({"sources": ["cocoo"]}, r"no person to train on \(sources cocoo\)"),
+        ({"labels": "mixed"}, "no teacher-labels.npz"),
+    ],
+)
+def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_people: Path, tmp_path: Path) -> None:
+    values = {**TINY, "data": {"labels": "human", "folder": str(drawn_people), **data}}
+    with pytest.raises(DataError, match=message):
+        train(from_dict(values), tmp_path / "run")

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydantic")
+from featherpose.errors import RecipeError
+from featherpose.train.recipe import Recipe, change, load, to_yaml
+from featherpose.train.recipes import RECIPES, named
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_its_yaml(name: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(to_yaml(RECIPES[name]))
+    assert load(tmp_path / "r.yaml") == RECIPES[name]
+    assert load(tmp_path / "r.yaml").digest == RECIPES[name].digest
+
+
+def test_settings_change_single_fields() -> None:
+    recipe = change(Recipe(), ["stages.0.epochs=3", "optimizer.rate=0.1", "augmentation.scale=[1, 2]", "network=x"])
+    assert recipe.stages[0].epochs == 3
+    assert recipe.optimizer.rate == 0.1
+    assert recipe.augmentation.scale == (1, 2)
+    assert recipe.network == "x"
+    assert recipe.digest != Recipe().digest
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimizer.rat=1", r"there is no 'rat'. Did you mean 'rate'"),
+        ("stages.1.epochs=1", r"there is no '1'"),
+        ("optimizer.rate", "wanted key=value"),
+        ("optimizer.rate=fast", r"optimizer.rate is 'fast'"),
+        ("optimizer.rate=-1", "greater than 0"),
+        ("optimizer.name=adam", "'adamw' or 'sgd'"),
+        ("skeleton=coco18", "unknown skeleton 'coco18'. Did you mean 'coco17'"),
+        ("stages=[]", "at least 1 item"),
+        ("augmentation.flip_prob=3", "flip_prob is 3"),
+        ("loss=l1", "loss is 'l1'"),
+    ],
+)
+def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        change(Recipe(), [setting])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("netwrok: x\n", r"unknown key 'netwrok'. Did you mean 'network'"),
+        ("optimizer: {rte: 1}\n", r"unknown key 'optimizer.rte'. Did you mean 'rate'"),
+        ("stages: [{epoch: 1}]\n", r"unknown key 'stages.0.epoch'. Did you mean 'epochs'"),
+        ("augmentation: {flipp: 1}\n", r"unknown key 'augmentation.flipp'"),
+        ("- 1\n", "a recipe is a YAML mapping"),
+        ("a: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load(tmp_path / "r.yaml")
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'open-cbam_lite_hrnet_18'"):
+        named("open-cbam_lite_hrnet")
