@@ -189,18 +189,6 @@ def test_writing_refuses_unknown_suffixes_and_lost_folders(tmp_path):
         images.write(tmp_path / "none" / "a.png", np.zeros((2, 2, 3), np.uint8))
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    images.replace_file(tmp_path / "a.json", b"old")
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(images.os, "fsync", full)
-    with pytest.raises(InputError, match=r"a\.json: could not be written \(No space left"):
-        images.replace_file(tmp_path / "a.json", b"new")
-    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"old")]
-
-
 @pytest.mark.parametrize("mode", ["official", "udp"])
 def test_crops_equal_the_published_ones(shared, mode):
     import cv2

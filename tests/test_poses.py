@@ -34,7 +34,12 @@ def test_person_scores_and_suppression_equal_the_published_path(shared: Path) ->
     for n, image in enumerate(recorded["image_order"]):
         of_image = np.flatnonzero(images == image)
         people = Poses(
-            joints[of_image, :, :2], joints[of_image, :, 2], np.zeros((len(of_image), 4)), boxes[of_image], COCO17, (640, 480)
+            joints[of_image, :, :2],
+            joints[of_image, :, 2],
+            np.zeros((len(of_image), 4)),
+            boxes[of_image],
+            COCO17,
+            (640, 480),
         )
         kept = oks_nms(joints[of_image, :, :2], people.person_scores, areas[of_image], COCO17.sigmas, 0.9)
         assert of_image[kept].tolist() == recorded["kept_per_image"][n]
@@ -64,10 +69,12 @@ def test_nobody_is_a_result() -> None:
 
 
 def test_every_array_is_float32() -> None:
-    person = Poses(np.zeros((1, 17, 2), np.float64), np.zeros((1, 17)), np.zeros((1, 4), int), np.ones(1), COCO17, (9, 9))
-    assert {getattr(person, name).dtype for name in ("keypoints", "scores", "boxes", "box_scores", "person_scores")} == {
-        np.dtype(np.float32)
-    }
+    person = Poses(
+        np.zeros((1, 17, 2), np.float64), np.zeros((1, 17)), np.zeros((1, 4), int), np.ones(1), COCO17, (9, 9)
+    )
+    assert {
+        getattr(person, name).dtype for name in ("keypoints", "scores", "boxes", "box_scores", "person_scores")
+    } == {np.dtype(np.float32)}
 
 
 INDICES = [(1, [1]), (-1, [2]), (slice(0, 2), [0, 1]), (np.array([2, 0]), [2, 0]), (np.array([], int), [])]

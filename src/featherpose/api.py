@@ -49,14 +49,16 @@ def estimate(
 
 
 def open_estimator(model: str | os.PathLike[str] = "default", device: str = "auto", **options: Any) -> Estimator:
-    """Shipped name or path of an .onnx file -> Estimator, the same one for the same arguments."""
+    """Shipped name or path of an .onnx file -> Estimator, the same one while the file is the same."""
     from featherpose import weights
 
-    return _open_estimator(weights.find(model), device, tuple(sorted(options.items())))
+    path = weights.find(model).resolve()
+    return _open_estimator(path, path.stat().st_mtime_ns, device, tuple(sorted(options.items())))
 
 
 @lru_cache(maxsize=4)
-def _open_estimator(path: Path, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
+def _open_estimator(path: Path, written: int, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
+    """Kept by the time the file was written, so that a new export is not taken for the old one."""
     from featherpose.runtime.estimator import Estimator
 
     return Estimator.open(path, device, **dict(options))

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from featherpose import files
 from featherpose.errors import InputError
 
 MAX_PIXELS = 100_000_000
@@ -161,22 +162,7 @@ def write(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: in
     # Thin coloured lines smear when a JPEG stores colour at half resolution.
     options: dict[str, int] = {"quality": quality, "subsampling": 0} if format == "JPEG" else {"quality": quality}
     Image.fromarray(image).save(data, format=format, **options)
-    replace_file(path, data.getvalue())
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Bytes -> a file that is complete or not there: written beside it under a temporary name, flushed, renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: could not be written ({error.strerror}). Choose another folder.") from None
-    finally:
-        part.unlink(missing_ok=True)
+    files.replace(path, data.getvalue())
 
 
 def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: bool = False) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 def oks(
     keypoints: ArrayLike, others: ArrayLike, area: ArrayLike, sigmas: ArrayLike, visible: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Joints (K, 2), others (N, K, 2), area in px² (one, or (N,)), sigmas (K,) -> OKS (N,) in 0..1.
+    """Joints (K, 2) or (N, K, 2), others (N, K, 2), area in px² (one, or (N,)), sigmas (K,) -> OKS (N,) in 0..1.
 
     `visible` (K,) or (N, K): only joints above 0 count; a person without any scores 0.
     """

@@ -58,7 +58,8 @@ class Poses:
 
     def __getitem__(self, index: int | slice | ArrayLike) -> "Poses":
         """One number, slice or index array -> Poses of those people."""
-        chosen = np.atleast_1d(np.arange(len(self))[np.asarray(index) if not isinstance(index, slice) else index])
+        rows = np.arange(len(self))
+        chosen = np.atleast_1d(rows[index if isinstance(index, slice) else np.asarray(index, _index_type(index))])
         return replace(
             self,
             keypoints=self.keypoints[chosen],
@@ -90,7 +91,7 @@ class Poses:
         if values["skeleton"] != skeleton.name:
             raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
         if not people:
-            return cls.empty(skeleton, size)
+            return cls.empty(skeleton, size)  # whether ids were asked for cannot be seen from nobody
         joints = np.array([[person["joints"][name] for name in skeleton.joints] for person in people], np.float32)
         boxes, scores = (np.array([person[key] for person in people], np.float32) for key in ("box_xyxy", "box_score"))
         ids = np.array([person["id"] for person in people]) if "id" in people[0] else None
@@ -105,3 +106,8 @@ class Poses:
             "joints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in rows},
         }
         return person if self.ids is None else {"id": int(self.ids[i]), **person}
+
+
+def _index_type(index: int | ArrayLike) -> type:
+    """numpy takes an empty list for float, which is no index."""
+    return np.int64 if np.size(index) == 0 else np.asarray(index).dtype.type

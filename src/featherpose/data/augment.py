@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from featherpose.errors import RecipeError
 from featherpose.skeleton import Skeleton
 
 Image = NDArray[np.uint8]
-Label = TypeVar("Label", bound=np.generic)
+Label = TypeVar("Label", bound=np.number[Any])
 
 _LOWER = ("hip", "pelvis", "knee", "ankle", "heel", "toe")
 _LUMA = np.array([0.299, 0.587, 0.114])  # brightness of R, G, B (ITU-R BT.601)
@@ -81,7 +81,7 @@ class Augmentation:
     @classmethod
     def none(cls) -> Augmentation:
         """Nothing is changed: the plain crop, as in validation."""
-        never = {field.name: 0.0 for field in fields(cls) if field.name.endswith("_prob")}
+        never: dict[str, Any] = {field.name: 0.0 for field in fields(cls) if field.name.endswith("_prob")}
         return cls(**never, scale=(1.0, 1.0), shift=0.0)
 
 
@@ -117,7 +117,7 @@ def _happens(probability: float, rng: np.random.Generator) -> bool:
 
 def _half_body(
     keypoints: NDArray[np.float32],
-    visibility: NDArray[np.generic],
+    visibility: NDArray[np.number[Any]],
     skeleton: Skeleton,
     settings: Augmentation,
     rng: np.random.Generator,
@@ -155,16 +155,17 @@ def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop
 
 
 def _recoloured(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
+    pixels: NDArray[Any] = image
     if _happens(settings.color_prob, rng):
-        image = cv2.LUT(cv2.transform(image, _color_matrix(settings, rng)), _gamma_table(settings, rng))
+        pixels = cv2.LUT(cv2.transform(pixels, _color_matrix(settings, rng)), _gamma_table(settings, rng))
     if _happens(settings.grey_prob, rng):
-        image = cv2.transform(image, np.tile(_LUMA, (3, 1)))
+        pixels = cv2.transform(pixels, np.tile(_LUMA, (3, 1)))
     if _happens(settings.blur_prob, rng):
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.4))
+        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.4))
     if _happens(settings.noise_prob, rng):
         grain = rng.standard_normal((*image.shape[:2], 1), np.float32) * rng.uniform(3, 12)
-        image = np.clip(image + grain + 0.5, 0, 255).astype(np.uint8)
-    return np.asarray(image, np.uint8)
+        pixels = np.clip(pixels + grain + 0.5, 0, 255)
+    return pixels.astype(np.uint8, copy=False)
 
 
 def _color_matrix(settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -187,9 +188,10 @@ def _covered(image: Image, settings: Augmentation, rng: np.random.Generator) -> 
     """Image (h, w, 3) -> the same with a rectangle of one colour laid over it now and then."""
     if not _happens(settings.occlusion_prob, rng):
         return image
-    sides = rng.uniform(*settings.occlusion, 2) * image.shape[1::-1]
-    left, top = (rng.uniform(0, 1, 2) * (np.array(image.shape[1::-1]) - sides)).astype(int)
-    right, bottom = np.ceil((left, top) + sides).astype(int)
+    size = np.array(image.shape[1::-1])
+    sides = rng.uniform(*settings.occlusion, 2) * size
+    corner = (rng.uniform(0, 1, 2) * (size - sides)).astype(int)
+    (left, top), (right, bottom) = corner, np.ceil(corner + sides).astype(int)
     covered = image.copy()
     covered[top:bottom, left:right] = rng.integers(0, 256, 3, dtype=np.uint8)
     return covered

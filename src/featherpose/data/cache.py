@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _digest(samples: Sequence[Sample], height: int) -> str:
 
 
 @contextlib.contextmanager
-def _lock(caches: Path, name: str) -> Iterator[None]:
+def _lock(caches: Path, name: str) -> Generator[None]:
     """One builder at a time for one cache; the system lets go of the lock when a builder dies."""
     caches.mkdir(parents=True, exist_ok=True)
     with (caches / f".{name}.lock").open("w") as file:
@@ -155,34 +156,45 @@ def _build(samples: Sequence[Sample], height: int, place: Path, progress: Progre
 
 
 def _fill(samples: Sequence[Sample], height: int, part: Path, progress: Progress, threads: int) -> None:
+    """Write both files of a cache into the folder `part`."""
     index = _layout(samples, height)
+    total = int(index["shapes"].prod(1).sum()) * 3
+    _refuse_full_disk(part, total)
     broken: dict[int, str] = {}
-    _refuse_full_disk(part, _nbytes(index))
-    with (part / "pixels.u8").open("wb") as file, ThreadPoolExecutor(threads) as pool:
+    writing = threading.Lock()
+    with (part / "pixels.u8").open("wb") as file:
 
-        def store(row: int) -> str | None:
+        def store(row: int) -> None:
             try:
                 image = _decode(samples[row], tuple(index["shapes"][row]), cached_factor(samples[row], height))
-            except (InputError, DataError, ValueError) as error:
-                return f"{samples[row].location.path.name}: {samples[row].key}: {error}"
-            _write_at(file.fileno(), image, int(index["offsets"][row]))
-            return None
+            except (InputError, ValueError) as error:
+                broken[row] = f"{samples[row].location.path.name}: {error}"
+                return
+            # Not through a memory map: there a full disk would end the process without an error.
+            with writing:
+                file.seek(int(index["offsets"][row]))
+                file.write(image.data)
 
-        try:
-            for row, complaint in enumerate(pool.map(store, range(len(samples)))):
-                if complaint:
-                    broken[row] = complaint
-                progress(row + 1, len(samples))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        file.truncate(_nbytes(index))
+        _run(store, len(samples), progress, threads)
+        file.truncate(total)
+        file.flush()
         os.fsync(file.fileno())
     index["usable"][list(broken)] = False
     with (part / "index.npz").open("wb") as file:
-        np.savez(file, **index, broken=np.array(list(broken.values()), dtype=np.str_))
+        np.savez(file, allow_pickle=False, **index, broken=np.array([broken[row] for row in sorted(broken)], np.str_))
         file.flush()
         os.fsync(file.fileno())
+
+
+def _run(task: Callable[[int], None], count: int, progress: Progress, threads: int) -> None:
+    """Call task(0) .. task(count - 1) in threads; an error or an interrupt ends it without doing the rest."""
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done, _ in enumerate(pool.map(task, range(count)), start=1):
+                progress(done, count)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
@@ -199,10 +211,6 @@ def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
     }
 
 
-def _nbytes(index: dict[str, NDArray[Any]]) -> int:
-    return int(index["shapes"].prod(1).sum()) * 3
-
-
 def _refuse_full_disk(folder: Path, nbytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < nbytes:
@@ -212,19 +220,14 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
 def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
     image = images.read(read_bytes(sample.location), name=sample.key)
     if image.shape[1::-1] != sample.size:
-        raise ValueError(f"the picture is {image.shape[1]} x {image.shape[0]}, its record says {sample.size}")
+        seen, said = image.shape[1::-1], sample.size
+        raise ValueError(
+            f"{sample.key}: the picture is {seen[0]}x{seen[1]} pixels, its record says {said[0]}x{said[1]}"
+        )
     shrunk = images.shrink(image, factor)
     if shrunk.shape[:2] != shape:
-        raise ValueError(f"shrunk to {shrunk.shape[:2]}, wanted {shape}")
+        raise ValueError(f"{sample.key}: shrunk to {shrunk.shape[:2]}, wanted {shape}")
     return np.ascontiguousarray(shrunk)
-
-
-def _write_at(descriptor: int, image: NDArray[np.uint8], offset: int) -> None:
-    """Written with a call, not through a memory map: there a full disk would end the process without an error."""
-    data = image.reshape(-1).data
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
 
 
 def _silent(done: int, total: int) -> None:

@@ -50,7 +50,7 @@ def scan(folder: Path | str) -> Index:
             if member.key in samples:
                 raise ValueError("the key was there before, in " + samples[member.key].location.path.name)
             samples[member.key] = _sample(member)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             broken.append(f"{member.shard.name}: {member.key}: {_reason(error)}")
     return Index([samples[key] for key in sorted(samples)], broken)
 
@@ -128,6 +128,9 @@ def _sample(member: _Member) -> Sample:
         raise ValueError(f"there is no {'record (.json)' if member.record is None else 'picture (.webp)'} beside it")
     record: dict[str, Any] = json.loads(member.record)
     skeleton = _skeleton(record["skeleton"])
+    size = int(record["width"]), int(record["height"])
+    if min(size) < 1:
+        raise ValueError(f"width and height are {size}, wanted at least 1")
     joints = np.array(record["keypoints"], np.float32)
     box = np.array(record["box_xywh"], np.float32)
     _check_labels(joints, box, skeleton)
@@ -140,7 +143,7 @@ def _sample(member: _Member) -> Sample:
         skeleton=skeleton,
         box_xywh=box,
         area=None if record.get("area") is None else float(record["area"]),
-        size=(int(record["width"]), int(record["height"])),
+        size=size,
         scale=float(record.get("scale", 1.0)),
         location=member.picture,
     )

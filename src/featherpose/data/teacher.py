@@ -36,23 +36,31 @@ def teacher_labels(folder: Path | str) -> Labels:
     """Folder with `teacher-labels.npz` -> the teacher's COCO joints of every key: keypoints (17, 2), scores (17,)."""
     path = Path(folder) / FILE
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             keys, keypoints, scores = arrays["keys"], arrays["keypoints"], arrays["scores"]
+        if keypoints.shape != (len(keys), 17, 2) or scores.shape != (len(keys), 17):
+            raise ValueError(f"{len(keys)} keys, keypoints {keypoints.shape}, scores {scores.shape} do not fit")
     except FileNotFoundError:
         raise DataError(f"no {FILE} in {folder}; put it there or train without a teacher.") from None
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"cannot read {path}: {error}; wanted arrays keys, keypoints and scores.") from error
+    except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"cannot read {path}: {error}; wanted arrays keys (N), keypoints (N, 17, 2), scores (N, 17)."
+        ) from error
     return {str(key): (points, score) for key, points, score in zip(keys, keypoints, scores, strict=True)}
 
 
 def opinions(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Floats]:
-    """N samples -> the teacher's keypoints (N, 17, 2) and scores (N, 17), in their order; score 0 where it has none."""
+    """N samples -> the teacher's keypoints (N, 17, 2) and scores (N, 17), in their order.
+
+    The score is 0 where the teacher says nothing, or points outside the picture: that is a guess without a pixel.
+    """
     none = np.zeros((17, 2), np.float32), np.zeros(17, np.float32)
     found = [labels.get(sample.key, none) for sample in samples]
-    return (
-        np.array([keypoints for keypoints, _ in found], np.float32).reshape(-1, 17, 2),
-        np.array([scores for _, scores in found], np.float32).reshape(-1, 17),
-    )
+    keypoints = np.array([points for points, _ in found], np.float32).reshape(-1, 17, 2)
+    scores = np.array([score for _, score in found], np.float32).reshape(-1, 17)
+    sizes = np.array([sample.size for sample in samples], np.float32).reshape(-1, 1, 2)
+    inside = ((keypoints >= -0.5) & (keypoints <= sizes - 0.5)).all(-1)
+    return keypoints, np.where(inside, scores, 0).astype(np.float32)
 
 
 def mapped(samples: Sequence[Sample], skeleton: Skeleton = COCO17) -> tuple[Floats, NDArray[np.uint8]]:

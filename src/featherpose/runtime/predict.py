@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from featherpose import images, weights
+from featherpose import files, images, weights
 from featherpose.draw import draw
 from featherpose.errors import InputError
 from featherpose.formats import native
@@ -195,7 +195,7 @@ def _write(path: Path, image: Any) -> None:
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
     _make_folder(path.parent)
-    images.replace_file(path, native.to_text(document).encode())
+    files.replace(path, native.to_text(document).encode())
 
 
 def _make_folder(folder: Path) -> None:

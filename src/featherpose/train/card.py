@@ -28,7 +28,7 @@ def metadata(recipe: Recipe, labelled: Labelled, epoch: Epoch, result: dict[str,
         "skeleton": skeleton.to_dict(),
         "size": list(epoch.stage.size),
         "codec": {"name": codec.name, "stride": codec.stride, "sigma": codec.sigma, "unbiased": codec.unbiased},
-        "recipe": to_dict(recipe),
+        "recipe": {"digest": recipe.digest, **to_dict(recipe)},
         "training": training(recipe, labelled),
         "results": result,
     }

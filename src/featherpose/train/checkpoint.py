@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from featherpose import files
 from featherpose.errors import ModelError
-from featherpose.networks.checkpoints import write_atomically
 
 
 def save(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ def save(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer,
         **_moments(optimizer),
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, safetensors.torch.save(whole, metadata={"facts": json.dumps(facts)}))
+    files.replace(path, safetensors.torch.save(whole, metadata={"facts": json.dumps(facts)}))
 
 
 def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:

@@ -13,9 +13,8 @@ def update(average: nn.Module, model: nn.Module, decay: float, step: int) -> Non
     `decay` 0 copies the model.
     """
     kept = min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
-    floats = [(a, b) for a, b in pairs if a.is_floating_point()]
-    torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - kept)  # pyright: ignore[reportPrivateImportUsage]
-    for a, b in pairs:
-        if not a.is_floating_point():
+    for a, b in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if a.is_floating_point():
+            a.lerp_(b, 1 - kept)
+        else:
             a.copy_(b)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featherpose import files
 from featherpose.errors import RecipeError
-from featherpose.networks.checkpoints import write_atomically
 from featherpose.train.recipe import Recipe, load, to_yaml
 
 
@@ -51,13 +51,14 @@ class RunFolder:
         if resume and written.exists() and load(written).digest != recipe.digest:
             raise RecipeError(f"{written} is not the recipe that was given; resume with --resume --out alone.")
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(written, to_yaml(recipe).encode())
+        files.replace(written, to_yaml(recipe).encode())
 
-    def forget_after(self, step: int) -> None:
-        """Drop the records of steps that a killed run took after its last saved state."""
+    def forget_after(self, step: int, judged: list[dict[str, Any]]) -> None:
+        """Drop the records that a killed run wrote after its last saved state; `judged`: the validations in it."""
         if self.records.exists():
-            lines = [line for line in self.records.read_text().splitlines() if _step_of(line) <= step]
-            write_atomically(self.records, "".join(f"{line}\n" for line in lines).encode())
+            records = (_parse(line) for line in self.records.read_text().splitlines())
+            kept = [r for r in records if r and r["step"] <= step and ("ap" not in r or r in judged)]
+            files.replace(self.records, "".join(f"{json.dumps(record)}\n" for record in kept).encode())
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record."""
@@ -66,12 +67,12 @@ class RunFolder:
 
     def write_card(self, card: dict[str, Any]) -> None:
         """Write the run card."""
-        write_atomically(self.card, json.dumps(card, indent=1).encode())
+        files.replace(self.card, json.dumps(card, indent=1).encode())
 
 
-def _step_of(line: str) -> float:
-    """Step of a record; a half-written last line counts as later than any."""
+def _parse(line: str) -> dict[str, Any] | None:
+    """One record; None for a line that was being written when the run was killed."""
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return float("inf")
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

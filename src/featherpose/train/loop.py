@@ -85,7 +85,7 @@ def train(
     if resume and files.state.exists():
         facts = checkpoint.restore(files.state, network, average, optimizer)
         display.say(f"Going on behind step {facts['step']} of {plan[-1].last}.")
-    files.forget_after(facts["step"])
+    files.forget_after(facts["step"], facts["history"])
     step, saved, worked = facts["step"], time.monotonic(), facts["seconds"]
 
     def save() -> None:

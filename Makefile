@@ -1,0 +1,53 @@
+# Two commands do everything on a machine that has Python and make:
+#   make demo   poses on the example photos, with the runtime alone
+#   make test   every check and every test
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := .venv-demo
+LIGHT := .venv-light
+PIP := pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test lint light clean
+
+demo: dist
+	test -x $(DEMO)/bin/pip || $(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/$(PIP) --force-reinstall --no-deps dist/*.whl
+	$(DEMO)/bin/$(PIP) dist/*.whl
+	$(DEMO)/bin/featherpose predict --boxes src/featherpose/examples/boxes.json --out out \
+		src/featherpose/examples/people.jpg
+	$(DEMO)/bin/featherpose predict --whole-image --out out/portraits \
+		$(filter-out %/people.jpg,$(wildcard src/featherpose/examples/*.jpg))
+	@echo "Open out/people.jpg and out/portraits/; the joints are in out/poses.json"
+
+dist: pyproject.toml README.md $(shell find src -name '*.py' -o -name '*.onnx' -o -name '*.json' -o -name '*.jpg')
+	rm -rf dist && mkdir dist
+	$(PYTHON) -m venv .venv-build
+	.venv-build/bin/pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+	touch dist
+
+test: lint
+	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory light
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+# The runtime and everything below it, in an environment without torch.
+light: $(LIGHT)
+	$(LIGHT)/bin/python -m pytest -q -m "not torch" tests
+
+.venv: pyproject.toml constraints.txt
+	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	$(BIN)/$(PIP) --constraint constraints.txt --editable '.[train,eval,export,dev]'
+	touch .venv
+
+$(LIGHT): pyproject.toml
+	test -x $(LIGHT)/bin/pip || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/$(PIP) --editable '.[eval]' pytest hypothesis onnx
+	touch $(LIGHT)
+
+clean:
+	rm -rf .venv .venv-demo .venv-light .venv-build dist out

@@ -1,0 +1,149 @@
+"""featherpose evaluate: a model and labelled photos in, AP and AR out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featherpose.errors import InputError
+
+if TYPE_CHECKING:
+    from featherpose.measure.evaluate import Evaluation
+
+COLUMNS = {
+    **{"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AP(M)": "ap_medium", "AP(L)": "ap_large"},
+    **{"AR": "ar", "AR50": "ar50"},
+}
+"""Column of the table -> field of the scores."""
+
+
+@click.command()
+@click.option("--model", default="default", show_default=True, help="default, small, another name, or an .onnx file.")
+@click.option("--data", required=True, metavar="FOLDER", help="Photos and person_keypoints.json (see above).")
+@click.option("--format", "data_format", default="coco", show_default=True, help="How the labels are written: coco.")
+@click.option("--boxes", default="gt", show_default=True, metavar="gt|FILE", help="Labelled boxes, or a JSON of boxes.")
+@click.option("--flip", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
+@click.option("--blur", type=click.IntRange(min=0), default=0, metavar="CELLS", help="Smooth heatmaps first, as 11.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="COCO results.  [default: out/evaluate/MODEL-DATA.results.json]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON on stdout; fractions, 0 to 1.")
+def evaluate(
+    model: str,
+    data: str,
+    data_format: str,
+    boxes: str,
+    flip: bool,
+    blur: int,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Judge a model on labelled photos: COCO's AP and AR, in percent.
+
+    \b
+    featherpose evaluate --model default --data my-photos
+    featherpose evaluate --model pose.onnx --data coco --boxes detections.json --flip
+
+    FOLDER holds person_keypoints.json and images/, or annotations/ and photos as COCO is published. With --boxes gt
+    everyone with a labelled joint is posed in the labelled box; with a file (COCO detections, COCO annotations or
+    {"photo.jpg": [[left, top, right, bottom], ...]}) everyone in it, and duplicates are dropped.
+
+    The poses go to --out in COCO's results format. Photos that cannot be used are listed at the end and their people
+    count as missed (exit code 1).
+    """
+    from featherpose import api
+
+    file = out or Path("out/evaluate") / f"{Path(model).stem}-{Path(data).resolve().name}.results.json"
+    _refuse_unwritable(file)
+    with _progress() as progress:
+        evaluation = api.evaluate(
+            model, data, format=data_format, boxes=boxes, flip=flip, blur=blur, device=device, progress=progress
+        )
+    _write(file, evaluation)
+    how: dict[str, Any] = {"data": data, "boxes": boxes, "flip": flip, "blur": blur, "results": str(file)}
+    _show(evaluation, _describe(model) | how, as_json)
+    if evaluation.broken:
+        sys.exit(1)
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[int, int], None]]:
+    """A bar on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("photos", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _refuse_unwritable(file: Path) -> None:
+    """Said before the minutes of work, not after them."""
+    if file.is_dir():
+        raise InputError(f"{file}: a folder, where a file for the results was wanted. Choose another --out.")
+    nearest = next(folder for folder in file.absolute().parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"{file}: cannot be written, {nearest} is no folder to write to. Choose another --out.")
+
+
+def _write(file: Path, evaluation: Evaluation) -> None:
+    from featherpose import files
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(file, json.dumps(evaluation.results).encode())
+
+
+def _describe(model: str) -> dict[str, Any]:
+    """Name or file of a model -> what its manifest says of it."""
+    from featherpose import weights
+    from featherpose.manifest import read_manifest
+
+    file = weights.find(model)
+    manifest = read_manifest(file)
+    return {"model": str(file), "network": manifest.network, "input_size": list(manifest.input_size)}
+
+
+def _show(evaluation: Evaluation, how: dict[str, Any], as_json: bool) -> None:
+    """Scores on stdout; what must be known about them on stderr."""
+    if as_json:
+        click.echo(json.dumps({**how, **evaluation.to_dict()}))
+    else:
+        _show_table(evaluation, how)
+    for warning in evaluation.warnings:
+        click.echo(f"Note: {warning}", err=True)
+    for line in evaluation.broken:
+        click.echo(f"  {line}", err=True)
+
+
+def _show_table(evaluation: Evaluation, how: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    width, height = how["input_size"]
+    scores = evaluation.scores.to_dict()
+    table = Table(box=None, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="right")
+    table.add_row(*(percent(scores[field]) for field in COLUMNS.values()))
+    Console().print(table)
+    test = "with flip" if how["flip"] else "no flip"
+    click.echo(f"{how['network']} {width}x{height} ({how['model']}), boxes {how['boxes']}, {test}, blur {how['blur']}")
+    speed = evaluation.people / evaluation.seconds if evaluation.seconds else 0
+    click.echo(
+        f"people: {evaluation.people}, photos: {evaluation.photos} of {how['data']}, in {evaluation.seconds:.1f} s"
+        f" ({speed:.0f} people/s); results in {how['results']}"
+    )
+
+
+def percent(fraction: float | None) -> str:
+    """Fraction 0 to 1 -> percent with one decimal; a dash where there was nobody to find."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

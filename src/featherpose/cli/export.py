@@ -1,0 +1,101 @@
+"""featherpose export: trained weights in, one proven ONNX file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featherpose.errors import InputError
+
+if TYPE_CHECKING:
+    from featherpose.manifest import Manifest
+
+
+def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """ "192x256" -> (192, 256)."""
+    if value is None:
+        return None
+    sides = value.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise InputError(f"--size {value}: wanted WIDTHxHEIGHT in pixels, for example --size 192x256.")
+    return int(sides[0]), int(sides[1])
+
+
+def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    """("width=32", "attention=se") -> {"width": 32, "attention": "se"}."""
+    import yaml
+
+    for value in values:
+        if "=" not in value:
+            raise InputError(f"--option {value}: wanted KEY=VALUE, for example --option width=32.")
+    return {key: yaml.safe_load(text) for key, _, text in (value.partition("=") for value in values)}
+
+
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The .onnx file.  [default: beside WEIGHTS]")
+@click.option("--crops", type=click.Path(path_type=Path), help="Folder of pictures or shards to prove it on, too.")
+@click.option("--size", metavar="WxH", callback=parse_size, help="Width and height of the input.  [default: WEIGHTS']")
+@click.option("--network", help="Name of the network, for weights that do not say it (.pth).")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", callback=parse_options, help="As width=32.")
+@click.option("--skeleton", help="Its joints: coco17, mpii16, lsp14 or a YAML file, for weights that do not say it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on stdout.")
+def export(
+    weights: Path,
+    out: Path | None,
+    crops: Path | None,
+    size: tuple[int, int] | None,
+    network: str | None,
+    options: dict[str, Any],
+    skeleton: str | None,
+    as_json: bool,
+) -> None:
+    """Turn WEIGHTS (.safetensors, .pth) into one ONNX file: uint8 crops in, joints, scores and heatmaps out.
+
+    Torch and the engine must agree on photographs and on synthetic crops, or no file is written. The proof, the
+    skeleton, the training and its terms stand in the file.
+
+    \b
+    featherpose export runs/open-cbam_lite_hrnet_18/best.safetensors
+    featherpose export litehrnet.pth --network lite_hrnet_18 --skeleton coco17 --size 192x256
+    """
+    from rich.console import Console
+
+    from featherpose import api
+
+    with Console(stderr=True).status(f"Writing and proving {weights.name}; this takes up to a minute."):
+        path, manifest = api.export(
+            weights, out, crops=crops, size=size, network=network, options=options, skeleton=skeleton
+        )
+    if as_json:
+        import json
+
+        facts = {"file": str(path), "bytes": path.stat().st_size, "manifest": json.loads(manifest.to_json())}
+        click.echo(json.dumps(facts))
+    else:
+        click.echo(describe(path, manifest))
+
+
+def describe(path: Path, manifest: Manifest) -> str:
+    """The exported file and its manifest -> a short table."""
+    parity = manifest.parity
+    width, height = manifest.make_codec().heatmap_size
+    joints, allowed, jumps = manifest.skeleton.num_joints, parity["allowed"], parity["jumps"]
+    engines = ", ".join(f"{name} {version}" for name, version in parity["engines"].items())
+    rows = [
+        ("output", "shape", "largest difference"),
+        ("keypoints", f"(N, {joints}, 2)", f"{parity['keypoints']:.2g} px, allowed {allowed['keypoints']:g}"),
+        ("scores", f"(N, {joints})", f"{parity['scores']:.2g}"),
+        (
+            "heatmaps",
+            f"(N, {joints}, {height}, {width})",
+            f"{parity['heatmaps']:.2g} of their range, allowed {allowed['heatmaps']:g}",
+        ),
+    ]
+    lines = [f"{name:10} {shape:16} {difference}" for name, shape, difference in rows]
+    proof = f"{len(parity['crops'])} crops ({engines})"
+    lines.append(f"{len(jumps)} of {parity['joints']} joints jumped at ties, on {proof}")
+    lines += [f"  {jump['joint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
+    return "\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"])

@@ -1,0 +1,80 @@
+"""The crops that a proof runs on: photographs, because they are what the model is for, and patterns, because a
+photograph never is all black."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose import examples, images
+from featherpose.boxes import xywh_to_xyxy
+from featherpose.crop import Crop
+from featherpose.data.shards import read_bytes, read_index
+from featherpose.errors import InputError
+from featherpose.manifest import Manifest
+
+Item = TypeVar("Item")
+Crops = dict[str, NDArray[np.uint8]]
+"""Name of a crop -> its pixels, uint8 (H, W, 3) RGB."""
+
+PHOTOS = 12  # of a folder; a proof looks for a wrong graph, which shows on any
+SEED = 2021
+
+
+def synthetic(size: tuple[int, int]) -> Crops:
+    """(width, height) -> noise, black, white and two gradients of that size, the same ones every time."""
+    width, height = size
+    shape = (height, width, 3)
+    across, down = (np.linspace(0, 255, side).astype(np.uint8) for side in size)
+    return {
+        "noise": np.random.default_rng(SEED).integers(0, 256, shape, np.uint8),
+        "black": np.zeros(shape, np.uint8),
+        "white": np.full(shape, 255, np.uint8),
+        "gradient across": np.broadcast_to(across[None, :, None], shape).copy(),
+        "gradient down": np.broadcast_to(down[:, None, None], shape).copy(),
+    }
+
+
+def photos(manifest: Manifest, folder: Path | None = None) -> Crops:
+    """Crops of the manifest's size from up to 12 pictures, or people of shards (*.tar), of `folder`.
+
+    Without a folder, the example pictures that come with featherpose. Pictures are taken whole.
+    """
+    if folder is None:
+        return {path.name: _whole(path, manifest) for path in map(examples.find, examples.NAMES) if _is_picture(path)}
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; wanted one with pictures or shards (*.tar) for the proof.")
+    if any(folder.glob("*.tar")):
+        return _people(folder, manifest)
+    found = _spread(sorted(path for path in folder.iterdir() if _is_picture(path)))
+    if not found:
+        raise InputError(f"No pictures ({', '.join(images.SUFFIXES[:4])}, ...) and no shards (*.tar) in {folder}.")
+    return {path.name: _whole(path, manifest) for path in found}
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES
+
+
+def _spread(items: list[Item]) -> list[Item]:
+    """At most PHOTOS of the items, evenly spread over all."""
+    return [items[i * len(items) // PHOTOS] for i in range(PHOTOS)] if len(items) > PHOTOS else items
+
+
+def _whole(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
+    image = images.read(path)
+    height, width = image.shape[:2]
+    crop = Crop.from_box((0, 0, width, height), manifest.input_size, manifest.crop_mode, padding=1)
+    return images.warp(image, crop)
+
+
+def _people(folder: Path, manifest: Manifest) -> Crops:
+    crops: Crops = {}
+    for sample in _spread(read_index(folder)):
+        box = xywh_to_xyxy(sample.box_xywh[None])[0]
+        crop = Crop.from_box(box, manifest.input_size, manifest.crop_mode, manifest.padding)
+        crops[sample.key] = images.warp(images.read(read_bytes(sample.location), name=sample.key), crop)
+    return crops

@@ -1,0 +1,199 @@
+"""COCO's scores: average precision and recall over object keypoint similarity (OKS) or box overlap.
+
+Lin et al. 2014, https://cocodataset.org/#keypoints-eval. faster-coco-eval does the matching; what it takes for granted
+is checked here first. Every score is a fraction, 0 to 1, and nan where the ground truth holds nobody to find (COCO's
+own code says -1).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+from featherpose.errors import DataError, MissingExtra
+from featherpose.skeleton import COCO17
+
+BOX_TO_OUTLINE = 0.53
+"""Share of its box that a person's outline fills on average: stands in for an area that nobody has annotated."""
+
+Annotation = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """COCO's ten keypoint scores, fractions 0 to 1; nan where nobody of that size is labelled."""
+
+    ap: float  # mean over the OKS thresholds 0.50, 0.55, ... 0.95
+    ap50: float
+    ap75: float
+    ap_medium: float  # people of 32² to 96² px
+    ap_large: float  # people of more than 96² px
+    ar: float
+    ar50: float
+    ar75: float
+    ar_medium: float
+    ar_large: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The scores by field name, fractions; None (JSON's null) in place of nan."""
+        return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class BoxScores:
+    """COCO's twelve box scores, fractions 0 to 1; nan where nobody of that size is labelled."""
+
+    ap: float  # mean over the IoU thresholds 0.50, 0.55, ... 0.95
+    ap50: float
+    ap75: float
+    ap_small: float  # boxes of less than 32² px
+    ap_medium: float
+    ap_large: float
+    ar1: float  # with the best box of a photo alone
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The scores by field name, fractions; None (JSON's null) in place of nan."""
+        return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
+
+
+def keypoint_ap(
+    ground_truth: Mapping[str, Any] | str | Path,
+    results: Sequence[Annotation],
+    sigmas: Sequence[float] | None = None,
+) -> CocoScores:
+    """COCO annotations (dict or JSON file) and COCO keypoint results (x, y, score per joint; pixels) -> CocoScores.
+
+    As COCO's server does: only the 20 best people of a photo count, crowd regions and people without a labelled joint
+    are neither found nor missed, and a `bbox` in a result is not looked at. An annotation without `area` takes 0.53 of
+    its box. `sigmas` (K,) default to COCO's for 17 joints.
+    """
+    truth = _read(ground_truth)
+    categories = [category for category in truth["categories"] if category.get("keypoints")]
+    joints = _number_of_joints(categories)
+    known = {category["id"] for category in categories}
+    people = [_person(a, joints) for a in truth["annotations"] if a["category_id"] in known]
+    found = _results(results, truth["images"], known, "keypoints", 3 * joints)
+    return CocoScores(*_match(truth["images"], categories, people, found, _sigmas(sigmas, joints))[:10])
+
+
+def bbox_ap(ground_truth: Mapping[str, Any] | str | Path, results: Sequence[Annotation]) -> BoxScores:
+    """COCO annotations (dict or JSON file) and COCO box results (left, top, width, height; pixels) -> BoxScores."""
+    truth = _read(ground_truth)
+    people = [_box(a) for a in truth["annotations"]]
+    found = _results(results, truth["images"], {c["id"] for c in truth["categories"]}, "bbox", 4)
+    return BoxScores(*_match(truth["images"], truth["categories"], people, found, None)[:12])
+
+
+def area(annotation: Annotation) -> float:
+    """COCO annotation -> the person's area in px²: as annotated, else 0.53 of the box."""
+    if annotation.get("area") is not None:
+        return float(annotation["area"])
+    return BOX_TO_OUTLINE * annotation["bbox"][2] * annotation["bbox"][3]
+
+
+def evaluator() -> tuple[Any, Any]:
+    """faster-coco-eval's two classes; MissingExtra when it is not installed (ask before hours of work, not after)."""
+    try:
+        from faster_coco_eval import COCO, COCOeval_faster
+    except ImportError:
+        raise MissingExtra("COCO evaluation", "eval") from None
+    return COCO, COCOeval_faster
+
+
+def _read(ground_truth: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    truth, name = ground_truth, "The ground truth"
+    if isinstance(truth, str | Path):
+        name = str(truth)
+        try:
+            truth = json.loads(Path(truth).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name}: cannot be read as JSON ({error}).") from None
+    missing = [key for key in ("images", "annotations", "categories") if key not in truth]
+    if missing:
+        raise DataError(f"{name} has no {' and no '.join(missing)}; a COCO annotation file is wanted.")
+    return truth
+
+
+def _number_of_joints(categories: Sequence[Annotation]) -> int:
+    numbers = sorted({len(category["keypoints"]) for category in categories})
+    if not numbers:
+        raise DataError("No category of the ground truth names its keypoints; a COCO keypoint file is wanted.")
+    if len(numbers) > 1:
+        raise DataError(f"The categories have {numbers} joints; give a file whose people share one skeleton.")
+    return numbers[0]
+
+
+def _sigmas(sigmas: Sequence[float] | None, joints: int) -> list[float]:
+    if sigmas is None and joints == COCO17.num_joints:
+        return list(COCO17.sigmas)
+    if sigmas is None or len(sigmas) != joints:
+        raise DataError(f"{len(sigmas or ())} sigmas for {joints} joints; give one for each (`sigmas=`).")
+    return [float(sigma) for sigma in sigmas]
+
+
+def _person(annotation: Annotation, joints: int) -> dict[str, Any]:
+    """Annotation -> what the matching reads of it. Its `num_keypoints` is counted anew: custom files often lack it."""
+    keypoints = annotation.get("keypoints") or [0] * (3 * joints)
+    if len(keypoints) != 3 * joints:
+        raise DataError(
+            f"Annotation {annotation.get('id')} has {len(keypoints)} keypoint numbers;"
+            f" {joints} joints want {3 * joints}."
+        )
+    return {**_box(annotation), "keypoints": keypoints, "num_keypoints": sum(v > 0 for v in keypoints[2::3])}
+
+
+def _box(annotation: Annotation) -> dict[str, Any]:
+    if len(annotation.get("bbox") or ()) != 4:
+        raise DataError(f"Annotation {annotation.get('id')} has no bbox (left, top, width, height).")
+    copied = {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
+    return {**copied, "area": area(annotation), "iscrowd": int(annotation.get("iscrowd", 0))}
+
+
+def _results(
+    results: Sequence[Annotation], images: Iterable[Annotation], categories: set[int], field: str, length: int
+) -> list[dict[str, Any]]:
+    """Results -> copies with nothing but what the matching reads; DataError at the first that does not fit."""
+    names, keys = {image["id"] for image in images}, ("image_id", "category_id", field, "score")
+    for i, result in enumerate(results):
+        if missing := [key for key in keys if key not in result]:
+            raise DataError(f"Result {i} has no {' and no '.join(missing)}; wanted {', '.join(keys)}.")
+        if result["image_id"] not in names:
+            raise DataError(f"Result {i} is about image {result['image_id']}, which the ground truth does not list.")
+        if result["category_id"] not in categories:
+            raise DataError(
+                f"Result {i} has category {result['category_id']}; the ground truth has {sorted(categories)}."
+            )
+        if len(result[field]) != length:
+            raise DataError(f"Result {i} has {len(result[field])} {field} numbers; the ground truth wants {length}.")
+        if not all(map(isfinite, (*result[field], result["score"]))):
+            raise DataError(f"Result {i} (image {result['image_id']}) holds a number that is not finite.")
+    return [{key: result[key] for key in keys} for result in results]
+
+
+def _match(
+    images: Sequence[Annotation],
+    categories: Sequence[Annotation],
+    people: Sequence[Annotation],
+    results: list[dict[str, Any]],
+    sigmas: list[float] | None,
+) -> list[float]:
+    """Checked people and results -> the evaluator's scores in its own order; by OKS with sigmas, by IoU without."""
+    annotation_set, matcher = evaluator()
+    # Numbered from 1: the evaluator takes an annotation of number 0 for an unmatched one.
+    annotations = [{**person, "id": number} for number, person in enumerate(people, start=1)]
+    truth = annotation_set({"images": list(images), "annotations": annotations, "categories": list(categories)})
+    kind = "bbox" if sigmas is None else "keypoints"
+    scores = matcher(truth, truth.loadRes(results), kind, print_function=_silent, kpt_oks_sigmas=sigmas)
+    scores.run()
+    return [nan if value < 0 else float(value) for value in scores.all_stats]
+
+
+def _silent(*_: object) -> None:
+    """The evaluator prints its table unless it is given another way to print."""

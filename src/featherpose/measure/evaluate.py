@@ -1,0 +1,260 @@
+"""A model judged on a labelled data set: everyone posed, scored by COCO's rules, and what went wrong said aloud.
+
+Who is posed, as in published results (Xiao et al. 2018, HRNet):
+
+- `boxes="gt"`: everyone with at least one labelled joint who is no crowd region, in the annotated box as it stands.
+  Each box scores 1 and nobody is suppressed. Photos without such a person are not looked at: COCO would count poses on
+  them as wrong, and a protocol that is told where people are cannot make that mistake.
+- `boxes=FILE`: a detector's boxes, all of them, with the detector's scores. Duplicates go by OKS-NMS at 0.9 over the
+  areas of the padded boxes.
+
+A person's score is the box score x the mean of the joint scores above 0.2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose import images
+from featherpose.boxes import xywh_to_xyxy
+from featherpose.crop import Crop
+from featherpose.errors import DataError, InputError
+from featherpose.formats import person_boxes
+from featherpose.formats.coco import to_results
+from featherpose.measure.coco import CocoScores, area, evaluator, keypoint_ap
+from featherpose.oks import oks, oks_nms
+from featherpose.poses import Poses
+from featherpose.skeleton import Skeleton
+
+SAME_PERSON = 0.9
+"""OKS above which two poses are one person."""
+PADDED = (192, 256)
+"""OKS-NMS takes for a person's area that of the box brought to this aspect and padded by 1.25."""
+
+Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], Poses]
+"""RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom -> Poses of N people in the same order."""
+
+
+class Dataset(Protocol):
+    """What is read of a data set: COCO's JSON as a dict, the folder of its photos, and the joints that it labels."""
+
+    @property
+    def truth(self) -> Mapping[str, Any]: ...
+    @property
+    def images(self) -> Path: ...
+    @property
+    def skeleton(self) -> Skeleton: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores (fractions, 0 to 1), COCO keypoint results, and how they came about."""
+
+    scores: CocoScores
+    results: list[dict[str, Any]]  # COCO's format: x, y, score of each joint, in pixels of the photo
+    photos: int  # photos that were posed
+    people: int  # boxes that were posed
+    seconds: float  # reading the photos and posing the people
+    broken: tuple[str, ...] = ()  # one line for each photo that could not be used; its people count as missed
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the results, for JSON; scores are fractions, null where there was nobody to find."""
+        return {
+            **{"scores": self.scores.to_dict(), "photos": self.photos, "people": self.people},
+            **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
+        }
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """A photo and who is to be posed on it."""
+
+    record: Mapping[str, Any]  # its entry in COCO's JSON
+    boxes: NDArray[np.float32]  # (N, 4) xyxy
+    scores: NDArray[np.float32]  # (N,)
+
+
+def evaluate(
+    dataset: Dataset,
+    predict: Predict,
+    boxes: str | os.PathLike[str] = "gt",
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Data set, a function from photo and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
+
+    The file is COCO detections, COCO annotations or {photo: boxes}. `progress` is called with photos done and photos in
+    all. A photo that cannot be read, or is not of the annotated size, is listed, and its people count as missed.
+    """
+    evaluator()  # refuses now, not after the photos, if it is not installed
+    category = _category(dataset.truth)
+    asked = _labelled(dataset, category) if boxes == "gt" else _detected(dataset, Path(boxes))
+    start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
+    people = outside = 0
+    for done, photo in enumerate(asked):
+        _tell(progress, done, len(asked))
+        try:
+            found = _pose(dataset, photo, predict)
+        except InputError as error:
+            broken.append(_line(photo, error))
+            continue
+        people, outside = people + len(found), outside + len(photo.boxes) - len(found)
+        results += to_results(found if boxes == "gt" else _suppress(found), photo.record["id"], category)
+    _tell(progress, len(asked), len(asked))
+    seconds = time.perf_counter() - start
+    if broken and len(broken) == len(asked):
+        raise DataError(f"None of the {len(asked)} photos could be used; the first: {broken[0]}")
+    scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
+    notes = _notes(dataset, len(asked), len(broken), outside, results)
+    return Evaluation(scores, results, len(asked) - len(broken), people, seconds, tuple(broken), tuple(notes))
+
+
+def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+    if progress:
+        progress(done, total)
+
+
+def _category(truth: Mapping[str, Any]) -> int:
+    """The one category with joints."""
+    posed = [category for category in truth["categories"] if category.get("keypoints")]
+    if len(posed) != 1:
+        names = ", ".join(str(category.get("name")) for category in posed) or "none"
+        raise DataError(f"Categories with joints: {names}; give a file with exactly one.")
+    return posed[0]["id"]
+
+
+def _labelled(dataset: Dataset, category: int) -> list[_Photo]:
+    """The annotated boxes of everyone with a labelled joint who is no crowd region, by photo."""
+    boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
+    for person in dataset.truth["annotations"]:
+        if person["category_id"] == category and _is_posed(person):
+            boxes[person["image_id"]].append(person["bbox"])
+    records = [record for record in dataset.truth["images"] if record["id"] in boxes]
+    found = [xywh_to_xyxy(boxes[record["id"]]) for record in records]
+    return [_Photo(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
+
+
+def _is_posed(person: Mapping[str, Any]) -> bool:
+    return not person.get("iscrowd", 0) and any(v > 0 for v in (person.get("keypoints") or ())[2::3])
+
+
+def _detected(dataset: Dataset, path: Path) -> list[_Photo]:
+    """The boxes of a JSON file, by photo; photos on which it has nobody are left out."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        people = person_boxes.from_json(values)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); wanted boxes, or type --boxes gt.") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    photos: list[_Photo] = []
+    for record in dataset.truth["images"]:
+        name = record["file_name"]
+        # COCO detections call a photo by its number and leave empty ones out; the other forms name them all.
+        found = people.by_name.get(str(record["id"])) if isinstance(values, list) else people.of(name)
+        if found is None and not people.complete:
+            raise InputError(f'{path}: no entry for {name}; add "{name}": [] if nobody is on it.')
+        if found and len(found[0]):
+            photos.append(_Photo(record, *found))
+    if not photos:
+        raise InputError(f"{path}: no box on any of the {len(dataset.truth['images'])} photos of the data set.")
+    return photos
+
+
+def _pose(dataset: Dataset, photo: _Photo, predict: Predict) -> Poses:
+    """Photo -> Poses of everyone whose box has an area and touches it, with the scores of their boxes."""
+    image = images.read(dataset.images / photo.record["file_name"])
+    height, width = image.shape[:2]
+    annotated = (photo.record["width"], photo.record["height"])
+    if (width, height) != annotated:
+        raise InputError(f"the photo has {width}x{height} pixels, annotated are {annotated[0]}x{annotated[1]}.")
+    left, top, right, bottom = photo.boxes.T
+    usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < width) & (top < height)
+    found = predict(image, photo.boxes[usable])
+    _refuse_other_joints(found.skeleton, dataset.skeleton)
+    if len(found) != usable.sum():
+        raise DataError(f"{len(found)} poses for {usable.sum()} boxes; an evaluation wants one for each.")
+    return replace(found, box_scores=photo.scores[usable])
+
+
+def _refuse_other_joints(model: Skeleton, data: Skeleton) -> None:
+    if model.joints != data.joints:
+        raise DataError(
+            f"The model finds the {model.num_joints} joints of {model.name}, the data set labels the"
+            f" {data.num_joints} of {data.name}; evaluate on data with the model's joints."
+        )
+
+
+def _suppress(found: Poses) -> Poses:
+    """Poses -> those that are no duplicate of a better one, best first."""
+    areas = [np.prod(Crop.from_box(box, PADDED).extent) for box in found.boxes]
+    return found[oks_nms(found.keypoints, found.person_scores, areas, found.skeleton.sigmas, SAME_PERSON)]
+
+
+def _line(photo: _Photo, error: InputError) -> str:
+    name = str(photo.record["file_name"])
+    return str(error) if name in str(error) else f"{name}: {error}"
+
+
+def _notes(
+    dataset: Dataset, asked: int, broken: int, outside: int, results: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """What a reader of the scores must know, one sentence each."""
+    people = [person for person in dataset.truth["annotations"] if _is_posed(person)]
+    if broken:
+        yield f"{broken} of {asked} photos could not be used; their people count as missed."
+    if outside:
+        yield f"{outside} boxes without an area, or wholly outside their photo, were left out."
+    if no_area := sum(person.get("area") is None for person in people):
+        yield f"{no_area} of {len(people)} labelled people have no area; 0.53 of the box stands in for it."
+    if contradiction := diagnose(people, results, dataset.skeleton.sigmas):
+        yield contradiction
+
+
+def diagnose(
+    annotations: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+) -> str | None:
+    """COCO annotations of posed people and results -> a warning when OKS and pixels contradict each other, else None.
+
+    Each person is held against the nearest pose on the photo. The error is set against the side of the square that has
+    the box's area: joints within a twentieth of it are the right person's, whatever OKS says.
+    """
+    pairs = list(_nearest(annotations, results, sigmas))
+    if not pairs:
+        return None
+    similarity, pixels, share = np.median(pairs, axis=0)
+    if similarity < 0.1 and share < 0.05:
+        return f"OKS is {similarity:.2f} but the error {pixels:.1f} px: area (too small) or sigmas look wrong."
+    if similarity > 0.9 and share > 0.25:
+        return f"OKS is {similarity:.2f} but the error {pixels:.1f} px: area (too large) or sigmas look wrong."
+    return None
+
+
+def _nearest(
+    annotations: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]], sigmas: Sequence[float]
+) -> Iterator[tuple[float, float, float]]:
+    """(OKS, median error in px, the same as a share of the box's side) of each person and the nearest pose."""
+    poses: defaultdict[Any, list[Any]] = defaultdict(list)
+    for result in results:
+        poses[result["image_id"]].append(result["keypoints"])
+    for person in annotations:
+        if person["image_id"] not in poses:
+            continue
+        truth = np.reshape(person["keypoints"], (-1, 3))
+        found = np.reshape(poses[person["image_id"]], (-1, len(truth), 3))[..., :2]
+        seen = truth[:, 2] > 0
+        errors = np.median(np.linalg.norm(found[:, seen] - truth[seen, :2], axis=-1), axis=1)
+        best = int(errors.argmin())
+        similarity = oks(truth[:, :2], found[best : best + 1], area(person), sigmas, seen)[0]
+        side = max(float(np.sqrt(person["bbox"][2] * person["bbox"][3])), 1e-9)
+        yield float(similarity), float(errors[best]), float(errors[best]) / side

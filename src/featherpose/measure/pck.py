@@ -1,0 +1,88 @@
+"""Scores of one prediction for each labelled person: PCK, and OKS on a validation part of crops. numpy only.
+
+Arrays: predicted and keypoints (N, K, 2) in the same pixels, visible (N, K) where above 0 means labelled. Scores are
+fractions, 0 to 1; nan where nothing is labelled.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import DataError
+from featherpose.oks import oks
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""COCO's ten OKS thresholds."""
+
+
+class Pck(NamedTuple):
+    """Share of labelled joints that lie near enough."""
+
+    per_joint: NDArray[np.float64]  # (K,)
+    mean: float  # over all labelled joints, so a joint that is labelled more often weighs more
+
+
+class CropScores(NamedTuple):
+    """Scores of N people, each with exactly one prediction of their own."""
+
+    oks: float  # mean over people
+    ap: float  # share of people at or above an OKS threshold, mean over the thresholds
+
+
+def pck(
+    predicted: ArrayLike,
+    keypoints: ArrayLike,
+    visible: ArrayLike,
+    reference: ArrayLike,
+    threshold: float,
+    in_mean: ArrayLike | None = None,
+) -> Pck:
+    """Joints (N, K, 2), truth (N, K, 2), visible (N, K), reference lengths (N,) in px -> Pck.
+
+    A joint is right when its error is at most `threshold` x the person's reference length (Yang and Ramanan 2013; with
+    MPII's head size as the reference it is PCKh, see `pckh`). `in_mean` (K,): the joints that the mean is about.
+    """
+    labelled = np.asarray(visible) > 0
+    right = (normalised_errors(predicted, keypoints, reference) <= threshold) & labelled
+    counted = np.ones(labelled.shape[1], bool) if in_mean is None else np.asarray(in_mean, bool)
+    with np.errstate(invalid="ignore"):  # 0 of 0 is nan: nothing to say about that joint
+        mean = np.float64(right[:, counted].sum()) / labelled[:, counted].sum()
+        return Pck(right.sum(axis=0) / labelled.sum(axis=0), float(mean))
+
+
+def normalised_errors(predicted: ArrayLike, keypoints: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+    """Joints (N, K, 2), truth (N, K, 2), reference lengths (N,) -> distance / reference, (N, K) float64."""
+    points, truth = _same_shape(predicted, keypoints)
+    return np.linalg.norm(points - truth, axis=-1) / _positive(reference, "Reference length")[:, None]
+
+
+def validation_oks(
+    predicted: ArrayLike, keypoints: ArrayLike, visible: ArrayLike, areas: ArrayLike, sigmas: ArrayLike
+) -> CropScores:
+    """Joints (N, K, 2), truth (N, K, 2), visible (N, K), areas (N,) in px², sigmas (K,) -> CropScores.
+
+    For choosing weights on crops. Each person has exactly one prediction, so recall is precision and "AP" is plainly
+    the share of people found at OKS 0.50, 0.55, ... 0.95, averaged. It is no COCO AP: no scores are ranked and nobody
+    can be missed or found twice. People without a labelled joint are left out.
+    """
+    points, truth = _same_shape(predicted, keypoints)
+    similarity = oks(points, truth, _positive(areas, "Area"), sigmas, visible)[(np.asarray(visible) > 0).any(axis=1)]
+    if not similarity.size:
+        return CropScores(np.nan, np.nan)
+    return CropScores(float(similarity.mean()), float((similarity[:, None] >= THRESHOLDS).mean()))
+
+
+def _same_shape(predicted: ArrayLike, keypoints: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    points, truth = np.asarray(predicted, np.float64), np.asarray(keypoints, np.float64)
+    if points.shape != truth.shape:
+        raise DataError(f"Predicted joints have the shape {points.shape}, the labelled ones {truth.shape}.")
+    return points, truth
+
+
+def _positive(lengths: ArrayLike, name: str) -> NDArray[np.float64]:
+    values = np.asarray(lengths, np.float64)
+    if not (values > 0).all():
+        first = int(np.argmin(values > 0))
+        raise DataError(f"{name} of person {first} is {values[first]:g}; wanted a positive number of pixels.")
+    return values

@@ -1,0 +1,127 @@
+"""Heads: from a backbone's maps at 1/4, 1/8, 1/16, 1/32 of the input to heatmaps (N, K, H/4, W/4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from featherpose.errors import ModelError, did_you_mean
+from featherpose.networks.attention import Attention, create_attention
+from featherpose.networks.layers import ConvUnit, enlarge
+
+UPSAMPLINGS = ("nearest", "bilinear")
+
+
+class SeparableConv(nn.Module):
+    """Depthwise 3x3 and pointwise 1x1 convolution, ReLU only last: (N, C_in, H, W) in, (N, C_out, H, W) out."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise_conv = ConvUnit(in_channels, in_channels, 3, depthwise=True, activation=None)
+        self.pointwise_conv = ConvUnit(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise_conv(self.depthwise_conv(x))
+
+
+class IterativeHead(nn.Module):
+    """Lite-HRNet's neck: four maps, finest first, in; one map (N, channels[0], H/4, W/4) out.
+
+    From the coarsest to the finest: separable convolution, bilinear upsampling with aligned corners, addition
+    (official code, `IterativeHead`).
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        coarse_first = list(reversed(channels))
+        outputs = [*coarse_first[1:], coarse_first[-1]]
+        self.projects = nn.ModuleList(SeparableConv(i, o) for i, o in zip(coarse_first, outputs, strict=True))
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        x = self.projects[0](maps[-1])
+        for project, finer in zip(self.projects[1:], reversed(maps[:-1]), strict=True):
+            x = project(finer + resize_bilinear(x, finer, align_corners=True))
+        return x
+
+
+class FinalLayer(nn.Module):
+    """The last 1x1 convolution: one map (N, C, H/4, W/4) in, heatmaps (N, K, H/4, W/4) out."""
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__()
+        self.final_layer = nn.Conv2d(channels, num_keypoints, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.final_layer(x)
+
+
+class AttentionHead(nn.Module):
+    """Attention on every resolution before one 1x1 convolution: maps, finest first, in; heatmaps (N, K, H/4, W/4) out.
+
+    As the CBAM-LiteHRNet paper has it, each map is upsampled to the finest, passes an attention block of its own,
+    and the last layer reads the concatenation. With nearest upsampling all that commutes with it is done before:
+    heatmaps = sum_b Ms_b * up(conv_b(Mc_b * x_b)) + bias, with conv_b the slice of the last layer for branch b.
+    Bilinear upsampling does not commute with the maximum over channels and is computed in the written order.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], num_keypoints: int, *, attention: str = "cbam", upsample: str = "nearest"
+    ) -> None:
+        super().__init__()
+        if upsample not in UPSAMPLINGS:
+            raise ModelError(f"Unknown upsample {upsample!r}.{did_you_mean(upsample, UPSAMPLINGS)}")
+        self.attention = nn.ModuleList(create_attention(attention, c) for c in channels)
+        self.final_layer = nn.Conv2d(sum(channels), num_keypoints, 1)
+        self.channels = tuple(channels)
+        self.upsample = upsample
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        contribution = self._enlarged_last if self.upsample == "nearest" else self._enlarged_first
+        weights = self.final_layer.weight.split(self.channels, dim=1)
+        branches = zip(maps, self.attention, weights, strict=True)
+        parts = [contribution(x, maps[0], cast(Attention, attend), weight) for x, attend, weight in branches]
+        return sum(parts[1:], parts[0]) + cast(Tensor, self.final_layer.bias)[:, None, None]
+
+    def _enlarged_last(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
+        factor = finest.shape[-1] // x.shape[-1]
+        gated = attention.channel(x, factor)
+        heatmaps = enlarge(nn.functional.conv2d(gated, weight), factor)
+        return heatmaps if attention.spatial is None else heatmaps * attention.spatial(gated, factor)
+
+    def _enlarged_first(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
+        return nn.functional.conv2d(attention(resize_bilinear(x, finest)), weight)
+
+
+def resize_bilinear(x: Tensor, like: Tensor, *, align_corners: bool = False) -> Tensor:
+    """x (N, C, h, w) interpolated bilinearly to the height and width of `like`."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return nn.functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=align_corners)
+
+
+class PoseNetwork(nn.Module):
+    """A backbone and a head: normalised picture (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out.
+
+    Height and width must be multiples of `multiple`, so that the four resolutions fit into each other.
+    """
+
+    stride = 4
+    multiple = 32
+    fixed_size: tuple[int, int] | None = None
+
+    def __init__(self, backbone: nn.Module, keypoint_head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.keypoint_head = keypoint_head
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        if height % self.multiple or width % self.multiple:
+            wanted = [max(1, round(n / self.multiple)) * self.multiple for n in (height, width)]
+            raise ModelError(
+                f"The input is {height}x{width} (height x width); both must be multiples of {self.multiple}, "
+                f"for example {wanted[0]}x{wanted[1]}."
+            )
+        return self.keypoint_head(self.backbone(x))

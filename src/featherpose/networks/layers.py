@@ -1,0 +1,78 @@
+"""Blocks that several networks share: convolution units, nearest resizing by whole factors, channel shuffling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+Activation = Callable[[], nn.Module] | None
+relu = partial(nn.ReLU, inplace=True)  # the norm in front needs its input for the gradient, not its output
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch norm and activation: (N, C_in, H, W) in, (N, C_out, H / stride, W / stride) out.
+
+    The parts are called `conv` and `bn`, as in the checkpoints of the mmpose family. Without a norm the
+    convolution has a bias; `groups` follows the channels where `depthwise` is asked for.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 1,
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        norm: bool = True,
+        activation: Activation = relu,
+    ) -> None:
+        super().__init__()
+        groups = in_channels if depthwise else 1
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=not norm)
+        self.bn = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.activate = activation() if activation else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(self.bn(self.conv(x)))
+
+
+class TwiceCountedBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose running statistics move as if the same batch had passed twice: (N, C, H, W) in and out.
+
+    Two updates with momentum m and equal batch statistics are one update with momentum 1 - (1 - m)^2.
+    """
+
+    def __init__(self, channels: int, momentum: float = 0.1) -> None:
+        super().__init__(channels, momentum=1 - (1 - momentum) ** 2)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return super().forward(input)
+
+
+def enlarge(x: Tensor, factor: int) -> Tensor:
+    """Nearest upsampling by a whole factor: (N, C, h, w) in, (N, C, h * factor, w * factor) out."""
+    return x if factor == 1 else nn.functional.interpolate(x, scale_factor=float(factor), mode="nearest")
+
+
+def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Average pooling to `size` (h, w), which must divide the size of x: (N, C, H, W) in, (N, C, h, w) out."""
+    kernel = (x.shape[-2] // size[0], x.shape[-1] // size[1])
+    return x if kernel == (1, 1) else nn.functional.avg_pool2d(x, kernel)
+
+
+def interleave(first: Tensor, second: Tensor) -> Tensor:
+    """Two halves (N, C/2, H, W) joined and their channels shuffled in two groups: (N, C, H, W) out.
+
+    The result has the layout of `second`: a plain stack would turn channels_last maps back, and every later
+    layer would convert them again.
+    """
+    if second.is_contiguous(memory_format=torch.channels_last):
+        last = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=4)
+        return last.flatten(3).permute(0, 3, 1, 2)
+    return torch.stack((first, second), dim=2).flatten(1, 2)

@@ -1,0 +1,316 @@
+"""Lite-HRNet and CBAM-LiteHRNet.
+
+Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, https://arxiv.org/abs/2104.06403; names of the
+parts as in the published checkpoints (https://github.com/HRNet/Lite-HRNet). CBAM-LiteHRNet replaces the iterative
+head by attention on every resolution (`heads.AttentionHead`).
+
+The published code differs from the paper's picture in its fuse layers: see `Fuse`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from featherpose.errors import ModelError, did_you_mean
+from featherpose.networks.attention import create_attention
+from featherpose.networks.heads import AttentionHead, FinalLayer, IterativeHead, PoseNetwork
+from featherpose.networks.layers import ConvUnit, TwiceCountedBatchNorm, enlarge, interleave, relu, shrink
+
+STEM_CHANNELS = 32
+MODULES = {18: (2, 4, 2), 30: (3, 8, 3)}  # modules per stage; the stages have 2, 3, 4 branches
+BLOCKS_PER_MODULE = 2
+PLACES = ("head", "block")
+FUSES = ("halved", "published")
+
+
+class Stem(nn.Module):
+    """Picture (N, 3, H, W) in, (N, 32, H/4, W/4) out: a strided convolution and a strided shuffle unit."""
+
+    def __init__(self, channels: int = STEM_CHANNELS) -> None:
+        super().__init__()
+        half = channels // 2
+        self.conv1 = ConvUnit(3, channels, 3, stride=2)
+        self.branch1 = nn.Sequential(
+            ConvUnit(half, half, 3, stride=2, depthwise=True, activation=None), ConvUnit(half, half)
+        )
+        self.expand_conv = ConvUnit(half, channels)
+        self.depthwise_conv = ConvUnit(channels, channels, 3, stride=2, depthwise=True, activation=None)
+        self.linear_conv = ConvUnit(channels, half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.conv1(x).chunk(2, dim=1)
+        second = self.linear_conv(self.depthwise_conv(self.expand_conv(second)))
+        return interleave(self.branch1(first), second)
+
+
+class CrossResolutionWeighting(nn.Module):
+    """Channel gates from all branches together: maps, finest first, in; the same maps, gated, out (paper, 3.2).
+
+    Every map is averaged to the size of the coarsest; two 1x1 convolutions over the concatenation give the gates.
+    """
+
+    def __init__(self, channels: Sequence[int], reduction: int = 8) -> None:
+        super().__init__()
+        self.channels = tuple(channels)
+        total = sum(channels)
+        self.conv1 = ConvUnit(total, total // reduction)
+        self.conv2 = ConvUnit(total // reduction, total, activation=nn.Sigmoid)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        height, width = maps[-1].shape[-2:]
+        pooled = torch.cat([shrink(x, (height, width)) for x in maps], dim=1)
+        gates = self.conv2(self.conv1(pooled)).split(self.channels, dim=1)
+        return [x * enlarge(gate, x.shape[-1] // width) for x, gate in zip(maps, gates, strict=True)]
+
+
+class SpatialWeighting(nn.Module):
+    """Channel gate of one map from its global average: (N, C, H, W) in and out (paper, 3.2; reduction 4)."""
+
+    def __init__(self, channels: int, reduction: int = 4) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit(channels, channels // reduction, norm=False)
+        self.conv2 = ConvUnit(channels // reduction, channels, norm=False, activation=nn.Sigmoid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.conv2(self.conv1(x.mean((2, 3), keepdim=True)))
+
+
+class Block(nn.Module):
+    """Conditional channel weighting on all branches: maps, finest first, in and out (paper, 3.2, figure 1b).
+
+    One half of each map's channels passes; the other is weighted across resolutions, filtered depthwise and
+    weighted by itself (or by an attention block, `attention_at="block"`); the halves are interleaved.
+    """
+
+    def __init__(self, channels: Sequence[int], *, attention: str | None = None) -> None:
+        super().__init__()
+        halves = [c // 2 for c in channels]
+        self.cross_resolution_weighting = CrossResolutionWeighting(halves)
+        self.depthwise_convs = nn.ModuleList(ConvUnit(c, c, 3, depthwise=True, activation=None) for c in halves)
+        self.spatial_weighting = nn.ModuleList(
+            create_attention(attention, c) if attention else SpatialWeighting(c) for c in halves
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        passed, worked = zip(*(x.chunk(2, dim=1) for x in maps), strict=True)
+        worked = self.cross_resolution_weighting(worked)
+        steps = zip(passed, worked, self.depthwise_convs, self.spatial_weighting, strict=True)
+        return [interleave(kept, weigh(convolve(x))) for kept, x, convolve, weigh in steps]
+
+
+class Fuse(nn.ModuleList):
+    """Exchange between all resolutions: maps o_0 ... o_n, finest first, in; as many fused maps out.
+
+    Row i, column j is the path F_ij from branch j to branch i. The published code does not compute the textbook sum
+    but y_0 = 2 o_0 + sum_j F_0j(o_j) and y_i = 2 F_i0(y_0) + o_i + sum_j F_ij(o_j), ReLU last: it adds in place to
+    o_0, which the later paths then read. It also runs F_i0 twice; once gives the same sum, and the running
+    statistics of two passes (`TwiceCountedBatchNorm`).
+
+    `halved` takes y_0 / 2 in its place: y_0 = o_0 + 1/2 sum_j F_0j(o_j). The norms and weights that follow can take
+    the factor up, so both forms express the same, but they do not train alike: channel 0 of a map is never worked
+    on (the shuffle leaves it first), so the published form doubles it in each module, to some 150 times the
+    deviation of the others after the eight modules of depth 18.
+    """
+
+    def __init__(self, channels: Sequence[int], *, halved: bool = False) -> None:
+        branches = range(len(channels))
+        super().__init__(nn.ModuleList(_path(channels, j, i) for j in branches) for i in branches)
+        self.halved = halved
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        finest = self._finest(maps)
+        coarser = [self._coarser(i, maps, finest) for i in range(1, len(maps))]
+        return [finest.relu(), *coarser]
+
+    def _finest(self, maps: Sequence[Tensor]) -> Tensor:
+        sent = self._sent_up(0, maps)
+        return torch.add(maps[0], sent, alpha=0.5) if self.halved else torch.add(sent, maps[0], alpha=2)
+
+    def _coarser(self, i: int, maps: Sequence[Tensor], finest: Tensor) -> Tensor:
+        y = torch.add(maps[i], self._send(0, i, finest), alpha=2)
+        for j in range(1, i):
+            y += self._send(j, i, maps[j])
+        if i < len(maps) - 1:
+            y += self._sent_up(i, maps)
+        return y.relu_()
+
+    def _sent_up(self, i: int, maps: Sequence[Tensor]) -> Tensor:
+        """The sum of the paths from all coarser maps, enlarged step by step on the way: only one step at full size."""
+        coarsest = len(maps) - 1
+        total = self._send(coarsest, i, maps[coarsest])
+        for j in range(coarsest - 1, i, -1):
+            total = enlarge(total, 2) + self._send(j, i, maps[j])
+        return enlarge(total, 2)
+
+    def _send(self, source: int, target: int, x: Tensor) -> Tensor:
+        return cast(nn.ModuleList, self[target])[source](x)
+
+
+def _path(channels: Sequence[int], source: int, target: int) -> nn.Module:
+    """The layers from branch `source` to branch `target`; enlarging to a finer target is left to `Fuse`."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        channels_out = channels[target]
+        return nn.Sequential(nn.Conv2d(channels[source], channels_out, 1, bias=False), nn.BatchNorm2d(channels_out))
+    norm = TwiceCountedBatchNorm if source == 0 else nn.BatchNorm2d
+    outputs = [channels[source]] * (target - source - 1) + [channels[target]]
+    steps = [_downsample(channels[source], c, norm=norm, activation=False) for c in outputs]
+    for step in steps[:-1]:
+        step.append(relu())
+    return nn.Sequential(*steps)
+
+
+def _downsample(
+    in_channels: int,
+    out_channels: int,
+    *,
+    stride: int = 2,
+    norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
+    activation: bool = True,
+) -> nn.Sequential:
+    """Depthwise 3x3 with `stride` and 1x1 convolution, each with its norm: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    layers = [
+        nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
+        norm(in_channels),
+        nn.Conv2d(in_channels, out_channels, 1, bias=False),
+        norm(out_channels),
+    ]
+    return nn.Sequential(*layers, *([relu()] if activation else []))
+
+
+class LiteModule(nn.Module):
+    """Two weighting blocks and a fusion: maps, finest first, in and out."""
+
+    def __init__(self, channels: Sequence[int], *, attention: str | None = None, halved: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(Block(channels, attention=attention) for _ in range(BLOCKS_PER_MODULE)))
+        self.fuse_layers = Fuse(channels, halved=halved)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return self.fuse_layers(self.layers(maps))
+
+
+class Transition(nn.ModuleList):
+    """Maps of one stage in, maps of the next stage out: one new branch of half the size, from the coarsest map.
+
+    The stem's map passes a layer of its own, whatever the width; later maps pass as they are.
+    """
+
+    def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
+        from_stem = len(before) == 1
+        kept = [_downsample(before[0], after[0], stride=1)] if from_stem else [nn.Identity() for _ in before]
+        super().__init__([*kept, nn.Sequential(_downsample(before[-1], after[-1]))])
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [step(x) for step, x in zip(self, (*maps, maps[-1]), strict=True)]
+
+
+class LiteHRNet(nn.Module):
+    """The backbone: picture (N, 3, H, W) in, maps of 1/4, 1/8, 1/16, 1/32 of its size out (or the head layer's map)."""
+
+    transition0: Transition
+    transition1: Transition
+    transition2: Transition
+    stage0: nn.Sequential
+    stage1: nn.Sequential
+    stage2: nn.Sequential
+
+    def __init__(
+        self,
+        depth: int,
+        channels: Sequence[int],
+        *,
+        iterative: bool = False,
+        attention: str | None = None,
+        halved: bool = False,
+    ) -> None:
+        super().__init__()
+        self.stem = Stem()
+        before: Sequence[int] = (STEM_CHANNELS,)
+        for stage, modules in enumerate(MODULES[depth]):
+            after = channels[: stage + 2]
+            self.add_module(f"transition{stage}", Transition(before, after))
+            blocks = (LiteModule(after, attention=attention, halved=halved) for _ in range(modules))
+            self.add_module(f"stage{stage}", nn.Sequential(*blocks))
+            before = after
+        self.head_layer = IterativeHead(channels) if iterative else nn.Identity()
+
+    def forward(self, x: Tensor) -> list[Tensor] | Tensor:
+        maps = self.stage0(self.transition0([self.stem(x)]))
+        maps = self.stage1(self.transition1(maps))
+        maps = self.stage2(self.transition2(maps))
+        return self.head_layer(maps)
+
+
+def lite_hrnet(depth: int, num_keypoints: int, width: int) -> PoseNetwork:
+    """Lite-HRNet of `depth` 18 or 30 as published, iterative head included; `width` channels at 1/4."""
+    channels = _branch_channels(width)
+    return PoseNetwork(LiteHRNet(depth, channels, iterative=True), FinalLayer(channels[0], num_keypoints))
+
+
+def cbam_lite_hrnet(
+    depth: int, num_keypoints: int, *, attention: str, attention_at: str, width: int, upsample: str, fuse: str
+) -> PoseNetwork:
+    """CBAM-LiteHRNet of `depth` 18 or 30, with attention in the head or in each block (and then none in the head).
+
+    The head has no norm in front, as the iterative head has: with the published fuse layers its pools would see
+    channel 0 of the finest map alone, hence `fuse="halved"` (see `Fuse`).
+    """
+    for option, value, known in (("attention_at", attention_at, PLACES), ("fuse", fuse, FUSES)):
+        if value not in known:
+            raise ModelError(f"Unknown {option} {value!r}.{did_you_mean(value, known)}")
+    channels = _branch_channels(width)
+    in_block, in_head = (attention, "none") if attention_at == "block" else (None, attention)
+    head = AttentionHead(channels, num_keypoints, attention=in_head, upsample=upsample)
+    return PoseNetwork(LiteHRNet(depth, channels, attention=in_block, halved=fuse == "halved"), head)
+
+
+def _branch_channels(width: int) -> list[int]:
+    if width < 8 or width % 2:
+        raise ModelError(f"width is {width}; it must be even and at least 8, for example width=40.")
+    return [width, width * 2, width * 4, width * 8]
+
+
+def lite_hrnet_18(num_keypoints: int = 17, *, width: int = 40) -> PoseNetwork:
+    """Lite-HRNet-18: 1.13 M parameters."""
+    return lite_hrnet(18, num_keypoints, width)
+
+
+def lite_hrnet_30(num_keypoints: int = 17, *, width: int = 40) -> PoseNetwork:
+    """Lite-HRNet-30: 1.76 M parameters."""
+    return lite_hrnet(30, num_keypoints, width)
+
+
+def cbam_lite_hrnet_18(
+    num_keypoints: int = 17,
+    *,
+    attention: str = "cbam",
+    attention_at: str = "head",
+    width: int = 40,
+    upsample: str = "nearest",
+    fuse: str = "halved",
+) -> PoseNetwork:
+    """CBAM-LiteHRNet-18: 1.08 M parameters."""
+    return cbam_lite_hrnet(
+        18, num_keypoints, attention=attention, attention_at=attention_at, width=width, upsample=upsample, fuse=fuse
+    )
+
+
+def cbam_lite_hrnet_30(
+    num_keypoints: int = 17,
+    *,
+    attention: str = "cbam",
+    attention_at: str = "head",
+    width: int = 40,
+    upsample: str = "nearest",
+    fuse: str = "halved",
+) -> PoseNetwork:
+    """CBAM-LiteHRNet-30: 1.72 M parameters."""
+    return cbam_lite_hrnet(
+        30, num_keypoints, attention=attention, attention_at=attention_at, width=width, upsample=upsample, fuse=fuse
+    )

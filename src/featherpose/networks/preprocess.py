@@ -1,0 +1,31 @@
+"""From uint8 crops to the network's input: the same step in training and inside the exported graph."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# ImageNet mean and standard deviation of RGB / 255
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Normalise(nn.Module):
+    """Crops uint8 (N, H, W, 3) RGB in, float32 (N, 3, H, W) out: (x / 255 - mean) / deviation of ImageNet."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # constants, not weights: they stay out of the state dict
+        self.register_buffer("mean", 255 * torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return (crops.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+def normalise(crops: Tensor) -> Tensor:
+    """Crops uint8 (N, H, W, 3) RGB in, float32 (N, 3, H, W) in channels_last layout out: the step of `Normalise`."""
+    return Normalise().to(crops.device)(crops)

@@ -1,0 +1,117 @@
+"""What every network in the list keeps: being in the list is being tested."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.networks import NETWORKS, create_model, list_models
+from featherpose.networks.checkpoints import load_weights, save_weights
+
+pytestmark = pytest.mark.torch
+
+VARIANTS = [(name, {}) for name in list_models()] + [
+    ("cbam_lite_hrnet_18", options)
+    for options in (
+        {"attention": "se"},
+        {"attention": "coordinate"},
+        {"attention": "none"},
+        {"attention_at": "block"},
+        {"upsample": "bilinear"},
+        {"width": 32},
+        {"fuse": "published"},
+    )
+]
+IDS = ["-".join([name, *map(str, options.values())]) for name, options in VARIANTS]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=IDS)
+def variant(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(variant):
+    torch.manual_seed(0)
+    name, options = variant
+    return create_model(name, 5, **options)
+
+
+def crops(height=64, width=96, n=2, seed=0):
+    return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def size_of(model):
+    return model.fixed_size or (96, 64)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_heatmaps_have_the_stated_stride(model, n):
+    width, height = size_of(model)
+    with torch.no_grad():
+        heatmaps = model.eval()(crops(height, width, n))
+    assert heatmaps.shape == (n, 5, height // model.stride, width // model.stride)
+    assert heatmaps.dtype == torch.float32
+    assert heatmaps.isfinite().all()
+
+
+def test_another_size_gives_another_heatmap_size(model):
+    if model.fixed_size:
+        pytest.skip("states a fixed size")
+    with torch.no_grad():
+        assert model.eval()(crops(128, 96, 1)).shape[-2:] == (128 // model.stride, 96 // model.stride)
+
+
+def test_every_parameter_gets_a_gradient(model):
+    width, height = size_of(model)
+    model.train().zero_grad()
+    model(crops(height, width, 4)).square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    # biases whose shift the next norm takes out, and dead hidden units of a gate, may get exactly nothing
+    silent = [n for n, p in model.named_parameters() if p.grad.abs().max() == 0]
+    assert [n for n in silent if not n.endswith("bias")] == []
+
+
+def test_training_moves_the_running_statistics_and_eval_does_not(model):
+    width, height = size_of(model)
+    before = {k: v.clone() for k, v in model.named_buffers() if k.endswith("running_mean")}
+    model.eval()(crops(height, width))
+    assert all(torch.equal(v, before[k]) for k, v in model.named_buffers() if k in before)
+    model.train()(crops(height, width))
+    assert not any(torch.equal(v, before[k]) for k, v in model.named_buffers() if k in before)
+
+
+def test_eval_treats_every_crop_alone(model):
+    width, height = size_of(model)
+    x = crops(height, width, 3)
+    with torch.no_grad():
+        together, alone = model.eval()(x), torch.cat([model(x[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4 * together.std().item())
+
+
+def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
+    name, options = variant
+    width, height = size_of(model)
+    save_weights(model, tmp_path / "a.safetensors")
+    other = create_model(name, 5, **options).eval()
+    load_weights(other, tmp_path / "a.safetensors")
+    with torch.no_grad():
+        assert torch.equal(other(crops(height, width)), model.eval()(crops(height, width)))
+
+
+def test_layout_of_memory_does_not_matter(model):
+    width, height = size_of(model)
+    x = crops(height, width)
+    with torch.no_grad():
+        plain, last = model.eval()(x), model(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, plain, rtol=1e-3, atol=1e-4 * plain.std().item())
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_builder_is_documented_and_has_defaults(name):
+    builder = NETWORKS[name]
+    assert builder.__doc__
+    assert all(p.default is not p.empty for p in inspect.signature(builder).parameters.values())

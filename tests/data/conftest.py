@@ -1,0 +1,75 @@
+"""Small shards to read: pictures with a dot at every joint, and the records that belong to them."""
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from featherpose.data.sample import Sample
+from featherpose.data.shards import read_index
+from featherpose.skeleton import SKELETONS
+
+Pack = Callable[..., Path]
+
+
+def record(key: str, skeleton: str = "coco17", size: tuple[int, int] = (120, 160), **changes: Any) -> dict[str, Any]:
+    """A labelled person whose joints lie on a line through the picture."""
+    width, height = size
+    steps = np.linspace(0.3, 0.7, SKELETONS[skeleton].num_joints)
+    return {
+        **{"key": key, "image": f"{key}.jpg", "source": "own", "skeleton": skeleton, "scale": 0.5, "area": 100.0},
+        **{"width": width, "height": height, "box_xywh": [0.2 * width, 0.2 * height, 0.6 * width, 0.6 * height]},
+        **{"keypoints": [[float(s * width), float(s * height), 2] for s in steps]},
+        **changes,
+    }
+
+
+def picture(size: tuple[int, int] = (120, 160), seed: int = 0) -> NDArray[np.uint8]:
+    """RGB uint8 (h, w, 3), smooth colours that differ from seed to seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+
+
+def encoded(image: NDArray[np.uint8]) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "WEBP", lossless=True)
+    return data.getvalue()
+
+
+def write_shard(path: Path, files: list[tuple[str, bytes]]) -> Path:
+    """Names and contents -> a tar file."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in files:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    """Records -> a shard `NAME.tar` in the folder `shards` with a picture for each."""
+
+    def write(*records: dict[str, Any], name: str = "own-0000") -> Path:
+        folder = tmp_path / "shards"
+        folder.mkdir(exist_ok=True)
+        files: list[tuple[str, bytes]] = []
+        for seed, person in enumerate(records):
+            files.append((person["key"] + ".webp", encoded(picture((person["width"], person["height"]), seed))))
+            files.append((person["key"] + ".json", json.dumps(person).encode()))
+        return write_shard(folder / f"{name}.tar", files)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def people(shared: Path) -> list[Sample]:
+    """All real samples."""
+    return read_index(shared / "data/pose-train")

@@ -1,0 +1,245 @@
+"""Augmentation: pixels and joints move together, left stays left, and the generator decides everything."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from featherpose import images
+from featherpose.crop import MODES, Crop
+from featherpose.data.augment import Augmentation, augment
+from featherpose.data.sample import sample_generator
+from featherpose.errors import RecipeError
+from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
+from tests.data.conftest import picture
+
+SIZE = (96, 128)
+NONE = Augmentation.none()
+MOVED = replace(NONE, flip_prob=0.5, scale=(0.7, 1.3), shift=0.1, rotation_prob=1.0)
+LABELLED = np.full(17, 2, np.uint8)
+# The region 1.25 x this box is exactly SIZE, from the picture's top left: the plain crop is the picture itself.
+WHOLE = np.array([48 - 38.4, 64 - 51.2, 76.8, 102.4])
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return sample_generator(seed, 0, 0)
+
+
+def people(seed: int, skeleton: Skeleton = COCO17) -> NDArray[np.float32]:
+    """Joints (K, 2) inside WHOLE, no two nearer than 8 pixels."""
+    cells = np.stack(np.meshgrid(np.arange(16, 80, 12), np.arange(20, 110, 12)), -1).reshape(-1, 2)
+    return np.random.default_rng(seed).permutation(cells)[: skeleton.num_joints].astype(np.float32)
+
+
+def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Black picture of SIZE with a bump of its own grey level at every joint, brightest at its centre."""
+    rows, columns = np.indices(SIZE[::-1])
+    image = np.zeros(SIZE[::-1])
+    for level, (x, y) in zip(np.linspace(120, 250, len(keypoints)), keypoints, strict=True):
+        image += level * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 1.8**2))
+    return np.repeat(np.minimum(image + 0.5, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+def centre_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int = 4) -> NDArray[np.float64]:
+    """The centre of mass of the brightness round a point."""
+    x, y = np.round(point).astype(int)
+    left, top = max(0, x - reach), max(0, y - reach)
+    grey = image[top : y + reach + 1, left : x + reach + 1, 0].astype(float)
+    rows, columns = np.indices(grey.shape)
+    return np.array([left + (grey * columns).sum() / grey.sum(), top + (grey * rows).sum() / grey.sum()])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_the_plain_crop(mode: str) -> None:
+    image, keypoints, box = picture((150, 200)), people(0) + 20, np.array([30.0, 40, 60, 90])
+    crop, moved, visibility = augment(image, keypoints, LABELLED, box, COCO17, SIZE, NONE, generator(), mode)
+    plain = Crop.from_box([30, 40, 90, 130], SIZE, mode)
+    assert np.array_equal(crop, images.warp(image, plain))
+    np.testing.assert_allclose(moved, plain.to_crop(keypoints), atol=1e-4)
+    assert np.array_equal(visibility, LABELLED)
+
+
+def test_shapes_and_types() -> None:
+    weights = np.linspace(0, 1, 17, dtype=np.float32)
+    crop, moved, kept = augment(
+        picture(), people(0).tolist(), weights, [10, 10, 50, 50], COCO17, SIZE, Augmentation(), generator()
+    )
+    assert (crop.shape, crop.dtype) == ((128, 96, 3), np.uint8)
+    assert (moved.shape, moved.dtype) == ((17, 2), np.float32)
+    assert kept.dtype == np.float32
+    assert sorted(kept) == sorted(weights)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), mode=st.sampled_from(MODES))
+def test_joints_move_with_their_pixels(seed: int, mode: str) -> None:
+    """Where a joint is said to be after the warp, the dot that was painted there is found."""
+    keypoints = people(seed)
+    crop, moved, _ = augment(dotted(keypoints), keypoints, LABELLED, WHOLE, COCO17, SIZE, MOVED, generator(seed), mode)
+    inside = ((moved > 6) & (moved < np.array(SIZE) - 7)).all(1)
+    assert inside.sum() >= 5
+    for point in moved[inside]:
+        np.testing.assert_allclose(centre_near(crop, point), point, atol=0.35)
+
+
+@pytest.mark.parametrize("skeleton", [COCO17, MPII16, LSP14], ids=lambda skeleton: skeleton.name)
+def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
+    always = replace(NONE, flip_prob=1.0)
+    image, keypoints = picture(SIZE, 3), people(3, skeleton)
+    visibility = np.arange(skeleton.num_joints) % 3
+    once = augment(image, keypoints, visibility, WHOLE, skeleton, SIZE, always, generator())
+    twice = augment(*once, WHOLE, skeleton, SIZE, always, generator())
+    assert np.array_equal(once[0], image[:, ::-1])
+    assert np.array_equal(twice[0], image)
+    np.testing.assert_allclose(twice[1], keypoints, atol=1e-4)
+    assert np.array_equal(twice[2], visibility)
+
+
+def test_mirroring_swaps_left_and_right() -> None:
+    left, right, nose = (COCO17.joints.index(name) for name in ("left_wrist", "right_wrist", "nose"))
+    keypoints, weights = people(1), np.arange(17, dtype=np.float32)
+    _, moved, kept = augment(
+        picture(SIZE), keypoints, weights, WHOLE, COCO17, SIZE, replace(NONE, flip_prob=1.0), generator()
+    )
+    np.testing.assert_allclose(moved[left], [95 - keypoints[right, 0], keypoints[right, 1]], atol=1e-4)
+    assert kept[left] == weights[right]
+    np.testing.assert_allclose(moved[nose], [95 - keypoints[nose, 0], keypoints[nose, 1]], atol=1e-4)
+
+
+def everything() -> Augmentation:
+    return Augmentation(
+        **{field.name: 1.0 for field in fields(Augmentation) if field.name.endswith("_prob")} | {"grey_prob": 0.3}
+    )
+
+
+def test_same_generator_same_crop_another_another() -> None:
+    def crop(seed: int, epoch: int, index: int) -> tuple[Any, ...]:
+        rng = sample_generator(seed, epoch, index)
+        return augment(picture(SIZE), people(0), LABELLED, WHOLE, COCO17, SIZE, everything(), rng)
+
+    first, again = crop(1, 2, 3), crop(1, 2, 3)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    for other in (crop(2, 2, 3), crop(1, 3, 3), crop(1, 2, 4)):
+        assert not np.array_equal(first[0], other[0])
+        assert not np.allclose(first[1], other[1])
+
+
+def test_input_is_left_alone() -> None:
+    image, keypoints, visibility, box = picture(SIZE), people(0), LABELLED.copy(), WHOLE.copy()
+    image.flags.writeable = False  # pictures of the cache are read-only
+    for seed in range(20):
+        augment(image, keypoints, visibility, box, COCO17, SIZE, everything(), generator(seed))
+    assert np.array_equal(keypoints, people(0))
+    assert np.array_equal(visibility, LABELLED)
+    assert np.array_equal(box, WHOLE)
+
+
+@pytest.mark.parametrize("name", ["color_prob", "grey_prob", "blur_prob", "noise_prob", "occlusion_prob"])
+def test_recolouring_changes_pixels_and_no_joint(name: str) -> None:
+    image, keypoints = picture(SIZE), people(0)
+    changed = replace(NONE, **{name: 1.0})
+    crop, moved, visibility = augment(image, keypoints, LABELLED, WHOLE, COCO17, SIZE, changed, generator(5))
+    assert not np.array_equal(crop, image)
+    np.testing.assert_allclose(moved, keypoints, atol=1e-4)
+    assert np.array_equal(visibility, LABELLED)
+
+
+def test_grey_weighs_red_green_and_blue_apart() -> None:
+    """BGR taken for RGB would show: red is darker than green and brighter than blue."""
+    red = np.zeros((128, 96, 3), np.uint8)
+    red[..., 0] = 255
+    crop, _, _ = augment(red, people(0), LABELLED, WHOLE, COCO17, SIZE, replace(NONE, grey_prob=1.0), generator())
+    assert np.unique(crop).tolist() == [76]
+
+
+def test_colour_changes_stay_round_the_original() -> None:
+    """Over many draws brightness neither drifts nor leaves the range."""
+    image, colours = np.full((128, 96, 3), (140, 110, 90), np.uint8), replace(NONE, color_prob=1.0)
+    drawn = np.array([
+        augment(image, people(0), LABELLED, WHOLE, COCO17, SIZE, colours, generator(seed))[0][5, 5]
+        for seed in range(300)
+    ])  # fmt: skip
+    np.testing.assert_allclose(drawn.mean(0), (140, 110, 90), atol=8)
+    assert (drawn.std(0) > 8).all()
+
+
+def test_occlusion_covers_a_part_with_one_colour() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)
+    covers = replace(NONE, occlusion_prob=1.0, occlusion=(0.2, 0.3))
+    for seed in range(20):
+        crop, _, _ = augment(image, people(0), LABELLED, WHOLE, COCO17, SIZE, covers, generator(seed))
+        rows, columns = np.nonzero((crop != image).any(2))
+        width, height = np.ptp(columns) + 1, np.ptp(rows) + 1
+        assert 0.2 * 96 - 1 <= width <= 0.3 * 96 + 2
+        assert 0.2 * 128 - 1 <= height <= 0.3 * 128 + 2
+        assert len(np.unique(crop[rows, columns], axis=0)) == 1
+
+
+def standing() -> NDArray[np.float32]:
+    """A narrow person, COCO's joints from the head (row 20) down to the ankles (row 100)."""
+    steps = np.arange(17)
+    return np.column_stack([40 + 6 * (steps % 3), 20 + 5 * steps]).astype(np.float32)
+
+
+def test_half_body_shows_one_half_larger() -> None:
+    halves = replace(NONE, half_body_prob=1.0)
+    shown = [
+        augment(picture(SIZE), standing(), LABELLED, WHOLE, COCO17, SIZE, halves, generator(seed))[1]
+        for seed in range(20)
+    ]
+    inside = [((moved > 0) & (moved < np.array(SIZE))).all(1) for moved in shown]
+    upper, lower = np.arange(17) < 11, np.arange(17) >= 11
+    assert all(seen[upper].all() or seen[lower].all() for seen in inside)
+    assert {bool(seen[upper].all()) for seen in inside} == {True, False}
+    spread = [np.ptp(moved[:, 1]) for moved in shown]
+    assert min(spread) > 1.05 * np.ptp(standing()[:, 1])
+
+
+@pytest.mark.parametrize(
+    ("labelled", "least"), [(range(17), 18), (range(7), 8), ((0, 1, 11, 12), 4)], ids=["few", "seven", "two of a half"]
+)
+def test_people_with_few_labels_stay_whole(labelled: Any, least: int) -> None:
+    visibility = np.zeros(17, np.uint8)
+    visibility[list(labelled)] = 2
+    halves = replace(NONE, half_body_prob=1.0, half_body_joints=least)
+    for seed in range(10):
+        _, moved, _ = augment(picture(SIZE), standing(), visibility, WHOLE, COCO17, SIZE, halves, generator(seed))
+        np.testing.assert_allclose(moved, standing(), atol=1e-4)
+
+
+def test_ranges_are_kept() -> None:
+    """The region's area, place and turn over many draws, read back from where three points go."""
+    corners = np.array([[48, 64], [58, 64], [48, 74]], np.float32)
+    triangle = Skeleton("triangle", ("a", "b", "c"), (), (), (0.1,) * 3, ())
+    moves = replace(NONE, scale=(0.8, 1.25), shift=0.1, rotation_prob=0.5, rotation=30.0)
+    drawn = np.array([
+        augment(picture(SIZE), corners, np.ones(3), WHOLE, triangle, SIZE, moves, generator(seed))[1]
+        for seed in range(400)
+    ])  # fmt: skip
+    axis = drawn[:, 1] - drawn[:, 0]
+    zoom, turn = np.hypot(*axis.T) / 10, np.rad2deg(np.arctan2(axis[:, 1], axis[:, 0]))
+    assert 0.8 - 1e-3 <= zoom.min() < 0.85
+    assert 1.2 < zoom.max() <= 1.25 + 1e-3
+    assert np.abs(turn).max() <= 30 + 1e-2
+    assert 0.4 < (np.abs(turn) < 1e-3).mean() < 0.6
+    away = np.abs(drawn[:, 0] - corners[0])
+    assert (away.max(0) <= np.array(SIZE) * 0.1 * 1.25 * 1.42).all()
+
+
+BAD = [
+    ({"flip_prob": 1.5}, "flip_prob is 1.5; wanted a probability from 0 to 1"),
+    ({"noise_prob": -0.1}, "noise_prob is -0.1"),
+    ({"scale": (0, 1)}, r"scale is \(0, 1\); wanted \(smallest, largest\)"),
+    ({"scale": (1.2, 0.8)}, "scale is"),
+    ({"occlusion": (0.2, 1.2)}, "occlusion is"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_settings_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Augmentation(**change)

@@ -1,0 +1,252 @@
+"""The crop cache: the right pixels in the right place, and whole or not there, whatever ends the build."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from featherpose import images
+from featherpose.data import cache
+from featherpose.data.cache import Crops, cache_folder, cached_factor
+from featherpose.data.sample import Sample
+from featherpose.data.shards import read_bytes, read_index
+from featherpose.errors import DataError
+from tests.data.conftest import Pack, encoded, picture, record, write_shard
+
+
+@pytest.fixture
+def samples(pack: Pack) -> list[Sample]:
+    """Three people: one that is shrunk, one that is kept as it is, one of odd sides."""
+    people = [record("a", size=(240, 320)), record("b", size=(30, 40)), record("c", size=(201, 333))]
+    return read_index(pack(*people).parent)
+
+
+@pytest.fixture
+def caches(tmp_path: Path) -> Path:
+    return tmp_path / "caches"
+
+
+def complete(caches: Path) -> list[str]:
+    """What lies in the folder besides locks."""
+    return sorted(path.name for path in caches.iterdir() if path.suffix != ".lock") if caches.exists() else []
+
+
+def test_pixels_are_the_pictures_averaged_down(samples: list[Sample], caches: Path) -> None:
+    crops = Crops.build(samples, 64, caches)
+    assert len(crops) == 3
+    for i, sample in enumerate(samples):
+        whole = images.read(read_bytes(sample.location))
+        assert np.array_equal(crops[i], images.shrink(whole, cached_factor(sample, 64)))
+    assert np.array_equal(crops[1], images.read(read_bytes(samples[1].location)))
+
+
+def test_height_leaves_room_to_zoom(samples: list[Sample]) -> None:
+    """1.25 x the box at 3:4 takes height x 1.35 cached pixels; a small picture is never enlarged."""
+    box_height = 0.6 * 320
+    assert cached_factor(samples[0], 64) == pytest.approx(64 * 1.35 / (1.25 * box_height))
+    assert cached_factor(samples[1], 64) == 1
+
+
+def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None:
+    """A bright block is found where `to_cache` takes its centre."""
+    person = record("a", size=(240, 320), keypoints=[[100.5, 200.5, 2]] * 17, box_xywh=[60, 100, 120, 160])
+    shard = pack(person)
+    image = np.zeros((320, 240, 3), np.uint8)
+    image[196:206, 96:106] = 255
+    write_shard(shard, [("a.webp", encoded(image)), ("a.json", json.dumps(person).encode())])
+    sample = read_index(shard.parent)[0]
+    crops = Crops.build([sample], 64, caches)
+    grey = crops[0][..., 0].astype(float)
+    rows, columns = np.indices(grey.shape)
+    found = np.array([(grey * columns).sum(), (grey * rows).sum()]) / grey.sum()
+    np.testing.assert_allclose(
+        crops.to_cache(sample.keypoints[None])[0, 0], found, atol=0.05
+    )  # half a pixel forgotten: 0.28
+    factor = crops.factors[0]
+    expected = [*((np.array([60, 100]) + 0.5) * factor - 0.5), *(np.array([120, 160]) * factor)]
+    np.testing.assert_allclose(crops.boxes_to_cache([[60, 100, 120, 160]])[0], expected, rtol=1e-6)
+
+
+def test_second_time_nothing_is_decoded(samples: list[Sample], caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Crops.build(samples, 64, caches)
+    monkeypatch.setattr(images, "read", lambda *_, **__: pytest.fail("decoded again"))
+    again = Crops.build(samples, 64, caches)
+    assert again.folder == first.folder
+    assert np.array_equal(again.pixels, first.pixels)
+
+
+def test_rebuilt_cache_is_equal_byte_for_byte(samples: list[Sample], tmp_path: Path) -> None:
+    one, two = (Crops.build(samples, 64, tmp_path / name, threads=threads) for name, threads in (("1", 1), ("2", 4)))
+    for name in ("pixels.u8", "index.npz"):
+        assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
+
+
+def test_other_content_other_cache(samples: list[Sample], pack: Pack, caches: Path) -> None:
+    built = [Crops.build(people, height, caches).folder for people, height in (
+        (samples, 64), (samples, 65), (samples[:2], 64), (samples[::-1], 64)
+    )]  # fmt: skip
+    pack(*[record(key, size=(240, 320)) for key in "abc"])
+    built.append(Crops.build(read_index(samples[0].location.path.parent), 64, caches).folder)
+    assert len(set(built)) == 5
+
+
+def test_nobody(caches: Path) -> None:
+    crops = Crops.build([], 64, caches)
+    assert len(crops) == 0
+    assert crops.to_cache(np.zeros((0, 17, 2))).shape == (0, 17, 2)
+
+
+def test_progress_counts_to_the_end(samples: list[Sample], caches: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    Crops.build(samples, 64, caches, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_pictures_are_not_written_through(samples: list[Sample], caches: Path) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        Crops.build(samples, 64, caches)[0][:] = 0
+
+
+def test_other_processes_get_the_folder_not_the_pixels(samples: list[Sample], caches: Path) -> None:
+    crops = Crops.build(samples, 64, caches)
+    sent = pickle.dumps(crops)
+    assert len(sent) < 1000
+    assert np.array_equal(pickle.loads(sent)[2], crops[2])
+
+
+def damaged(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+BAD_PICTURES: list[tuple[str, Callable[[bytes], bytes], str]] = [
+    ("cut short", damaged, "b: "),
+    ("empty", lambda _: b"", "b: the file is empty"),
+    ("no picture", lambda _: b"RIFF but no picture", "b: not a picture"),
+    ("another size", lambda _: encoded(picture((50, 60))), "b: the picture is 50x60 pixels, its record says 120x160"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), [row[1:] for row in BAD_PICTURES], ids=[row[0] for row in BAD_PICTURES])
+def test_broken_picture_is_counted_not_replaced(
+    spoil: Callable[[bytes], bytes], message: str, pack: Pack, caches: Path
+) -> None:
+    people = [record(key) for key in "abc"]
+    shard = pack(*people)
+    contents = [encoded(picture(seed=0)), spoil(encoded(picture(seed=1))), encoded(picture(seed=2))]
+    files = [(p["key"] + ".webp", content) for p, content in zip(people, contents, strict=True)]
+    write_shard(shard, files + [(p["key"] + ".json", json.dumps(p).encode()) for p in people])
+    crops = Crops.build(read_index(shard.parent), 256, caches)
+    assert crops.usable.tolist() == [True, False, True]
+    assert len(crops.broken) == 1
+    assert crops.broken[0].startswith("own-0000.tar: " + message)
+    assert np.array_equal(crops[2], picture(seed=2))
+    with pytest.raises(DataError, match=r"the picture of sample 1 could not be decoded"):
+        crops[1]
+
+
+def test_a_shard_that_vanishes_ends_the_build(samples: list[Sample], caches: Path) -> None:
+    def vanish(done: int, _: int) -> None:
+        samples[0].location.path.unlink(missing_ok=True)
+
+    with pytest.raises(DataError, match="was the shard moved"):
+        Crops.build(samples * 50, 64, caches, progress=vanish)
+    assert complete(caches) == []
+
+
+def test_full_disk_is_said_before_anything_is_decoded(
+    samples: list[Sample], caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(
+        DataError, match=r"it takes 0\.0 GB and 0\.0 GB are free; make room there or set FEATHERPOSE_CACHE"
+    ):
+        Crops.build(samples, 64, caches)
+    assert complete(caches) == []
+
+
+def test_disk_that_fills_up_leaves_nothing(samples: list[Sample], caches: Path) -> None:
+    """A limit on the size of files stands for the end of the disk: the write fails half way."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot build the crop cache in .*: File too large; make room there"):
+            Crops.build(samples, 64, caches)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert complete(caches) == []
+
+
+def test_folder_that_cannot_be_made(samples: list[Sample], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot build the crop cache in"):
+        Crops.build(samples, 64, tmp_path / "file")
+
+
+def test_interrupted_build_leaves_nothing(samples: list[Sample], caches: Path) -> None:
+    def interrupt(done: int, _: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Crops.build(samples, 64, caches, progress=interrupt)
+    assert complete(caches) == []
+    assert len(Crops.build(samples, 64, caches)) == 3
+
+
+KILLED = """
+import os, sys
+from featherpose.data.cache import Crops
+from featherpose.data.shards import read_index
+Crops.build(read_index(sys.argv[1]), 64, sys.argv[2], progress=lambda done, total: os._exit(9))
+"""
+
+
+def test_killed_build_is_no_cache_and_is_cleared_away(samples: list[Sample], caches: Path) -> None:
+    shards = samples[0].location.path.parent
+    done = subprocess.run([sys.executable, "-c", KILLED, str(shards), str(caches)], env=_environment(), check=False)
+    assert done.returncode == 9
+    assert [name for name in complete(caches) if not name.startswith(".")] == []
+    crops = Crops.build(samples, 64, caches)
+    assert complete(caches) == [crops.folder.name]
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment, with the package importable where it is not installed."""
+    source = str(Path(cache.__file__).parents[2])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+
+
+def test_processes_that_start_together_build_once(samples: list[Sample], caches: Path) -> None:
+    script = KILLED.replace("os._exit(9)", "print(done)")
+    shards = str(samples[0].location.path.parent)
+    command = [sys.executable, "-c", script, shards, str(caches)]
+    started = [subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = sorted(process.communicate()[0] for process in started)
+    assert [process.returncode for process in started] == [0, 0]
+    assert printed == ["", "1\n2\n3\n"]
+
+
+def test_default_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("FEATHERPOSE_CACHE")
+    monkeypatch.setattr(Path, "home", lambda: Path("/home/someone"))
+    assert cache_folder() == Path("/home/someone/.cache/featherpose")
+
+
+def test_real_people(people: list[Sample], caches: Path) -> None:
+    samples = people[::200]
+    crops = Crops.build(samples, 128, caches)
+    assert crops.usable.all()
+    assert crops.broken == ()
+    boxes = crops.boxes_to_cache([sample.box_xywh for sample in samples])
+    shown = 1.25 * np.maximum(boxes[:, 3], boxes[:, 2] * 4 / 3)
+    assert shown.max() < 1.02 * 128 * 1.35  # sides are rounded to whole pixels

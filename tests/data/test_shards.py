@@ -1,0 +1,169 @@
+"""Shards: everyone is found, in a stable order; what is broken is counted, what is cut off is refused."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featherpose.data.sample import Location, Sample, is_validation
+from featherpose.data.shards import read_bytes, read_index, scan
+from featherpose.errors import DataError
+from featherpose.skeleton import COCO17, LSP14, MPII16
+from tests.data.conftest import Pack, encoded, picture, record, write_shard
+
+
+def test_everyone_is_found_in_the_order_of_the_keys(pack: Pack) -> None:
+    pack(record("d"), record("b", "lsp14"), name="own-0000")
+    folder = pack(record("c", "mpii16"), record("a"), name="own-0001").parent
+    index = scan(folder)
+    assert [sample.key for sample in index.samples] == ["a", "b", "c", "d"]
+    assert [sample.skeleton for sample in index.samples] == [COCO17, LSP14, MPII16, COCO17]
+    assert index.broken == []
+
+
+def test_a_sample_is_what_its_record_says(pack: Pack) -> None:
+    person = record("a", size=(90, 110), keypoints=[[i + 0.25, -i, i % 3] for i in range(17)], area=None)
+    (sample,) = read_index(pack(person).parent)
+    assert np.array_equal(np.column_stack([sample.keypoints, sample.visibility]), person["keypoints"])
+    assert sample.keypoints.dtype == np.float32
+    np.testing.assert_allclose(sample.box_xywh, person["box_xywh"], rtol=1e-6)
+    assert (sample.image, sample.source, sample.area) == ("a.jpg", "own", None)
+    assert (sample.size, sample.scale) == ((90, 110), 0.5)
+
+
+def test_bytes_are_those_of_its_own_picture(pack: Pack) -> None:
+    people = [record(key) for key in ("b", "a", "c")]
+    samples = read_index(pack(*people).parent)
+    expected = {person["key"]: encoded(picture(seed=seed)) for seed, person in enumerate(people)}
+    assert {sample.key: read_bytes(sample.location) for sample in samples} == expected
+
+
+BROKEN = [
+    ({"skeleton": "coco18"}, "skeleton 'coco18' is not known. Did you mean 'coco17'?"),
+    ({"keypoints": [[0, 0, 0]] * 16}, "keypoints have shape (16, 3), wanted (17, 3) of coco17"),
+    ({"keypoints": [[0, 0, 0]] * 16 + [[0, 0]]}, "inhomogeneous"),
+    ({"keypoints": [[float("nan"), 0, 2]] * 17}, "finite"),
+    ({"keypoints": [[1, 1, 3]] * 17}, "visibility 0, 1 or 2"),
+    ({"keypoints": None}, "keypoints have shape ()"),
+    ({"box_xywh": [0, 0, 0, 5]}, "box_xywh is [0.0, 0.0, 0.0, 5.0]"),
+    ({"box_xywh": [0, 0, 5]}, "box_xywh is"),
+    ({"scale": None}, "NoneType"),
+    ({"height": 0}, "width and height are (120, 0)"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN, ids=[str(change)[:30] for change, _ in BROKEN])
+def test_broken_record_is_reported_and_its_neighbours_stay(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    people = [record("a"), record("b") | change, record("c")]
+    files = [(p["key"] + ".json", json.dumps(p).encode()) for p in people]
+    write_shard(tmp_path / "own.tar", files + [(p["key"] + ".webp", b"") for p in people])
+    index = scan(tmp_path)
+    assert [sample.key for sample in index.samples] == ["a", "c"]
+    assert len(index.broken) == 1
+    assert index.broken[0].startswith("own.tar: b: ")
+    assert message in index.broken[0]
+
+
+LACKING = [
+    ([("a.json", b"{}")], "no picture"),
+    ([("a.webp", b"RIFF")], "no record"),
+    ([("a.webp", b"RIFF"), ("a.json", b"{")], "Expecting property name"),
+    ([("a.webp", b"RIFF"), ("a.json", b"\xff\xfe{")], "decode"),
+    ([("a.webp", b"RIFF"), ("a.json", b"[]")], "list indices"),
+    ([("a.webp", b"RIFF"), ("a.json", b"{}")], "its record lacks 'skeleton'"),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), LACKING, ids=[message for _, message in LACKING])
+def test_half_a_sample_is_reported(files: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
+    write_shard(tmp_path / "own.tar", files)
+    index = scan(tmp_path)
+    assert index.samples == []
+    assert len(index.broken) == 1
+    assert message in index.broken[0]
+
+
+def test_a_key_that_comes_twice_is_reported(pack: Pack) -> None:
+    pack(record("a"), name="own-0000")
+    index = scan(pack(record("a"), name="own-0001").parent)
+    assert index.samples[0].location.path.name == "own-0000.tar"
+    assert index.broken == ["own-0001.tar: a: the key was there before, in own-0000.tar"]
+
+
+def test_reading_warns_of_broken_samples(pack: Pack) -> None:
+    folder = pack(record("a"), record("b", box_xywh=[0, 0, 0, 0])).parent
+    with pytest.warns(UserWarning, match="1 broken samples left out, first: own-0000.tar: b"):
+        assert [sample.key for sample in read_index(folder)] == ["a"]
+
+
+def test_folder_without_shards(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(DataError, match=r"no shards \(\*\.tar\) in .*; it holds photo\.jpg"):
+        read_index(tmp_path)
+    with pytest.raises(DataError, match="is not a folder; wanted one with shards"):
+        read_index(tmp_path / "nowhere")
+
+
+def test_shard_cut_off_anywhere_is_refused(pack: Pack) -> None:
+    """Tar says nothing about its length: also a cut between two members has to be noticed."""
+    shard = pack(*[record(key) for key in "abc"])
+    whole = shard.read_bytes()
+    end = len(whole.rstrip(b"\0"))
+    for length in range(0, end, 256):
+        shard.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"cannot read shard .*own-0000\.tar after .*copy it again"):
+            scan(shard.parent)
+
+
+def test_damaged_header_is_refused_and_named(pack: Pack) -> None:
+    shard = pack(*[record(key) for key in "abc"])
+    data = bytearray(shard.read_bytes())
+    start = data.index(b"c.webp")
+    data[start : start + 512] = b"x" * 512
+    shard.write_bytes(data)
+    with pytest.raises(DataError, match=r"own-0000\.tar after b\.json"):
+        scan(shard.parent)
+
+
+def test_bytes_of_a_shard_that_changed(pack: Pack, tmp_path: Path) -> None:
+    shard = pack(record("a"))
+    with pytest.raises(DataError, match="ends before byte"):
+        read_bytes(Location(shard, shard.stat().st_size - 10, 20))
+    with pytest.raises(DataError, match="Index again"):
+        read_bytes(Location(tmp_path / "gone.tar", 0, 20))
+
+
+def test_real_shards_are_indexed_whole(people: list[Sample]) -> None:
+    counts = Counter(sample.source for sample in people)
+    assert counts == {"coco": 10550, "mpii": 1776, "lsp": 990, "lspet": 7091}
+    keys = [sample.key for sample in people]
+    assert keys == sorted(set(keys))
+
+
+def test_real_validation_part_is_a_twentieth(people: list[Sample]) -> None:
+    share = np.mean([is_validation(sample.image) for sample in people])
+    assert 0.045 < share < 0.06
+
+
+def test_real_joints_lie_inside_or_are_flagged(people: list[Sample]) -> None:
+    """Unlabelled joints are (0, 0); a labelled one outside its picture is rare (the annotators' slips, cut boxes)."""
+    outside = labelled = 0
+    for sample in people:
+        seen = sample.visibility > 0
+        assert not sample.keypoints[~seen].any()
+        points = sample.keypoints[seen]
+        outside += ((points < -0.5) | (points > np.array(sample.size) - 0.5)).any(1).sum()
+        labelled += len(points)
+    assert outside < 0.005 * labelled
+
+
+def test_real_bytes_are_webp_of_the_size_in_the_record(people: list[Sample]) -> None:
+    from featherpose import images
+
+    for sample in people[::1000]:
+        assert images.read(read_bytes(sample.location)).shape[1::-1] == sample.size

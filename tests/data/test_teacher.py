@@ -1,0 +1,169 @@
+"""The teacher: fills what nobody labelled, never overrules a person, and disputes noisy labels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featherpose.data.sample import Sample
+from featherpose.data.shards import read_index
+from featherpose.data.teacher import (
+    FILE,
+    coco_targets,
+    disputed,
+    fill_gaps,
+    mapped,
+    opinions,
+    teacher_labels,
+)
+from featherpose.errors import DataError
+from featherpose.skeleton import COCO17
+from tests.data.conftest import Pack, record
+
+HIP, KNEE, NOSE = (COCO17.joints.index(name) for name in ("left_hip", "left_knee", "nose"))
+
+FILLS = [  # visibility, teacher's score -> from the teacher?, weight
+    (2, 0.9, False, 1.0),
+    (1, 0.9, False, 1.0),
+    (2, 0.0, False, 1.0),
+    (0, 0.9, True, 0.9),
+    (0, 1.2, True, 1.0),
+    (0, 0.31, True, 0.31),
+    (0, 0.3, False, 0.0),
+    (0, 0.0, False, 0.0),
+]
+
+
+@pytest.mark.parametrize(("visible", "score", "from_teacher", "weight"), FILLS)
+def test_gaps_are_filled_where_the_teacher_is_sure(
+    visible: int, score: float, from_teacher: bool, weight: float
+) -> None:
+    keypoints, weights = fill_gaps(
+        np.array([[1, 2]], np.float32), np.array([visible], np.uint8), np.array([[8, 9]]), np.array([score], np.float32)
+    )
+    assert keypoints.tolist() == [[8, 9] if from_teacher else [1, 2]]
+    np.testing.assert_allclose(weights, [weight], rtol=1e-6)
+
+
+def test_all_samples_are_filled_at_once() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.random((50, 17, 2)).astype(np.float32), rng.integers(0, 3, (50, 17)).astype(np.uint8)
+    teacher = rng.random((50, 17, 2)).astype(np.float32), rng.random((50, 17)).astype(np.float32)
+    keypoints, weights = fill_gaps(*labels, *teacher)
+    for i in range(50):
+        alone = fill_gaps(labels[0][i], labels[1][i], teacher[0][i], teacher[1][i])
+        assert np.array_equal(keypoints[i], alone[0])
+        assert np.array_equal(weights[i], alone[1])
+    assert weights.min() >= 0
+    assert weights.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "score", "distance", "expected"),
+    [(2, 0.9, 16, True), (2, 0.9, 14, False), (1, 0.9, 16, True), (0, 0.9, 16, False), (2, 0.2, 16, False)],
+)
+def test_a_sure_teacher_disputes_far_labels(visible: int, score: float, distance: float, expected: bool) -> None:
+    seen = np.array([[50 + distance, 0]], np.float32), np.array([score], np.float32)
+    box = np.array([0, 0, 40, 100], np.float32)  # tolerance 0.15 of the larger side: 15 px
+    assert disputed(np.array([[50, 0]], np.float32), np.array([visible], np.uint8), *seen, box).tolist() == [expected]
+
+
+def test_hips_and_shoulders_are_not_copied_across(pack: Pack) -> None:
+    samples = read_index(pack(record("a", "lsp14"), record("b", "mpii16"), record("c")).parent)
+    keypoints, visibility = mapped(samples)
+    assert visibility[:, HIP].tolist() == [0, 0, 2]
+    assert visibility[:, KNEE].tolist() == [2, 2, 2]
+    assert visibility[:, NOSE].tolist() == [0, 0, 2]
+    knee = samples[0].skeleton.joints.index("left_knee")
+    assert np.array_equal(keypoints[0, KNEE], samples[0].keypoints[knee])
+    assert np.array_equal(keypoints[2], samples[2].keypoints)
+
+
+def test_nobody_is_mapped_and_filled() -> None:
+    assert [array.shape for array in mapped([])] == [(0, 17, 2), (0, 17)]
+    assert coco_targets([], {}).weights.shape == (0, 17)
+
+
+def save(folder: Path, **changes: object) -> None:
+    arrays: dict[str, object] = {"keys": np.array(["a", "b"])}
+    arrays |= {"keypoints": np.full((2, 17, 2), 20, np.float32), "scores": np.full((2, 17), 0.5, np.float32)}
+    np.savez(folder / FILE, **{key: np.asarray(value) for key, value in (arrays | changes).items()})  # pyright: ignore
+
+
+def test_opinions_stand_in_the_order_of_the_samples(pack: Pack) -> None:
+    folder = pack(record("b"), record("x"), record("a")).parent
+    points = np.full((2, 17, 2), 20, np.float32)
+    points[0] = 10
+    points[1, NOSE] = 10, 160  # half a pixel below the picture's last row ends at 159.5
+    save(folder, keypoints=points)
+    keypoints, scores = opinions(read_index(folder), teacher_labels(folder))
+    assert keypoints[:, KNEE, 0].tolist() == [10, 20, 0]
+    assert scores[:, KNEE].tolist() == [0.5, 0.5, 0]
+    assert scores[:, NOSE].tolist() == [0.5, 0, 0]
+
+
+def test_noisy_sources_lose_what_the_teacher_disputes(pack: Pack) -> None:
+    folder = pack(record("a", source="lspet"), record("b")).parent
+    save(folder)
+    samples = read_index(folder)
+    labels = teacher_labels(folder)
+    far = np.linalg.norm(samples[0].keypoints - 20, axis=1) > 0.15 * 96
+    targets = coco_targets(samples, labels)
+    assert far.any()
+    assert targets.weights[0].tolist() == np.where(far, 0.0, 1.0).tolist()
+    assert targets.weights[1].tolist() == [1.0] * 17
+    assert coco_targets(samples, labels, noisy=()).weights.min() == 1
+    assert np.array_equal(targets.keypoints[0], samples[0].keypoints)
+
+
+def test_without_a_teacher_gaps_stay_gaps(pack: Pack) -> None:
+    samples = read_index(pack(record("a", "lsp14"), record("b")).parent)
+    weights = coco_targets(samples).weights
+    assert weights[0].tolist() == (mapped(samples)[1][0] > 0).astype(float).tolist()
+    assert weights[1].min() == 1
+
+
+def test_missing_labels(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*; put it there or train without a teacher"):
+        teacher_labels(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
+def test_damaged_labels(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read .*teacher-labels\.npz: .*; wanted arrays keys"):
+        teacher_labels(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"scores": np.zeros((2, 16))}, {"keypoints": np.zeros((3, 17, 2))}])
+def test_labels_of_other_shapes(tmp_path: Path, change: dict[str, object]) -> None:
+    save(tmp_path, **change)
+    with pytest.raises(DataError, match="do not fit"):
+        teacher_labels(tmp_path)
+
+
+def test_labels_without_scores(tmp_path: Path) -> None:
+    np.savez(tmp_path / FILE, keys=np.array(["a"]), keypoints=np.zeros((1, 17, 2)))
+    with pytest.raises(DataError, match="scores"):
+        teacher_labels(tmp_path)
+
+
+def test_real_labels_dispute_lspet_as_documented(shared: Path, people: list[Sample]) -> None:
+    """Its crowd workers disagree with the teacher on a fifth of the joints, the careful sets on a twentieth."""
+    labels = teacher_labels(shared / "data/pose-train")
+    assert set(labels) == {sample.key for sample in people}
+    keypoints, visibility = mapped(people)
+    boxes = np.array([sample.box_xywh for sample in people])
+    far = disputed(keypoints, visibility, *opinions(people, labels), boxes, threshold=-1)
+    noisy = np.array([sample.source == "lspet" for sample in people])
+    assert 0.18 < far[noisy].sum() / (visibility[noisy] > 0).sum() < 0.24
+    assert far[~noisy].sum() / (visibility[~noisy] > 0).sum() < 0.07
+
+
+def test_real_gaps_get_nearly_whole_people(shared: Path, people: list[Sample]) -> None:
+    folder, samples = shared / "data/pose-train", people[::20]
+    before = (mapped(samples)[1] > 0).sum(1)
+    after = coco_targets(samples, teacher_labels(folder)).weights > 0
+    sports = np.array([sample.source in ("mpii", "lsp") for sample in samples])
+    assert before[sports].mean() < 9
+    assert after[sports].sum(1).mean() > 15

@@ -1,0 +1,177 @@
+"""Weights in and out: our files, official and mmpose names, and everything that does not fit."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.errors import ModelError
+from featherpose.networks import create_model
+from featherpose.networks.checkpoints import load_weights, read_metadata, save_weights
+
+pytestmark = pytest.mark.torch
+
+NAME = "lite_hrnet_18"
+
+
+def small(num_keypoints=17):
+    return create_model(NAME, num_keypoints, width=8)
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """A state dict unlike any fresh one."""
+    torch.manual_seed(5)
+    own = small().state_dict()
+    return {k: torch.rand_like(v) if v.is_floating_point() else v + 7 for k, v in own.items()}
+
+
+def assert_holds(model, weights):
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+
+
+def mmpose(weights):
+    return {k.replace("keypoint_head.", "head."): v for k, v in weights.items()}
+
+
+FORMS = {
+    "official": lambda w: {"state_dict": w, "meta": {"epoch": 210}},
+    "mmpose": lambda w: {"state_dict": mmpose(w), "meta": {"mmengine_version": "0.10"}},
+    "parallel": lambda w: {f"module.{k}": v for k, v in w.items()},
+    "bare": lambda w: w,
+    "without counters": lambda w: {k: v for k, v in w.items() if not k.endswith("num_batches_tracked")},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["dict", "file"])
+def test_load_weights_knows_the_form(weights, tmp_path, form, kind):
+    source = FORMS[form](weights)
+    if kind == "file":
+        torch.save(source, tmp_path / "official.pth")
+        source = tmp_path / "official.pth"
+    model = small()
+    load_weights(model, source)
+    for name, value in model.state_dict().items():
+        assert form == "without counters" or torch.equal(value, weights[name])
+    assert torch.equal(model.keypoint_head.final_layer.weight, weights["keypoint_head.final_layer.weight"])
+
+
+def test_saved_weights_come_back_with_their_words(weights, tmp_path):
+    first, second = small(), small()
+    load_weights(first, weights)
+    save_weights(first.to(memory_format=torch.channels_last), tmp_path / "a.safetensors", {"network": NAME})
+    load_weights(second, str(tmp_path / "a.safetensors"))
+    assert_holds(second, weights)
+    assert read_metadata(tmp_path / "a.safetensors") == {"network": NAME}
+
+
+def test_saving_replaces_the_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+    save_weights(small(), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+    load_weights(small(), path)
+    assert read_metadata(path) == {}
+
+
+def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"old")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(small(), path)
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def without(weights, name):
+    return {k: v for k, v in weights.items() if k != name}
+
+
+FINAL = "keypoint_head.final_layer"
+MISFITS = {
+    "other joints": (
+        lambda w: small(14).state_dict(),
+        rf"2 of another shape \({FINAL}.weight \(14, 8, 1, 1\), wanted \(17, 8",
+    ),
+    "missing": (lambda w: without(w, f"{FINAL}.bias"), rf"1 missing \({FINAL}.bias\)\.$"),
+    "unexpected": (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"1 unexpected \(extra.weight\)\.$"),
+    "another network": (
+        lambda w: create_model("cbam_lite_hrnet_18", width=8).state_dict(),
+        "missing .*; .* unexpected .*; .* of another shape",
+    ),
+    "empty": (lambda w: {}, r"missing \(backbone.stem.conv1.conv.weight; .*; \.\.\.\)"),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_weights_that_do_not_fit_are_named_and_change_nothing(weights, case):
+    make, message = MISFITS[case]
+    model = small()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ModelError, match=message) as caught:
+        load_weights(model, make(weights))
+    assert "\n" not in str(caught.value)
+    assert_holds(model, before)
+
+
+def bad_files(folder):
+    """Name of a case -> a file that is no weights file, written into the folder."""
+    save_weights(small(), folder / "whole.safetensors")
+    torch.save(small().state_dict(), folder / "whole.pth")
+    torch.save([1, 2], folder / "list.pth")
+    contents = {
+        "truncated.safetensors": (folder / "whole.safetensors").read_bytes()[:5000],
+        "truncated.pth": (folder / "whole.pth").read_bytes()[:5000],
+        "empty.safetensors": b"",
+        "empty.pth": b"",
+        "noise.pth": b"these are not weights" * 20,
+        "noise.safetensors": b"these are not weights" * 20,
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+
+
+BAD_FILES = [
+    ("truncated.safetensors", "cannot be read as weights"),
+    ("truncated.pth", "cannot be read as weights"),
+    ("empty.safetensors", "cannot be read as weights"),
+    ("empty.pth", "cannot be read as weights"),
+    ("noise.pth", "cannot be read as weights"),
+    ("noise.safetensors", "cannot be read as weights"),
+    ("list.pth", "holds a list, not a dict of tensors"),
+    ("nowhere.pth", "There is no weights file"),
+    (".", "There is no weights file"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    bad_files(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "message"), BAD_FILES)
+def test_bad_files_are_one_clear_line(folder, name, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        load_weights(small(), folder / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "message"), [("noise.safetensors", "cannot be read"), ("nowhere", "There is no")])
+def test_metadata_of_a_bad_file_is_refused(folder, name, message):
+    with pytest.raises(ModelError, match=message):
+        read_metadata(folder / name)
+
+
+def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+    torch.save({"state_dict": {}, "hook": print}, tmp_path / "code.pth")
+    with pytest.raises(ModelError, match=r"code\.pth cannot be read as weights"):
+        load_weights(small(), tmp_path / "code.pth")

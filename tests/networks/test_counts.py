@@ -1,0 +1,68 @@
+"""Parameters and multiply-accumulates, figure for figure."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.networks import create_model
+from featherpose.networks.counts import count_macs, count_parameters
+
+pytestmark = pytest.mark.torch
+
+PARAMETERS = [
+    ("lite_hrnet_18", {}, 1_130_769),
+    ("lite_hrnet_30", {}, 1_763_717),
+    ("cbam_lite_hrnet_18", {}, 1_082_246),
+    ("cbam_lite_hrnet_30", {}, 1_715_194),
+    ("cbam_lite_hrnet_18", {"attention": "none"}, 1_064_249),
+    ("cbam_lite_hrnet_30", {"attention": "none"}, 1_697_197),
+    ("cbam_lite_hrnet_18", {"width": 32}, 710_575),
+    ("cbam_lite_hrnet_18", {"upsample": "bilinear"}, 1_082_246),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "count"), PARAMETERS)
+def test_parameters(name, options, count):
+    assert count_parameters(create_model(name, **options)) == count
+
+
+@pytest.mark.parametrize(
+    ("options", "millions"), [({}, 187.3), ({"width": 32}, 133.5), ({"upsample": "bilinear"}, 214.7)]
+)
+def test_macs_of_the_attention_head(options, millions):
+    assert count_macs(create_model("cbam_lite_hrnet_18", **options), (192, 256)) / 1e6 == pytest.approx(
+        millions, abs=0.05
+    )
+
+
+@pytest.mark.parametrize(("depth", "size"), [(18, (192, 256)), (18, (288, 384)), (30, (192, 256))])
+def test_macs_are_the_published_ones_with_each_module_once(shared, depth, size):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())[f"litehrnet{depth}"]
+    wanted = counts["macs"][f"{size[1]}x{size[0]}"]["conv_linear_each_module_once"]
+    assert count_macs(create_model(f"lite_hrnet_{depth}"), size) == wanted
+
+
+@pytest.mark.parametrize(
+    ("layer", "macs"),
+    [
+        (torch.nn.Conv2d(3, 8, 3, stride=2, padding=1), 8 * 3 * 9 * 4 * 6),
+        (torch.nn.Conv2d(3, 3, 3, padding=1, groups=3), 3 * 9 * 8 * 12),
+        (torch.nn.ConvTranspose2d(3, 8, 4, stride=2, padding=1), 3 * 8 * 16 * 8 * 12),
+        (torch.nn.Linear(12, 5), 3 * 8 * 12 * 5),
+        (torch.nn.BatchNorm2d(3), 0),
+    ],
+    ids=["strided", "depthwise", "transposed", "linear", "norm"],
+)
+def test_macs_of_one_layer(layer, macs):
+    assert count_macs(layer, (12, 8)) == macs
+
+
+def test_counting_leaves_the_network_alone():
+    layer = torch.nn.Conv2d(3, 8, 3).train()
+    count_macs(layer, (12, 8))
+    assert layer.training
+    assert layer.weight.device.type == "cpu"

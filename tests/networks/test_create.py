@@ -1,0 +1,64 @@
+"""Building by name: what is refused, and how weights look before the first step."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.errors import ModelError
+from featherpose.networks import create_model
+
+pytestmark = pytest.mark.torch
+
+CBAM = "cbam_lite_hrnet_18"
+REFUSED = [
+    ("cbam_lite_hrnet", {}, "Unknown model 'cbam_lite_hrnet'. Did you mean 'cbam_lite_hrnet_"),
+    ("", {}, "Unknown model ''. Known: cbam_lite_hrnet_18, "),
+    (CBAM, {"atention": "se"}, f"{CBAM} has no option 'atention'. Did you mean 'attention'"),
+    ("lite_hrnet_18", {"attention": "cbam"}, "lite_hrnet_18 has no option 'attention'. Known: width."),
+    (CBAM, {"attention": "cbma"}, "Unknown attention 'cbma'. Did you mean 'cbam'?"),
+    (CBAM, {"attention_at": "heads"}, "Unknown attention_at 'heads'. Did you mean 'head'?"),
+    (CBAM, {"fuse": "publised"}, "Unknown fuse 'publised'. Did you mean 'published'?"),
+    (CBAM, {"upsample": "cubic"}, "Unknown upsample 'cubic'. Known: bilinear, nearest."),
+    (CBAM, {"width": 33}, "width is 33; it must be even and at least 8, for example width=40."),
+    (CBAM, {"width": 0}, "width is 0; it must be"),
+    (CBAM, {"num_keypoints": 0}, "num_keypoints is 0; a network needs at least 1."),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), REFUSED)
+def test_wrong_names_and_options_are_refused(name, options, message):
+    with pytest.raises(ModelError) as caught:
+        create_model(name, **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_attention_at_block_puts_cbam_into_every_block():
+    model = create_model(CBAM, width=8, attention_at="block")
+    assert not [n for n, _ in model.keypoint_head.named_parameters() if "attention" in n]
+    gates = [n for n, _ in model.named_modules() if n.endswith("spatial_weighting.0.spatial")]
+    assert len(gates) == 16
+
+
+def test_fresh_gates_are_half_open_and_heatmaps_near_zero():
+    torch.manual_seed(0)
+    model = create_model("cbam_lite_hrnet_18", width=16)
+    gates = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Sigmoid):
+            module.register_forward_hook(lambda _m, _i, out: gates.append(out.mean().item()))
+    heatmaps = model(torch.randn(4, 3, 64, 64))
+    assert len(gates) == 16 + 16 * 2 + 4 * 2 + 8
+    assert 0.45 < min(gates) <= max(gates) < 0.55
+    assert heatmaps.abs().mean() < 0.5
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_fresh_channel_gate_is_dead(seed):
+    torch.manual_seed(seed)
+    model = create_model(CBAM, width=32)
+    model(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    gates = [p for n, p in model.named_parameters() if ".channel.reduce.weight" in n]
+    assert len(gates) == 4
+    assert all(p.grad.abs().max() > 0 for p in gates)
