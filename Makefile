@@ -26,7 +26,7 @@ dist: pyproject.toml README.md $(shell find src -name '*.py' -o -name '*.onnx' -
 	touch dist
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 	$(MAKE) --no-print-directory light
 
 lint: .venv

@@ -31,7 +31,9 @@ MODULES = {
     "se": (lambda: create_attention("se", 40), SE),
     "coordatt": (lambda: create_attention("coordinate", 40), COORDINATE),
 }
-MODES = [(name, mode) for name in MODULES for mode in ("eval", "train")]
+WITH_NORM = ("cbam", "coordatt")
+# The others have no norm: they do the same in both modes, and the record has one.
+MODES = [(name, mode) for name in MODULES for mode in ("eval", "train") if mode == "eval" or name in WITH_NORM]
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +68,6 @@ def build(name, facts, fill):
 @pytest.mark.parametrize(("name", "mode"), MODES)
 def test_equals_the_published_block(record, x, fill_tensor, name, mode):
     facts, arrays = record
-    if f"{name}_{mode}" not in arrays:
-        pytest.skip("the record has no training pass: the block has no norm")
     module = build(name, facts, fill_tensor).train(mode == "train")
     output = module(x).detach().numpy()
     np.testing.assert_allclose(output, arrays[f"{name}_{mode}"], atol=1e-6 * output.std())

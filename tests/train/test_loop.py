@@ -20,7 +20,12 @@ from safetensors.torch import load_file
 from featherpose.errors import DataError, ModelError, RecipeError
 from featherpose.networks.checkpoints import read_metadata
 from featherpose.train import loop
-from featherpose.train.recipe import Recipe, from_dict
+from featherpose.train.batches import batches
+from featherpose.train.ranks import Ranks
+from featherpose.train.recipe import Recipe, from_dict, to_dict, to_yaml
+from featherpose.train.recipes import RECIPES
+from featherpose.train.schedule import epochs
+from featherpose.train.tasks import pose
 from tests.train.conftest import TINY
 
 pytestmark = pytest.mark.torch
@@ -167,3 +172,38 @@ def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_peopl
     values = {**TINY, "data": {"labels": "human", "folder": str(drawn_people), **data}}
     with pytest.raises(DataError, match=message):
         train(from_dict(values), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
+    small = {"data": {"labels": "human", "folder": str(drawn_people)}, "init": "", "options": {"width": 8}}
+    stages = [{**stage, "size": [64, 64], "batch": 2, "epochs": 1} for stage in to_dict(RECIPES[name])["stages"]]
+    chosen = from_dict({**to_dict(RECIPES[name]), **small, "stages": stages})
+    assert not train(chosen, tmp_path / "run", max_minutes=1e-9).finished
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> None:
+    """Two ranks divide every batch between them, end with a card, and go on from a state."""
+    chosen = recipe(drawn_people)
+    (tmp_path / "r.yaml").write_text(to_yaml(chosen))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["-m", "featherpose", "train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--workers", "0"]
+    for extra in (["--max-minutes", "1e-9"], ["--resume"]):
+        done = subprocess.run([*torchrun, *words, *extra], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["history"][-1]["epoch"] == 1
+
+
+def test_ranks_divide_an_epoch_without_loss_or_repetition(drawn_people: Path) -> None:
+    chosen = recipe(drawn_people)
+    labelled = pose.read_people(chosen)
+    ready, epoch = pose.prepare(chosen, labelled, chosen.stages[0]), epochs(chosen, len(labelled.training))[0]
+
+    def seen(ranks: Ranks) -> list[bytes]:
+        found = batches(ready.people, ready.codec, chosen, epoch, 0, 0, ranks)
+        return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
+
+    together = seen(Ranks(0, 2)) + seen(Ranks(1, 2))
+    assert sorted(together) == sorted(seen(Ranks()))
+    assert len(set(together)) == len(together) == epoch.steps * 8

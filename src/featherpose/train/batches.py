@@ -20,6 +20,7 @@ from featherpose.data.augment import Augmentation, augment
 from featherpose.data.cache import Crops
 from featherpose.data.sample import epoch_order, sample_generator
 from featherpose.skeleton import Skeleton
+from featherpose.train.ranks import Ranks
 from featherpose.train.recipe import Recipe
 from featherpose.train.schedule import Epoch
 
@@ -68,12 +69,16 @@ class Examples(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def batches(
-    people: People, codec: Msra, recipe: Recipe, epoch: Epoch, step: int, workers: int
+    people: People, codec: Msra, recipe: Recipe, epoch: Epoch, step: int, workers: int, ranks: Ranks
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The batches of an epoch from the run's `step` on: crops (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K)."""
+    """The batches of an epoch from the run's `step` on: crops (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K).
+
+    Of several processes each gets its share of every batch.
+    """
     order = epoch_order(recipe.seed, epoch.number, len(people))
     size = epoch.stage.batch
-    rows = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
+    whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
+    rows = [batch[ranks.index :: ranks.count] for batch in whole]
     examples = Examples(people, codec, recipe.augmentation, recipe.seed, epoch.number)
     return iter(DataLoader(examples, batch_sampler=rows, num_workers=workers, worker_init_fn=_settle))
 

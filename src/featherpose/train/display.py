@@ -34,7 +34,7 @@ class Display:
         """A sentence that stays."""
         self.console.print(sentence, highlight=False)
 
-    def greet(self, recipe: Recipe, labelled: Labelled, device: torch.device, workers: int) -> None:
+    def greet(self, recipe: Recipe, labelled: Labelled, device: str, workers: int) -> None:
         """What is going to happen, in two lines."""
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         self.say(

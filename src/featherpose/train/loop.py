@@ -30,6 +30,7 @@ from featherpose.train.devices import open_device, pick_workers
 from featherpose.train.display import Display
 from featherpose.train.folder import RunFolder
 from featherpose.train.losses import LOSSES
+from featherpose.train.ranks import join
 from featherpose.train.recipe import Optimizer, Recipe
 from featherpose.train.schedule import epochs, rate
 from featherpose.train.tasks import pose
@@ -63,14 +64,15 @@ def train(
     """
     began, place = time.monotonic(), open_device(device)
     workers = pick_workers() if workers is None else workers
+    ranks = join(place)
     files = RunFolder(out)
     files.prepare(recipe, resume)
 
     # The people, the network, its averaged twin, the optimizer.
     labelled = pose.read_people(recipe)
     plan = epochs(recipe, len(labelled.training))
-    display = Display(plan, quiet)
-    display.greet(recipe, labelled, place, workers)
+    display = Display(plan, quiet or not ranks.is_first)
+    display.greet(recipe, labelled, f"{place} x {ranks.count}", workers)
     torch.manual_seed(recipe.seed)
     network = create_model(recipe.network, labelled.skeleton.num_joints, **recipe.options)
     if recipe.init:
@@ -85,10 +87,13 @@ def train(
     if resume and files.state.exists():
         facts = checkpoint.restore(files.state, network, average, optimizer)
         display.say(f"Going on behind step {facts['step']} of {plan[-1].last}.")
-    files.forget_after(facts["step"], facts["history"])
+    if ranks.is_first:
+        files.forget_after(facts["step"], facts["history"])
     step, saved, worked = facts["step"], time.monotonic(), facts["seconds"]
 
     def save() -> None:
+        if not ranks.is_first:
+            return
         facts.update(step=step, seconds=worked + time.monotonic() - began)
         checkpoint.save(files.state, network, average, optimizer, facts)
 
@@ -100,7 +105,7 @@ def train(
             if ready is None or ready.stage is not epoch.stage:
                 ready = pose.prepare(recipe, labelled, epoch.stage, display.decoding)
             tick = time.monotonic()
-            for crops, targets, weights in batches(ready.people, ready.codec, recipe, epoch, step, workers):
+            for crops, targets, weights in batches(ready.people, ready.codec, recipe, epoch, step, workers, ranks):
                 waited = time.monotonic() - tick
                 now = recipe.optimizer.rate * rate(recipe.schedule, step, plan)
                 for group in optimizer.param_groups:
@@ -109,6 +114,8 @@ def train(
                 loss = loss_of(heatmaps, targets.to(place), weights.to(place))
                 optimizer.zero_grad()
                 loss.backward()
+                late = max_minutes is not None and time.monotonic() - began > 60 * max_minutes
+                stop = ranks.agree(network, interrupted.is_set() or late)
                 optimizer.step()
                 ema.update(average, network, recipe.ema, step)
                 value = loss.item()
@@ -116,9 +123,9 @@ def train(
                     raise RecipeError(f"The loss is {value} at step {step}; a smaller optimizer.rate may help.")
                 step += 1
                 figures = display.step(epoch, step, value, time.monotonic() - tick, waited)
-                if step % 50 == 0:
+                if step % 50 == 0 and ranks.is_first:
                     files.log({"step": step, "epoch": epoch.number, "loss": value, "rate": now, **figures})
-                if interrupted.is_set() or (max_minutes and time.monotonic() - began > 60 * max_minutes):
+                if stop:
                     save()
                     display.say(f"Stopped behind step {step} of {plan[-1].last}; go on with --resume --out {out}")
                     return Outcome(False, out, facts["best"])
@@ -128,19 +135,21 @@ def train(
                 tick = time.monotonic()
 
             # An epoch is done: judge the averaged weights, keep them if they are the best of this input size.
-            scores = pose.validate(average, ready.validation, place)
-            result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
-            facts["history"].append(result)
-            files.log(result)
-            display.judged(epoch, scores)
-            if _is_better(result, facts["best"]):
-                facts["best"] = result
-                save_weights(average, files.best, card.metadata(recipe, labelled, epoch, result))
+            if ranks.is_first:
+                scores = pose.validate(average, ready.validation, place)
+                result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
+                facts["history"].append(result)
+                files.log(result)
+                display.judged(epoch, scores)
+                if _is_better(result, facts["best"]):
+                    facts["best"] = result
+                    save_weights(average, files.best, card.metadata(recipe, labelled, epoch, result))
             save()
             saved = time.monotonic()
 
-    save_weights(average, files.last, card.metadata(recipe, labelled, plan[-1], facts["history"][-1]))
-    files.write_card(card.card(recipe, labelled, facts, place))
+    if ranks.is_first:
+        save_weights(average, files.last, card.metadata(recipe, labelled, plan[-1], facts["history"][-1]))
+        files.write_card(card.card(recipe, labelled, facts, place))
     display.say(f"Done: {files.best} and {files.card}")
     return Outcome(True, out, facts["best"])
 

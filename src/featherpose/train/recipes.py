@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
-from featherpose.train.recipe import Optimizer, Recipe, Schedule, Stage
+from featherpose.train.recipe import Data, Optimizer, Recipe, Schedule, Stage
 
 # A small network on few hours of CPU underfits: augmentation is mild.
 MILD = Augmentation(
@@ -20,14 +20,14 @@ OPEN = Recipe(
     schedule=Schedule(name="flat", warmup=500),
 )
 
-# Then the rate goes down while the resolution goes up, from the averaged weights of the first run.
+# Then the rate goes down at full resolution, on the cleanest labels, from the averaged weights of the first run.
 FINISH = OPEN.model_copy(
     update={
-        "stages": (
-            Stage(size=(144, 192), epochs=1, batch=32, sigma=1.75),
-            Stage(size=(192, 256), epochs=1, batch=32, sigma=2.0),
-        ),
+        "data": Data(sources=("coco",)),
+        "stages": (Stage(size=(192, 256), epochs=1, batch=32, sigma=2.0),),
+        "optimizer": Optimizer(rate=1e-3),
         "schedule": Schedule(name="cosine", warmup=0),
+        "init": "runs/open-cbam_lite_hrnet_18/best.safetensors",
     }
 )
 

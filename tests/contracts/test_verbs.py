@@ -1,0 +1,66 @@
+"""Every verb: quick help without heavy libraries, a sentence for each option, mistakes in one line with code 2."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from featherpose.cli import VERBS, featherpose
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def run(*words: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "COLUMNS": "100"}
+    return subprocess.run(
+        [sys.executable, "-m", "featherpose", *words], capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize("verb", VERBS)
+class TestEveryVerb:
+    def test_help_loads_nothing_heavy(self, verb: str) -> None:
+        code = (
+            "import sys\nfrom click.testing import CliRunner\nfrom featherpose.cli import featherpose\n"
+            f"assert CliRunner().invoke(featherpose, ['{verb}', '--help']).exit_code == 0\n"
+            "print(*[name for name in ('torch', 'onnxruntime', 'cv2', 'pydantic') if name in sys.modules])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        assert done.stdout.split() == []
+
+    def test_every_option_has_a_sentence(self, verb: str) -> None:
+        command = featherpose.get_command(click.Context(featherpose), verb)
+        assert command and command.help and f"featherpose {verb}" in command.help
+        for option in command.params:
+            assert isinstance(option, click.Argument) or option.help, option.name
+
+    def test_readme_shows_it(self, verb: str) -> None:
+        assert f"featherpose {verb}" in README
+
+    def test_an_unknown_option_is_a_usage_error(self, verb: str) -> None:
+        assert CliRunner().invoke(featherpose, [verb, "--nosuch"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predikt"], "Did you mean 'predict'"),
+        (["train", "open-cbam_lite_hrnet"], "Did you mean 'open-cbam_lite_hrnet_18'"),
+        (["train"], "Name a RECIPE"),
+        (["train", "open-cbam_lite_hrnet_18", "--set", "networkk=1"], "Did you mean 'network'"),
+        (["train", "nosuch.yaml"], "nosuch.yaml: cannot be read"),
+        (["export", "nosuch.safetensors"], "nosuch.safetensors"),
+        (["evaluate", "--data", "nowhere", "--model", "nosuch.onnx"], "nosuch.onnx: no such model file"),
+        (["predict", "x.jpg", "--whole-image", "--model", "nosuch"], "nosuch"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_and_code_2(words: list[str], message: str) -> None:
+    done = run(*words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import featherpose
+
+HEAVY = ("torch", "onnxruntime", "cv2", "PIL", "pydantic", "rich", "yaml")
+
+
+def loaded_after(code: str) -> set[str]:
+    """Code -> which heavy libraries a fresh interpreter has loaded after it."""
+    report = f"{code}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    return set(
+        subprocess.run([sys.executable, "-c", report], check=True, capture_output=True, text=True).stdout.split()
+    )
+
+
+def test_importing_loads_numpy_alone():
+    assert loaded_after("import featherpose") == set()
+
+
+def test_finding_poses_loads_no_torch():
+    code = "import numpy, featherpose.runtime.estimator, featherpose.runtime.predict, featherpose.measure.evaluate"
+    assert "torch" not in loaded_after(code)
+
+
+def test_public_names():
+    for name in featherpose.__all__:
+        assert name in dir(featherpose)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    assert not hasattr(featherpose, "estimat")
