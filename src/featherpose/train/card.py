@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from featherpose.data.terms import TEACHER, TERMS
+from featherpose.networks.checkpoints import read_metadata
 from featherpose.skeleton import SKELETONS
 from featherpose.train.recipe import Recipe, to_dict
 from featherpose.train.schedule import Epoch
@@ -36,11 +37,19 @@ def metadata(recipe: Recipe, labelled: Labelled, epoch: Epoch, result: dict[str,
 
 
 def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
-    """Which people were trained on, and under which terms."""
+    """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
     sources = Counter(labelled.samples[row].source for row in labelled.training)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
     teacher = TEACHER if recipe.data.labels == "mixed" else None
-    return {"people": dict(sorted(sources.items())), "terms": terms, "teacher": teacher}
+    own: dict[str, Any] = {"people": dict(sorted(sources.items())), "terms": terms, "teacher": teacher}
+    return {**own, **_before(recipe.init, terms)} if recipe.init else own
+
+
+def _before(init: str, terms: list[str]) -> dict[str, Any]:
+    """Weights that a run started from -> what they say of themselves, and the terms of both together."""
+    facts = {key: json.loads(value) for key, value in read_metadata(init).items()}
+    earlier = {key: facts[key] for key in ("recipe", "training", "results") if key in facts}
+    return {"before": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
 
 def card(recipe: Recipe, labelled: Labelled, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -91,10 +91,13 @@ def train(
         files.forget_after(facts["step"], facts["history"])
     step, saved, worked = facts["step"], time.monotonic(), facts["seconds"]
 
+    def seconds() -> float:
+        return worked + time.monotonic() - began
+
     def save() -> None:
         if not ranks.is_first:
             return
-        facts.update(step=step, seconds=worked + time.monotonic() - began)
+        facts.update(step=step, seconds=seconds())
         checkpoint.save(files.state, network, average, optimizer, facts)
 
     ready: pose.Ready | None = None
@@ -138,6 +141,7 @@ def train(
             if ranks.is_first:
                 scores = pose.validate(average, ready.validation, place)
                 result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
+                result["hours"] = round(seconds() / 3600, 2)
                 facts["history"].append(result)
                 files.log(result)
                 display.judged(epoch, scores)

@@ -1,0 +1,69 @@
+"""The models that come with featherpose: they are what their cards say, and they find people on photographs."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+import featherpose
+from featherpose import examples, weights
+from featherpose.manifest import read_manifest
+from featherpose.measure.coco import keypoint_ap
+
+MODELS = weights.shipped()
+
+
+def test_something_is_shipped():
+    assert MODELS == weights.shipped(".safetensors") == weights.shipped(".json")
+    assert "cbam_lite_hrnet_18" in MODELS
+
+
+@pytest.mark.parametrize("name", MODELS)
+class TestEveryModel:
+    def test_files_have_the_digests_of_the_card(self, name):
+        card = json.loads(weights.find(name, ".json").read_text())
+        for entry in card["files"]:
+            content = weights.find(name).with_name(entry["file"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == entry["sha256"], entry["file"]
+
+    def test_the_manifest_says_what_the_card_says(self, name):
+        card, manifest = json.loads(weights.find(name, ".json").read_text()), read_manifest(weights.find(name))
+        assert manifest.network == card["name"]
+        assert list(manifest.accuracy) == card["accuracy"]
+        assert manifest.training["terms"] == card["training"]["terms"]
+        assert manifest.parity["heatmaps"] <= 1e-4
+
+    def test_everyone_on_the_example_stands_upright(self, name):
+        boxes = json.loads(examples.find("boxes.json").read_text())["people.jpg"]
+        poses = featherpose.estimate(examples.find("people.jpg"), boxes=boxes, model=name)
+        nose, shoulders = poses.keypoints[:, 0, 1], poses.keypoints[:, 5:7, 1].mean(axis=1)
+        assert len(poses) == 3
+        assert (nose < shoulders).all()
+
+    def test_real_photos(self, name, shared):
+        """On a tenth of the test people a pose is found as often as the card says, give or take."""
+        card = json.loads(weights.find(name, ".json").read_text())
+        wanted = next(entry["percent"]["ap50"] for entry in card["accuracy"] if entry["data"] == "coco-test")
+        truth = json.loads((shared / "data/coco-test/person_keypoints.json").read_text())
+        part = {image["id"] for image in truth["images"][::10]}
+        truth["images"] = [image for image in truth["images"] if image["id"] in part]
+        truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in part]
+        found = keypoint_ap(truth, posed(truth, shared / "data/coco-test/images", name))
+        assert abs(100 * found.ap50 - wanted) < 20
+
+
+def posed(truth, folder, name):
+    """COCO's results for everyone with labelled joints, in the labelled box."""
+    results = []
+    for image in truth["images"]:
+        people = [a for a in truth["annotations"] if a["image_id"] == image["id"] and a.get("num_keypoints")]
+        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in people if not a["iscrowd"])])
+        if len(boxes):
+            poses = featherpose.estimate(folder / image["file_name"], boxes=boxes, model=name)
+            joints = np.dstack([poses.keypoints, poses.scores]).reshape(len(poses), -1).tolist()
+            results += [
+                {"image_id": image["id"], "category_id": 1, "keypoints": k, "score": float(s)}
+                for k, s in zip(joints, poses.person_scores, strict=True)
+            ]
+    return results
