@@ -130,9 +130,8 @@ def train(
                     files.log({"step": step, "epoch": epoch.number, "loss": value, "rate": now, **figures})
                 if stop:
                     save()
-                    display.say(
-                        f"Stopped behind step {step} of {plan[-1].last}; go on with: featherpose train --resume --out {out}"
-                    )
+                    display.say(f"Stopped behind step {step} of {plan[-1].last}; go on with:")
+                    display.say(f"featherpose train --resume --out {out}")
                     return Outcome(False, out, facts["best"])
                 if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                     save()
