@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from featherpose.cli.progress import photo_bar
 from featherpose.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def evaluate(
 
     file = out or Path("out/evaluate") / f"{Path(model).stem}-{Path(data).resolve().name}.results.json"
     _refuse_unwritable(file)
-    with _progress() as progress:
+    with photo_bar() as progress:
         evaluation = api.evaluate(
             model, data, format=data_format, boxes=boxes, flip=flip, blur=blur, device=device, progress=progress
         )
@@ -73,17 +72,6 @@ def evaluate(
     _show(evaluation, _describe(model) | how, as_json)
     if evaluation.broken:
         sys.exit(1)
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[int, int], None]]:
-    """A bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("photos", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _refuse_unwritable(file: Path) -> None:

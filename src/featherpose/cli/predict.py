@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from featherpose.cli.progress import photo_bar
 
 if TYPE_CHECKING:
     from featherpose.runtime.predict import Report
@@ -68,7 +68,7 @@ def predict(
     """
     from featherpose.runtime.predict import predict as work
 
-    with _progress() as progress:
+    with photo_bar() as progress:
         report = work(
             sources,
             model=model,
@@ -88,17 +88,6 @@ def predict(
     _show(report, out, as_json=json_file == "-", pictures=not no_draw)
     if report.failures:
         sys.exit(1 if report.poses else 2)
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[int, int], None]]:
-    """A bar on stderr where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("photos", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _show(report: Report, out: Path, *, as_json: bool, pictures: bool) -> None:

@@ -19,6 +19,7 @@ from featherpose.data.sample import Sample, is_validation
 from featherpose.data.shards import read_index
 from featherpose.data.teacher import coco_targets, mapped, teacher_labels
 from featherpose.errors import DataError
+from featherpose.measure.coco import BOX_TO_OUTLINE
 from featherpose.measure.pck import pck, validation_oks
 from featherpose.networks.preprocess import Normalise
 from featherpose.skeleton import SKELETONS, Skeleton
@@ -27,8 +28,6 @@ from featherpose.train.recipe import Data, Recipe, Stage
 
 PCK_THRESHOLD = 0.05
 """A joint is right within this part of the larger side of the person's box."""
-TRAINING_AREA = 0.53
-"""Area of a person as a part of the box, where no outline is known (CrowdPose's rule)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,4 +157,4 @@ def _boxes(samples: list[Sample]) -> NDArray[np.float32]:
 
 
 def _area(sample: Sample) -> float:
-    return sample.area or TRAINING_AREA * float(sample.box_xywh[2] * sample.box_xywh[3])
+    return sample.area or BOX_TO_OUTLINE * float(sample.box_xywh[2] * sample.box_xywh[3])
