@@ -3,7 +3,21 @@ import pytest
 import yaml
 
 from featherpose.errors import InputError
-from featherpose.skeleton import COCO17, LSP14, MPII16, SKELETONS, Skeleton, map_joints
+from featherpose.skeleton import (
+    COCO17,
+    LEFT,
+    LSP14,
+    MIDDLE,
+    MPII16,
+    OTHER_SIGMA,
+    RIGHT,
+    SKELETONS,
+    Skeleton,
+    joints_without_sigma,
+    map_joints,
+    standard_names,
+    unpaired_joints,
+)
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
@@ -20,9 +34,73 @@ class TestEverySkeleton:
     def test_limbs_reach_every_joint(self, skeleton):
         assert {joint for limb in skeleton.limbs for joint in limb} == set(range(skeleton.num_joints))
 
+    def test_names_alone_make_it(self, skeleton):
+        assert Skeleton.from_names(skeleton.name, skeleton.joints, skeleton.limbs, skeleton.landmarks) == skeleton
+        assert standard_names(skeleton.joints) == skeleton.joints
+        assert unpaired_joints(skeleton) == joints_without_sigma(skeleton) == []
+
     def test_file_and_dict_round_trips(self, skeleton, tmp_path):
         (tmp_path / "s.yaml").write_text(yaml.safe_dump(skeleton.to_dict()))
         assert Skeleton.from_yaml(tmp_path / "s.yaml") == skeleton
+
+
+def test_mean_sigma_is_that_of_coco():
+    assert np.mean(COCO17.sigmas) == pytest.approx(OTHER_SIGMA, abs=5e-4)
+
+
+SPELLINGS = [
+    ([], []),
+    (["Nose"], ["nose"]),
+    (["left_hip", "right_hip"], ["left_hip", "right_hip"]),
+    (["LeftHip", "RightHip"], ["left_hip", "right_hip"]),
+    (["hipLeft", "hip-right"], ["left_hip", "right_hip"]),
+    (["l_hip", "R_HIP"], ["left_hip", "right_hip"]),
+    (["LHip", "RHip"], ["left_hip", "right_hip"]),
+    (["lhip", "rhip"], ["left_hip", "right_hip"]),
+    (["hip.L", "hip.R"], ["left_hip", "right_hip"]),
+    (["lefthip", "right hip"], ["left_hip", "right_hip"]),
+    (["Lt. Hip", "rt hip"], ["left_hip", "right_hip"]),
+    (["left_front_paw", "paw front right"], ["left_front_paw", "right_paw_front"]),
+    (["finger1", "finger2"], ["finger_1", "finger_2"]),
+    (["lip", "rump"], ["lip", "rump"]),
+    (["lamp"], ["lamp"]),
+    (["левый", "肘"], ["левый", "肘"]),
+]
+
+
+@pytest.mark.parametrize(("names", "wanted"), SPELLINGS, ids=[" ".join(names) for names, _ in SPELLINGS])
+def test_spellings_of_a_side(names, wanted):
+    assert list(standard_names(names)) == wanted
+
+
+def test_own_joints_find_partners_sigmas_and_colours():
+    own = Skeleton.from_names("dog", ["LHip", "tail", "RHip", "nose"], [(0, 1), (1, 2), (1, 3)])
+    assert own.joints == ("LHip", "tail", "RHip", "nose")
+    assert own.flip_pairs == ((0, 2),)
+    assert own.flip_order.tolist() == [2, 1, 0, 3]
+    assert own.sigmas == (0.107, OTHER_SIGMA, 0.107, 0.026)
+    assert own.colors == (LEFT, RIGHT, MIDDLE)
+    assert joints_without_sigma(own) == ["tail"]
+    assert unpaired_joints(own) == []
+
+
+@pytest.mark.parametrize(
+    ("joints", "alone"),
+    [
+        ([], []),
+        (["nose", "tail"], []),
+        (["left_paw", "right_paw"], []),
+        (["left_paw", "right_ear", "nose"], ["left_paw", "right_ear"]),
+        (["LPaw", "RPaw", "REar"], ["REar"]),
+    ],
+)
+def test_a_side_without_a_partner(joints, alone):
+    assert unpaired_joints(Skeleton.from_names("own", joints)) == alone
+
+
+def test_two_spellings_of_one_joint_are_refused():
+    with pytest.raises(InputError, match="'own': right_paw stands in two flip pairs"):
+        Skeleton.from_names("own", ["left_paw", "LPaw", "right_paw"])
 
 
 def test_coco_has_the_sigmas_of_its_evaluation():
@@ -52,7 +130,7 @@ def test_lsp_and_mpii_share_hips_and_shoulders():
         ({"sigmas": (0.1,)}, "1 sigmas for 2 joints"),
         ({"colors": ()}, "0 colours for 1 limbs"),
         ({"limbs": ((0, 2),)}, r"\(0, 2\) is no pair of joints 0 to 1"),
-        ({"flip_pairs": ((0, 1), (1, 0))}, "stands in two flip pairs"),
+        ({"flip_pairs": ((0, 1), (1, 0))}, "a, b stands in two flip pairs"),
         ({"joint_names": ()}, "cannot be made of the keys"),
     ],
 )

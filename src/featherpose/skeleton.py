@@ -1,5 +1,7 @@
 """Skeletons: which joints there are, how they are joined, and how one skeleton's joints become another's."""
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +63,26 @@ class Skeleton:
             raise InputError(f"A skeleton cannot be made of the keys {sorted(values)}: {error}.") from None
 
     @classmethod
+    def from_names(
+        cls, name: str, joints: Sequence[str], limbs: Sequence[tuple[int, int]] = (), landmarks: str = "coco"
+    ) -> "Skeleton":
+        """Joint names in any usual spelling and limbs by index -> Skeleton; mirror pairs, sigmas, colours by name.
+
+        Joints that COCO has take COCO's sigmas, some others that of the joint nearest to them, the rest the mean of
+        COCO's 17 (`OTHER_SIGMA`). `unpaired_joints` says which joints name a side and stay alone.
+        """
+        names = standard_names(joints)
+        return cls(
+            name=name,
+            joints=tuple(joints),
+            limbs=tuple(limbs),
+            flip_pairs=tuple((i, names.index(_mirrored(n))) for i, n in enumerate(names) if _leads_a_pair(n, names)),
+            sigmas=tuple(_SIGMAS.get(_sideless(n), OTHER_SIGMA) for n in names),
+            colors=tuple(_color(names[a], names[b]) for a, b in limbs),
+            landmarks=landmarks,
+        )
+
+    @classmethod
     def from_yaml(cls, path: str | Path) -> "Skeleton":
         """YAML file with the fields of this class -> Skeleton."""
         import yaml
@@ -91,8 +113,9 @@ class Skeleton:
                     f"Skeleton {self.name!r}: ({a}, {b}) is no pair of joints 0 to {len(self.joints) - 1}."
                 )
         paired = [joint for pair in self.flip_pairs for joint in pair]
-        if len(paired) != len(set(paired)):
-            raise InputError(f"Skeleton {self.name!r}: a joint stands in two flip pairs.")
+        repeated = sorted({self.joints[joint] for joint in paired if paired.count(joint) > 1})
+        if repeated:
+            raise InputError(f"Skeleton {self.name!r}: {', '.join(repeated)} stands in two flip pairs.")
 
 
 def map_joints(
@@ -113,6 +136,61 @@ def map_joints(
     return mapped, mapped_seen
 
 
+def standard_names(joints: Sequence[str]) -> tuple[str, ...]:
+    """Names of all joints of a skeleton -> the same as COCO spells them, side first.
+
+    >>> standard_names(["Nose", "LHip", "hip.R", "knee right", "lsho", "rsho"])
+    ('nose', 'left_hip', 'right_hip', 'right_knee', 'left_sho', 'right_sho')
+    """
+    names = [_standard_name(joint) for joint in joints]
+    glued = {n[1:] for n in names if n[:1] == "l"} & {n[1:] for n in names if n[:1] == "r"}  # "lsho" beside "rsho"
+    sides = {"l": "left_", "r": "right_"}
+    return tuple(sides[n[0]] + n[1:] if n[:1] in sides and n[1:] in glued else n for n in names)
+
+
+def unpaired_joints(skeleton: Skeleton) -> list[str]:
+    """Skeleton -> its joints that name a side and have no partner: a mirrored picture shows them on the wrong side."""
+    paired = {joint for pair in skeleton.flip_pairs for joint in pair}
+    names = standard_names(skeleton.joints)
+    return [skeleton.joints[i] for i, n in enumerate(names) if _mirrored(n) != n and i not in paired]
+
+
+def joints_without_sigma(skeleton: Skeleton) -> list[str]:
+    """Skeleton -> its joints that `from_names` knows no sigma for, so that they take `OTHER_SIGMA`."""
+    names = standard_names(skeleton.joints)
+    return [joint for joint, name in zip(skeleton.joints, names, strict=True) if _sideless(name) not in _SIGMAS]
+
+
+_SIDES = {**dict.fromkeys(("left", "l", "lt"), "left"), **dict.fromkeys(("right", "r", "rt"), "right")}
+_OPPOSITE = {"left": "right", "right": "left"}
+_NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # hip|Left, L|Hip
+_WORD = re.compile(r"left|right|(?:(?!left|right)[^\W\d_])+|\d+")
+
+
+def _standard_name(joint: str) -> str:
+    """Name of one joint -> its words in lower case, the first side among them in front."""
+    found: list[str] = _WORD.findall(_NEW_WORD.sub(" ", joint).lower())
+    words = [_SIDES.get(word, word) for word in found]
+    side = next((word for word in words if word in _OPPOSITE), None)
+    if side:
+        words.remove(side)
+        words.insert(0, side)
+    return "_".join(words)
+
+
+def _mirrored(name: str) -> str:
+    """Standard name -> that of the joint on the other side; the same for a joint of neither."""
+    return "_".join(_OPPOSITE.get(word, word) for word in name.split("_"))
+
+
+def _sideless(name: str) -> str:
+    return name.removeprefix("left_").removeprefix("right_")
+
+
+def _leads_a_pair(name: str, names: Iterable[str]) -> bool:
+    return name.startswith("left_") and _mirrored(name) in names
+
+
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
@@ -123,6 +201,8 @@ _SIGMAS = {
     # COCO has no value for these; each takes that of the joint nearest to it.
     **{"pelvis": 0.107, "thorax": 0.079, "upper_neck": 0.079, "neck": 0.079, "head_top": 0.035},
 }
+OTHER_SIGMA = 0.067
+"""OKS sigma of a joint that no published data set gives one for: the mean of COCO's 17."""
 _ARMS_AND_LEGS = tuple(
     (f"{side}_{a}", f"{side}_{b}")
     for side in ("left", "right")
@@ -131,18 +211,9 @@ _ARMS_AND_LEGS = tuple(
 
 
 def _standard(name: str, names: str, limbs: tuple[tuple[str, str], ...], landmarks: str) -> Skeleton:
-    """Joint names in one string and limbs by name -> Skeleton with mirror pairs, sigmas and colours by name."""
-    joints = tuple(names.split())
-    lefts = [joint for joint in joints if joint.startswith("left_")]
-    return Skeleton(
-        name=name,
-        joints=joints,
-        limbs=tuple((joints.index(a), joints.index(b)) for a, b in limbs),
-        flip_pairs=tuple((joints.index(joint), joints.index("right_" + joint[5:])) for joint in lefts),
-        sigmas=tuple(_SIGMAS[joint.removeprefix("left_").removeprefix("right_")] for joint in joints),
-        colors=tuple(_color(*limb) for limb in limbs),
-        landmarks=landmarks,
-    )
+    """Joint names in one string and limbs by name -> Skeleton."""
+    joints = names.split()
+    return Skeleton.from_names(name, joints, [(joints.index(a), joints.index(b)) for a, b in limbs], landmarks)
 
 
 def _color(a: str, b: str) -> tuple[int, int, int]:

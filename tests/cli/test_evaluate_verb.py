@@ -124,7 +124,7 @@ def test_a_file_without_joints_is_refused(run, tmp_path: Path) -> None:
     path = tmp_path / "people/person_keypoints.json"
     truth = json.loads(path.read_text())
     path.write_text(json.dumps({**truth, "categories": [{"id": 1, "name": "person"}]}))
-    assert "person_keypoints.json names no joints; wanted the joints of coco17" in str(run().exception)
+    assert "person_keypoints.json: no category names its joints" in str(run().exception)
 
 
 def test_a_model_of_another_skeleton_is_refused(run, tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from featherpose.data.coco import read_coco
+from featherpose.data.coco import is_coco, read_coco
 from featherpose.errors import DataError
-from featherpose.skeleton import COCO17, LSP14
+from featherpose.skeleton import COCO17, LSP14, Skeleton
 
 IMAGE = {"id": 5, "file_name": "a.jpg", "width": 20, "height": 30}
 PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
 DOG = {"id": 2, "name": "dog"}
+OWN = {"id": 1, "name": "bird", "keypoints": ["beak", "LWing", "RWing"], "skeleton": [[1, 2], [1, 3]]}
 
 
 def annotation(**changes: Any) -> dict[str, Any]:
@@ -76,6 +77,60 @@ def test_skeleton_goes_by_the_names(root: Path) -> None:
     assert read_coco(root).skeleton is LSP14
 
 
+def test_joints_of_ones_own(root: Path) -> None:
+    birds = truth(categories=[OWN], annotations=[annotation(keypoints=[1, 1, 2] * 3)])
+    write(root / "birds.json", birds)
+    write(root / "person_keypoints.json", birds)
+    (root / "a.jpg").touch()
+    coco = read_coco(root / "birds.json")
+    assert coco.skeleton == Skeleton.from_names("birds", ["beak", "LWing", "RWing"], [(0, 1), (0, 2)])
+    assert coco.skeleton.flip_pairs == ((1, 2),)
+    assert (coco.name, coco.category) == ("birds", 1)
+    assert read_coco(root).name == root.name
+
+
+def test_without_limbs(root: Path) -> None:
+    dots = {key: value for key, value in OWN.items() if key != "skeleton"}
+    write(root / "person_keypoints.json", truth(categories=[dots], annotations=[]))
+    assert read_coco(root).skeleton.limbs == ()
+
+
+@pytest.mark.parametrize("place", ["a.jpg", "images/a.jpg", "mine/a.jpg"])
+def test_a_file_finds_its_photos(tmp_path: Path, place: str) -> None:
+    write(tmp_path / "mine.json", truth())
+    write(tmp_path / place, "")
+    (tmp_path / "images").mkdir(exist_ok=True)  # an empty folder is not taken for that of the photos
+    assert read_coco(tmp_path / "mine.json").images / "a.jpg" == tmp_path / place
+
+
+@pytest.mark.parametrize("place", ["train2017/a.jpg", "images/train2017/a.jpg", "images/a.jpg", "annotations/a.jpg"])
+def test_a_file_in_annotations_finds_its_photos(tmp_path: Path, place: str) -> None:
+    file = tmp_path / "annotations/person_keypoints_train2017.json"
+    write(file, truth())
+    write(tmp_path / place, "")
+    assert read_coco(file).images / "a.jpg" == tmp_path / place
+
+
+def test_a_file_without_its_photos(tmp_path: Path) -> None:
+    write(tmp_path / "mine.json", truth())
+    with pytest.raises(DataError, match=r"its photos \(a\.jpg, \.\.\.\) are neither beside it nor in .*images"):
+        read_coco(tmp_path / "mine.json")
+    write(tmp_path / "mine.json", truth(images=[], annotations=[]))
+    assert read_coco(tmp_path / "mine.json").images == tmp_path
+
+
+def test_a_person_without_a_box_gets_that_of_the_joints(root: Path) -> None:
+    joints = [0, 0, 0, 10, 20, 2, 30, 24, 1] + [0] * 42
+    people = [annotation(bbox=box, keypoints=joints) for box in (None, [], [1, 2, 3, 4])]
+    people += [annotation(bbox=None, keypoints=nobody) for nobody in ([0] * 51, None)]
+    del people[0]["bbox"]
+    write(root / "person_keypoints.json", truth(annotations=people))
+    coco = read_coco(root)
+    made = [7, 17, 26, 10]
+    assert [person["bbox"] for person in coco.truth["annotations"]] == [made, made, [1, 2, 3, 4], [0] * 4, [0] * 4]
+    assert coco.boxed == 2
+
+
 def test_others_than_people_need_no_joints(root: Path) -> None:
     dog = annotation(category_id=2)
     del dog["keypoints"]
@@ -85,18 +140,35 @@ def test_others_than_people_need_no_joints(root: Path) -> None:
 
 BAD: list[tuple[object, str]] = [
     ("{", r"person_keypoints\.json cannot be read as JSON"),
-    ([], "has no list `images`; a COCO annotation file"),
+    ([], "has no list `images` of records; a COCO annotation file"),
+    ({"images": ["a.jpg"]}, "has no list `images` of records"),
     ({"images": []}, "has no list `annotations`"),
     (truth(categories={}), "has no list `categories`"),
-    (truth(categories=[DOG]), "names no joints; wanted the joints of coco17 or mpii16 or lsp14"),
-    (truth(categories=[PERSON | {"keypoints": ["nose", "tail"]}]), "names nose, tail; wanted"),
-    (truth(categories=[PERSON | {"keypoints": list(COCO17.joints[::-1])}]), "names right_ankle, .* in their order"),
+    (truth(categories=[DOG]), r"no category names its joints; write them to \"keypoints\" of categories\[0\]"),
+    (truth(categories=[PERSON, DOG | {"keypoints": ["tail"]}]), r"several categories have joints \(person, dog\)"),
+    (truth(categories=[PERSON | {"keypoints": 17}]), "the keypoints of category person are 17; wanted a list of names"),
+    (truth(categories=[PERSON | {"keypoints": ["nose", 2]}]), "wanted a list of names"),
+    (truth(categories=[PERSON | {"keypoints": ["tail", "tail"]}]), "names tail more than once"),
+    (truth(categories=[{"name": "dog", "keypoints": ["tail"]}]), "category dog has no id"),
+    (truth(categories=[OWN | {"skeleton": [[0, 1]]}]), r"\[0, 1\] in `skeleton` is no limb; .* counted from 1 to 3"),
+    (truth(categories=[OWN | {"skeleton": [[1, 4]]}]), r"\[1, 4\] in `skeleton` is no limb"),
+    (truth(categories=[OWN | {"skeleton": [[1]]}]), r"\[1\] in `skeleton` is no limb"),
+    (truth(categories=[OWN | {"skeleton": 3}]), "3 in `skeleton` is no limb"),
     (truth(images=[{"id": 5}]), r"an image lacks file_name"),
     (truth(images=[IMAGE, IMAGE]), "two images have the same id"),
     (truth(annotations=[annotation(image_id=6)]), "annotation 9 is about image 6, which is not listed"),
-    (truth(annotations=[annotation(bbox=None)]), "annotation 9 has the bbox None, wanted x, y, width, height"),
+    (truth(images=[IMAGE | {"width": 0}]), r"image a\.jpg has width 0 and height 30; correct it"),
+    (truth(images=[IMAGE | {"height": "30"}]), r"image a\.jpg has width 20 and height 30"),
+    (truth(annotations=[annotation(bbox=None)]), "annotation 9 has no bbox, nor two labelled joints to make one of"),
+    (truth(annotations=[annotation(bbox="1 2 3 4")]), "annotation 9 has the bbox 1 2 3 4, wanted x, y, width, height"),
+    (truth(annotations=[annotation(area=float("nan"))]), "annotation 9 has the area nan, wanted square pixels"),
+    (truth(annotations=[annotation(area=-1)]), "annotation 9 has the area -1"),
     (truth(annotations=[annotation(bbox=[1, 2, float("nan"), 4])]), "annotation 9 has the bbox"),
-    (truth(annotations=[annotation(keypoints=[1, 2, 2] * 16)]), "annotation 9 has keypoints .*, wanted x, y, v of 17"),
+    (truth(annotations=[annotation(keypoints=[1, 2, 2] * 16)]), "annotation 9 has 48 numbers for keypoints, .* of 17"),
+    (truth(annotations=[annotation(keypoints=5, bbox=None)]), "annotation 9 has 5 numbers for keypoints"),
+    (truth(annotations=[annotation(keypoints="none")]), "annotation 9 has none numbers for keypoints"),
+    (truth(annotations=[annotation(keypoints=[1, float("nan"), 2] * 17)]), "wanted finite x and y, and v 0, 1 or 2"),
+    (truth(annotations=[annotation(keypoints=[1, 2, 3] * 17)]), "annotation 9 has keypoints .* and v 0, 1 or 2"),
     (truth(annotations=[annotation(keypoints=["1"] * 51)]), "annotation 9 has keypoints"),
 ]
 
@@ -114,6 +186,22 @@ def test_missing_folders(root: Path, tmp_path: Path) -> None:
         read_coco(root)
     with pytest.raises(DataError, match="There is no folder"):
         read_coco(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"There is no file .*nowhere\.json; give the path of a COCO keypoints file"):
+        read_coco(tmp_path / "nowhere.json")
+
+
+def test_how_many_records_are_wrong(root: Path) -> None:
+    write(root / "person_keypoints.json", truth(annotations=[annotation(id=i, bbox=[1, 2, 3]) for i in range(4)]))
+    with pytest.raises(DataError, match=r"annotation 0 has .*; correct it or take it out \(3 more records are wrong\)"):
+        read_coco(root)
+
+
+def test_what_is_in_cocos_format(root: Path, tmp_path: Path) -> None:
+    write(tmp_path / "published/annotations/person_keypoints_val2017.json", truth())
+    assert is_coco(root / "person_keypoints.json")
+    assert is_coco(root)
+    assert is_coco(tmp_path / "published")
+    assert not is_coco(root / "images")
 
 
 def test_name_below_the_data_folder(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

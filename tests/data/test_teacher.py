@@ -126,6 +126,9 @@ def test_without_a_teacher_gaps_stay_gaps(pack: Pack) -> None:
 def test_missing_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*; put it there or train without a teacher"):
         teacher_labels(tmp_path)
+    (tmp_path / "own.json").touch()
+    with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*own\.json; .*data\.labels=human"):
+        teacher_labels(tmp_path / "own.json")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])

@@ -18,7 +18,7 @@ from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import RecipeError
-from featherpose.skeleton import Skeleton
+from featherpose.skeleton import Skeleton, standard_names
 
 Image = NDArray[np.uint8]
 Label = TypeVar("Label", bound=np.number[Any])
@@ -96,19 +96,21 @@ def augment(
     rng: np.random.Generator,
     mode: str = "msra",
 ) -> tuple[Image, NDArray[np.float32], NDArray[Label]]:
-    """RGB uint8 (h, w, 3), joints (K, 2), labelled (K,) > 0, box (4,) -> crop of `size` (width, height), joints in it.
+    """RGB uint8 (h, w, 3), joints (..., K, 2), labelled (..., K) > 0, box (4,) -> crop of `size` (width, height).
 
     Joints and box are pixels of the picture, the joints returned are crop pixels and may lie outside. `visibility`
-    (or weights: anything above 0 is labelled) comes back in the same order as the joints.
+    (or weights: anything above 0 is labelled) comes back in the same order as the joints. Of several opinions about
+    the joints, (T, K, 2), the first decides what half a body is.
     """
-    points = np.asarray(keypoints, np.float32)
-    box_xyxy = _half_body(points, visibility, skeleton, settings, rng)
+    points, joints = np.asarray(keypoints, np.float32), skeleton.num_joints
+    first = points.reshape(-1, joints, 2)[0], visibility.reshape(-1, joints)[0]
+    box_xyxy = _half_body(*first, skeleton, settings, rng)
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
     crop = _moved(Crop.from_box(box_xyxy, size, mode), settings, rng)
     pixels = _covered(_recoloured(images.warp(image, crop), settings, rng), settings, rng)
     order = skeleton.flip_order if crop.flip else slice(None)
-    return pixels, crop.to_crop(points)[order].astype(np.float32), visibility[order]
+    return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]
 
 
 def _happens(probability: float, rng: np.random.Generator) -> bool:
@@ -137,7 +139,7 @@ def _half_body(
 
 @cache
 def _lower_body(skeleton: Skeleton) -> NDArray[np.bool_]:
-    return np.array([any(part in joint for part in _LOWER) for joint in skeleton.joints])
+    return np.array([any(part in joint for part in _LOWER) for joint in standard_names(skeleton.joints)])
 
 
 def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop:

@@ -1,30 +1,35 @@
 """People with keypoints in COCO's format (Lin et al. 2014): the published files, and data sets of one's own.
 
-Two layouts of a folder are known:
+A file is given by its own path, its photos beside it or in `images/` there; or by a folder of one of two layouts:
 
     person_keypoints.json                          photos in images/
     annotations/person_keypoints_SPLIT.json        photos in SPLIT/ or images/SPLIT/, as COCO is published
 
 The JSON is kept as it stands, because the metrics are defined on it: `images` (id, file_name, width, height),
 `annotations` (image_id, category_id, `bbox` x y width height, `keypoints` x1 y1 v1 x2 ... in pixels, and where known
-`area`, `iscrowd`, `num_keypoints`) and `categories` with the names of the joints.
+`area`, `iscrowd`, `num_keypoints`) and `categories`, one of which names the joints (`keypoints`) and, counted from 1,
+the limbs (`skeleton`). Only a person without a `bbox` gets one, from the joints.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from featherpose.data.folder import find_folder
-from featherpose.errors import DataError
+from featherpose.data.folder import find_data
+from featherpose.errors import DataError, InputError
 from featherpose.skeleton import SKELETONS, Skeleton
 
 FILE = "person_keypoints.json"
+GROWN = 0.15
+"""A box made of joints goes beyond them by this part of its larger side: a head is higher than its joints."""
+
+_STEM = FILE.removesuffix(".json")
 
 Record = Mapping[str, Any]  # one image, annotation or category
 
@@ -36,40 +41,82 @@ class Coco:
     truth: dict[str, Any]
     images: Path
     skeleton: Skeleton
+    name: str = ""
+    """Of the file or the folder that it was read from."""
+    boxed: int = 0
+    """People who had no box."""
+
+    @property
+    def category(self) -> Any:
+        """The id of the category that has joints."""
+        return _posed(self.truth)[0]["id"]
+
+
+def is_coco(place: Path) -> bool:
+    """Path -> whether it is a JSON file, or a folder in one of the layouts above."""
+    return place.suffix.lower() == ".json" or (place / FILE).is_file() or bool(_splits(place))
 
 
 def read_coco(root: str | os.PathLike[str], split: str | None = None) -> Coco:
-    """Folder (a path, or a name below FEATHERPOSE_DATA) in a layout as above -> its annotations, checked.
+    """JSON file, or folder (a path, or a name below FEATHERPOSE_DATA) in a layout as above -> its annotations, checked.
 
     `split` ("val2017") is needed where the folder holds more than one. Photos are not opened here.
     """
-    annotations, images = _find(find_folder(root), split)
+    place = find_data(root)
+    annotations, folders = _find(place, split)
     truth = _load(annotations)
-    skeleton = _skeleton(truth["categories"], annotations)
-    for complaint in _complaints(truth, skeleton):
-        raise DataError(f"{annotations}: {complaint}; correct it or take it out.")
-    return Coco(truth, images, skeleton)
+    skeleton = _skeleton(truth, annotations, place.stem)
+    boxed = _fill_boxes(truth, _posed(truth)[0]["id"])
+    complaints = list(_complaints(truth, skeleton))
+    if complaints:
+        more = f" ({len(complaints) - 1} more records are wrong)" if complaints[1:] else ""
+        raise DataError(f"{annotations}: {complaints[0]}; correct it or take it out{more}.")
+    photos = _with_any_photo(annotations, folders, truth) if place.is_file() else _existing(folders)
+    return Coco(truth, photos, skeleton, place.stem, boxed)
 
 
-def _find(root: Path, split: str | None) -> tuple[Path, Path]:
-    """Folder -> (annotation file, folder of its photos)."""
-    if split is None and (root / FILE).is_file():
-        return root / FILE, _photos(root / "images")
-    stem = FILE.removesuffix(".json")
-    files = {path.stem.removeprefix(stem + "_"): path for path in (root / "annotations").glob(f"{stem}_*.json")}
+def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
+    """JSON file or folder -> (annotation file, folders where its photos may be)."""
+    if place.is_file():
+        return place, _beside(place)
+    if split is None and (place / FILE).is_file():
+        return place / FILE, [place / "images"]
+    files = _splits(place)
     if split is None and len(files) == 1:
         split = next(iter(files))
     if split in files:
-        return files[split], _photos(root / split, root / "images" / split)
-    wanted = f"{FILE} or annotations/{stem}_{split or 'SPLIT'}.json"
-    raise DataError(f"{root}: there is no {wanted}; splits found: {', '.join(sorted(files)) or 'none'}.")
+        return files[split], [place / split, place / "images" / split]
+    wanted = f"{FILE} or annotations/{_STEM}_{split or 'SPLIT'}.json"
+    raise DataError(f"{place}: there is no {wanted}; splits found: {', '.join(sorted(files)) or 'none'}.")
 
 
-def _photos(*folders: Path) -> Path:
+def _splits(folder: Path) -> dict[str, Path]:
+    """Folder -> its annotation files as COCO is published, by split."""
+    found = sorted((folder / "annotations").glob(f"{_STEM}_*.json"))
+    return {path.stem.removeprefix(_STEM + "_"): path for path in found}
+
+
+def _beside(file: Path) -> list[Path]:
+    """JSON file given by its own path -> the folders that its photos may be in, the likeliest first."""
+    roots = [file.parent, file.parent.parent] if file.parent.name == "annotations" else [file.parent]
+    split = file.stem.removeprefix(_STEM + "_")
+    return [root / inner for root in roots for inner in ("", "images", split, f"images/{split}")]
+
+
+def _existing(folders: Sequence[Path]) -> Path:
     for folder in folders:
         if folder.is_dir():
             return folder
     raise DataError(f"There is no folder {' or '.join(map(str, folders))} with the photos; put them there.")
+
+
+def _with_any_photo(file: Path, folders: Sequence[Path], truth: Record) -> Path:
+    """The first folder that holds any of the photos; the first one for a file that lists none."""
+    names = [str(record["file_name"]) for record in truth["images"]]
+    for folder in folders:
+        if not names or any((folder / name).is_file() for name in names):
+            return folder
+    raise DataError(f"{file}: its photos ({names[0]}, ...) are neither beside it nor in {folders[1]}; put them there.")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -78,31 +125,92 @@ def _load(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}); copy or write it again.") from None
     for key in ("images", "annotations", "categories"):
-        if not (isinstance(truth, dict) and isinstance(truth.get(key), list)):
+        records = truth.get(key) if isinstance(truth, dict) else None
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise DataError(
-                f"{path} has no list `{key}`; a COCO annotation file (images, annotations, categories) is wanted."
+                f"{path} has no list `{key}` of records; a COCO annotation file (images, annotations, categories)"
+                " is wanted."
             )
     return truth
 
 
-def _skeleton(categories: Iterable[Record], path: Path) -> Skeleton:
-    """Categories -> the skeleton whose joints they name, in the same order; never guessed from their number."""
-    named = {tuple(category["keypoints"]) for category in categories if category.get("keypoints")}
-    known = [skeleton for skeleton in SKELETONS.values() if named == {skeleton.joints}]
-    if not known:
-        seen = "; ".join(", ".join(joints) for joints in sorted(named)) or "no joints"
-        raise DataError(f"{path} names {seen}; wanted the joints of {' or '.join(SKELETONS)} in their order.")
-    return known[0]
+def _posed(truth: Record) -> list[Record]:
+    """The categories that have joints."""
+    return [category for category in truth["categories"] if category.get("keypoints")]
+
+
+def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
+    """Annotation file -> the known skeleton whose joints it names, in the same order, or one of its own."""
+    posed = _posed(truth)
+    if not posed:
+        raise DataError(
+            f'{path}: no category names its joints; write them to "keypoints" of categories[0], as ["nose", "tail"].'
+        )
+    if len(posed) > 1:
+        names = ", ".join(str(category.get("name")) for category in posed)
+        raise DataError(f"{path}: several categories have joints ({names}); write a file for each of them.")
+    joints, limbs = posed[0]["keypoints"], posed[0].get("skeleton") or []
+    limbs = limbs if isinstance(limbs, list) else [limbs]
+    if not isinstance(joints, list) or not all(isinstance(joint, str) and joint.strip() for joint in joints):
+        raise DataError(
+            f"{path}: the keypoints of category {posed[0].get('name')} are {joints}; wanted a list of names."
+        )
+    if "id" not in posed[0]:
+        raise DataError(f"{path}: category {posed[0].get('name')} has no id; annotations name it as category_id.")
+    known = [skeleton for skeleton in SKELETONS.values() if skeleton.joints == tuple(joints)]
+    if known:
+        return known[0]
+    try:
+        return Skeleton.from_names(name, joints, [_limb(limb, len(joints), path) for limb in limbs])
+    except InputError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _limb(limb: Any, joints: int, path: Path) -> tuple[int, int]:
+    """Two joints counted from 1 -> the same counted from 0."""
+    if not _numbers(limb, 2) or not all(joint in range(1, joints + 1) for joint in limb):
+        raise DataError(
+            f"{path}: {limb} in `skeleton` is no limb; wanted two joints, counted from 1 to {joints}. Without"
+            " `skeleton` no limbs are drawn."
+        )
+    return int(limb[0]) - 1, int(limb[1]) - 1
+
+
+def _fill_boxes(truth: Record, category: Any) -> int:
+    """Gives the people of a category who have no box that of their joints, and says how many they were."""
+    boxed = 0
+    for record in truth["annotations"]:
+        joints = record.get("keypoints") or []
+        lacks_box = record.get("category_id") == category and not record.get("bbox")
+        if lacks_box and isinstance(joints, list) and _numbers(joints, len(joints)):
+            record["bbox"] = _around(joints)
+            boxed += bool(record["bbox"] and any(record["bbox"]))
+    return boxed
+
+
+def _around(joints: Sequence[float]) -> list[float] | None:
+    """x, y, v of all joints -> box x, y, width, height that shows the labelled ones; None where they are one point.
+
+    Someone without labelled joints, whom neither training nor the metrics look at, gets a box without an area.
+    """
+    labelled = [(x, y) for x, y, v in zip(joints[::3], joints[1::3], joints[2::3], strict=False) if v > 0]
+    if len(set(labelled)) < 2:
+        return None if labelled else [0.0] * 4
+    low, high = ([edge(values) for values in zip(*labelled, strict=True)] for edge in (min, max))
+    more = GROWN * max(b - a for a, b in zip(low, high, strict=True))
+    return [low[0] - more, low[1] - more, high[0] - low[0] + 2 * more, high[1] - low[1] + 2 * more]
 
 
 def _complaints(truth: Record, skeleton: Skeleton) -> Iterable[str]:
     """Annotation file -> a sentence for each record that cannot be used."""
-    lacking = (f"an image lacks {key} ({record})" for record in truth["images"] for key in _lacks(record))
-    yield from lacking
-    photos = {record["id"] for record in truth["images"]}
+    for record in truth["images"]:
+        yield from (f"an image lacks {key} ({record})" for key in _lacks(record))
+        if not all(isinstance(record.get(side), int) and record[side] > 0 for side in ("width", "height")):
+            yield f"image {record.get('file_name')} has width {record.get('width')} and height {record.get('height')}"
+    photos = {record.get("id") for record in truth["images"]}
     if len(photos) < len(truth["images"]):
         yield "two images have the same id"
-    posed = {category["id"] for category in truth["categories"] if category.get("keypoints")}
+    posed = {category["id"] for category in _posed(truth)}
     for record in truth["annotations"]:
         if complaint := _complaint(record, photos, posed, skeleton):
             yield f"annotation {record.get('id')} {complaint}"
@@ -116,11 +224,20 @@ def _complaint(record: Record, photos: set[Any], posed: set[Any], skeleton: Skel
     """One annotation -> what is wrong with it, or None."""
     if record.get("image_id") not in photos:
         return f"is about image {record.get('image_id')}, which is not listed"
+    is_posed, joints = record.get("category_id") in posed, record.get("keypoints")
+    if is_posed and joints is not None:
+        if not isinstance(joints, list) or len(joints) != 3 * skeleton.num_joints:
+            seen = len(joints) if isinstance(joints, list) else joints
+            return f"has {seen} numbers for keypoints, wanted x, y, v of {skeleton.num_joints} joints"
+        if not _numbers(joints, len(joints)) or not set(joints[2::3]) <= {0, 1, 2}:
+            return f"has keypoints {str(joints)[:60]}, wanted finite x and y, and v 0, 1 or 2"
+    if is_posed and not record.get("bbox"):
+        return "has no bbox, nor two labelled joints to make one of"
     if not _numbers(record.get("bbox"), 4):
         return f"has the bbox {record.get('bbox')}, wanted x, y, width, height"
-    joints = record.get("keypoints")
-    if record.get("category_id") in posed and joints is not None and not _numbers(joints, 3 * skeleton.num_joints):
-        return f"has keypoints {str(joints)[:40]}, wanted x, y, v of {skeleton.num_joints} joints"
+    area = record.get("area")
+    if area is not None and not (_numbers([area], 1) and area >= 0):
+        return f"has the area {area}, wanted square pixels"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Where a data set lies: a path, or a name below FEATHERPOSE_DATA."""
+"""Where a data set lies: a path, or the name of a folder below FEATHERPOSE_DATA."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 from featherpose.errors import DataError
+
+
+def find_data(name: str | os.PathLike[str]) -> Path:
+    """Path of a COCO file (*.json), or a folder as `find_folder` finds it -> its path."""
+    if Path(name).suffix.lower() != ".json":
+        return find_folder(name)
+    if not Path(name).is_file():
+        raise DataError(f"There is no file {name}; give the path of a COCO keypoints file (*.json), or of a folder.")
+    return Path(name)
 
 
 def find_folder(name: str | os.PathLike[str]) -> Path:

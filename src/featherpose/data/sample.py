@@ -7,6 +7,7 @@ workers, sees every person exactly as the uninterrupted run on one worker does.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +20,25 @@ _ORDER = 0xFFFF_FFFF  # the index no sample has: its generator shuffles the epoc
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stored picture that is a part of a photo of `size` (width, height): the pixel its top-left one is there."""
+
+    left: int
+    top: int
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Location:
-    """Where the bytes of one encoded picture are: `nbytes` bytes from `offset` on in the file `path`."""
+    """Where the bytes of one encoded picture are: `nbytes` bytes from `offset` on in the file `path`.
+
+    Where they are a whole photo, `part` says what of it is the stored picture.
+    """
 
     path: Path
     offset: int
     nbytes: int
+    part: Part | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +58,16 @@ class Sample:
     location: Location
 
 
-def is_validation(image: str) -> bool:
-    """Name of a photo -> whether it belongs to the validation part (one photo in twenty, by SHA-1 of the name)."""
-    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % 20 == 0
+def is_validation(image: str, one_in: int = 20) -> bool:
+    """Name of a photo -> whether it belongs to the validation part: one photo in `one_in`, by SHA-1 of the name."""
+    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % one_in == 0
+
+
+def possible_hold_out(names: Iterable[str]) -> int | None:
+    """Names of photos -> the largest `one_in` of 20, 10, 5, 3, 2 that leaves photos in both parts; None: too few."""
+    photos = set(names)
+    counts = {one_in: sum(is_validation(name, one_in) for name in photos) for one_in in (20, 10, 5, 3, 2)}
+    return next((one_in for one_in, count in counts.items() if 0 < count < len(photos)), None)
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -54,6 +75,25 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch << 32 | index], dtype=np.uint64)))
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Seed, epoch and number of samples -> their order in that epoch, a permutation of 0 .. count - 1."""
-    return sample_generator(seed, epoch, _ORDER).permutation(count)
+def epoch_order(seed: int, epoch: int, count: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Seed, epoch and number of samples -> their order in that epoch, a permutation of 0 .. count - 1.
+
+    `shares` (count,): how often each is to be seen. A sample's second time has the number index + count, and so on:
+    the remainder by `count` is its index, and each time is augmented in its own way.
+    """
+    rng = sample_generator(seed, epoch, _ORDER)
+    if shares is None:
+        return rng.permutation(count)
+    return rng.permutation(np.concatenate([_drawn(shares == share, share, rng) for share in np.unique(shares)]))
+
+
+def epoch_length(shares: NDArray[np.float64]) -> int:
+    """Shares (count,) -> how many samples an epoch sees."""
+    return sum(round(share * np.count_nonzero(shares == share)) for share in np.unique(shares))
+
+
+def _drawn(chosen: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Samples of one share -> each as often as whole times fit, and the rest of the share by lot."""
+    people = rng.permutation(np.flatnonzero(chosen))
+    numbers = np.arange(round(share * len(people)))
+    return people[numbers % len(people)] + len(chosen) * (numbers // len(people))

@@ -83,7 +83,8 @@ def _shards(folder: Path) -> list[Path]:
     shards = sorted(folder.glob("*.tar"))
     if not shards:
         found = sorted(path.name for path in folder.iterdir())[:5]
-        raise DataError(f"no shards (*.tar) in {folder}; it holds {', '.join(found) or 'nothing'}.")
+        hint = " A COCO file is given by its own path." if any(folder.glob("*.json")) else ""
+        raise DataError(f"no shards (*.tar) in {folder}; it holds {', '.join(found) or 'nothing'}.{hint}")
     return shards
 
 

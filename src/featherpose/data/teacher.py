@@ -40,8 +40,10 @@ def teacher_labels(folder: Path | str) -> Labels:
             keys, keypoints, scores = arrays["keys"], arrays["keypoints"], arrays["scores"]
         if keypoints.shape != (len(keys), 17, 2) or scores.shape != (len(keys), 17):
             raise ValueError(f"{len(keys)} keys, keypoints {keypoints.shape}, scores {scores.shape} do not fit")
-    except FileNotFoundError:
-        raise DataError(f"no {FILE} in {folder}; put it there or train without a teacher.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"no {FILE} in {folder}; put it there or train without a teacher (data.labels=human)."
+        ) from None
     except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
             f"cannot read {path}: {error}; wanted arrays keys (N), keypoints (N, 17, 2), scores (N, 17)."

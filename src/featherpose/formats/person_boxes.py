@@ -59,7 +59,8 @@ def from_json(values: Any) -> PersonBoxes:
 
 
 def _from_annotations(values: dict[str, Any]) -> PersonBoxes:
-    people = {category["id"] for category in values.get("categories", []) if category["name"] == "person"} or {PERSON}
+    categories = values.get("categories", [])
+    people = {c["id"] for c in categories if c["name"] == "person" or c.get("keypoints")} or {PERSON}
     rows: dict[Any, list[tuple[Any, float]]] = {image["id"]: [] for image in values["images"]}
     for person in values["annotations"]:
         if person["category_id"] in people and not person.get("iscrowd", 0):
