@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from featherpose.codecs import Msra
+from featherpose.codecs import Dark, Msra, Udp
 from featherpose.errors import ModelError
 from featherpose.manifest import VERSION, Manifest, read_manifest
 from featherpose.skeleton import COCO17, MPII16
@@ -29,6 +29,8 @@ def test_the_codec_is_built_from_its_parameters():
     manifest = tiny_manifest(input_size=(192, 256), codec={"name": "msra", "sigma": 3.0})
     assert manifest.make_codec() == Msra((192, 256), sigma=3.0)
     assert tiny_manifest(codec={"name": "msra", "size": [48, 64]}).make_codec() == Msra((48, 64))
+    assert tiny_manifest(codec={"name": "dark"}).make_codec() == Dark((48, 64))
+    assert tiny_manifest(codec={"name": "udp", "sigma": 1.5}, crop_mode="udp").make_codec() == Udp((48, 64), sigma=1.5)
 
 
 def changed(**changes) -> str:
@@ -57,6 +59,8 @@ BAD = [
     ("codec's parameter", changed(codec={"name": "msra", "sigmma": 2}), "cannot be built"),
     ("codec of another size", changed(codec={"name": "msra", "size": [1, 2]}), "does not fit input_size"),
     ("codec of another crop mode", changed(crop_mode="udp"), "does not fit .*crop_mode 'udp'"),
+    ("crop mode of another codec", changed(codec={"name": "udp"}), "does not fit .*crop_mode 'msra'"),
+    ("parameter of another codec", changed(codec={"name": "dark", "unbiased": True}), "cannot be built"),
     ("three sides", changed(input_size=[1, 2, 3]), r"input_size is \[1, 2, 3\]"),
     ("half pixels", changed(input_size=[1.5, 2]), r"input_size is \[1\.5, 2\]"),
     ("no sides", changed(input_size=7), "value of a wrong kind"),

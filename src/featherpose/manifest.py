@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from featherpose.codecs import CODECS, Msra
+from featherpose.codecs import CODECS, Codec
 from featherpose.crop import MODES
 from featherpose.errors import InputError, ModelError, did_you_mean
 from featherpose.skeleton import Skeleton
@@ -61,7 +61,7 @@ class Manifest:
             raise ModelError(f"padding is {self.padding}, wanted a factor above 0")
         self.make_codec()
 
-    def make_codec(self) -> Msra:
+    def make_codec(self) -> Codec:
         """The codec that turns this model's heatmaps into joints."""
         parameters: dict[str, Any] = {k: v for k, v in self.codec.items() if k != "name"}
         size = tuple(parameters.pop("size", self.input_size))

@@ -95,12 +95,12 @@ def one_weight(graph):
     graph.network.final_layer.bias.data[3] += 0.01
 
 
-def another_stride(graph):
-    graph.decode.stride = 4.25
+def another_cell(graph):
+    graph.decode.cell *= 1.0625
 
 
 def test_a_wrong_decoder_leaves_no_file(tmp_path, monkeypatch):
-    sabotaged(monkeypatch, another_stride)
+    sabotaged(monkeypatch, another_cell)
     with pytest.raises(ModelError, match=r"keypoints differ by .* px"):
         export(tiny(), tmp_path / "tiny.onnx", manifest(), crops={})
     assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from featherpose.codecs import Msra
+from featherpose.codecs import CODECS, Dark, Msra, Udp
 from featherpose.errors import ModelError
-from featherpose.export.parity import margins, prove
+from featherpose.export.parity import prove, reach, slack
 
 pytestmark = pytest.mark.torch
 
@@ -136,18 +136,84 @@ def test_a_network_that_proves_nothing_is_refused(network, message):
         prove(network, side(heatmaps()), CROPS, CODEC, JOINTS)
 
 
+def reach_of(codec, maps, change):
+    return reach(codec, maps, np.full(maps.shape[:2], change, np.float32))[0, 0]
+
+
 @pytest.mark.parametrize(
-    ("change", "margin"),
+    ("cell", "change", "pixels"),
     [
-        ((0, 0, 5, 7, 1), 0.25),  # the two central differences, 0.5 - 0.25
-        ((0, 0, 9, 2, 0.875), 0.125),  # a second peak
-        ((0, 0, 4, 7, 0.46875), 0.03125),  # nearly no slope in x
+        ((0, 0, 5, 7, 1), 0.12, 0),  # the central differences are 0.5 - 0.25
+        ((0, 0, 5, 7, 1), 0.125, 2),
+        ((0, 0, 4, 7, 0.46875), 0.0156, 0),  # nearly no slope in x
+        ((0, 0, 4, 7, 0.46875), 0.015625, 2),
+        ((0, 0, 9, 2, 0.875), 0.0624, 0),  # a second peak
+        ((0, 0, 9, 2, 0.875), 0.0625, np.inf),
+        ((0, 0, 4, 7, 0.5), 0, 0),  # equal bits are decided, tie or not
+        ((0, 0, 9, 2, 1), 0, 0),
     ],
-    ids=["slope", "second peak", "flat"],
 )
-def test_margins(change, margin):
-    assert margins(changed(*change))[0, 0] == margin
+def test_msra_turns_at_a_slope_and_jumps_at_a_tie(cell, change, pixels):
+    assert reach_of(CODEC, changed(*cell), change) == pixels
 
 
-def test_the_margin_of_an_empty_map_is_zero():
-    assert margins(np.zeros((1, 1, 16, 12), np.float32))[0, 0] == 0
+@pytest.mark.parametrize("kind", CODECS.values(), ids=CODECS)
+def test_an_empty_map_leaves_every_joint_open(kind):
+    maps = np.zeros((1, 1, 16, 12), np.float32)
+    assert reach_of(kind((48, 64)), maps, 1e-6) == np.inf
+    assert reach_of(kind((48, 64)), maps, 0) == 0 or kind is Dark  # whose determinant is 0
+
+
+@pytest.mark.parametrize("kind", [Dark, Udp])
+@pytest.mark.parametrize("change", [1e-6, 1e-5, 1e-4])
+def test_a_newton_step_moves_no_further_than_its_reach(kind, change):
+    """Gaussians on a ground, weak ones, ones beside the map and noise, each changed 20 times as far as is allowed."""
+    codec, rng = kind((96, 128)), np.random.default_rng(8)
+    places = rng.uniform((-8, -8), (100, 132), (60, 2))
+    maps = codec.encode(places, np.ones(60))[0] * rng.uniform(0.1, 1, (60, 1, 1))
+    maps = (maps + rng.uniform(0, 0.2, (60, 1, 1)) * rng.random(maps.shape)).astype(np.float32)[None]
+    joints, far = codec.decode(maps)[0], reach(codec, maps, np.full((1, 60), change, np.float32))
+    for _ in range(20):
+        noise = rng.choice([-change, change], maps.shape).astype(np.float32)
+        moved = np.abs(codec.decode(maps + noise)[0] - joints).max(axis=-1)
+        assert (moved <= far + slack(codec, maps)).all()
+    clear = maps.max(axis=(2, 3)) > 0.5
+    assert np.median(far[clear]) < 2000 * change, "a clear joint is not let go where it will"
+
+
+def test_slack_is_none_where_decoding_only_compares_and_grows_with_flatness():
+    places = np.full((4, 2), (48, 64))
+    assert (slack(Msra((96, 128)), Msra((96, 128)).encode(places, np.ones(4))[0][None]) == 0).all()
+    codec = Udp((96, 128))
+    maps = codec.encode(places, np.ones(4))[0][None] * np.array([1, 0.1, 0.01, 0], np.float32)[:, None, None]
+    flatter = slack(codec, maps + np.float32(0.5))[0]
+    assert flatter[0] < 1e-3 * codec.size[0] and (np.diff(flatter) > 0).all()
+    assert flatter[3] == np.inf
+
+
+@pytest.mark.parametrize("kind", [Dark, Udp])
+@pytest.mark.parametrize("pixels", [0.02, 1])
+def test_a_newton_step_gone_wrong_is_found(kind, pixels):
+    codec = kind((48, 64), sigma=1)
+    maps = np.stack([codec.encode([(20 + i, 30), (24, 33)], [1, 1])[0] for i in range(3)])
+
+    def wrong(crops):
+        keypoints, scores, own = side(maps, codec)(crops)
+        return keypoints + np.float32(pixels), scores, own
+
+    assert prove(side(maps, codec), side(maps, codec), CROPS, codec, JOINTS)["jumps"] == []
+    with pytest.raises(ModelError, match=f"keypoints differ by {pixels} px from the decoded heatmaps"):
+        prove(side(maps, codec), wrong, CROPS, codec, JOINTS)
+
+
+@pytest.mark.parametrize("kind", [Dark, Udp])
+def test_a_joint_that_a_flat_map_moves_is_named(kind):
+    codec, rng = kind((48, 64), sigma=1), np.random.default_rng(2)
+    network = np.stack([codec.encode([(20 + i, 30), (24, 33)], [1, 1])[0] for i in range(3)])
+    network[1, 0] = 0.5 + 1e-4 * network[1, 0]
+    engine = network.copy()
+    engine[1, 0] += 1e-6 * rng.standard_normal((16, 12)).astype(np.float32)
+    record = prove(side(network, codec), side(engine, codec), CROPS, codec, JOINTS)
+    (jump,) = record["jumps"]
+    assert (jump["crop"], jump["joint"]) == ("second", "nose") and jump["pixels"] > 0.01
+    assert record["keypoints"] < 1e-4

@@ -53,6 +53,12 @@ def test_the_file_says_what_it_is(tmp_path):
     assert [measured["AP"] for measured in manifest.accuracy] == [0.5]
 
 
+@pytest.mark.parametrize(("name", "mode"), [("msra", "msra"), ("dark", "msra"), ("udp", "udp")])
+def test_the_codec_brings_its_crop_mode(tmp_path, name, mode):
+    _, manifest = open_weights(saved(tmp_path / "best.safetensors", codec={"name": name, "stride": 4, "sigma": 1.5}))
+    assert (manifest.make_codec().name, manifest.crop_mode) == (name, mode)
+
+
 def test_what_is_given_counts_before_what_the_file_says(tmp_path):
     path = saved(tmp_path / "best.safetensors", options={"width": 99})
     assert open_weights(path, options={"width": 8}, size=(96, 128))[1].input_size == (96, 128)
@@ -97,6 +103,10 @@ def not_json(folder):
     return folder / "a.safetensors"
 
 
+def unknown_codec(folder):
+    return saved(folder / "a.safetensors", codec={"name": "dirk"})
+
+
 def wrong_option(folder):
     return saved(folder / "a.safetensors", options={"width": "wide"})
 
@@ -112,6 +122,7 @@ BAD = [
     (of_another_skeleton, [], "final_layer.weight .17, 8, 1, 1., wanted .14, 8, 1, 1."),
     (silent, [], "add --network NAME --size WIDTHxHEIGHT"),
     (unknown_network, [], "Unknown model 'tinny'. Did you mean 'tiny'?"),
+    (unknown_codec, [], "codec 'dirk' is unknown. Did you mean 'dark'?"),
     (not_json, [], "is not JSON"),
     (wrong_option, [], "tiny cannot be built with {'width': 'wide'}"),
     (good, ["--network", "cpn"], "Unknown model 'cpn'"),

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from featherpose import codecs
+from featherpose import codecs, images
+from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.runtime.estimator import Estimator
@@ -152,8 +153,9 @@ def test_blur_is_an_odd_number_of_cells(model, blur):
 class MirrorSession:
     """A network that knows left from right: it calls the spot on the right of the crop left_eye (1), the other 2."""
 
-    def __init__(self):
-        self.manifest = tiny_manifest()
+    def __init__(self, codec):
+        kind = codecs.CODECS[codec]
+        self.manifest = tiny_manifest(codec={"name": codec}, crop_mode=kind.crop_mode)
 
     def run(self, crops):
         heatmaps = np.zeros((len(crops), 17, 16, 12), np.float32)
@@ -165,19 +167,55 @@ class MirrorSession:
         return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), heatmaps
 
 
-def test_flip_mirrors_swaps_left_and_right_and_averages():
+@pytest.mark.parametrize("name", codecs.CODECS)
+def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     image = np.zeros((64, 48, 3), np.uint8)
     image[20:24, 4:8] = image[20:24, 28:32] = 255
     box = (4.8, 6.4, 43.2, 57.6)  # grown by 1.25 it is the whole picture
-    estimator = Estimator(MirrorSession(), flip=True)
-    poses = estimator(image, [box])
-    crops = image[None]
+    estimator = Estimator(MirrorSession(name), flip=True)
+    poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
+    crop = Crop.from_box(box, (48, 64), codec.crop_mode)
+    crops = images.warp(image, crop)[None]
     merged = codecs.merge_flipped(
-        estimator.session.run(crops)[2], estimator.session.run(crops[:, :, ::-1])[2], COCO17.flip_order
+        *(estimator.session.run(side)[2] for side in (crops, crops[:, :, ::-1])), COCO17.flip_order, codec.flip_shift
     )
-    joints, scores = estimator.session.manifest.make_codec().decode(merged)
-    assert np.abs(poses.keypoints[0] - joints[0]).max() < 1e-4 and np.array_equal(poses.scores, scores)
+    joints, scores = codec.decode(merged)
+    assert np.abs(poses.keypoints[0] - crop.to_image(joints[0])).max() < 1e-4 and np.array_equal(poses.scores, scores)
     assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left stays left"
+
+
+class BlobSession:
+    """A network without a fault: Gaussians where the codec would draw the brightest pixels of the crop."""
+
+    def __init__(self, codec):
+        kind = codecs.CODECS[codec]
+        self.manifest = tiny_manifest(codec={"name": codec, "sigma": 1}, crop_mode=kind.crop_mode, input_size=(96, 128))
+
+    def run(self, crops):
+        weights = np.where(crops[..., 0] > 20, crops[..., 0], 0).astype(float)
+        weights /= weights.sum(axis=(1, 2), keepdims=True)
+        spots = [(weights.sum(axis=1 + axis) * np.arange(crops.shape[2 - axis])).sum(axis=1) for axis in (0, 1)]
+        joints = np.repeat(np.stack(spots, axis=-1)[:, None], 17, axis=1)
+        heatmaps, scores = self.manifest.make_codec().encode(joints, np.ones((len(crops), 17)))
+        return joints.astype(np.float32), scores, heatmaps
+
+
+@pytest.mark.parametrize(("name", "cells"), [("dark", 0.125), ("udp", 0)])
+def test_a_joint_comes_back_to_its_place_with_flip(name, cells):
+    """A dot on a picture twice as large as the crop: exactly in "udp"; in "msra" the mirrored maps lie a quarter of a
+    cell off, which the average halves."""
+    image = np.zeros((256, 192, 3), np.uint8)
+    image[120:131, 80:91] = 255
+    box = (19.2, 25.6, 172.8, 230.4)  # grown by 1.25 it is the whole picture
+    found = Estimator(BlobSession(name), flip=True)(image, [box]).keypoints[0]
+    assert np.abs(found - (85, 125)).max() == pytest.approx(8 * cells, abs=0.2)  # a cell is 8 pixels of the picture
+
+
+@pytest.mark.parametrize("name", ["dark", "udp"])
+def test_a_codec_that_smooths_is_not_smoothed_for(name):
+    with pytest.raises(InputError, match=f"blur is 11, but this model's codec, {name}, smooths heatmaps itself"):
+        Estimator(MirrorSession(name), blur=11)
+    assert Estimator(MirrorSession(name), blur=0).blur == 0
 
 
 def test_blur_smooths_before_the_maximum_is_read(model):

@@ -96,6 +96,6 @@ def describe(path: Path, manifest: Manifest) -> str:
     ]
     lines = [f"{name:10} {shape:16} {difference}" for name, shape, difference in rows]
     proof = f"{len(parity['crops'])} crops ({engines})"
-    lines.append(f"{len(jumps)} of {parity['joints']} joints jumped at ties, on {proof}")
+    lines.append(f"{len(jumps)} of {parity['joints']} joints jumped at ties or on flat maps, on {proof}")
     lines += [f"  {jump['joint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
     return "\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"])

@@ -5,55 +5,130 @@ exported file and the tests compare them on maps full of ties and borders, so ne
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from featherpose.codecs import Msra
+from featherpose.codecs import NEIGHBOURS, Codec, Dark, Msra, Newton, Udp, blur_matrix
 from featherpose.errors import ModelError, did_you_mean
 
 
-class DecodeMsra(nn.Module):
-    """Heatmaps (N, K, h, w) to keypoints (N, K, 2) in crop pixels and scores (N, K): arg-max and a quarter of a cell.
+class Decode(nn.Module):
+    """Heatmaps (N, K, h, w) to keypoints (N, K, 2) in crop pixels and scores (N, K).
 
-    The rule of the official HRNet code (`get_final_preds`): the first maximum in row-major order wins; it moves by a
-    quarter of a cell by the sign of the central difference if it has two cells of room to the left and above and one
-    to the right and below; where nothing is above zero the joint is (0, 0).
+    The first maximum in row-major order wins, and (0, 0) where nothing is above zero; `offset` says how far from it
+    the joint lies.
     """
 
-    last: Tensor
+    cell: Tensor
 
-    def __init__(self, codec: Msra) -> None:
+    def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.width, self.height = codec.heatmap_size
-        self.stride = float(codec.stride)
-        self.register_buffer("last", torch.tensor([self.width - 1.0, self.height - 1.0]), persistent=False)
+        self.keep("cell", codec.cell)
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        cells = heatmaps.flatten(2)
-        index = cells.argmax(dim=2, keepdim=True)
-        scores = cells.amax(dim=2, keepdim=True)
-        peak = torch.cat((index % self.width, index // self.width), dim=2).to(heatmaps.dtype)
-        peak = peak * (scores > 0).to(heatmaps.dtype)
-        return (peak + 0.25 * self._slope(cells, index, peak)) * self.stride, scores.squeeze(2)
+        flat = heatmaps.flatten(2)
+        scores = flat.amax(dim=2, keepdim=True)
+        index = flat.argmax(dim=2, keepdim=True) * (scores > 0)
+        x, y = index % self.width, index // self.width
+        peak = torch.cat((x, y), dim=2).to(heatmaps.dtype)
+        return (peak + self.offset(heatmaps, x, y)) * self.cell, scores.squeeze(2)
 
-    def _slope(self, cells: Tensor, index: Tensor, peak: Tensor) -> Tensor:
-        """Signs of the central differences in x and y (N, K, 2) at the peaks (N, K, 2); zero at the border."""
-        steps = (index + 1, index + self.width, index - 1, index - self.width)
-        # A neighbour outside the map is never used (see `inside`); the clamp only keeps its address valid.
-        neighbours = cells.gather(2, torch.cat(steps, dim=2).clamp(0, self.width * self.height - 1))
-        ahead, behind = neighbours.chunk(2, dim=2)
-        inside = ((peak > 1) & (peak < self.last)).to(cells.dtype)
-        return torch.sign(ahead - behind) * inside.amin(dim=2, keepdim=True)
+    def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Heatmaps and the columns and rows (N, K, 1) of their largest cells -> (N, K, 2) cells to add to those."""
+        raise NotImplementedError
+
+    def keep(self, name: str, values: ArrayLike) -> None:
+        """An array that becomes a constant of the graph, whole numbers or float32."""
+        array = np.asarray(values)
+        tensor = torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
+        self.register_buffer(name, tensor, persistent=False)
+
+    def around(self, maps: Tensor, x: Tensor, y: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+        """Maps, cells (N, K, 1) and the places (n,) beside them -> values (N, K, n); the outermost cells go on."""
+        index = (y + dy).clamp(0, self.height - 1) * self.width + (x + dx).clamp(0, self.width - 1)
+        return maps.flatten(2).gather(2, index)
+
+    def room(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
+        """1.0 where so many cells lie left of and above a cell, and so many right of and below it; else 0.0."""
+        inside = (x >= before) & (x < self.width - after) & (y >= before) & (y < self.height - after)
+        return inside.to(self.cell.dtype)
 
 
-TWINS: Mapping[str, Callable[[Msra], nn.Module]] = {"msra": DecodeMsra}
+class DecodeMsra(Decode):
+    """A quarter of a cell by the sign of the central difference, as in the official HRNet code (`get_final_preds`).
+
+    Only with two cells of room to the left and above and one to the right and below.
+    """
+
+    dx: Tensor
+    dy: Tensor
+
+    def __init__(self, codec: Msra) -> None:
+        super().__init__(codec)
+        self.keep("dx", NEIGHBOURS[:, 0])
+        self.keep("dy", NEIGHBOURS[:, 1])
+
+    def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        right, left, below, above = self.around(heatmaps, x, y, self.dx, self.dy).chunk(4, dim=2)
+        slopes = torch.cat((right - left, below - above), dim=2)
+        return 0.25 * torch.sign(slopes) * self.room(x, y, 2, 1)
 
 
-def twin(codec: Msra) -> nn.Module:
+class DecodeNewton(Decode):
+    """A Newton step on the logarithm of the blurred map; `codecs.Newton` has the steps and what DARK and UDP take.
+
+    The blur is one matrix from the left and one from the right: borders are in the matrices.
+    """
+
+    down: Tensor
+    across: Tensor
+    dx: Tensor
+    dy: Tensor
+    derivatives: Tensor
+
+    def __init__(self, codec: Newton) -> None:
+        super().__init__(codec)
+        self.keep("down", blur_matrix(self.height, codec.kernel, codec.border))
+        self.keep("across", blur_matrix(self.width, codec.kernel, codec.border).T)
+        self.keep("dx", codec.square[:, 0])
+        self.keep("dy", codec.square[:, 1])
+        self.keep("derivatives", codec.derivatives.T)
+        self.rescales, self.bounds, self.epsilon, self.still = codec.rescales, codec.bounds, codec.epsilon, codec.still
+
+    def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        blurred = self.down @ heatmaps @ self.across
+        values = self.around(blurred, x, y, self.dx, self.dy)
+        if self.rescales:
+            values = values * self._gain(heatmaps, blurred)
+        return self._step(values.clamp(*self.bounds).log()) * self.room(x, y, self.still, self.still)
+
+    def _gain(self, before: Tensor, after: Tensor) -> Tensor:
+        """Maps before and after the blur -> the factors (N, K, 1) that bring back the maxima."""
+        before, after = (maps.flatten(2).amax(dim=2, keepdim=True) for maps in (before, after))
+        return before / torch.where(after == 0, 1, after)
+
+    def _step(self, logarithms: Tensor) -> Tensor:
+        """Logarithms (N, K, n) -> step (N, K, 2); none where the determinant is 0."""
+        x, y, xx, xy, yy = (logarithms @ self.derivatives).chunk(5, dim=2)
+        xx, yy = xx + self.epsilon, yy + self.epsilon
+        determinant = xx * yy - xy * xy
+        step = torch.cat((xy * y - yy * x, xy * x - xx * y), dim=2)
+        return torch.where(determinant == 0, 0, step / torch.where(determinant == 0, 1, determinant))
+
+
+TWINS: Mapping[type[Codec], Callable[[Any], nn.Module]] = {Msra: DecodeMsra, Dark: DecodeNewton, Udp: DecodeNewton}
+
+
+def twin(codec: Codec) -> nn.Module:
     """The module that decodes inside the graph as `codec.decode` does outside: heatmaps -> keypoints, scores."""
-    if codec.name not in TWINS:
+    if type(codec) not in TWINS:
         raise ModelError(
-            f"Codec {codec.name!r} has no decoder for the exported graph.{did_you_mean(codec.name, TWINS)}"
+            f"Codec {codec.name!r} has no decoder for the exported graph."
+            f"{did_you_mean(codec.name, [known.name for known in TWINS])}"
         )
-    return TWINS[codec.name](codec)
+    return TWINS[type(codec)](codec)

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from featherpose.codecs import CODECS
 from featherpose.errors import InputError, ModelError, did_you_mean
 from featherpose.export import crops as proof
 from featherpose.export.onnx import export
@@ -74,13 +75,14 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _manifest(facts: dict[str, Any]) -> Manifest:
-    results = facts.get("results")
+    results, codec = facts.get("results"), facts.get("codec", {"name": "msra"})
     return Manifest(
         network=facts["network"],
         options=facts["options"],
         skeleton=_skeleton(facts["skeleton"]),
         input_size=tuple(facts["size"]),
-        codec=facts.get("codec", {"name": "msra"}),
+        codec=codec,
+        crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode,
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
         accuracy=({"data": "validation part of the training data", **results},) if results else (),

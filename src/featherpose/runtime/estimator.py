@@ -7,7 +7,8 @@ import os
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose import codecs, images
+from featherpose import images
+from featherpose.codecs import merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import Poses
@@ -18,12 +19,18 @@ class Estimator:
     """Finds the joints of people whose boxes are known. Make it with `Estimator.open`, then call it.
 
     `flip` also looks at each crop mirrored and averages the heatmaps: twice the time, about one point of AP. `blur` is
-    the width in cells of the filter that smooths heatmaps before they are read (0 for none; 11 suits 64x48 cells).
+    the width in cells of the filter that smooths heatmaps before they are read (0 for none; 11 suits 64x48 cells; a
+    codec that does so itself wants none).
     """
 
     def __init__(self, session: Session, *, flip: bool = False, blur: int = 0) -> None:
         if blur < 0 or (blur and blur % 2 == 0):
             raise InputError(f"blur is {blur}, wanted 0 (none) or an odd number of heatmap cells.")
+        codec = session.manifest.make_codec()
+        if blur and codec.blurs:
+            raise InputError(
+                f"blur is {blur}, but this model's codec, {codec.name}, smooths heatmaps itself; leave it out."
+            )
         self.session = session
         self.flip = flip
         self.blur = blur
@@ -67,15 +74,14 @@ class Estimator:
         if not self.flip and not self.blur:
             keypoints, scores, _ = self.session.run(crops)
             return keypoints, scores
-        manifest = self.session.manifest
+        manifest, codec = self.session.manifest, self.session.manifest.make_codec()
         heatmaps = self.session.run(crops)[2]
         if self.flip:
             mirrored = self.session.run(crops[:, :, ::-1])[2]
-            shift = manifest.crop_mode == "msra"  # its cells lie half a cell off the mirror's axis; udp's do not
-            heatmaps = codecs.merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=shift)
+            heatmaps = merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=codec.flip_shift)
         if self.blur:
-            heatmaps = codecs.smooth(heatmaps, self.blur)
-        return manifest.make_codec().decode(heatmaps)
+            heatmaps = smooth(heatmaps, self.blur)
+        return codec.decode(heatmaps)
 
 
 def _refuse_other_images(image: NDArray[np.uint8]) -> None:
