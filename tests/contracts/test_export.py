@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 from featherpose.export import export
 from featherpose.export.crops import photos, synthetic
 from featherpose.manifest import Manifest, read_manifest
-from featherpose.networks import create_model, list_models, lite_hrnet
+from featherpose.networks import create_model, hrnet, list_models, lite_hrnet, tokenpose
 from featherpose.networks.preprocess import normalise
 from featherpose.skeleton import COCO17
 
@@ -69,3 +69,26 @@ def test_the_shortest_network_of_the_paper(tmp_path, monkeypatch):
     # The crops' own, and four of the decoder and the gates: maps stay in one layout on their way through the network.
     assert nodes["Transpose"] <= 5
     assert nodes["BatchNormalization"] == 0
+
+
+@pytest.fixture
+def short_hrnet(monkeypatch):
+    """Every kind of layer of HRNet once."""
+    monkeypatch.setattr(hrnet, "MODULES", (1, 1, 1))
+    monkeypatch.setattr(hrnet, "BLOCKS_PER_MODULE", 1)
+
+
+@pytest.mark.usefixtures("short_hrnet")
+def test_a_short_hrnet_with_attention(tmp_path):
+    manifest, path = described("hrnet_w32", (64, 96)), tmp_path / "short.onnx"
+    export(settled(manifest, attention="cbam"), path, manifest, crops={})
+    assert takes_any_number(path, (64, 96))
+
+
+@pytest.mark.usefixtures("short_hrnet")
+def test_a_short_tokenpose(tmp_path, monkeypatch):
+    whole = tokenpose.Transformer
+    monkeypatch.setattr(tokenpose, "Transformer", lambda depth, **options: whole(1, **options))
+    manifest, path = described("tokenpose_l_d24", (64, 96)), tmp_path / "short.onnx"
+    export(settled(manifest, size=(64, 96)), path, manifest, crops={})
+    assert takes_any_number(path, (64, 96))

@@ -9,27 +9,47 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from featherpose.errors import ModelError
 from featherpose.networks import NETWORKS, create_model, list_models
 from featherpose.networks.checkpoints import load_weights, save_weights
 
 pytestmark = pytest.mark.torch
 
-VARIANTS = [(name, {}) for name in list_models()] + [
-    ("cbam_lite_hrnet_18", options)
-    for options in (
-        {"attention": "se"},
-        {"attention": "coordinate"},
-        {"attention": "none"},
-        {"attention_at": "block"},
-        {"upsample": "bilinear"},
-        {"width": 32},
-        {"fuse": "published"},
-    )
+OPTIONS = [
+    *(
+        ("cbam_lite_hrnet_18", options)
+        for options in (
+            {"attention": "se"},
+            {"attention": "coordinate"},
+            {"attention": "none"},
+            {"attention_at": "block"},
+            {"upsample": "bilinear"},
+            {"width": 32},
+            {"fuse": "published"},
+        )
+    ),
+    ("hrnet_w32", {"attention": "cbam"}),
+    ("hrnet_w32", {"attention": "se"}),
+    ("hrnet_w32", {"attention": "coordinate"}),
 ]
-IDS = ["-".join([name, *map(str, options.values())]) for name, options in VARIANTS]
+SMALL = (96, 64)  # pixels, width and height
+HEAVY = {"hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=IDS)
+def variants():
+    """Every network with its own options, but small where it is built for one size, and those of `OPTIONS`."""
+    for name in list_models():
+        built_for_one_size = "size" in inspect.signature(NETWORKS[name]).parameters
+        yield name, {"size": SMALL} if built_for_one_size else {}
+    yield from OPTIONS
+
+
+def parameter(name, options):
+    marks = [pytest.mark.slow] if name in HEAVY else []
+    return pytest.param((name, options), id="-".join([name, *map(str, options.values())]), marks=marks)
+
+
+@pytest.fixture(scope="module", params=[parameter(*variant) for variant in variants()])
 def variant(request):
     return request.param
 
@@ -46,7 +66,7 @@ def crops(height=64, width=96, n=2, seed=0):
 
 
 def size_of(model):
-    return model.fixed_size or (96, 64)
+    return model.fixed_size or SMALL
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -59,20 +79,24 @@ def test_heatmaps_have_the_stated_stride(model, n):
     assert heatmaps.isfinite().all()
 
 
-def test_another_size_gives_another_heatmap_size(model):
-    if model.fixed_size:
-        pytest.skip("states a fixed size")
+def test_another_size_gives_another_heatmap_size_or_is_refused(model):
     with torch.no_grad():
-        assert model.eval()(crops(128, 96, 1)).shape[-2:] == (128 // model.stride, 96 // model.stride)
+        if model.fixed_size:
+            with pytest.raises(ModelError, match="this network is built for 64x96"):
+                model.eval()(crops(128, 96, 1))
+        else:
+            assert model.eval()(crops(128, 96, 1)).shape[-2:] == (128 // model.stride, 96 // model.stride)
 
 
 def test_every_parameter_gets_a_gradient(model):
     width, height = size_of(model)
     model.train().zero_grad()
     model(crops(height, width, 4)).square().sum().backward()
-    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    learnt = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    assert {n for n, p in model.named_parameters() if not p.requires_grad} <= {"keypoint_head.pos_embedding"}
+    assert [n for n, p in learnt if p.grad is None or not p.grad.isfinite().all()] == []
     # biases whose shift the next norm takes out, and dead hidden units of a gate, may get exactly nothing
-    silent = [n for n, p in model.named_parameters() if p.grad.abs().max() == 0]
+    silent = [n for n, p in learnt if p.grad.abs().max() == 0]
     assert [n for n in silent if not n.endswith("bias")] == []
 
 

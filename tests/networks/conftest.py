@@ -27,7 +27,7 @@ def fill(name: str, shape: list[int], gain: float) -> torch.Tensor:
         "bias": lambda: 0.05 * z,
         "weight": lambda: 1 + 0.1 * z if len(shape) == 1 else z * np.sqrt(gain / np.prod(shape[1:])),
     }
-    return torch.from_numpy(np.asarray(values[kind](), np.float32))
+    return torch.from_numpy(np.asarray(values.get(kind, lambda: 0.5 * z)(), np.float32))
 
 
 def fill_model(model: torch.nn.Module, gain: float) -> torch.nn.Module:
@@ -53,7 +53,9 @@ class Reference:
     arrays: dict[str, np.ndarray]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        return {name: fill(name, shape, self.facts["gain"]) for name, shape in self.facts["state_dict"]}
+        """All but the fixed tables, which a network makes itself."""
+        fixed = self.facts.get("frozen_params", [])
+        return {k: fill(k, shape, self.facts["gain"]) for k, shape in self.facts["state_dict"] if k not in fixed}
 
     def values(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         return self.arrays[f"{key}_idx"], self.arrays[f"{key}_val"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
 from featherpose.networks import create_model
-from featherpose.networks.checkpoints import load_weights, read_metadata, save_weights
+from featherpose.networks.checkpoints import load_weights, read_metadata, save_weights, start_from
 
 pytestmark = pytest.mark.torch
 
@@ -175,3 +177,54 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     torch.save({"state_dict": {}, "hook": print}, tmp_path / "code.pth")
     with pytest.raises(ModelError, match=r"code\.pth cannot be read as weights"):
         load_weights(small(), tmp_path / "code.pth")
+
+
+class TestStartFrom:
+    """Fine-tuning: everything that fits is taken over, and joints of the same name keep their row."""
+
+    THEIRS = ("nose", "left_hip", "right_hip")
+    OURS = ("right_hip", "tail", "nose")
+
+    def started(self, tmp_path, joints, **options):
+        torch.manual_seed(5)
+        taught = create_model(NAME, 3, width=8)
+        with torch.no_grad():
+            taught.keypoint_head.final_layer.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
+        skeleton = json.dumps({"joints": self.THEIRS})
+        save_weights(taught, tmp_path / "w.safetensors", {"skeleton": skeleton})
+        model = create_model(NAME, len(joints), **{"width": 8, **options})
+        drawn = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return taught, model, drawn, start_from(model, tmp_path / "w.safetensors", joints)
+
+    def test_the_same_joints_in_the_same_order_take_everything(self, tmp_path):
+        taught, model, _, start = self.started(tmp_path, self.THEIRS)
+        assert_holds(model, taught.state_dict())
+        assert start.fresh == []
+        assert len(start.loaded) == len(model.state_dict())
+
+    def test_rows_follow_the_names_of_the_joints(self, tmp_path):
+        taught, model, drawn, start = self.started(tmp_path, self.OURS)
+        name = "keypoint_head.final_layer.weight"
+        rows, theirs = model.state_dict()[name], taught.state_dict()[name]
+        assert torch.equal(rows[0], theirs[2])
+        assert torch.equal(rows[1], drawn[name][1]), "nobody has taught it a tail"
+        assert torch.equal(rows[2], theirs[0])
+        assert model.keypoint_head.final_layer.bias[[0, 2]].tolist() == [3.0, 1.0]
+        assert start.fresh == []
+
+    def test_other_numbers_of_joints(self, tmp_path):
+        _, model, _, start = self.started(tmp_path, ("nose", "a", "b", "c", "d"))
+        assert model.keypoint_head.final_layer.bias[0] == 1
+        assert start.fresh == []
+
+    def test_another_network_is_refused(self, tmp_path):
+        with pytest.raises(ModelError, match="are of another network"):
+            self.started(tmp_path, self.THEIRS, width=16)
+
+    def test_an_official_checkpoint_without_its_last_layer(self, weights, tmp_path):
+        torch.save({"state_dict": mmpose(weights)}, tmp_path / "official.pth")
+        model = small(5)
+        start = start_from(model, tmp_path / "official.pth", list("abcde"))
+        assert start.fresh == ["keypoint_head.final_layer.weight", "keypoint_head.final_layer.bias"]
+        name = "backbone.stem.conv1.conv.weight"
+        assert torch.equal(model.state_dict()[name], weights[name])

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_model, list_models
 
 pytestmark = pytest.mark.torch
 
@@ -17,6 +17,13 @@ REFUSED = [
     ("", {}, "Unknown model ''. Known: cbam_lite_hrnet_18, "),
     (CBAM, {"atention": "se"}, f"{CBAM} has no option 'atention'. Did you mean 'attention'"),
     ("lite_hrnet_18", {"attention": "cbam"}, "lite_hrnet_18 has no option 'attention'. Known: width."),
+    ("hrnet_w23", {}, "Unknown model 'hrnet_w23'. Did you mean 'hrnet_w32'"),
+    ("hrnet_w32", {"attention": "cmab"}, "Unknown attention 'cmab'. Did you mean 'cbam'?"),
+    ("hrnet_w32", {"width": 48}, "hrnet_w32 has no option 'width'. Known: attention."),
+    ("simple_baseline_resnet18", {}, "Unknown model 'simple_baseline_resnet18'. Did you mean 'simple_baseline_resnet1"),
+    ("mobilenet_v2", {"width": 1}, "mobilenet_v2 has no option 'width'. It has none."),
+    ("tokenpose_l", {}, "Unknown model 'tokenpose_l'. Did you mean 'tokenpose_"),
+    ("tokenpose_t", {"patch": 4}, "tokenpose_t has no option 'patch'. Known: size."),
     (CBAM, {"attention": "cbma"}, "Unknown attention 'cbma'. Did you mean 'cbam'?"),
     (CBAM, {"attention_at": "heads"}, "Unknown attention_at 'heads'. Did you mean 'head'?"),
     (CBAM, {"fuse": "publised"}, "Unknown fuse 'publised'. Did you mean 'published'?"),
@@ -32,6 +39,19 @@ def test_wrong_names_and_options_are_refused(name, options, message):
     with pytest.raises(ModelError) as caught:
         create_model(name, **options)
     assert str(caught.value).startswith(message)
+
+
+PAPERS = {
+    *("cbam_lite_hrnet_18", "cbam_lite_hrnet_30", "lite_hrnet_18", "lite_hrnet_30"),
+    *("naive_lite_hrnet_18", "wider_naive_lite_hrnet_18", "hrnet_w32", "hrnet_w48"),
+    *("simple_baseline_resnet50", "simple_baseline_resnet101", "simple_baseline_resnet152"),
+    *("mobilenet_v2", "shufflenet_v2"),
+    *("tokenpose_t", "tokenpose_s_v1", "tokenpose_s_v2", "tokenpose_b", "tokenpose_l_d24"),
+}
+
+
+def test_every_network_of_the_papers_tables_is_there():
+    assert set(list_models()) >= PAPERS
 
 
 def test_attention_at_block_puts_cbam_into_every_block():

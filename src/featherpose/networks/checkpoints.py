@@ -1,13 +1,15 @@
-"""Weights to and from files: our .safetensors, and the .pth files of Lite-HRNet and mmpose.
+"""Weights to and from files: our .safetensors, and the .pth files of mmpose and of the networks' own repositories.
 
-Official checkpoints have our names below `state_dict`; mmpose 1.x says `head.` for `keypoint_head.`, parallel training
-leaves `module.` in front.
+Lite-HRNet's checkpoints have our names below `state_dict`; others differ in what they call the backbone and the head
+(`FOREIGN`), parallel training leaves `module.` in front.
 """
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -18,8 +20,11 @@ from torch import Tensor, nn
 
 from featherpose import files
 from featherpose.errors import ModelError
+from featherpose.skeleton import standard_names
 
 Weights = Mapping[str, Tensor]
+# mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.
+FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
 SHOWN = 3  # names of each kind that an error lists
 
 
@@ -28,13 +33,57 @@ def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str,
 
     Everything has to fit, or nothing is changed. Only `num_batches_tracked` may be missing, as it is in old files.
     """
-    name, weights = _read(source)
     own = model.state_dict()
+    name, weights = _read(source, own)
     weights = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")} | weights
     problems = _differences(own, weights)
     if problems:
         raise ModelError(f"The weights of {name} do not fit this network: {'; '.join(problems)}.")
     model.load_state_dict(weights)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Names of the tensors that a network took over, and of those that were left as they were drawn."""
+
+    loaded: list[str]
+    fresh: list[str]
+
+
+def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[str]) -> Start:
+    """Network for `joints` and a weights file in; the network holds what fits of it, and for joints of the same name
+    the rows of the last layer, also between different skeletons.
+
+    ModelError where less than half of the tensors fit: that is another network.
+    """
+    own = model.state_dict()
+    _, given = _read(path, own)
+    theirs = json.loads(read_metadata(path).get("skeleton", "{}")).get("joints", []) if _is_ours(path) else []
+    if list(theirs) not in ([], list(joints)):
+        last = [name for name in given if "final_layer" in name and name in own]
+        names = standard_names(theirs), standard_names(joints)
+        given.update({name: _by_joint(given[name], own[name], *names) for name in last})
+    fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
+    if len(fitting) < len(own) / 2:
+        problems = _differences(own, given)
+        raise ModelError(f"The weights of {path} are of another network: {'; '.join(problems)}.")
+    model.load_state_dict({**own, **fitting})
+    return Start(list(fitting), [name for name in own if name not in fitting])
+
+
+def _is_ours(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix == ".safetensors"
+
+
+def _by_joint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
+    """A tensor with one row per joint of theirs -> the same for our joints, new ones as they were drawn."""
+    if tensor.shape[1:] != own.shape[1:]:
+        return tensor
+    rows = own.clone()
+    for row, joint in enumerate(ours):
+        if joint in theirs:
+            rows[row] = tensor[theirs.index(joint)]
+    return rows
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
@@ -52,7 +101,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         raise _unreadable(Path(path), error) from error
 
 
-def _read(source: str | os.PathLike[str] | Mapping[str, object]) -> tuple[str, dict[str, Tensor]]:
+def _read(source: str | os.PathLike[str] | Mapping[str, object], own: Weights) -> tuple[str, dict[str, Tensor]]:
+    """File or state dict and the network's own -> what to call it in an error, and its tensors under our names."""
+    name, tensors = _read_as_named(source)
+    return name, {_own_name(k, own): v for k, v in tensors.items()}
+
+
+def _read_as_named(source: str | os.PathLike[str] | Mapping[str, object]) -> tuple[str, dict[str, Tensor]]:
     if isinstance(source, Mapping):
         return "the state dict", _tensors("the state dict", source)
     path = Path(source)
@@ -77,18 +132,20 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
 
 
 def _tensors(name: str, content: object) -> dict[str, Tensor]:
-    """The tensors of a state dict under our names, out of whatever it is nested in."""
+    """The tensors of a state dict, out of whatever it is nested in."""
     if not isinstance(content, Mapping):
         raise ModelError(f"{name} holds a {type(content).__name__}, not a dict of tensors.")
     entries = cast(Mapping[object, object], content)
     if "state_dict" in entries:
         return _tensors(name, entries["state_dict"])
-    return {_own_name(str(k)): v for k, v in entries.items() if isinstance(v, Tensor)}
+    return {str(k).removeprefix("module."): v for k, v in entries.items() if isinstance(v, Tensor)}
 
 
-def _own_name(name: str) -> str:
-    name = name.removeprefix("module.")
-    return f"keypoint_{name}" if name.startswith("head.") else name
+def _own_name(name: str, own: Weights) -> str:
+    """The name that the network has for another code base's, which says elsewhere whether it is backbone or head."""
+    foreign = next((word for word in FOREIGN if name.startswith(word)), "")
+    bare = name.removeprefix(foreign)
+    return next((n for n in (name, f"backbone.{bare}", f"keypoint_head.{bare}") if n in own), name)
 
 
 def _differences(own: Weights, given: Weights) -> list[str]:

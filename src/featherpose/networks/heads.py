@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import Attention, create_attention
-from featherpose.networks.layers import ConvUnit, enlarge
+from featherpose.networks.initialise import draw_alike
+from featherpose.networks.layers import ConvUnit, enlarge, relu
 
 UPSAMPLINGS = ("nearest", "bilinear")
 
@@ -55,6 +56,27 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.final_layer(x)
+
+
+class DeconvolutionHead(nn.Module):
+    """Three transposed convolutions and a 1x1: one map (N, C, H/32, W/32) in, heatmaps (N, K, H/4, W/4) out.
+
+    The head of SimpleBaseline (Xiao et al. 2018, section 2): kernel 4, stride 2, 256 channels, each with its norm.
+    """
+
+    def __init__(self, channels: int, num_keypoints: int, hidden: int = 256) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for c in (channels, hidden, hidden):
+            layers += [nn.ConvTranspose2d(c, hidden, 4, 2, 1, bias=False), nn.BatchNorm2d(hidden), relu()]
+        self.deconv_layers = nn.Sequential(*layers)
+        self.final_layer = nn.Conv2d(hidden, num_keypoints, 1)
+
+    def draw(self) -> None:
+        draw_alike(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.final_layer(self.deconv_layers(x))
 
 
 class AttentionHead(nn.Module):
@@ -104,24 +126,36 @@ def resize_bilinear(x: Tensor, like: Tensor, *, align_corners: bool = False) -> 
 class PoseNetwork(nn.Module):
     """A backbone and a head: normalised picture (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out.
 
-    Height and width must be multiples of `multiple`, so that the four resolutions fit into each other.
+    Height and width must be multiples of `multiple`, so that the four resolutions fit into each other; a network that
+    is built for one size alone takes that `fixed_size` (width, height).
     """
 
     stride = 4
     multiple = 32
-    fixed_size: tuple[int, int] | None = None
 
-    def __init__(self, backbone: nn.Module, keypoint_head: nn.Module) -> None:
+    def __init__(
+        self, backbone: nn.Module, keypoint_head: nn.Module, fixed_size: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.keypoint_head = keypoint_head
+        self.fixed_size = fixed_size
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        if height % self.multiple or width % self.multiple:
+        if self.fixed_size:
+            self._refuse_other_size(height, width, self.fixed_size)
+        elif height % self.multiple or width % self.multiple:
             wanted = [max(1, round(n / self.multiple)) * self.multiple for n in (height, width)]
             raise ModelError(
                 f"The input is {height}x{width} (height x width); both must be multiples of {self.multiple}, "
                 f"for example {wanted[0]}x{wanted[1]}."
             )
         return self.keypoint_head(self.backbone(x))
+
+    def _refuse_other_size(self, height: int, width: int, built_for: tuple[int, int]) -> None:
+        if (width, height) != built_for:
+            raise ModelError(
+                f"The input is {height}x{width} (height x width); this network is built for "
+                f"{built_for[1]}x{built_for[0]}. Another one is built with the option size=[{width}, {height}]."
+            )

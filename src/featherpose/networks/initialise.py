@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
@@ -13,6 +14,15 @@ from featherpose.networks.attention import ChannelGate
 HIDDEN_BIAS = 0.1
 
 
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A module whose published code draws its weights in a way of its own."""
+
+    def draw(self) -> None:
+        """All weights of this module and of what is in it, anew and in place."""
+        ...
+
+
 def initialise(model: nn.Module) -> None:
     """Any network in; its weights are drawn anew in place.
 
@@ -20,16 +30,33 @@ def initialise(model: nn.Module) -> None:
     and linear layers with a bias (gates, last layer) have no norm behind them: deviation 0.01 and bias 0, so that
     gates start near 0.5 and heatmaps near 0. Norms: weight 1, bias 0. The published Lite-HRNet draws all
     convolutions with deviation 0.001, which the norms behind them make up for; Adam's first steps are then larger
-    than the weights.
+    than the weights. Networks of others are drawn as their own code has it (`DrawsItself`).
     """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            _draw(module)
-        elif isinstance(module, nn.BatchNorm2d):
-            module.reset_parameters()
-    for module in model.modules():
-        if isinstance(module, ChannelGate):
-            nn.init.constant_(module.reduce.bias, HIDDEN_BIAS)
+    if isinstance(model, DrawsItself):
+        model.draw()
+        return
+    if isinstance(model, nn.Conv2d | nn.Linear):
+        _draw(model)
+    elif isinstance(model, nn.BatchNorm2d):
+        model.reset_parameters()
+    for part in model.children():
+        initialise(part)
+    if isinstance(model, ChannelGate):
+        nn.init.constant_(model.reduce.bias, HIDDEN_BIAS)
+
+
+def draw_alike(module: nn.Module, deviation: float = 0.001) -> None:
+    """Module in; all its convolutions are drawn with one deviation, biases are 0, norms start as the identity.
+
+    So the official code of HRNet and SimpleBaseline has it, wherever no ImageNet weights are loaded.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, std=deviation)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
 
 
 def _draw(layer: nn.Conv2d | nn.Linear) -> None:

@@ -1,4 +1,4 @@
-"""Blocks that several networks share: convolution units, nearest resizing by whole factors, channel shuffling."""
+"""Blocks that several networks share: convolution units, residual and shuffle units, resizing by whole factors."""
 
 from __future__ import annotations
 
@@ -38,6 +38,87 @@ class ConvUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.activate(self.bn(self.conv(x)))
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut: (N, C_in, H, W) in, (N, C, H / stride, W / stride) out.
+
+    He et al. 2016, figure 5 left; names as in torchvision's checkpoints.
+    """
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = _shortcut(in_channels, channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x)).relu_()
+        return self.bn2(self.conv2(y)).add_(self.downsample(x)).relu_()
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution beside a shortcut: (N, C_in, H, W) in, (N, 4 C, H / stride, W / stride) out.
+
+    He et al. 2016, figure 5 right; names as in torchvision's checkpoints, and as there the 3x3 has the stride.
+    """
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        out_channels = channels * self.expansion
+        self.conv1 = nn.Conv2d(in_channels, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = nn.Conv2d(channels, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.downsample = _shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x)).relu_()
+        y = self.bn2(self.conv2(y)).relu_()
+        return self.bn3(self.conv3(y)).add_(self.downsample(x)).relu_()
+
+
+def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+class ShuffleUnit(nn.Module):
+    """ShuffleNetV2's unit (Ma et al. 2018, figure 3c, d): (N, C_in, H, W) in, (N, C, H / stride, W / stride) out.
+
+    One half of the channels passes, the other is filtered (1x1, depthwise 3x3, 1x1); with a stride both halves are
+    made from all channels. The halves are interleaved.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        half = channels // 2
+        if stride > 1:
+            self.branch1 = nn.Sequential(
+                ConvUnit(in_channels, in_channels, 3, stride=stride, depthwise=True, activation=None),
+                ConvUnit(in_channels, half),
+            )
+        self.branch2 = nn.Sequential(
+            ConvUnit(in_channels if stride > 1 else half, half),
+            ConvUnit(half, half, 3, stride=stride, depthwise=True, activation=None),
+            ConvUnit(half, half),
+        )
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride > 1:
+            return interleave(self.branch1(x), self.branch2(x))
+        kept, worked = x.chunk(2, dim=1)
+        return interleave(kept, self.branch2(worked))
 
 
 class TwiceCountedBatchNorm(nn.BatchNorm2d):

@@ -9,14 +9,15 @@ The published code differs from the paper's picture in its fuse layers: see `Fus
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import create_attention
+from featherpose.networks.branches import Exchange, Transition
 from featherpose.networks.heads import AttentionHead, FinalLayer, IterativeHead, PoseNetwork
 from featherpose.networks.layers import ConvUnit, TwiceCountedBatchNorm, enlarge, interleave, relu, shrink
 
@@ -102,13 +103,13 @@ class Block(nn.Module):
         return [interleave(kept, weigh(convolve(x))) for kept, x, convolve, weigh in steps]
 
 
-class Fuse(nn.ModuleList):
+class Fuse(Exchange):
     """Exchange between all resolutions: maps o_0 ... o_n, finest first, in; as many fused maps out.
 
-    Row i, column j is the path F_ij from branch j to branch i. The published code does not compute the textbook sum
-    but y_0 = 2 o_0 + sum_j F_0j(o_j) and y_i = 2 F_i0(y_0) + o_i + sum_j F_ij(o_j), ReLU last: it adds in place to
-    o_0, which the later paths then read. It also runs F_i0 twice; once gives the same sum, and the running
-    statistics of two passes (`TwiceCountedBatchNorm`).
+    The published code does not compute the textbook sum of what the paths F_ij from branch j to branch i bring, but
+    y_0 = 2 o_0 + sum_j F_0j(o_j) and y_i = 2 F_i0(y_0) + o_i + sum_j F_ij(o_j), ReLU last: it adds in place to o_0,
+    which the later paths then read. It also runs F_i0 twice; once gives the same sum, and the running statistics of
+    two passes (`TwiceCountedBatchNorm`).
 
     `halved` takes y_0 / 2 in its place: y_0 = o_0 + 1/2 sum_j F_0j(o_j). The norms and weights that follow can take
     the factor up, so both forms express the same, but they do not train alike: channel 0 of a map is never worked
@@ -117,8 +118,7 @@ class Fuse(nn.ModuleList):
     """
 
     def __init__(self, channels: Sequence[int], *, halved: bool = False) -> None:
-        branches = range(len(channels))
-        super().__init__(nn.ModuleList(_path(channels, j, i) for j in branches) for i in branches)
+        super().__init__(channels, _halve, len(channels))
         self.halved = halved
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -138,49 +138,27 @@ class Fuse(nn.ModuleList):
             y += self._sent_up(i, maps)
         return y.relu_()
 
-    def _sent_up(self, i: int, maps: Sequence[Tensor]) -> Tensor:
-        """The sum of the paths from all coarser maps, enlarged step by step on the way: only one step at full size."""
-        coarsest = len(maps) - 1
-        total = self._send(coarsest, i, maps[coarsest])
-        for j in range(coarsest - 1, i, -1):
-            total = enlarge(total, 2) + self._send(j, i, maps[j])
-        return enlarge(total, 2)
 
-    def _send(self, source: int, target: int, x: Tensor) -> Tensor:
-        return cast(nn.ModuleList, self[target])[source](x)
-
-
-def _path(channels: Sequence[int], source: int, target: int) -> nn.Module:
-    """The layers from branch `source` to branch `target`; enlarging to a finer target is left to `Fuse`."""
-    if source == target:
-        return nn.Identity()
-    if source > target:
-        channels_out = channels[target]
-        return nn.Sequential(nn.Conv2d(channels[source], channels_out, 1, bias=False), nn.BatchNorm2d(channels_out))
+def _halve(source: int, in_channels: int, out_channels: int) -> nn.Sequential:
+    """One step of a path from branch `source` to a coarser one; those from branch 0 count twice (see `Fuse`)."""
     norm = TwiceCountedBatchNorm if source == 0 else nn.BatchNorm2d
-    outputs = [channels[source]] * (target - source - 1) + [channels[target]]
-    steps = [_downsample(channels[source], c, norm=norm, activation=False) for c in outputs]
-    for step in steps[:-1]:
-        step.append(relu())
-    return nn.Sequential(*steps)
+    return _depthwise_separable(in_channels, out_channels, 2, norm=norm)
 
 
-def _downsample(
-    in_channels: int,
-    out_channels: int,
-    *,
-    stride: int = 2,
-    norm: type[nn.BatchNorm2d] = nn.BatchNorm2d,
-    activation: bool = True,
+def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    return _depthwise_separable(in_channels, out_channels, stride).append(relu())
+
+
+def _depthwise_separable(
+    in_channels: int, out_channels: int, stride: int, *, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d
 ) -> nn.Sequential:
     """Depthwise 3x3 with `stride` and 1x1 convolution, each with its norm: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
-    layers = [
+    return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
         norm(in_channels),
         nn.Conv2d(in_channels, out_channels, 1, bias=False),
         norm(out_channels),
-    ]
-    return nn.Sequential(*layers, *([relu()] if activation else []))
+    )
 
 
 class LiteModule(nn.Module):
@@ -193,21 +171,6 @@ class LiteModule(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         return self.fuse_layers(self.layers(maps))
-
-
-class Transition(nn.ModuleList):
-    """Maps of one stage in, maps of the next stage out: one new branch of half the size, from the coarsest map.
-
-    The stem's map passes a layer of its own, whatever the width; later maps pass as they are.
-    """
-
-    def __init__(self, before: Sequence[int], after: Sequence[int]) -> None:
-        from_stem = len(before) == 1
-        kept = [_downsample(before[0], after[0], stride=1)] if from_stem else [nn.Identity() for _ in before]
-        super().__init__([*kept, nn.Sequential(_downsample(before[-1], after[-1]))])
-
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [step(x) for step, x in zip(self, (*maps, maps[-1]), strict=True)]
 
 
 class LiteHRNet(nn.Module):
@@ -224,19 +187,17 @@ class LiteHRNet(nn.Module):
         self,
         depth: int,
         channels: Sequence[int],
+        create_module: Callable[[Sequence[int]], nn.Module],
         *,
         iterative: bool = False,
-        attention: str | None = None,
-        halved: bool = False,
     ) -> None:
         super().__init__()
         self.stem = Stem()
         before: Sequence[int] = (STEM_CHANNELS,)
         for stage, modules in enumerate(MODULES[depth]):
             after = channels[: stage + 2]
-            self.add_module(f"transition{stage}", Transition(before, after))
-            blocks = (LiteModule(after, attention=attention, halved=halved) for _ in range(modules))
-            self.add_module(f"stage{stage}", nn.Sequential(*blocks))
+            self.add_module(f"transition{stage}", Transition(before, after, _downsample))
+            self.add_module(f"stage{stage}", nn.Sequential(*(create_module(after) for _ in range(modules))))
             before = after
         self.head_layer = IterativeHead(channels) if iterative else nn.Identity()
 
@@ -249,8 +210,8 @@ class LiteHRNet(nn.Module):
 
 def lite_hrnet(depth: int, num_keypoints: int, width: int) -> PoseNetwork:
     """Lite-HRNet of `depth` 18 or 30 as published, iterative head included; `width` channels at 1/4."""
-    channels = _branch_channels(width)
-    return PoseNetwork(LiteHRNet(depth, channels, iterative=True), FinalLayer(channels[0], num_keypoints))
+    channels = branch_channels(width)
+    return PoseNetwork(LiteHRNet(depth, channels, LiteModule, iterative=True), FinalLayer(channels[0], num_keypoints))
 
 
 def cbam_lite_hrnet(
@@ -264,13 +225,15 @@ def cbam_lite_hrnet(
     for option, value, known in (("attention_at", attention_at, PLACES), ("fuse", fuse, FUSES)):
         if value not in known:
             raise ModelError(f"Unknown {option} {value!r}.{did_you_mean(value, known)}")
-    channels = _branch_channels(width)
+    channels = branch_channels(width)
     in_block, in_head = (attention, "none") if attention_at == "block" else (None, attention)
     head = AttentionHead(channels, num_keypoints, attention=in_head, upsample=upsample)
-    return PoseNetwork(LiteHRNet(depth, channels, attention=in_block, halved=fuse == "halved"), head)
+    create_module = partial(LiteModule, attention=in_block, halved=fuse == "halved")
+    return PoseNetwork(LiteHRNet(depth, channels, create_module), head)
 
 
-def _branch_channels(width: int) -> list[int]:
+def branch_channels(width: int) -> list[int]:
+    """Channels at 1/4 of the input in, those at 1/4, 1/8, 1/16, 1/32 out."""
     if width < 8 or width % 2:
         raise ModelError(f"width is {width}; it must be even and at least 8, for example width=40.")
     return [width, width * 2, width * 4, width * 8]

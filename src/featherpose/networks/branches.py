@@ -1,0 +1,65 @@
+"""What HRNet and Lite-HRNet share: branches of 1/4, 1/8, 1/16, 1/32 of the input, added one by one and exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from featherpose.networks.layers import enlarge, relu
+
+Downsample = Callable[[int, int, int], nn.Sequential]  # from channels in, channels out and stride
+Halve = Callable[[int, int, int], nn.Sequential]  # from the branch it leaves, channels in and channels out
+
+
+class Transition(nn.ModuleList):
+    """Maps of one stage in, maps of the next stage out: one new branch of half the size, from the coarsest map.
+
+    The stem's map passes a layer of its own, whatever the width; later maps pass as they are.
+    """
+
+    def __init__(self, before: Sequence[int], after: Sequence[int], downsample: Downsample) -> None:
+        from_stem = len(before) == 1
+        kept = [downsample(before[0], after[0], 1)] if from_stem else [nn.Identity() for _ in before]
+        super().__init__([*kept, nn.Sequential(downsample(before[-1], after[-1], 2))])
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [step(x) for step, x in zip(self, (*maps, maps[-1]), strict=True)]
+
+
+class Exchange(nn.ModuleList):
+    """Paths between the resolutions; how to sum up what they bring is left to the network.
+
+    Row i, column j is the path F_ij from branch j to branch i. A path to a finer branch is a 1x1 convolution; `halve`
+    makes one step of a path to a coarser one, without its activation. Only the first `outputs` branches get a row.
+    """
+
+    def __init__(self, channels: Sequence[int], halve: Halve, outputs: int) -> None:
+        columns = range(len(channels))
+        super().__init__(nn.ModuleList(_path(channels, j, i, halve) for j in columns) for i in range(outputs))
+
+    def _sent_up(self, i: int, maps: Sequence[Tensor]) -> Tensor:
+        """The sum of the paths from all coarser maps, enlarged step by step on the way: only one step at full size."""
+        coarsest = len(maps) - 1
+        total = self._send(coarsest, i, maps[coarsest])
+        for j in range(coarsest - 1, i, -1):
+            total = enlarge(total, 2) + self._send(j, i, maps[j])
+        return enlarge(total, 2)
+
+    def _send(self, source: int, target: int, x: Tensor) -> Tensor:
+        return cast(nn.ModuleList, self[target])[source](x)
+
+
+def _path(channels: Sequence[int], source: int, target: int, halve: Halve) -> nn.Module:
+    """The layers from branch `source` to branch `target`; enlarging to a finer target is left to `_sent_up`."""
+    if source == target:
+        return nn.Identity()
+    if source > target:
+        channels_out = channels[target]
+        return nn.Sequential(nn.Conv2d(channels[source], channels_out, 1, bias=False), nn.BatchNorm2d(channels_out))
+    outputs = [channels[source]] * (target - source - 1) + [channels[target]]
+    steps = [halve(source, channels[source], c) for c in outputs]
+    for step in steps[:-1]:
+        step.append(relu())
+    return nn.Sequential(*steps)

@@ -1,0 +1,124 @@
+"""HRNet, and HRNet with attention on its four resolutions.
+
+Deep High-Resolution Representation Learning for Human Pose Estimation, Sun et al. 2019,
+https://arxiv.org/abs/1902.09212; names of the parts as in mmpose's checkpoints, which are the official ones below
+`backbone.` and `keypoint_head.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from featherpose.networks.branches import Exchange, Transition
+from featherpose.networks.heads import AttentionHead, FinalLayer, PoseNetwork
+from featherpose.networks.initialise import draw_alike
+from featherpose.networks.layers import BasicBlock, Bottleneck, relu
+
+STEM_CHANNELS = 256
+MODULES = (1, 4, 3)  # in the stages of 2, 3, 4 branches (paper, section 3, "network instantiation")
+BLOCKS_PER_MODULE = 4
+
+
+class Fuse(Exchange):
+    """Each map plus what the paths from the others bring, ReLU last: maps, finest first, in; `outputs` of them out."""
+
+    def __init__(self, channels: Sequence[int], outputs: int) -> None:
+        super().__init__(channels, _halve, outputs)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return [self._fused(i, maps) for i in range(len(self))]
+
+    def _fused(self, i: int, maps: Sequence[Tensor]) -> Tensor:
+        parts = [self._send(j, i, maps[j]) for j in range(i)]
+        if i < len(maps) - 1:
+            parts.append(self._sent_up(i, maps))
+        return sum(parts[1:], maps[i] + parts[0]).relu_()
+
+
+def _halve(source: int, in_channels: int, out_channels: int) -> nn.Sequential:
+    del source
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, 2, 1, bias=False), nn.BatchNorm2d(out_channels))
+
+
+def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels), relu())
+
+
+class HighResolutionModule(nn.Module):
+    """Four residual blocks on each map and a fusion: maps, finest first, in; the first `outputs` of them out."""
+
+    def __init__(self, channels: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(BasicBlock(c, c) for _ in range(BLOCKS_PER_MODULE))) for c in channels
+        )
+        self.fuse_layers = Fuse(channels, outputs)
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        return self.fuse_layers([blocks(x) for blocks, x in zip(self.branches, maps, strict=True)])
+
+
+class HRNet(nn.Module):
+    """The backbone: picture (N, 3, H, W) in, its finest map (N, width, H/4, W/4) out, or all maps of the last stage.
+
+    `stages` are those with several branches: 3 as published; TokenPose takes 2, or 0, the stem's map of 256 channels.
+    The last module has no paths to the coarser maps unless `all_maps` are asked for.
+    """
+
+    def __init__(self, width: int, *, stages: int = 3, all_maps: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(64)
+        self.layer1 = nn.Sequential(Bottleneck(64, 64), *(Bottleneck(STEM_CHANNELS, 64) for _ in range(3)))
+        before = [STEM_CHANNELS]
+        for stage in range(stages):
+            after = [width * 2**i for i in range(stage + 2)]
+            finest_alone = stage == stages - 1 and not all_maps
+            outputs = [len(after)] * (MODULES[stage] - 1) + [1 if finest_alone else len(after)]
+            self.add_module(f"transition{stage + 1}", Transition(before, after, _downsample))
+            self.add_module(f"stage{stage + 2}", nn.Sequential(*(HighResolutionModule(after, n) for n in outputs)))
+            before = after
+        self.stages = stages
+        self.all_maps = all_maps
+
+    def draw(self) -> None:
+        draw_alike(self)
+
+    def forward(self, x: Tensor) -> Tensor | list[Tensor]:
+        x = self.bn1(self.conv1(x)).relu_()
+        x = self.bn2(self.conv2(x)).relu_()
+        maps = [self.layer1(x)]
+        for stage in range(self.stages):
+            maps = self.get_submodule(f"transition{stage + 1}")(maps)
+            maps = self.get_submodule(f"stage{stage + 2}")(maps)
+        return maps if self.all_maps else maps[0]
+
+
+class HeatmapLayer(FinalLayer):
+    """The last 1x1 convolution, drawn as published."""
+
+    def draw(self) -> None:
+        draw_alike(self)
+
+
+def hrnet(width: int, num_keypoints: int, attention: str) -> PoseNetwork:
+    """HRNet of `width` channels at 1/4: as published, which reads the finest map, or with attention on all four."""
+    if attention == "none":
+        return PoseNetwork(HRNet(width), HeatmapLayer(width, num_keypoints))
+    head = AttentionHead([width * 2**i for i in range(4)], num_keypoints, attention=attention)
+    return PoseNetwork(HRNet(width, all_maps=True), head)
+
+
+def hrnet_w32(num_keypoints: int = 17, *, attention: str = "none") -> PoseNetwork:
+    """HRNet-W32: 28.5 M parameters."""
+    return hrnet(32, num_keypoints, attention)
+
+
+def hrnet_w48(num_keypoints: int = 17, *, attention: str = "none") -> PoseNetwork:
+    """HRNet-W48: 63.6 M parameters."""
+    return hrnet(48, num_keypoints, attention)

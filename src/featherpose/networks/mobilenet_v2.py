@@ -1,0 +1,72 @@
+"""MobileNetV2 with SimpleBaseline's head.
+
+MobileNetV2: Inverted Residuals and Linear Bottlenecks, Sandler et al. 2018, https://arxiv.org/abs/1801.04381; names of
+the parts as in mmpose's checkpoints, which put three transposed convolutions behind the last 1x1 of the classifier.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
+from featherpose.networks.layers import ConvUnit
+
+STEM_CHANNELS, LAST_CHANNELS = 32, 1280
+STAGES = (  # expansion, channels, blocks, stride of the first (paper, table 2)
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+class InvertedResidual(nn.Module):
+    """1x1 to `expansion` times the channels, depthwise 3x3, 1x1 without activation (paper, section 3.3).
+
+    (N, C_in, H, W) in, (N, C, H / stride, W / stride) out, with a shortcut where that has the shape of the input.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, expansion: int, stride: int) -> None:
+        super().__init__()
+        hidden = in_channels * expansion
+        self.conv = nn.Sequential(
+            *([ConvUnit(in_channels, hidden, activation=nn.ReLU6)] if expansion > 1 else []),
+            ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=nn.ReLU6),
+            ConvUnit(hidden, channels, activation=None),
+        )
+        self.has_shortcut = stride == 1 and in_channels == channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.has_shortcut else self.conv(x)
+
+
+class MobileNetV2(nn.Module):
+    """The backbone: picture (N, 3, H, W) in, (N, 1280, H/32, W/32) out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6)
+        in_channels = STEM_CHANNELS
+        for stage, (expansion, channels, blocks, stride) in enumerate(STAGES, 1):
+            self.add_module(f"layer{stage}", _stage(in_channels, channels, expansion, [stride] + [1] * (blocks - 1)))
+            in_channels = channels
+        self.conv2 = ConvUnit(in_channels, LAST_CHANNELS, activation=nn.ReLU6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+
+def _stage(in_channels: int, channels: int, expansion: int, strides: list[int]) -> nn.Sequential:
+    inputs = [in_channels] + [channels] * (len(strides) - 1)
+    blocks = zip(inputs, strides, strict=True)
+    return nn.Sequential(*(InvertedResidual(i, channels, expansion=expansion, stride=s) for i, s in blocks))
+
+
+def mobilenet_v2(num_keypoints: int = 17) -> PoseNetwork:
+    """MobileNetV2 (1x) and three transposed convolutions: 9.57 M parameters."""
+    return PoseNetwork(MobileNetV2(), DeconvolutionHead(LAST_CHANNELS, num_keypoints))

@@ -1,0 +1,246 @@
+"""TokenPose: joints are tokens that look at patches of a map.
+
+TokenPose: Learning Keypoint Tokens for Human Pose Estimation, Li et al. 2021, https://arxiv.org/abs/2104.03516; names
+of the parts as in the official checkpoints (https://github.com/leeyegy/TokenPose), which say `pre_feature.` for
+`backbone.`, `transformer.` for `keypoint_head.` and, in the S networks, `features.` for both.
+
+As in the official code, the sine table is added before every block, except the first one of the second and third
+transformer of L, and the S networks scale attention by the root of all 192 numbers of a token, not of a head's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from featherpose.errors import ModelError
+from featherpose.networks.heads import PoseNetwork
+from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
+
+DIM, HIDDEN = 192, 576  # numbers of a token, and of the hidden layer of its feed-forward part
+DEVIATION = 0.02  # of fresh linear layers and tokens (official code)
+SIZE = (192, 256)
+
+
+class SelfAttention(nn.Module):
+    """Every token looks at every token: (N, T, D) in and out; query, key and value have no bias.
+
+    `scale` of the products is 1 / root of a head's numbers unless it is given.
+    """
+
+    def __init__(self, heads: int, scale: float | None) -> None:
+        super().__init__()
+        self.to_qkv = nn.Linear(DIM, 3 * DIM, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(DIM, DIM))
+        self.heads = heads
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.to_qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        found = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        return self.to_out(found.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear layers on each token: (N, T, D) in and out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        no_dropout = nn.Identity()  # keeps the published numbers of the layers
+        self.net = nn.Sequential(nn.Linear(DIM, HIDDEN), nn.GELU(), no_dropout, nn.Linear(HIDDEN, DIM))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class Residual(nn.Module):
+    """x + inner(norm(x)): (N, T, D) in and out."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.fn = nn.Sequential(OrderedDict(norm=nn.LayerNorm(DIM), fn=inner))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fn(x)
+
+
+class Transformer(nn.Module):
+    """Blocks of self-attention and feed-forward: tokens (N, T, D) in and out; `places` (1, T, D) say where they are."""
+
+    def __init__(self, depth: int, heads: int, scale: float | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(Residual(SelfAttention(heads, scale)), Residual(FeedForward())) for _ in range(depth)
+        )
+
+    def forward(self, x: Tensor, places: Tensor) -> Tensor:
+        x = self.layers[0](x)
+        for block in self.layers[1:]:
+            x = block(x + places)
+        return x
+
+
+class TokenHead(nn.Module):
+    """One map (N, C, h, w) in, heatmaps (N, K, *heatmap_size) out (paper, section 3).
+
+    The map, of `map_shape` (C, h, w), is cut into patches of `patch` (height, width) cells, each a token, beside one
+    learnt token for every joint. The joints' tokens behind each transformer together become heatmaps.
+    """
+
+    def __init__(
+        self,
+        num_keypoints: int,
+        map_shape: tuple[int, int, int],
+        patch: tuple[int, int],
+        heatmap_size: tuple[int, int],
+        transformers: Sequence[Transformer],
+    ) -> None:
+        super().__init__()
+        channels, height, width = map_shape
+        self.keypoint_token = nn.Parameter(torch.zeros(1, num_keypoints, DIM))
+        # Not learnt, but stored and counted among the weights, as published.
+        table = sine_table(height // patch[0], width // patch[1])
+        self.pos_embedding = nn.Parameter(table, requires_grad=False)
+        self.patch_to_embedding = nn.Linear(channels * patch[0] * patch[1], DIM)
+        several = len(transformers) > 1
+        self.transformers = [f"transformer{i}" if several else "transformer" for i in range(1, len(transformers) + 1)]
+        for name, transformer in zip(self.transformers, transformers, strict=True):
+            self.add_module(name, transformer)
+        self.mlp_head = _linear_layers(DIM * len(transformers), heatmap_size[0] * heatmap_size[1])
+        self.patch = patch
+        self.heatmap_size = heatmap_size
+
+    def draw(self) -> None:
+        nn.init.trunc_normal_(self.keypoint_token, std=DEVIATION)
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=DEVIATION)
+            elif isinstance(part, nn.LayerNorm):
+                part.reset_parameters()
+        for name, weight in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patch_to_embedding(cut(x, self.patch))
+        joints = self.keypoint_token.expand(x.shape[0], -1, -1)
+        number = joints.shape[1]
+        places = nn.functional.pad(self.pos_embedding, (0, 0, number, 0))  # the joints' tokens are nowhere
+        tokens = torch.cat((joints, patches), 1) + places
+        read: list[Tensor] = []
+        for name in self.transformers:
+            tokens = self.get_submodule(name)(tokens, places)
+            read.append(tokens[:, :number])
+        return self.mlp_head(torch.cat(read, 2)).unflatten(2, self.heatmap_size)
+
+
+def _linear_layers(read: int, cells: int) -> nn.Sequential:
+    """From so many numbers of a joint's tokens to as many cells of its heatmap.
+
+    Each layer has a norm in front; a hidden layer of cells / 8 is there if that is twice what is read, as published.
+    """
+    hidden = cells // 8
+    if hidden < 2 * read:
+        return nn.Sequential(nn.LayerNorm(read), nn.Linear(read, cells))
+    return nn.Sequential(nn.LayerNorm(read), nn.Linear(read, hidden), nn.LayerNorm(hidden), nn.Linear(hidden, cells))
+
+
+def cut(x: Tensor, patch: tuple[int, int]) -> Tensor:
+    """Map (N, C, h, w) -> its patches row by row (N, patches, values), values in the order row, column, channel."""
+    rows, columns = x.shape[2] // patch[0], x.shape[3] // patch[1]
+    cells = x.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
+    return cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def sine_table(rows: int, columns: int) -> Tensor:
+    """Where each patch is (1, rows * columns, D): sines and cosines of y, then of x, over 48 wavelengths.
+
+    As the official code has it, in float32: positions run from 1/n to 1 times a full circle, wavelengths grow with
+    powers of 10,000.
+    """
+    half = torch.arange(DIM // 2)
+    wavelengths = 10000 ** (2 * (half // 2).float() / (DIM // 2))
+
+    def waves(n: int) -> Tensor:
+        places = torch.arange(1, n + 1, dtype=torch.float32)
+        angles = (places / (places[-1] + 1e-6) * (2 * math.pi))[:, None] / wavelengths
+        return torch.where(half % 2 == 0, angles.sin(), angles.cos())
+
+    down, across = waves(rows), waves(columns)
+    table = torch.cat((down[:, None].expand(-1, columns, -1), across.expand(rows, -1, -1)), 2)
+    return table.flatten(0, 1)[None]
+
+
+def tokenpose(
+    backbone: nn.Module,
+    num_keypoints: int,
+    size: Sequence[int],
+    transformers: Sequence[Transformer],
+    *,
+    channels: int,
+    stride: int = 4,
+    patch: tuple[int, int] | None = None,
+) -> PoseNetwork:
+    """TokenPose behind a backbone whose map has these channels and this stride, for input of `size` alone.
+
+    The published networks for 192x256, 256x256 and 288x384 pixels (width x height) cut the map of 1/4 into patches
+    of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two layers draw the heatmaps where the hidden one, an
+    eighth of a heatmap, is at least twice as wide as what they read.
+    """
+    width, height = _checked(size)
+    heatmap_size = (height // PoseNetwork.stride, width // PoseNetwork.stride)
+    patch = patch or (max(1, height // 64), max(1, width // 64))
+    if heatmap_size[0] % patch[0] or heatmap_size[1] % patch[1]:
+        raise ModelError(
+            f"size is {width}x{height} (width x height), which cannot be cut into patches of "
+            f"{4 * patch[1]}x{4 * patch[0]} pixels; 192x256, 256x256 and 288x384 can."
+        )
+    scale = PoseNetwork.stride // stride
+    map_shape = (channels, scale * heatmap_size[0], scale * heatmap_size[1])
+    head = TokenHead(num_keypoints, map_shape, (scale * patch[0], scale * patch[1]), heatmap_size, transformers)
+    return PoseNetwork(backbone, head, fixed_size=(width, height))
+
+
+def _checked(size: Sequence[int]) -> tuple[int, int]:
+    try:
+        width, height = (int(n) for n in size)
+    except (TypeError, ValueError):
+        raise ModelError(f"size is {size!r}; wanted width and height in pixels, for example size=[192, 256].") from None
+    if min(width, height) < PoseNetwork.multiple or width % PoseNetwork.multiple or height % PoseNetwork.multiple:
+        raise ModelError(
+            f"size is {width}x{height} (width x height); both must be multiples of {PoseNetwork.multiple}, for "
+            "example 192x256."
+        )
+    return width, height
+
+
+def tokenpose_t(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+    """TokenPose-T, on the picture itself: 5.9 M parameters."""
+    return tokenpose(nn.Identity(), num_keypoints, size, [Transformer(12, heads=16)], channels=3, stride=1)
+
+
+def tokenpose_s_v1(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+    """TokenPose-S-v1, on HRNet's stem: 6.7 M parameters."""
+    transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
+    return tokenpose(HRNet(0, stages=0), num_keypoints, size, transformers, channels=STEM_CHANNELS)
+
+
+def tokenpose_s_v2(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+    """TokenPose-S-v2, on HRNet's stem in small patches: 6.4 M parameters."""
+    transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
+    return tokenpose(HRNet(0, stages=0), num_keypoints, size, transformers, channels=STEM_CHANNELS, patch=(2, 2))
+
+
+def tokenpose_b(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+    """TokenPose-B, on three stages of HRNet-W32: 13.5 M parameters."""
+    return tokenpose(HRNet(32, stages=2), num_keypoints, size, [Transformer(12, heads=8)], channels=32)
+
+
+def tokenpose_l_d24(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+    """TokenPose-L-D24, on three stages of HRNet-W48, three transformers of eight blocks: 27.5 M parameters."""
+    transformers = [Transformer(8, heads=12) for _ in range(3)]
+    return tokenpose(HRNet(48, stages=2), num_keypoints, size, transformers, channels=48)

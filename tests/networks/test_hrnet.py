@@ -1,0 +1,105 @@
+"""HRNet against the published code: names, counts, outputs; its first weights; attention on its four branches."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.errors import ModelError
+from featherpose.networks import create_model
+from featherpose.networks.checkpoints import load_weights
+from featherpose.networks.counts import count_macs, count_parameters
+
+pytestmark = pytest.mark.torch
+
+NAMES = ["hrnet_w32", "hrnet_w48"]
+SHARP = 1e-9  # float64, in standard deviations of the output
+
+
+def mmpose_name(name):
+    """An official name -> mmpose 1.x's."""
+    return ("head." if name.startswith("final_layer") else "backbone.") + name
+
+
+def weightless(name, **options):
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def distance(output, idx, val):
+    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_order_and_shapes_are_the_published_ones(reference, name):
+    ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in weightless(name).state_dict().items()]
+    assert ours == [[mmpose_name(k), shape] for k, shape in reference(name).facts["state_dict"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_are_the_published_ones(shared, name):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+    model = weightless(name)
+    assert count_parameters(model) == counts["params"]
+    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
+
+
+@pytest.fixture(scope="module", params=[NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
+def published(request, reference):
+    """A published network's record and our network with the same weights, read under their official names."""
+    record = reference(request.param)
+    model = weightless(request.param).to_empty(device="cpu")
+    load_weights(model, record.weights())
+    return record, model.eval()
+
+
+def test_float32_stays_within_the_measured_tolerance(published, make_picture):
+    record, model = published
+    with torch.no_grad():
+        output = model.float()(make_picture(11, 1, 256, 192).float()).numpy()
+    assert distance(output, *record.values("out_256x192")) < 2e-5
+
+
+def test_output(published, make_picture):
+    record, model = published
+    with torch.no_grad():
+        output = model.double()(make_picture(11, 1, 256, 192)).numpy()
+    assert distance(output, *record.values("out_256x192")) < SHARP
+    channels = record.arrays["out_256x192_channels"]
+    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+
+
+def test_fresh_convolutions_are_drawn_as_published():
+    torch.manual_seed(0)
+    layers = [m for m in create_model("hrnet_w32").modules() if isinstance(m, torch.nn.Conv2d)]
+    large = [m for m in layers if m.weight.numel() > 10_000]
+    assert len(large) > 150
+    assert all(m.weight.std().item() == pytest.approx(0.001, rel=0.05) for m in large)
+    assert layers[-1].weight.std().item() == pytest.approx(0.001, rel=0.2)
+    assert layers[-1].bias.abs().max() == 0
+
+
+@pytest.mark.parametrize("attention", ["cbam", "se", "coordinate"])
+def test_attention_stands_on_all_four_branches(attention):
+    model = weightless("hrnet_w32", attention=attention)
+    published = weightless("hrnet_w32")
+    assert len(model.keypoint_head.attention) == 4
+    assert model.keypoint_head.final_layer.weight.shape == (17, 32 + 64 + 128 + 256, 1, 1)
+    shapes = {k: v.shape for k, v in model.backbone.state_dict().items()}
+    assert {k: v.shape for k, v in published.backbone.state_dict().items()}.items() < shapes.items()
+
+
+def test_without_attention_it_is_the_published_network():
+    assert str(weightless("hrnet_w48", attention="none")) == str(weightless("hrnet_w48"))
+
+
+@pytest.mark.parametrize("rename", [str, mmpose_name, "module.{}".format], ids=["official", "mmpose", "parallel"])
+def test_checkpoints_are_read_under_all_names(reference, rename):
+    weights = {rename(k): torch.empty(shape, device="meta") for k, shape in reference("hrnet_w32").facts["state_dict"]}
+    load_weights(weightless("hrnet_w32"), weights)
+    with pytest.raises(ModelError, match=r"1 missing \(backbone.conv1.weight\)\.$"):
+        load_weights(weightless("hrnet_w32"), dict(list(weights.items())[1:]))

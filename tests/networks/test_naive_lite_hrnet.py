@@ -1,0 +1,91 @@
+"""Naive Lite-HRNet against the published code: names, counts, outputs, inner maps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.errors import ModelError
+from featherpose.networks import create_model
+from featherpose.networks.checkpoints import load_weights
+from featherpose.networks.counts import count_macs, count_parameters
+
+pytestmark = pytest.mark.torch
+
+PUBLISHED = {"naive_litehrnet18": "naive_lite_hrnet_18", "wider_naive_litehrnet18": "wider_naive_lite_hrnet_18"}
+SHARP = 1e-9  # float64, in standard deviations of the output
+SEEDS = {(256, 192): 11, (384, 288): 12}
+
+
+@pytest.fixture(scope="module", params=PUBLISHED)
+def published(request, reference):
+    """A published network's record and our network with the same weights, in float64."""
+    record = reference(request.param)
+    model = create_model(PUBLISHED[request.param])
+    load_weights(model, record.weights())
+    return record, model.double().eval()
+
+
+def weightless(name, **options):
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def run(model, x):
+    with torch.no_grad():
+        return model(x).numpy()
+
+
+def distance(output, idx, val):
+    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
+
+
+def test_names_order_and_shapes_are_the_published_ones(published):
+    record, model = published
+    assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
+
+
+@pytest.mark.parametrize("size", SEEDS)
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_are_the_published_ones_with_each_module_once(shared, name, size):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+    model = weightless(PUBLISHED[name])
+    assert count_parameters(model) == counts["params"]
+    wanted = counts["macs"][f"{size[0]}x{size[1]}"]["conv_linear_each_module_once"]
+    assert count_macs(model, (size[1], size[0])) == wanted
+
+
+@pytest.mark.parametrize("size", SEEDS)
+def test_output(published, make_picture, size):
+    record, model = published
+    key = f"{size[0]}x{size[1]}"
+    output = run(model, make_picture(SEEDS[size], 1, *size))
+    assert distance(output, *record.values(f"out_{key}")) < SHARP
+    assert np.abs(output - record.arrays[f"out_{key}_f32"]).max() / output.std() < 3e-6
+
+
+def test_inner_maps(published, make_picture):
+    record, model = published
+    maps = {}
+    names = {str(n).partition("|")[0] for n in record.arrays["probe_names"]}
+    hooks = [model.get_submodule(n).register_forward_hook(lambda *a, n=n: maps.update({n: a[2]})) for n in names]
+    run(model, make_picture(11, 1, 256, 192))
+    for hook in hooks:
+        hook.remove()
+    for name, idx, val, std in zip(*(record.arrays[f"probe_{k}"] for k in ("names", "idx", "val", "std")), strict=True):
+        module, _, branch = str(name).partition("|")
+        found = maps[module][int(branch)] if branch else maps[module]
+        assert np.abs(found.numpy().reshape(-1)[idx] - val).max() < SHARP * std, name
+
+
+def test_the_wider_one_is_the_naive_one_at_the_width_of_lite_hrnet():
+    assert str(weightless("wider_naive_lite_hrnet_18")) == str(weightless("naive_lite_hrnet_18", width=40))
+
+
+def test_odd_width_is_refused():
+    with pytest.raises(ModelError, match="width is 31; it must be even"):
+        create_model("naive_lite_hrnet_18", width=31)

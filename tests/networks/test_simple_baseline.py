@@ -1,0 +1,72 @@
+"""SimpleBaseline against the published code: names, counts, outputs; and how its head looks before the first step."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.networks import create_model
+from featherpose.networks.checkpoints import load_weights
+from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.networks.heads import DeconvolutionHead
+
+pytestmark = pytest.mark.torch
+
+NAMES = [f"simple_baseline_resnet{depth}" for depth in (50, 101, 152)]
+SHARP = 1e-9  # float64, in standard deviations of the output
+
+
+def mmpose_name(name):
+    """An official name -> mmpose 1.x's."""
+    return ("head." if name.startswith(("deconv_layers", "final_layer")) else "backbone.") + name
+
+
+def weightless(name):
+    with torch.device("meta"):
+        return create_model(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_order_and_shapes_are_the_published_ones(reference, name):
+    ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in weightless(name).state_dict().items()]
+    assert ours == [[mmpose_name(k), shape] for k, shape in reference(name).facts["state_dict"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_are_the_published_ones(shared, name):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+    model = weightless(name)
+    assert count_parameters(model) == counts["params"]
+    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
+
+
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
+def test_output(reference, make_picture, name):
+    record = reference(name)
+    model = weightless(name).to_empty(device="cpu")
+    load_weights(model, record.weights())  # under their official names
+    with torch.no_grad():
+        output = model.double().eval()(make_picture(11, 1, 256, 192)).numpy()
+    idx, val = record.values("out_256x192")
+    assert np.abs(output.reshape(-1)[idx] - val).max() < SHARP * output.std()
+    channels = record.arrays["out_256x192_channels"]
+    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+
+
+def test_head_enlarges_eightfold():
+    head = DeconvolutionHead(8, 5, hidden=16).eval()
+    with torch.no_grad():
+        assert head(torch.randn(2, 8, 2, 3)).shape == (2, 5, 16, 24)
+
+
+def test_fresh_head_is_drawn_as_published():
+    torch.manual_seed(0)
+    head = create_model("shufflenet_v2").keypoint_head
+    for layer in (0, 3, 6):
+        assert head.deconv_layers[layer].weight.std().item() == pytest.approx(0.001, rel=0.01)
+    assert head.final_layer.weight.std().item() == pytest.approx(0.001, rel=0.1)
+    assert head.final_layer.bias.abs().max() == 0

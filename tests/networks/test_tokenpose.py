@@ -1,0 +1,159 @@
+"""TokenPose against the published code: names, counts, outputs; its first weights; the sizes it can be built for."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.errors import ModelError
+from featherpose.networks import create_model
+from featherpose.networks.checkpoints import load_weights
+from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.networks.tokenpose import cut
+
+pytestmark = pytest.mark.torch
+
+NAMES = ["tokenpose_t", "tokenpose_s_v1", "tokenpose_s_v2", "tokenpose_b", "tokenpose_l_d24"]
+SHARP = 1e-9  # float64, in standard deviations of the output
+
+
+def weightless(name, **options):
+    with torch.device("meta"):
+        return create_model(name, **options)
+
+
+def distance(output, idx, val):
+    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
+
+
+def without_place(name):
+    """A name without the word for backbone or head, ours or the published one."""
+    return name.partition(".")[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_and_shapes_are_the_published_ones(reference, name):
+    ours = {without_place(k): list(v.shape) for k, v in weightless(name).state_dict().items()}
+    published = reference(name).facts["state_dict"]
+    assert ours == {without_place(k): shape for k, shape in published}
+    assert len(ours) == len(published)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counts_are_the_published_ones(shared, name):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+    model = weightless(name)
+    assert count_parameters(model) == counts["params"]
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == counts["trainable_params"]
+    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["all_incl_matmul_as_written"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def published(request, reference):
+    """A published network's record and our network with its weights, read under their official names."""
+    record = reference(request.param)
+    model = create_model(request.param)
+    table = model.keypoint_head.pos_embedding.clone()
+    load_weights(model, {**record.weights(), record.facts["pos_embedding"]["name"]: table})
+    return record, model.eval()
+
+
+def test_table_of_places(published):
+    record, model = published
+    table, fixture = model.keypoint_head.pos_embedding.float(), record.facts["pos_embedding"]
+    assert list(table.shape) == fixture["shape"]
+    np.testing.assert_array_equal(table.flatten()[fixture["idx"]].numpy(), np.float32(fixture["val"]))
+
+
+def test_float32_stays_within_the_measured_tolerance(published, make_picture):
+    record, model = published
+    with torch.no_grad():
+        output = model.float()(make_picture(11, 1, 256, 192).float()).numpy()
+    assert distance(output, *record.values("out_256x192")) < 2e-5
+
+
+def test_output(published, make_picture):
+    record, model = published
+    with torch.no_grad():
+        output = model.double()(make_picture(11, 1, 256, 192)).numpy()
+    assert distance(output, *record.values("out_256x192")) < SHARP
+    channels = record.arrays["out_256x192_channels"]
+    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+
+
+def test_patches_are_read_row_by_row():
+    x = torch.arange(2 * 3 * 4 * 6).view(2, 3, 4, 6)
+    patches = cut(x, (2, 3))
+    assert patches.shape == (2, 4, 18)
+    assert torch.equal(patches[1, 1], x[1, :, 0:2, 3:6].permute(1, 2, 0).flatten())
+    assert torch.equal(patches[0, 2], x[0, :, 2:4, 0:3].permute(1, 2, 0).flatten())
+
+
+def test_fresh_weights_are_drawn_as_published():
+    torch.manual_seed(0)
+    model = create_model("tokenpose_s_v1")
+    head = model.keypoint_head
+    linear = [m for m in head.modules() if isinstance(m, torch.nn.Linear)]
+    assert all(m.weight.std().item() == pytest.approx(0.02, rel=0.02) for m in linear)
+    assert head.keypoint_token.std().item() == pytest.approx(0.02, rel=0.05)
+    assert all(p.abs().max() == 0 for n, p in head.named_parameters() if n.endswith("bias"))
+    assert model.backbone.layer1[0].conv2.weight.std().item() == pytest.approx(0.001, rel=0.02)
+
+
+PUBLISHED_SIZES = [((192, 256), (4, 3), 256), ((256, 256), (4, 4), 256), ((288, 384), (6, 4), 288)]
+
+
+@pytest.mark.parametrize(("size", "patch", "tokens"), PUBLISHED_SIZES)
+def test_the_published_sizes_have_the_published_patches(size, patch, tokens):
+    head = weightless("tokenpose_l_d24", size=size).keypoint_head
+    assert head.pos_embedding.shape == (1, tokens, 192)
+    assert head.patch_to_embedding.in_features == 48 * patch[0] * patch[1]
+    assert [tuple(p.shape) for p in head.mlp_head.parameters()][2:] == [
+        (size[0] * size[1] // 16, 576),
+        (size[0] * size[1] // 16,),
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(256, 256), [64, 96]])
+def test_any_of_them_can_be_built_for_another_size(name, size):
+    model = weightless(name, num_keypoints=5, size=size)
+    width, height = size
+    assert model.fixed_size == (width, height)
+    assert model(torch.empty(2, 3, height, width, device="meta")).shape == (2, 5, height // 4, width // 4)
+
+
+def test_input_of_another_size_is_refused():
+    model = weightless("tokenpose_t")
+    with pytest.raises(ModelError) as caught:
+        model(torch.empty(1, 3, 256, 256, device="meta"))
+    assert str(caught.value) == (
+        "The input is 256x256 (height x width); this network is built for 256x192. Another one is built with the "
+        "option size=[256, 256]."
+    )
+
+
+def test_weights_of_another_size_are_refused():
+    weights = weightless("tokenpose_t").state_dict()
+    with pytest.raises(ModelError, match=r"of another shape \(keypoint_head.patch_to_embedding.weight \(192, 576\), "):
+        load_weights(weightless("tokenpose_t", size=(256, 256)), weights)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((224, 256), "size is 224x256 .*, which cannot be cut into patches of 12x16 pixels; 192x256, "),
+        ((192, 250), "size is 192x250 .*; both must be multiples of 32"),
+        ((0, 256), "size is 0x256 .*; both must be multiples of 32"),
+        ((192,), r"size is \(192,\); wanted width and height in pixels"),
+        (192, "size is 192; wanted width and height in pixels"),
+        ("192x256", "size is '192x256'; wanted width and height in pixels"),
+    ],
+)
+def test_sizes_that_it_cannot_be_built_for_are_refused(size, message):
+    with pytest.raises(ModelError, match=message):
+        create_model("tokenpose_b", size=size)
