@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from featherpose.manifest import Manifest
     from featherpose.measure.evaluate import Evaluation
     from featherpose.runtime.estimator import Estimator
+    from featherpose.runtime.predict import Report
+    from featherpose.train.benchmark import TrainingSpeed
     from featherpose.train.loop import Outcome
     from featherpose.train.recipe import Recipe
 
@@ -64,6 +66,16 @@ def _open_estimator(path: Path, written: int, device: str, options: tuple[tuple[
     return Estimator.open(path, device, **dict(options))
 
 
+def predict(sources: Iterable[str | os.PathLike[str]], **how: Any) -> Report:
+    """Picture files and folders -> poses by photo, pictures with skeletons and poses.json.
+
+    `how` as in `runtime.predict.predict`: boxes or whole_image, model, out, ...
+    """
+    from featherpose.runtime import predict
+
+    return predict.predict(sources, **how)
+
+
 def evaluate(
     model: str | os.PathLike[str],
     data: str | os.PathLike[str],
@@ -98,25 +110,58 @@ def train(
     max_minutes: float | None = None,
     device: str = "auto",
     workers: int | None = None,
+    compiled: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Recipe (object, name or YAML file) and a folder -> Outcome; weights, state and card lie in the folder."""
+    """Recipe (object, name or YAML file) and a folder -> Outcome; weights, state and card lie in the folder.
+
+    `compiled` runs the network through torch.compile.
+    """
     with _extra("Training", "train"):
         from featherpose.train import loop
         from featherpose.train.recipe import Recipe
     chosen = recipe if isinstance(recipe, Recipe) else open_recipe(recipe, settings)
     return loop.train(
-        chosen, Path(out), resume=resume, max_minutes=max_minutes, device=device, workers=workers, quiet=quiet
+        chosen,
+        Path(out),
+        resume=resume,
+        max_minutes=max_minutes,
+        device=device,
+        workers=workers,
+        compiled=compiled,
+        quiet=quiet,
     )
 
 
-def open_recipe(name: str | os.PathLike[str], settings: Iterable[str] = ()) -> Recipe:
-    """Name or YAML file and "key=value" changes -> Recipe."""
+def benchmark_train(network: str, **how: Any) -> TrainingSpeed:
+    """Name of a network -> how fast it trains here; `how` as in `train.benchmark.training_speed`: size, batch, ..."""
     with _extra("Training", "train"):
-        from featherpose.train.recipe import change, load
+        from featherpose.train.benchmark import training_speed
+    return training_speed(network, **how)
+
+
+def open_recipe(
+    name: str | os.PathLike[str],
+    settings: Iterable[str] = (),
+    *,
+    data: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | None = None,
+) -> Recipe:
+    """Name or YAML file and "key=value" changes -> Recipe.
+
+    `data` is a folder of shards or a COCO keypoints file to train on in place of the recipe's people, with the
+    skeleton that it has; `init` the weights to start from, a file or a shipped name.
+    """
+    with _extra("Training", "train"):
+        from featherpose.train.recipe import change, load, on_data
         from featherpose.train.recipes import named
     is_file = Path(name).suffix in (".yaml", ".yml")
-    return change(load(Path(name)) if is_file else named(os.fspath(name)), settings)
+    recipe = load(Path(name)) if is_file else named(os.fspath(name))
+    if data is not None:
+        recipe = on_data(recipe, os.fspath(data))
+    if init is not None:
+        recipe = recipe.model_copy(update={"init": os.fspath(init)})
+    return change(recipe, settings)
 
 
 def recipe_yaml(recipe: Recipe) -> str:
@@ -126,11 +171,18 @@ def recipe_yaml(recipe: Recipe) -> str:
     return to_yaml(recipe)
 
 
-def list_recipes() -> list[str]:
-    """Names of the recipes that come with featherpose."""
+def list_recipes() -> dict[str, Recipe]:
+    """The recipes that come with featherpose, by name."""
     with _extra("Training", "train"):
         from featherpose.train.recipes import RECIPES
-    return sorted(RECIPES)
+    return dict(RECIPES)
+
+
+def check_recipe(recipe: Recipe) -> int:
+    """Recipe -> parameters of its network; what cannot be built or found is refused as `train` would refuse it."""
+    with _extra("Training", "train"):
+        from featherpose.train.check import check
+    return check(recipe)
 
 
 def export(

@@ -1,5 +1,6 @@
 """Writing files so that they are whole or not there."""
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -17,6 +18,22 @@ def replace(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: could not be written ({error.strerror}). Choose another folder.") from None
+        raise unwritable(path, error) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def append(path: Path, line: str) -> None:
+    """Path and a line of text -> the file with that line at its end."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """What to say when a file cannot be written, with what helps against it."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "What was written before is whole; make room and try again" if full else "Choose another folder"
+    return InputError(f"{path}: could not be written ({error.strerror}). {remedy}.")

@@ -30,11 +30,13 @@ from tests.train.conftest import TINY
 
 pytestmark = pytest.mark.torch
 CHILD = """
-import sys
+import sys, time
 from pathlib import Path
 from featherpose.train import loop
 from featherpose.train.recipe import load
 loop.SECONDS_BETWEEN_SAVES = 0
+update = loop.ema.update
+loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five shots fall before the end
 loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
 """
 
@@ -86,23 +88,21 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path) -> None:
     assert [r["ap"] for r in records] == [r["ap"] for r in card["history"]]
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(whole_run: Path, drawn_people: Path) -> None:
-    run, draws = whole_run.parent / "killed", np.random.default_rng(5)
-    command = [sys.executable, "-c", CHILD, str(whole_run / "recipe.yaml"), str(run)]
-    killed = 0
-    while killed < 5:
+def test_a_run_killed_at_five_random_moments_ends_with_the_same_weights(drawn_people: Path, tmp_path: Path) -> None:
+    long = recipe(drawn_people, stages=[{**TINY["stages"][0], "epochs": 5}])
+    assert train(long, tmp_path / "whole").finished
+    run, draws = tmp_path / "killed", np.random.default_rng(5)
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "whole" / "recipe.yaml"), str(run)]
+    for _ in range(5):
         child = subprocess.Popen(command, env=os.environ.copy())
         _wait_for_progress(run, child)
         time.sleep(draws.uniform(0, 0.3))
         child.send_signal(signal.SIGKILL)
-        if child.wait() == 0:  # it was faster than the shot
-            break
-        killed += 1
-    assert killed >= 1
+        assert child.wait() == -signal.SIGKILL
     subprocess.run(command, check=True)
-    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
-    assert_same_weights(run / "best.safetensors", whole_run / "best.safetensors")
-    assert (run / "log.jsonl").read_text().count('"ap"') == 2
+    assert_same_weights(run / "last.safetensors", tmp_path / "whole" / "last.safetensors")
+    assert_same_weights(run / "best.safetensors", tmp_path / "whole" / "best.safetensors")
+    assert (run / "log.jsonl").read_text().count('"ap"') == 5
 
 
 def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:
@@ -174,12 +174,22 @@ def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_peopl
         train(from_dict(values), tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+def _of_seconds(name: str) -> Any:
+    """A recipe's name, marked slow where its network has no narrow form."""
+    return name if "lite_hrnet" in name else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [_of_seconds(name) for name in RECIPES])
 def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
-    small = {"data": {"labels": "human", "folder": str(drawn_people)}, "init": "", "options": {"width": 8}}
-    stages = [{**stage, "size": [64, 64], "batch": 2, "epochs": 1} for stage in to_dict(RECIPES[name])["stages"]]
-    chosen = from_dict({**to_dict(RECIPES[name]), **small, "stages": stages})
-    assert not train(chosen, tmp_path / "run", max_minutes=1e-9).finished
+    values = to_dict(RECIPES[name])
+    small = {"data": {"labels": "human", "folder": str(drawn_people)}, "init": ""}
+    size = [64, 64]
+    if "lite_hrnet" in name:
+        small["options"] = {"width": 8}
+    if "tokenpose" in name:  # its positions are bound to the input's size
+        size = values["stages"][0]["size"]
+    stages = [{**stage, "size": size, "batch": 2, "epochs": 1} for stage in values["stages"]]
+    assert not train(from_dict({**values, **small, "stages": stages}), tmp_path / "run", max_minutes=1e-9).finished
     assert (tmp_path / "run" / "state.safetensors").exists()
 
 

@@ -4,8 +4,9 @@ import pytest
 
 pytest.importorskip("pydantic")
 from featherpose.errors import RecipeError
-from featherpose.train.recipe import Recipe, change, load, to_yaml
-from featherpose.train.recipes import RECIPES, named
+from featherpose.train.recipe import Recipe, change, load, on_data, to_yaml
+from featherpose.train.recipes import COCO_ROWS, MPII_ROWS, RECIPES, named
+from featherpose.train.schedule import epochs, largest_rate, rate
 
 pytestmark = pytest.mark.torch
 
@@ -38,7 +39,11 @@ def test_settings_change_single_fields() -> None:
         ("skeleton=coco18", "unknown skeleton 'coco18'. Did you mean 'coco17'"),
         ("stages=[]", "at least 1 item"),
         ("augmentation.flip_prob=3", "flip_prob is 3"),
-        ("loss=l1", "loss is 'l1'"),
+        ("loss=l1", "unknown loss 'l1'. Known: focal, mse, ohkm"),
+        ("codec=msr", "unknown codec 'msr'"),
+        ("optimizer.momentum=0.5", "optimizer.momentum has no effect without sgd"),
+        ("schedule.milestones=[3]", "schedule.milestones has no effect without steps"),
+        ("distill.weight=0.3", "distill.weight has no effect without distill.teacher"),
     ],
 )
 def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
@@ -66,3 +71,26 @@ def test_a_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> Non
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'open-cbam_lite_hrnet_18'"):
         named("open-cbam_lite_hrnet")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("paper-")])
+def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
+    recipe = RECIPES[name]
+    assert (recipe.optimizer.name, recipe.stages[0].batch, recipe.stages[0].epochs) == ("sgd", 256, 150)
+    assert recipe.data.hold_out == 5, "an 80/20 split"
+    assert recipe.judging.flip
+    plan = epochs(recipe, 1000)
+    rates = [largest_rate(recipe.optimizer, e.stage) * rate(recipe.schedule, e.first, plan) for e in plan]
+    assert rates == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
+
+
+def test_every_row_of_the_tables_has_both_kinds() -> None:
+    rows = [f"{row.name}-coco" for row in COCO_ROWS] + [f"{row.name}-mpii" for row in MPII_ROWS]
+    assert len(set(rows)) == 14
+    assert {f"{kind}-{row}" for kind in ("paper", "modern") for row in rows} < set(RECIPES)
+
+
+def test_other_people_bring_their_own_skeleton_and_labels() -> None:
+    changed = on_data(named("open-cbam_lite_hrnet_18"), "mine.json")
+    assert (changed.data.folder, changed.data.labels, changed.skeleton) == ("mine.json", "human", "data")
+    assert changed.stages == named("open-cbam_lite_hrnet_18").stages

@@ -14,7 +14,9 @@ VERBS = {
     "predict": "Find poses on photos: pictures with skeletons, and JSON.",
     "evaluate": "Judge a model on a labelled data set: AP and AR.",
     "train": "Train a network from a recipe.",
+    "recipe": "List, show and check recipes.",
     "export": "Turn trained weights into one ONNX file, proven equal.",
+    "benchmark": "Measure how fast this machine trains.",
 }
 """Verb -> its one line in --help; the verb's function lies in the file of its name."""
 

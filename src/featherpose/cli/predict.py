@@ -66,10 +66,10 @@ def predict(
     or as COCO annotations ({"images": ..., "annotations": ...}), or as COCO detections ([{"image_id": 785, "bbox":
     [left, top, width, height], "score": 0.9}, ...], image_id being the photo's name or the number in it).
     """
-    from featherpose.runtime.predict import predict as work
+    from featherpose import api
 
     with photo_bar() as progress:
-        report = work(
+        report = api.predict(
             sources,
             model=model,
             boxes=boxes,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from featherpose.codecs import Msra
+from featherpose.codecs import Codec
 from featherpose.data.augment import Augmentation, augment
 from featherpose.data.cache import Crops
 from featherpose.data.sample import epoch_order, sample_generator
@@ -27,15 +27,21 @@ from featherpose.train.schedule import Epoch
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """N labelled people in the pixels of their cached pictures: joints (N, K, 2), weights (N, K), boxes (N, 4)."""
+    """N labelled people in the pixels of their cached pictures, with T opinions about the joints of each."""
 
     crops: Crops
     rows: NDArray[np.int64]
     """(N,) their places in `crops`."""
     keypoints: NDArray[np.float32]
+    """(N, T, K, 2)."""
     weights: NDArray[np.float32]
+    """(N, T, K)."""
     boxes_xywh: NDArray[np.float32]
     skeleton: Skeleton
+    trust: tuple[float, ...] = (1.0,)
+    """(T,) shares of the opinions in the target."""
+    shares: NDArray[np.float64] | None = None
+    """(N,) how often each is seen in an epoch; None: once."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -43,16 +49,16 @@ class People:
 
 @dataclass(frozen=True, eq=False)
 class Examples(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Person by number -> crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,), as augmented in this epoch."""
+    """Person by number of the draw -> crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,), augmented for it."""
 
     people: People
-    codec: Msra
+    codec: Codec
     augmentation: Augmentation
     seed: int
     epoch: int
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        people = self.people
+    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor, Tensor]:
+        people, index = self.people, draw % len(self.people)
         crop, keypoints, weights = augment(
             people.crops[int(people.rows[index])],
             people.keypoints[index],
@@ -61,26 +67,41 @@ class Examples(Dataset[tuple[Tensor, Tensor, Tensor]]):
             people.skeleton,
             self.codec.size,
             self.augmentation,
-            sample_generator(self.seed, self.epoch, index),
+            sample_generator(self.seed, self.epoch, draw),
             self.codec.crop_mode,
         )
         heatmaps, inside = self.codec.encode(keypoints, weights)
-        return torch.from_numpy(crop), torch.from_numpy(heatmaps), torch.from_numpy(inside * weights)
+        target, weight = blend(heatmaps, inside * weights, people.trust)
+        return torch.from_numpy(crop), torch.from_numpy(target), torch.from_numpy(weight)
+
+
+def blend(
+    heatmaps: NDArray[np.float32], weights: NDArray[np.float32], trust: tuple[float, ...]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """T opinions, heatmaps (T, K, h, w) and weights (T, K) -> their mean by trust x weight (K, h, w), weights (K,)."""
+    if len(trust) == 1:
+        return heatmaps[0], weights[0]
+    shares = np.array(trust, np.float32)[:, None] * weights
+    shares = shares / np.maximum(shares.sum(axis=0), 1e-9)
+    return (shares[..., None, None] * heatmaps).sum(axis=0), weights.max(axis=0)
 
 
 def batches(
-    people: People, codec: Msra, recipe: Recipe, epoch: Epoch, step: int, workers: int, ranks: Ranks
+    people: People, codec: Codec, recipe: Recipe, epoch: Epoch, step: int, workers: int, ranks: Ranks, pin: bool = False
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The batches of an epoch from the run's `step` on: crops (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K).
 
-    Of several processes each gets its share of every batch.
+    Of several processes each gets its share of every batch. `pin` keeps them where a GPU fetches them from by itself.
     """
-    order = epoch_order(recipe.seed, epoch.number, len(people))
+    order = epoch_order(recipe.seed, epoch.number, len(people), people.shares)
     size = epoch.stage.batch
+    if epoch.steps > 1:  # people whose picture could not be decoded are missing here, not in the plan
+        order = np.resize(order, epoch.steps * size)
     whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
     rows = [batch[ranks.index :: ranks.count] for batch in whole]
     examples = Examples(people, codec, recipe.augmentation, recipe.seed, epoch.number)
-    return iter(DataLoader(examples, batch_sampler=rows, num_workers=workers, worker_init_fn=_settle))
+    loader = DataLoader(examples, batch_sampler=rows, num_workers=workers, pin_memory=pin, worker_init_fn=_settle)
+    return iter(loader)
 
 
 def _settle(_: int) -> None:

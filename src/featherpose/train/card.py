@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
+from featherpose import weights
 from featherpose.data.terms import TEACHER, TERMS
 from featherpose.networks.checkpoints import read_metadata
-from featherpose.skeleton import SKELETONS
+from featherpose.train.distill import LABELS
 from featherpose.train.recipe import Recipe, to_dict
 from featherpose.train.schedule import Epoch
 from featherpose.train.tasks.pose import Labelled, codec_of
@@ -21,14 +25,14 @@ from featherpose.train.tasks.pose import Labelled, codec_of
 
 def metadata(recipe: Recipe, labelled: Labelled, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
     """What a weights file says of itself: all that the export needs, each value as JSON."""
-    skeleton, codec = SKELETONS[recipe.skeleton], codec_of(recipe, epoch.stage)
+    skeleton, codec = labelled.skeleton, codec_of(recipe, epoch.stage)
     facts = {
         "network": recipe.network,
         "options": recipe.options,
         "num_keypoints": skeleton.num_joints,
         "skeleton": skeleton.to_dict(),
         "size": list(epoch.stage.size),
-        "codec": {"name": codec.name, "stride": codec.stride, "sigma": codec.sigma, "unbiased": codec.unbiased},
+        "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
         "recipe": {"digest": recipe.digest, **to_dict(recipe)},
         "training": training(recipe, labelled),
         "results": result,
@@ -40,14 +44,23 @@ def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
     """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
     sources = Counter(labelled.samples[row].source for row in labelled.training)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
-    teacher = TEACHER if recipe.data.labels == "mixed" else None
-    own: dict[str, Any] = {"people": dict(sorted(sources.items())), "terms": terms, "teacher": teacher}
+    teachers = [TEACHER] if recipe.data.labels == "mixed" or recipe.distill.teacher == LABELS else []
+    if recipe.distill.teacher not in ("", LABELS):
+        teachers.append(f"{recipe.distill.teacher}: its heatmaps as targets")
+    own: dict[str, Any] = {
+        "people": dict(sorted(sources.items())),
+        "terms": terms,
+        "teacher": "; ".join(teachers) or None,
+    }
     return {**own, **_before(recipe.init, terms)} if recipe.init else own
 
 
 def _before(init: str, terms: list[str]) -> dict[str, Any]:
     """Weights that a run started from -> what they say of themselves, and the terms of both together."""
-    facts = {key: json.loads(value) for key, value in read_metadata(init).items()}
+    path = weights.find(init, Path(init).suffix or ".safetensors")
+    if path.suffix != ".safetensors":
+        return {"before": {"weights": path.name}, "terms": [*terms, f"{path.name}: terms unknown"]}
+    facts = {key: json.loads(value) for key, value in read_metadata(path).items()}
     earlier = {key: facts[key] for key in ("recipe", "training", "results") if key in facts}
     return {"before": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
@@ -59,10 +72,53 @@ def card(recipe: Recipe, labelled: Labelled, facts: dict[str, Any], device: torc
         "recipe_digest": recipe.digest,
         "training": training(recipe, labelled),
         "validation_people": len(labelled.validation),
-        "versions": {name: version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
+        "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
         "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "hours": round(facts["seconds"] / 3600, 2),
         "best": facts["best"],
         "history": facts["history"],
     }
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The run card (see `card`) -> the same for people; the curves lie beside it."""
+    recipe, best, training = card["recipe"], card["best"], card["training"]
+    people = ", ".join(f"{count} of {source}" for source, count in training["people"].items())
+    scores = "\n".join(
+        f"| {r['epoch'] + 1} | {r['size'][0]}x{r['size'][1]} | {r['ap']:.1f} | {r['oks']:.1f} | {r['pck']:.1f} |"
+        for r in card["history"]
+    )
+    return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
+
+Best on the validation part ({card["validation_people"]} people): AP {best["ap"]:.1f}, OKS {best["oks"]:.1f}, \
+PCK {best["pck"]:.1f} after epoch {best["epoch"] + 1}, {card["hours"]} hours on {card["machine"]["device"]}.
+
+![AP, OKS and PCK over the epochs](curves.svg)
+
+| epoch | input | AP | OKS | PCK |
+|---|---|---|---|---|
+{scores}
+
+## Data
+
+Trained on {people}. Teacher: {training["teacher"] or "none"}.
+
+{chr(10).join(f"- {term}" for term in training["terms"])}
+
+## Recipe
+
+```yaml
+{yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)}```
+
+{card["machine"]["system"]}, Python {card["machine"]["python"]}; \
+{", ".join(f"{name} {number}" for name, number in card["versions"].items())}. Finished {card["finished"]}.
+"""
+
+
+def _version(package: str) -> str:
+    """What is installed; a bare machine may run the package without its records."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from featherpose.networks.checkpoints import Start
 from featherpose.train.recipe import Recipe
-from featherpose.train.schedule import Epoch
+from featherpose.train.schedule import Epoch, largest_rate
 from featherpose.train.tasks.pose import Labelled
 
 SECONDS_BETWEEN_LINES = 30
@@ -35,13 +37,34 @@ class Display:
         self.console.print(sentence, highlight=False)
 
     def greet(self, recipe: Recipe, labelled: Labelled, device: str, workers: int) -> None:
-        """What is going to happen, in two lines."""
+        """What is going to happen, in three lines."""
+        for note in labelled.notes:
+            self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         self.say(
             f"Training {recipe.network}{options} on {len(labelled.training)} people, judged on "
             f"{len(labelled.validation)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
         self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} worker processes.")
+        rates = {stage.batch: largest_rate(recipe.optimizer, stage) for stage in recipe.stages}
+        scaled = f", from {recipe.optimizer.rate:g} at {recipe.optimizer.batch}" if recipe.optimizer.batch else ""
+        words = "; ".join(f"{batch} people a step at rate {value:g}" for batch, value in rates.items())
+        self.say(f"{recipe.optimizer.name}: {words}{scaled}.")
+
+    def started_from(self, path: Path, start: Start) -> None:
+        """Which weights were taken over, and which could not be."""
+        fresh = f"; made anew: {', '.join(start.fresh)}" if start.fresh else ""
+        self.say(f"Starting from {path}: {len(start.loaded)} tensors taken over{fresh}.")
+
+    def stopped(self, step: int, out: Path) -> None:
+        """The run breaks off and can go on."""
+        self.say(f"Stopped behind step {step} of {self.plan[-1].last}; go on with:")
+        self.console.print(f"featherpose train --resume --out {out}", highlight=False, soft_wrap=True)
+
+    def left_out(self, people: int) -> None:
+        """Some pictures could not be decoded."""
+        if people:
+            self.say(f"Left out: {people} people whose picture cannot be decoded.")
 
     def decoding(self, done: int, total: int) -> None:
         """Pictures are being decoded into the cache."""

@@ -1,4 +1,4 @@
-"""The folder of a run: recipe.yaml, state.safetensors, best and last weights, log.jsonl, card.json."""
+"""The folder of a run: recipe.yaml, state.safetensors, best and last weights, log.jsonl, card.json and card.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 from featherpose import files
 from featherpose.errors import RecipeError
+from featherpose.train.card import markdown
+from featherpose.train.curves import curves
 from featherpose.train.recipe import Recipe, load, to_yaml
 
 
@@ -38,11 +40,6 @@ class RunFolder:
         """What was done and what came out."""
         return self.path / "card.json"
 
-    @property
-    def records(self) -> Path:
-        """One JSON object a line: every 50 steps, and every validation."""
-        return self.path / "log.jsonl"
-
     def prepare(self, recipe: Recipe, resume: bool) -> None:
         """Make the folder, or check that it holds a run of the same recipe when resuming."""
         written = self.path / "recipe.yaml"
@@ -53,26 +50,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         files.replace(written, to_yaml(recipe).encode())
 
-    def forget_after(self, step: int, judged: list[dict[str, Any]]) -> None:
-        """Drop the records that a killed run wrote after its last saved state; `judged`: the validations in it."""
-        if self.records.exists():
-            records = (_parse(line) for line in self.records.read_text().splitlines())
-            kept = [r for r in records if r and r["step"] <= step and ("ap" not in r or r in judged)]
-            files.replace(self.records, "".join(f"{json.dumps(record)}\n" for record in kept).encode())
-
-    def log(self, record: dict[str, Any]) -> None:
-        """Append one record."""
-        with self.records.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-
     def write_card(self, card: dict[str, Any]) -> None:
-        """Write the run card."""
+        """The run card for programs (JSON) and for people (Markdown, with its curves beside it)."""
         files.replace(self.card, json.dumps(card, indent=1).encode())
-
-
-def _parse(line: str) -> dict[str, Any] | None:
-    """One record; None for a line that was being written when the run was killed."""
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:
-        return None
+        files.replace(self.path / "curves.svg", curves(card["history"]).encode())
+        files.replace(self.path / "card.md", markdown(card).encode())

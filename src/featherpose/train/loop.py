@@ -7,6 +7,7 @@ and a run that was killed ends with the weights of one that was not.
 from __future__ import annotations
 
 import copy
+import math
 import signal
 import threading
 import time
@@ -16,26 +17,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
+from featherpose import weights
 from featherpose.errors import RecipeError
 from featherpose.networks import create_model
-from featherpose.networks.checkpoints import load_weights, save_weights
-from featherpose.networks.preprocess import Normalise
+from featherpose.networks.checkpoints import save_weights, start_from
 from featherpose.train import card, checkpoint, ema
 from featherpose.train.batches import batches
 from featherpose.train.devices import open_device, pick_workers
 from featherpose.train.display import Display
+from featherpose.train.distill import open_teacher
 from featherpose.train.folder import RunFolder
-from featherpose.train.losses import LOSSES
+from featherpose.train.learner import Learner
 from featherpose.train.ranks import join
 from featherpose.train.recipe import Optimizer, Recipe
-from featherpose.train.schedule import epochs, rate
+from featherpose.train.records import STEPS_BETWEEN, Records
+from featherpose.train.schedule import epochs, is_due, largest_rate, rate
 from featherpose.train.tasks import pose
 
 SECONDS_BETWEEN_SAVES = 120
+STEPS_BETWEEN_LOOKS = 10
+"""A GPU is asked for the loss only now and then: each question makes it wait for the answer."""
 
 
 @dataclass(frozen=True)
@@ -55,98 +59,101 @@ def train(
     max_minutes: float | None = None,
     device: str = "auto",
     workers: int | None = None,
+    compiled: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Recipe and folder -> Outcome; in the folder: state, best and last weights, log.jsonl, card.json.
+    """Recipe and folder -> Outcome; in the folder: state, best and last weights, log.jsonl, card.json and card.md.
 
     `resume` goes on from the folder's state. After `max_minutes`, or Ctrl-C, the run stops behind the step it is in.
-    This is the one long function of the house: it is meant to be read from top to bottom.
+    `compiled` runs the network through torch.compile. This is the one long function of the house: it is meant to be
+    read from top to bottom.
     """
     began, place = time.monotonic(), open_device(device)
-    workers = pick_workers() if workers is None else workers
+    workers = pick_workers(place) if workers is None else workers
     ranks = join(place)
     files = RunFolder(out)
     files.prepare(recipe, resume)
 
-    # The people, the network, its averaged twin, the optimizer.
+    # The people, the network, its averaged twin, the optimizer, the teacher.
     labelled = pose.read_people(recipe)
-    plan = epochs(recipe, len(labelled.training))
+    plan = epochs(recipe, labelled.epoch_length, ranks.count)
     display = Display(plan, quiet or not ranks.is_first)
     display.greet(recipe, labelled, f"{place} x {ranks.count}", workers)
     torch.manual_seed(recipe.seed)
     network = create_model(recipe.network, labelled.skeleton.num_joints, **recipe.options)
     if recipe.init:
-        load_weights(network, recipe.init)
-    network = network.to(place).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+        path = weights.find(recipe.init, Path(recipe.init).suffix or ".safetensors")
+        display.started_from(path, start_from(network, path, labelled.skeleton.joints))
+    network = placed(network, recipe, place)
     average = copy.deepcopy(network).eval()
-    optimizer = _optimizer(network, recipe.optimizer)
-    loss_of, normalise = LOSSES[recipe.loss], Normalise().to(place)
+    optimizer = make_optimizer(network, recipe.optimizer)
+    learn = Learner(network, recipe, open_teacher(recipe.distill, labelled.skeleton, place), place, compiled)
 
     # Where it stands: from the beginning, or behind the last step that was saved.
     facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "history": []}
     if resume and files.state.exists():
         facts = checkpoint.restore(files.state, network, average, optimizer)
         display.say(f"Going on behind step {facts['step']} of {plan[-1].last}.")
-    if ranks.is_first:
-        files.forget_after(facts["step"], facts["history"])
-    step, saved, worked = facts["step"], time.monotonic(), facts["seconds"]
+    records = Records(out, facts["step"], facts["history"]) if ranks.is_first else None
+    step, saved, worked, value = facts["step"], time.monotonic(), facts["seconds"], float("nan")
 
     def seconds() -> float:
         return worked + time.monotonic() - began
 
     def save() -> None:
-        if not ranks.is_first:
-            return
-        facts.update(step=step, seconds=seconds())
-        checkpoint.save(files.state, network, average, optimizer, facts)
+        if ranks.is_first:
+            facts.update(step=step, seconds=seconds())
+            checkpoint.save(files.state, network, average, optimizer, facts)
 
     ready: pose.Ready | None = None
     with _interruptible() as interrupted, display:
         for epoch in plan:
-            if epoch.number < len(facts["history"]):
+            due = is_due(recipe.judging, epoch, plan)
+            if step >= epoch.last and (not due or epoch.number in {r["epoch"] for r in facts["history"]}):
                 continue
             if ready is None or ready.stage is not epoch.stage:
                 ready = pose.prepare(recipe, labelled, epoch.stage, display.decoding)
+                display.left_out(ready.unreadable)
             tick = time.monotonic()
-            for crops, targets, weights in batches(ready.people, ready.codec, recipe, epoch, step, workers, ranks):
+            for batch in batches(ready.people, ready.codec, recipe, epoch, step, workers, ranks, place.type == "cuda"):
                 waited = time.monotonic() - tick
-                now = recipe.optimizer.rate * rate(recipe.schedule, step, plan)
+                now = largest_rate(recipe.optimizer, epoch.stage) * rate(recipe.schedule, step, plan)
                 for group in optimizer.param_groups:
                     group["lr"] = now
-                heatmaps = network(normalise(crops.to(place)))
-                loss = loss_of(heatmaps, targets.to(place), weights.to(place))
                 optimizer.zero_grad()
-                loss.backward()
+                loss = learn(*batch, parts=epoch.stage.accumulate)
                 late = max_minutes is not None and time.monotonic() - began > 60 * max_minutes
                 stop = ranks.agree(network, interrupted.is_set() or late)
+                if recipe.optimizer.clip:
+                    nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip)
                 optimizer.step()
                 ema.update(average, network, recipe.ema, step)
-                value = loss.item()
-                if not np.isfinite(value):
-                    raise RecipeError(f"The loss is {value} at step {step}; a smaller optimizer.rate may help.")
                 step += 1
+                save_now = stop or time.monotonic() - saved > SECONDS_BETWEEN_SAVES
+                if save_now or place.type == "cpu" or step % STEPS_BETWEEN_LOOKS == 0:
+                    value = _finite(loss.item(), step)
                 figures = display.step(epoch, step, value, time.monotonic() - tick, waited)
-                if step % 50 == 0 and ranks.is_first:
-                    files.log({"step": step, "epoch": epoch.number, "loss": value, "rate": now, **figures})
-                if stop:
-                    save()
-                    display.say(f"Stopped behind step {step} of {plan[-1].last}; go on with:")
-                    display.say(f"featherpose train --resume --out {out}")
-                    return Outcome(False, out, facts["best"])
-                if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                if step % STEPS_BETWEEN == 0 and records:
+                    records.add({"step": step, "epoch": epoch.number, "loss": value, "rate": now, **figures})
+                if save_now:
                     save()
                     saved = time.monotonic()
+                if stop:
+                    display.stopped(step, out)
+                    return Outcome(False, out, facts["best"])
                 tick = time.monotonic()
 
             # An epoch is done: judge the averaged weights, keep them if they are the best of this input size.
-            if ranks.is_first:
-                scores = pose.validate(average, ready.validation, place)
+            if due:
+                ranks.agree_on(average)
+                scores = pose.validate(average, ready.validation, place, ranks)
                 result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
                 result["hours"] = round(seconds() / 3600, 2)
                 facts["history"].append(result)
-                files.log(result)
                 display.judged(epoch, scores)
-                if _is_better(result, facts["best"]):
+                if records:
+                    records.add(result)
+                if ranks.is_first and _is_better(result, facts["best"]):
                     facts["best"] = result
                     save_weights(average, files.best, card.metadata(recipe, labelled, epoch, result))
             save()
@@ -155,11 +162,20 @@ def train(
     if ranks.is_first:
         save_weights(average, files.last, card.metadata(recipe, labelled, plan[-1], facts["history"][-1]))
         files.write_card(card.card(recipe, labelled, facts, place))
-    display.say(f"Done: {files.best} and {files.card}")
+    display.say(f"Done: {files.best} and {files.path / 'card.md'}")
     return Outcome(True, out, facts["best"])
 
 
-def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+def placed(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
+    """The network on its device, in the memory order that its convolutions like best, in train mode."""
+    if recipe.sync_norm:
+        if device.type == "cpu":
+            raise RecipeError("sync_norm: true works on GPUs only; set it to false.")
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return network.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+
+
+def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
     """Weight decay on matrices and kernels alone: on norms and biases it only does harm."""
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
@@ -169,11 +185,19 @@ def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, lr=settings.rate, fused=True)
 
 
-def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
-    """A larger input counts more than any score: the run is meant to end there."""
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise RecipeError(
+            f"The loss is {loss} at step {step}; a smaller optimizer.rate, or optimizer.clip=1, may help."
+        )
+    return loss
 
-    def rank(r: dict[str, Any]) -> tuple[int, float]:
-        return r["size"][0] * r["size"][1], np.nan_to_num(r["ap"] + r["pck"] / 1000)
+
+def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
+    """A larger input counts more than any score: the run is meant to end there. Without COCO's people PCK decides."""
+
+    def rank(r: dict[str, Any]) -> tuple[int, float, float]:
+        return r["size"][0] * r["size"][1], 0.0 if math.isnan(r["ap"]) else r["ap"], r["pck"]
 
     return not best or rank(result) > rank(best)
 

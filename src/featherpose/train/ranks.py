@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import distributed, nn
 
 
@@ -39,11 +42,31 @@ class Ranks:
             gradient.copy_(mean.view_as(gradient))
         return bool(wishes.item() > 0)
 
+    def agree_on(self, network: nn.Module) -> None:
+        """Everything the network holds becomes what the first process holds: running statistics differ otherwise."""
+        if self.count > 1:
+            for tensor in network.state_dict().values():
+                distributed.broadcast(tensor, 0)
+
+    def gather(self, mine: NDArray[Any]) -> NDArray[Any]:
+        """Rows index, index + count, ... of an array -> the whole array, in every process."""
+        if self.count == 1:
+            return mine
+        parts: list[Any] = [None] * self.count
+        distributed.all_gather_object(parts, mine)
+        whole = np.empty((sum(map(len, parts)), *mine.shape[1:]), mine.dtype)
+        for index, part in enumerate(parts):
+            whole[index :: self.count] = part
+        return whole
+
+
+ALONE = Ranks()
+
 
 def join(device: torch.device) -> Ranks:
     """The processes that torchrun started, or this one alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        return Ranks()
+        return ALONE
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Ranks(distributed.get_rank(), count)

@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from featherpose.codecs import CODECS
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
 from featherpose.skeleton import SKELETONS
+from featherpose.train.losses import LOSSES
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -39,6 +41,10 @@ class Data(Part):
     """The teacher's joints below this score are not used."""
     sources: tuple[str, ...] = ()
     """Only people of these sources (coco, mpii, ...); empty: all."""
+    shares: dict[str, Annotated[float, Field(ge=0)]] = {}
+    """How often a person of a source is seen in an epoch, as `lspet: 0.5`; sources that are not named: once."""
+    hold_out: Annotated[int, Field(ge=2)] = 20
+    """One photo in so many is kept for validation, by its name; 5 is the 80/20 split."""
 
 
 class Stage(Part):
@@ -49,7 +55,9 @@ class Stage(Part):
     epochs: Positive = 1
     """How often each person is seen."""
     batch: Positive = 64
-    """People per step."""
+    """People per step, all processes together."""
+    accumulate: Positive = 1
+    """Parts that a process makes of its share of a batch, one after the other, to save memory."""
     sigma: Annotated[float, Field(gt=0)] = 2.0
     """Deviation of the target Gaussian in heatmap cells."""
 
@@ -60,6 +68,10 @@ class Optimizer(Part):
     name: Literal["adamw", "sgd"] = "adamw"
     rate: Annotated[float, Field(gt=0)] = 4e-3
     """Largest learning rate."""
+    batch: Annotated[int, Field(ge=0)] = 0
+    """The batch that `rate` is meant for: another one scales it in proportion (Goyal et al. 2017); 0: it is kept."""
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    """Longest gradient over all weights together; longer ones are shortened; 0: none."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of convolution weights; biases and norms are left alone."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -80,6 +92,26 @@ class Schedule(Part):
     factor: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
+class Judging(Part):
+    """How the validation part is judged."""
+
+    flip: bool = False
+    """Average with the mirrored picture."""
+    blur: Annotated[int, Field(ge=0)] = 0
+    """Width of the post-Gaussian filter in heatmap cells, odd (11 at 48x64 cells); 0: none."""
+    every: Positive = 1
+    """Epochs from one judgement to the next; the last epoch is always judged."""
+
+
+class Distill(Part):
+    """What else the network learns from."""
+
+    teacher: str = ""
+    """A .safetensors file of this project, a shipped name, or "labels": teacher-labels.npz; empty: nothing."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the teacher; the rest is the labels'."""
+
+
 class Recipe(Part):
     """A training run: the same recipe, data and versions give the same weights on a CPU."""
 
@@ -87,19 +119,26 @@ class Recipe(Part):
     options: dict[str, Any] = {}
     """Options of the network, as `width: 32`."""
     skeleton: str = "coco17"
+    """A name, a YAML file, or "data": the one that the data have."""
     data: Data = Data()
-    codec: Literal["msra"] = "msra"
+    codec: str = "msra"
     unbiased: bool = True
-    """Targets keep a joint's place between two cells instead of rounding it."""
+    """Targets keep a joint's place between two cells instead of rounding it (msra; the others always do)."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
     augmentation: Augmentation = Augmentation()
-    loss: Literal["mse"] = "mse"
+    loss: str = "mse"
+    distill: Distill = Distill()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the averaged weights, which are the ones validated and kept; 0: none."""
     init: str = ""
-    """Weights to start from: a .safetensors file of the same network; empty: fresh ones."""
+    """Weights to start from: a .safetensors or .pth file, or a shipped name; what does not fit is made anew."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the network's arithmetic; weights and loss are always float32. bf16 is for GPUs."""
+    sync_norm: bool = False
+    """Batch norms over all processes together (GPUs only)."""
+    judging: Judging = Judging()
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property
@@ -124,9 +163,42 @@ def from_dict(values: dict[str, Any], where: str = "the recipe") -> Recipe:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{where}: {_first(error, values)}") from None
-    if recipe.skeleton not in SKELETONS:
-        raise RecipeError(f"{where}: unknown skeleton {recipe.skeleton!r}.{did_you_mean(recipe.skeleton, SKELETONS)}")
+    complaint = _unknown(recipe) or _useless(recipe)
+    if complaint:
+        raise RecipeError(f"{where}: {complaint}")
     return recipe
+
+
+def _unknown(recipe: Recipe) -> str:
+    """What a recipe names and nobody knows; networks and their options are left to `create_model`."""
+    skeletons = [*SKELETONS, "data"]
+    choices = {"codec": (recipe.codec, CODECS), "loss": (recipe.loss, LOSSES), "skeleton": (recipe.skeleton, skeletons)}
+    for field, (name, known) in choices.items():
+        if name not in known and not (field == "skeleton" and name.endswith((".yaml", ".yml"))):
+            return f"unknown {field} {name!r}.{did_you_mean(name, known)}"
+    return ""
+
+
+def _useless(recipe: Recipe) -> str:
+    """A field that was changed and decides nothing: the one who changed it expects something."""
+    optimizer, schedule, data = recipe.optimizer, recipe.schedule, recipe.data
+    idle = {
+        "optimizer.momentum": optimizer.name != "sgd" and optimizer.momentum != Optimizer().momentum and "sgd",
+        "schedule.milestones": schedule.name != "steps" and schedule.milestones and "steps",
+        "schedule.factor": schedule.name != "steps" and schedule.factor != Schedule().factor and "steps",
+        "schedule.floor": schedule.name != "cosine" and schedule.floor != Schedule().floor and "cosine",
+        "unbiased": recipe.codec != "msra" and not recipe.unbiased and "codec: msra",
+        "data.teacher_threshold": data.labels == "human"
+        and data.teacher_threshold != Data().teacher_threshold
+        and "labels: mixed",
+        "distill.weight": not recipe.distill.teacher
+        and recipe.distill.weight != Distill().weight
+        and "distill.teacher",
+        "judging.blur": recipe.judging.blur and CODECS[recipe.codec].blurs and "codec: msra (this one blurs itself)",
+        "data.shares": bool(data.sources) and set(data.shares) - set(data.sources) and "a source in data.sources",
+    }
+    found = next(((field, user) for field, user in idle.items() if user), None)
+    return f"{found[0]} has no effect without {found[1]}; leave it out." if found else ""
 
 
 def load(path: Path) -> Recipe:
@@ -149,6 +221,13 @@ def change(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             raise RecipeError(f"--set {setting}: wanted key=value, for example optimizer.rate=0.002.")
         _set(values, key, yaml.safe_load(value), setting)
     return from_dict(values, "--set")
+
+
+def on_data(recipe: Recipe, folder: str) -> Recipe:
+    """Recipe -> the same on other people, with the skeleton that they have and the labels that people gave them."""
+    data = Data(folder=folder, labels="human", hold_out=recipe.data.hold_out)
+    changed = recipe.model_copy(update={"data": data, "skeleton": "data", "distill": Distill()})
+    return from_dict(to_dict(changed), folder)
 
 
 def _set(values: Any, key: str, value: Any, setting: str) -> None:

@@ -1,10 +1,18 @@
-"""The recipes that come with featherpose, by name; each says only what differs from the defaults of `Recipe`."""
+"""The recipes that come with featherpose, by name; each says only what differs from the one it is made from.
+
+`paper-*` is what the CBAM-LiteHRNet paper states, for every row of its tables; `modern-*` the same networks, trained
+as one would today; `open-*` and `finish-*` made the weights that come with featherpose, `own-*` is for people of one's
+own. The paper's batch of 256 and 150 epochs are meant for a GPU: `--set stages.0.batch=32` scales the rate with it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Any
+
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
-from featherpose.train.recipe import Data, Optimizer, Recipe, Schedule, Stage
+from featherpose.train.recipe import Data, Judging, Optimizer, Recipe, Schedule, Stage
 
 # A small network on few hours of CPU underfits: augmentation is mild.
 MILD = Augmentation(
@@ -16,24 +24,138 @@ OPEN = Recipe(
     network="cbam_lite_hrnet_18",
     stages=(Stage(size=(96, 128), epochs=200, batch=32, sigma=1.5),),
     augmentation=MILD,
-    optimizer=Optimizer(rate=2e-3),
+    optimizer=Optimizer(rate=2e-3, batch=32),
     schedule=Schedule(name="flat", warmup=500),
 )
 
-# Then the rate goes down at full resolution, on the cleanest labels, from the averaged weights of the first run.
+# When that no longer helps, the rate goes down by way of 144x192 to full resolution, from the averaged weights of the
+# first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
 FINISH = OPEN.model_copy(
     update={
-        "data": Data(sources=("coco",)),
-        "stages": (Stage(size=(192, 256), epochs=1, batch=32, sigma=2.0),),
-        "optimizer": Optimizer(rate=1e-3),
+        "stages": (
+            Stage(size=(144, 192), epochs=6, batch=32, sigma=1.75),
+            Stage(size=(192, 256), epochs=6, batch=32, sigma=2.0),
+        ),
+        "optimizer": Optimizer(rate=1e-3, batch=32),
         "schedule": Schedule(name="cosine", warmup=0),
         "init": "runs/open-cbam_lite_hrnet_18/best.safetensors",
     }
 )
 
+# A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
+OWN = OPEN.model_copy(
+    update={
+        "skeleton": "data",
+        "data": Data(labels="human", hold_out=5),
+        "stages": (Stage(size=(96, 128), epochs=60, batch=16, sigma=1.5),),
+        "optimizer": Optimizer(rate=1e-3, batch=16),
+        "schedule": Schedule(name="cosine", warmup=50),
+        "ema": 0.99,
+        "judging": Judging(every=5),
+    }
+)
+
+# The paper, section 4: SGD, batch 256, 150 epochs, 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip test,
+# post-Gaussian filter, quarter offset. It leaves momentum, augmentation and sigma open: those are HRNet's.
+PAPER = Recipe(
+    data=Data(labels="human", hold_out=5),
+    unbiased=False,
+    stages=(Stage(epochs=150, batch=256),),
+    augmentation=Augmentation(
+        scale=(0.65, 1.35),
+        shift=0.0,
+        rotation=80.0,
+        rotation_prob=0.6,
+        color_prob=0.0,
+        grey_prob=0.0,
+        blur_prob=0.0,
+        noise_prob=0.0,
+        occlusion_prob=0.0,
+    ),
+    optimizer=Optimizer(name="sgd", rate=2.5e-3, batch=256, weight_decay=0.0),
+    schedule=Schedule(name="steps", warmup=0, milestones=(40, 80)),
+    ema=0.0,
+    judging=Judging(flip=True, blur=11),
+)
+
+# What came after it: AdamW and a cosine with warm-up, averaged weights, colour and occlusion, UDP's unbiased
+# coordinates, which decode with DARK's step.
+MODERN = PAPER.model_copy(
+    update={
+        "codec": "udp",
+        "unbiased": True,
+        "augmentation": Augmentation(),
+        "optimizer": Optimizer(rate=4e-3, batch=256, clip=1.0),
+        "schedule": Schedule(name="cosine", warmup=500),
+        "ema": 0.9998,
+        "judging": Judging(flip=True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the paper's tables: a network with its options at an input size, and a codec of its own if it has."""
+
+    network: str
+    size: tuple[int, int]
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    codec: str = ""
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """As the recipes call it, without the kind and the data set."""
+        return f"{self.label or self.network}-{self.size[1]}x{self.size[0]}"
+
+
+COCO_ROWS = (
+    Row("hrnet_w32", (288, 384)),
+    Row("hrnet_w48", (288, 384)),
+    Row("hrnet_w48", (96, 128), codec="dark", label="dark_hrnet_w48"),
+    Row("simple_baseline_resnet152", (288, 384)),
+    Row("lite_hrnet_18", (288, 384)),
+    Row("lite_hrnet_30", (288, 384)),
+    Row("mobilenet_v2", (192, 256)),
+    Row("cbam_lite_hrnet_18", (192, 256)),
+    Row("cbam_lite_hrnet_18", (288, 384), {"width": 48}, label="cbam_lite_hrnet_18_width48"),
+)
+MPII_ROWS = (
+    Row("simple_baseline_resnet152", (256, 256)),
+    Row("hrnet_w32", (256, 256)),
+    Row("tokenpose_l_d24", (256, 256)),
+    Row("lite_hrnet_18", (256, 256)),
+    Row("cbam_lite_hrnet_18", (256, 256)),
+)
+
+
+def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
+    """The base recipe for a row: its network at its size, on the people of one source."""
+    sigma = 3.0 if row.size[1] > 256 else 1.5 if row.size[1] < 192 else 2.0  # in proportion to the heatmap
+    changes: dict[str, Any] = {
+        "network": row.network,
+        "options": row.options,
+        "skeleton": skeleton,
+        "data": base.data.model_copy(update={"sources": (source,)}),
+        "stages": (base.stages[0].model_copy(update={"size": row.size, "sigma": sigma}),),
+    }
+    if base.judging.blur and sigma == 3.0:
+        changes["judging"] = base.judging.model_copy(update={"blur": 17})
+    if row.codec:
+        changes |= {"codec": row.codec, "unbiased": True, "judging": Judging(flip=True)}
+    return base.model_copy(update=changes)
+
+
 RECIPES: dict[str, Recipe] = {
     "open-cbam_lite_hrnet_18": OPEN,
     "finish-cbam_lite_hrnet_18": FINISH,
+    "own-cbam_lite_hrnet_18": OWN,
+    **{
+        f"{kind}-{row.name}-{source}": _for_row(base, row, source, skeleton)
+        for kind, base in (("paper", PAPER), ("modern", MODERN))
+        for source, skeleton, rows in (("coco", "coco17", COCO_ROWS), ("mpii", "mpii16", MPII_ROWS))
+        for row in rows
+    },
 }
 
 

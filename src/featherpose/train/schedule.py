@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from featherpose.train.recipe import Recipe, Schedule, Stage
+from featherpose.errors import RecipeError
+from featherpose.train.recipe import Judging, Optimizer, Recipe, Schedule, Stage
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,20 @@ class Epoch:
         return self.first + self.steps
 
 
-def epochs(recipe: Recipe, people: int) -> list[Epoch]:
+def epochs(recipe: Recipe, people: int, processes: int = 1) -> list[Epoch]:
     """Recipe and number of people -> the epochs of the run in order. A last batch that is not full is left out."""
+    for stage in recipe.stages:
+        if stage.batch % (processes * stage.accumulate):
+            raise RecipeError(
+                f"A batch of {stage.batch} cannot be divided evenly by {processes} processes x {stage.accumulate} "
+                "parts; choose another stages.N.batch or stages.N.accumulate."
+            )
     return list(_epochs(recipe, people))
+
+
+def is_due(judging: Judging, epoch: Epoch, plan: list[Epoch]) -> bool:
+    """Whether the validation part is judged after this epoch."""
+    return (epoch.number + 1) % judging.every == 0 or epoch is plan[-1]
 
 
 def _epochs(recipe: Recipe, people: int) -> Iterator[Epoch]:
@@ -36,6 +48,11 @@ def _epochs(recipe: Recipe, people: int) -> Iterator[Epoch]:
         for _ in range(stage.epochs):
             yield Epoch(number, stage, first, steps)
             number, first = number + 1, first + steps
+
+
+def largest_rate(optimizer: Optimizer, stage: Stage) -> float:
+    """The learning rate of a stage's batch: in proportion to the batch that the recipe's rate is meant for."""
+    return optimizer.rate * (stage.batch / optimizer.batch if optimizer.batch else 1)
 
 
 def rate(schedule: Schedule, step: int, plan: list[Epoch]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,20 +12,21 @@ from torch import nn
 
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
-from featherpose.codecs import CODECS, Msra
+from featherpose.codecs import CODECS, Codec, merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops, Progress
-from featherpose.data.folder import find_folder
-from featherpose.data.sample import Sample, is_validation
-from featherpose.data.shards import read_index
-from featherpose.data.teacher import coco_targets, mapped, teacher_labels
+from featherpose.data.folder import find_data
+from featherpose.data.people import labelled_people
+from featherpose.data.sample import Sample, epoch_length, is_validation, possible_hold_out
+from featherpose.data.teacher import coco_targets, mapped, opinions, teacher_labels
 from featherpose.errors import DataError
 from featherpose.measure.coco import BOX_TO_OUTLINE
 from featherpose.measure.pck import pck, validation_oks
 from featherpose.networks.preprocess import Normalise
-from featherpose.skeleton import SKELETONS, Skeleton
+from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 from featherpose.train.batches import People
-from featherpose.train.recipe import Data, Recipe, Stage
+from featherpose.train.ranks import ALONE, Ranks
+from featherpose.train.recipe import Data, Judging, Recipe, Stage
 
 PCK_THRESHOLD = 0.05
 """A joint is right within this part of the larger side of the person's box."""
@@ -32,14 +34,28 @@ PCK_THRESHOLD = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """All people of the recipe's folder: samples, joints (N, K, 2) in stored pixels, weights (N, K), both parts."""
+    """All people of the recipe's folder, T opinions about the joints of each, and which rows train and validate."""
 
     samples: list[Sample]
     keypoints: NDArray[np.float32]
+    """(N, T, K, 2) in stored pixels."""
     weights: NDArray[np.float32]
+    """(N, T, K)."""
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
     skeleton: Skeleton
+    trust: tuple[float, ...] = (1.0,)
+    """(T,) shares of the opinions in the target."""
+
+    shares: NDArray[np.float64] | None = None
+    """(len(training),) how often each is seen in an epoch; None: once."""
+    notes: tuple[str, ...] = ()
+    """What has to be known of the data, a sentence each."""
+
+    @property
+    def epoch_length(self) -> int:
+        """People seen in an epoch, the repeated ones as often as they are."""
+        return len(self.training) if self.shares is None else epoch_length(self.shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +69,8 @@ class Validation:
     areas: NDArray[np.float64]
     is_coco: NDArray[np.bool_]
     skeleton: Skeleton
-    codec: Msra
+    codec: Codec
+    judging: Judging
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,43 +78,73 @@ class Ready:
     """Everything that one stage trains and is judged on."""
 
     stage: Stage
-    codec: Msra
+    codec: Codec
     people: People
     validation: Validation
+    unreadable: int
+    """People of both parts whose picture could not be decoded."""
 
 
 def prepare(recipe: Recipe, labelled: Labelled, stage: Stage, progress: Progress | None = None) -> Ready:
     """Both parts at the input size of a stage; pictures are decoded into the cache the first time."""
     codec = codec_of(recipe, stage)
-    return Ready(stage, codec, people_of(labelled, stage, progress), validation_of(labelled, stage, codec))
+    people = people_of(labelled, stage, progress)
+    validation = validation_of(labelled, stage, codec, recipe.judging)
+    return Ready(stage, codec, people, validation, int(np.count_nonzero(~people.crops.usable)))
 
 
-def codec_of(recipe: Recipe, stage: Stage) -> Msra:
+def codec_of(recipe: Recipe, stage: Stage) -> Codec:
     """Recipe and stage -> the codec of that input size."""
-    return CODECS[recipe.codec](stage.size, sigma=stage.sigma, unbiased=recipe.unbiased)
+    own = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
+    return CODECS[recipe.codec](stage.size, sigma=stage.sigma, **own)
 
 
 def read_people(recipe: Recipe) -> Labelled:
     """Recipe -> its people, split into the training and the validation part."""
-    folder, data, skeleton = find_folder(recipe.data.folder), recipe.data, SKELETONS[recipe.skeleton]
-    samples = [s for s in read_index(folder) if not data.sources or s.source in data.sources]
-    keypoints, weights = _targets(samples, data, skeleton, folder)
-    held_out = np.array([is_validation(sample.image) for sample in samples], bool)
-    training = np.flatnonzero(~held_out & (weights > 0).any(axis=1))
-    if not len(training):
+    folder, data = find_data(recipe.data.folder), recipe.data
+    everyone, notes = labelled_people(folder)
+    samples = [s for s in everyone if not data.sources or s.source in data.sources]
+    if not samples:
         raise DataError(f"{folder}: no person to train on (sources {', '.join(data.sources) or 'all'}).")
-    return Labelled(samples, keypoints, weights, training, np.flatnonzero(held_out), skeleton)
+    skeleton = _skeleton(recipe.skeleton, samples)
+    keypoints, weights = _opinions(samples, recipe, skeleton, folder)
+    held_out = np.array([is_validation(sample.image, data.hold_out) for sample in samples], bool)
+    training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
+    if held_out.all() or not held_out.any():
+        raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.hold_out)}")
+    if not len(training):
+        raise DataError(f"{folder}: nobody of {len(samples)} people has a joint of {skeleton.name} to train on.")
+    trust = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
+    shares = _shares([samples[row].source for row in training], data)
+    validation = np.flatnonzero(held_out)
+    return Labelled(samples, keypoints, weights, training, validation, skeleton, trust, shares, tuple(notes))
+
+
+def _one_sided(photos: list[str], hold_out: int) -> str:
+    """Names of photos that all fall to one part -> what to do about it."""
+    seen = f"its {len(set(photos))} photos all fall to one part, one in {hold_out} is meant for validation"
+    better = possible_hold_out(photos)
+    return f"{seen}; " + (f"set data.hold_out={better}." if better else "label more photos.")
 
 
 def people_of(labelled: Labelled, stage: Stage, progress: Progress | None = None) -> People:
     """The training part in the pixels of the crops cached for this stage."""
     crops = Crops.build(labelled.samples, stage.size[1], progress=progress)
-    rows = labelled.training[crops.usable[labelled.training]]
-    keypoints, boxes = crops.to_cache(labelled.keypoints), crops.boxes_to_cache(_boxes(labelled.samples))
-    return People(crops, rows, keypoints[rows], labelled.weights[rows], boxes[rows], labelled.skeleton)
+    usable = crops.usable[labelled.training]
+    rows = labelled.training[usable]
+    return People(
+        crops,
+        rows,
+        np.stack([crops.to_cache(opinion)[rows] for opinion in labelled.keypoints.swapaxes(0, 1)], axis=1),
+        labelled.weights[rows],
+        crops.boxes_to_cache(_boxes(labelled.samples))[rows],
+        labelled.skeleton,
+        labelled.trust,
+        None if labelled.shares is None else labelled.shares[usable],
+    )
 
 
-def validation_of(labelled: Labelled, stage: Stage, codec: Msra) -> Validation:
+def validation_of(labelled: Labelled, stage: Stage, codec: Codec, judging: Judging) -> Validation:
     """The validation part at this stage's size, with human labels alone."""
     crops = Crops.build(labelled.samples, stage.size[1])
     rows = labelled.validation[crops.usable[labelled.validation]]
@@ -112,16 +159,29 @@ def validation_of(labelled: Labelled, stage: Stage, codec: Msra) -> Validation:
         visible=visible[rows],
         sides=boxes[:, 2:].max(axis=1) * zoom,
         areas=np.array([_area(sample) for sample in samples]) * crops.factors[rows].prod(axis=1) * zoom**2,
-        is_coco=np.array([sample.source == "coco" for sample in samples], bool),
+        is_coco=np.array([sample.skeleton.landmarks == "coco" for sample in samples], bool),
         skeleton=labelled.skeleton,
         codec=codec,
+        judging=judging,
     )
 
 
-def validate(network: nn.Module, people: Validation, device: torch.device, batch: int = 64) -> dict[str, float]:
-    """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over COCO's."""
-    heatmaps = predict(network, people.crops, device, batch)
-    found, _ = people.codec.decode(heatmaps)
+def validate(network: nn.Module, people: Validation, device: torch.device, ranks: Ranks = ALONE) -> dict[str, float]:
+    """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over COCO's.
+
+    Of several processes each looks at its share of the people, and all get the scores.
+    """
+    crops = people.crops[ranks.index :: ranks.count]
+    heatmaps = predict(network, crops, device)
+    if people.judging.flip:
+        mirrored = predict(network, crops[:, :, ::-1].copy(), device)
+        heatmaps = merge_flipped(heatmaps, mirrored, people.skeleton.flip_order, shift=people.codec.flip_shift)
+    if people.judging.blur:
+        heatmaps = smooth(heatmaps, people.judging.blur)
+    return _scores(ranks.gather(people.codec.decode(heatmaps)[0]), people)
+
+
+def _scores(found: NDArray[np.float32], people: Validation) -> dict[str, float]:
     coco = people.is_coco
     scores = validation_oks(
         found[coco], people.keypoints[coco], people.visible[coco], people.areas[coco], people.skeleton.sigmas
@@ -131,7 +191,7 @@ def validate(network: nn.Module, people: Validation, device: torch.device, batch
 
 
 @torch.no_grad()
-def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, batch: int) -> NDArray[np.float32]:
+def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, batch: int = 64) -> NDArray[np.float32]:
     """Crops (N, H, W, 3) -> heatmaps (N, K, h, w), in eval mode; the network's mode is left as it was."""
     normalise, was_training = Normalise().to(device), network.training
     network.eval()
@@ -140,16 +200,58 @@ def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, 
     return torch.cat(parts).float().cpu().numpy()
 
 
+def _shares(sources: list[str], data: Data) -> NDArray[np.float64] | None:
+    """Sources of the training part -> how often each person is seen in an epoch; None where all are seen once."""
+    unknown = sorted(set(data.shares) - set(sources))
+    if unknown:
+        raise DataError(
+            f"data.shares: nobody is of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
+        )
+    shares = np.array([data.shares.get(source, 1.0) for source in sources])
+    return None if (shares == 1).all() else shares
+
+
+def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
+    """The recipe's word -> skeleton: a known name, a YAML file, or "data" for the one that all samples have."""
+    if name in SKELETONS:
+        return SKELETONS[name]
+    if name != "data":
+        return Skeleton.from_yaml(name)
+    kinds = {sample.skeleton.name: sample.skeleton for sample in samples}
+    if len(kinds) > 1:
+        raise DataError(f"skeleton: data, but the data have several ({', '.join(sorted(kinds))}); name one of them.")
+    return next(iter(kinds.values()))
+
+
+def _opinions(
+    samples: list[Sample], recipe: Recipe, skeleton: Skeleton, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Labels, and the teacher's as a second opinion where the recipe asks: joints (N, T, K, 2), weights (N, T, K)."""
+    first = _targets(samples, recipe.data, skeleton, folder)
+    if recipe.distill.teacher != "labels":
+        return first[0][:, None], first[1][:, None]
+    _refuse_other_joints("distill.teacher: labels", skeleton)
+    keypoints, scores = opinions(samples, teacher_labels(folder))
+    sure = np.where(scores > recipe.data.teacher_threshold, np.minimum(scores, 1), 0).astype(np.float32)
+    return np.stack([first[0], keypoints], axis=1), np.stack([first[1], sure], axis=1)
+
+
 def _targets(
-    samples: list[Sample], data: Data, skeleton: Skeleton, folder: object
+    samples: list[Sample], data: Data, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if data.labels == "mixed":
-        if skeleton.name != "coco17":
-            raise DataError(f"labels: mixed fills COCO's joints only; skeleton {skeleton.name} needs labels: human.")
-        targets = coco_targets(samples, teacher_labels(str(folder)), data.teacher_threshold)
+        _refuse_other_joints("labels: mixed", skeleton)
+        targets = coco_targets(samples, teacher_labels(folder), data.teacher_threshold)
         return targets.keypoints, targets.weights
     keypoints, visible = mapped(samples, skeleton)
     return keypoints, (visible > 0).astype(np.float32)
+
+
+def _refuse_other_joints(what: str, skeleton: Skeleton) -> None:
+    if skeleton.joints != COCO17.joints:
+        raise DataError(
+            f"{what} knows COCO's joints only; skeleton {skeleton.name} needs labels: human and no such teacher."
+        )
 
 
 def _boxes(samples: list[Sample]) -> NDArray[np.float32]:

@@ -1,0 +1,32 @@
+"""Whether a recipe could run here, without running it: the network is built, weights and people are looked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from featherpose import weights
+from featherpose.data.folder import find_data
+from featherpose.errors import ModelError
+from featherpose.networks import create_model
+from featherpose.skeleton import SKELETONS
+from featherpose.train.recipe import Recipe
+from featherpose.train.tasks import pose
+
+
+def check(recipe: Recipe) -> int:
+    """Recipe -> number of parameters of its network; the error that `train` would end with, if there is one."""
+    find_data(recipe.data.folder)
+    if recipe.init:
+        weights.find(recipe.init, Path(recipe.init).suffix or ".safetensors")
+    joints = SKELETONS[recipe.skeleton].num_joints if recipe.skeleton in SKELETONS else 17
+    with torch.device("meta"):
+        network = create_model(recipe.network, joints, **recipe.options).eval()
+        for stage in recipe.stages:
+            width, height = stage.size
+            maps = network(torch.empty(1, 3, height, width)).shape[2:]
+            wanted = pose.codec_of(recipe, stage).heatmap_size
+            if tuple(maps) != wanted[::-1]:
+                raise ModelError(f"{recipe.network} makes {maps} heatmaps of {stage.size}; the codec wants {wanted}.")
+    return sum(parameter.numel() for parameter in network.parameters())

@@ -1,0 +1,61 @@
+"""The curves of a run as one SVG picture: AP and PCK of the validation part over the epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH, HEIGHT, MARGIN = 640, 300, 44
+FONT = 'font-family="sans-serif" font-size="12"'
+COLORS = {"ap": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
+
+
+def curves(history: Sequence[dict[str, Any]]) -> str:
+    """Judgements with epoch, ap, oks and pck in percent -> an SVG document."""
+    last = max(1, history[-1]["epoch"])
+    top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if math.isfinite(r[name])))
+    lines = [_line([(r["epoch"] / last, r[name] / top) for r in history], color) for name, color in COLORS.items()]
+    names = [
+        f'<text x="{MARGIN + 12 + 60 * i}" y="24" fill="{color}">{name.upper()}</text>'
+        for i, (name, color) in enumerate(COLORS.items())
+    ]
+    grid = [_grid(part / 5, f"{top * part / 5:.0f}") for part in range(6)]
+    ends = [_label(0, "epoch 1"), _label(1, str(history[-1]["epoch"] + 1))]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {FONT}>',
+            '<rect width="100%" height="100%" fill="white"/>',
+            *grid,
+            *ends,
+            *lines,
+            *names,
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _place(x: float, y: float) -> tuple[float, float]:
+    """Fractions of the plot, upwards -> pixels of the picture, downwards."""
+    return MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)
+
+
+def _line(points: Sequence[tuple[float, float]], color: str) -> str:
+    places = [_place(x, y) for x, y in points if math.isfinite(y)]
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{color}"/>' for x, y in places)
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>{dots}'
+
+
+def _grid(height: float, text: str) -> str:
+    (left, y), (right, _) = _place(0, height), _place(1, height)
+    return (
+        f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#ddd"/>'
+        f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#666">{text}</text>'
+    )
+
+
+def _label(x: float, text: str) -> str:
+    left, bottom = _place(x, 0)
+    return f'<text x="{left:.1f}" y="{bottom + 20:.1f}" text-anchor="middle" fill="#666">{text}</text>'

@@ -1,0 +1,51 @@
+"""What a run writes down as it goes: one JSON object a line, and TensorBoard's curves where that is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from featherpose import files
+
+STEPS_BETWEEN = 50
+"""Steps from one record of the loss to the next; every judgement is recorded too."""
+
+
+class Records:
+    """log.jsonl of a run's folder, from the step on that the run goes on from.
+
+    What a killed run wrote after its last saved state is dropped; `judged` are the judgements in that state.
+    """
+
+    def __init__(self, folder: Path, step: int, judged: list[dict[str, Any]]) -> None:
+        self.path = folder / "log.jsonl"
+        if self.path.exists():
+            records = (_parse(line) for line in self.path.read_text(encoding="utf-8").splitlines())
+            kept = [r for r in records if r and r["step"] <= step and ("pck" not in r or r in judged)]
+            files.replace(self.path, "".join(f"{json.dumps(record)}\n" for record in kept).encode())
+        self._board = _tensorboard(folder, step)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Append one record: plain numbers by name, among them `step`."""
+        files.append(self.path, json.dumps(record))
+        for name, value in record.items():
+            if self._board and name != "step" and isinstance(value, int | float):
+                self._board.add_scalar(name, value, record["step"])
+
+
+def _tensorboard(folder: Path, step: int) -> Any:
+    """A writer of event files in `tensorboard/`, or None where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1, flush_secs=30)
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    """One record; None for a line that was being written when the run was killed."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
