@@ -1,13 +1,14 @@
 # Two commands do everything on a machine that has Python and make:
 #   make demo   poses on the example photos, with the runtime alone
-#   make test   every check and every test
+#   make test   every check, and every test that takes seconds
+# make test-all adds the tests that take longer.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv-demo
 LIGHT := .venv-light
 PIP := pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test lint light clean
+.PHONY: demo test test-all lint light gpu-pack clean
 
 demo: dist
 	test -x $(DEMO)/bin/pip || $(PYTHON) -m venv $(DEMO)
@@ -26,8 +27,12 @@ dist: pyproject.toml README.md $(shell find src -name '*.py' -o -name '*.onnx' -
 	touch dist
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 	$(MAKE) --no-print-directory light
+
+# The long ones one after the other: some hold networks of 60 million parameters.
+test-all: test
+	$(BIN)/python -m pytest -m slow
 
 lint: .venv
 	$(BIN)/ruff check .
@@ -37,7 +42,7 @@ lint: .venv
 
 # The runtime and everything below it, in an environment without torch.
 light: $(LIGHT)
-	$(LIGHT)/bin/python -m pytest -q -m "not torch" tests
+	$(LIGHT)/bin/python -m pytest -q -m "not torch and not slow" tests
 
 .venv: pyproject.toml constraints.txt
 	test -x .venv/bin/pip || $(PYTHON) -m venv .venv
@@ -49,5 +54,10 @@ $(LIGHT): pyproject.toml
 	$(LIGHT)/bin/$(PIP) --editable '.[eval]' pytest hypothesis onnx
 	touch $(LIGHT)
 
+# What a GPU machine without network needs to train PACK, in build/gpu; docs/gpu.md.
+PACK ?= open-cbam_lite_hrnet_18
+gpu-pack: .venv
+	$(BIN)/python tools/gpu_pack.py $(PACK)
+
 clean:
-	rm -rf .venv .venv-demo .venv-light .venv-build dist out
+	rm -rf .venv .venv-demo .venv-light .venv-build build dist out

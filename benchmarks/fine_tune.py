@@ -1,0 +1,86 @@
+"""What starting from the shipped weights is worth on 200 people: `python benchmarks/fine_tune.py POSE_TRAIN`.
+
+Two hundred of MPII's people with MPII's sixteen joints train, those of its validation part judge. The shipped weights
+have seen the two hundred, with COCO's joints, but nobody who judges. Each run is the documented command,
+`featherpose train --data my.json`, once with `--init default` and once without. Prints a table and writes
+benchmarks/results/fine_tune.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from featherpose import api
+from featherpose.data.sample import Sample, is_validation
+from featherpose.data.shards import read_bytes, read_index
+
+PEOPLE = 200
+RECIPE = "own-cbam_lite_hrnet_18"
+RESULTS = Path(__file__).parent / "results" / "fine_tune.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder of shards with MPII's people")
+    parser.add_argument("--seeds", type=int, default=2)
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder:
+        own = write_people(arguments.data, Path(folder))
+        for seed in range(arguments.seeds):
+            for init in ("default", None):
+                recipe = api.open_recipe(RECIPE, [f"seed={seed}"], data=own, init=init)
+                best = api.train(recipe, Path(folder) / f"{init}-{seed}").best
+                rows.append({"init": init or "scratch", "seed": seed, **best})
+    for row in rows:
+        print(f"{row['init']:8} seed {row['seed']}: PCK {row['pck']:.1f}  OKS {row['oks']:.1f}  {row['hours']} h")
+    RESULTS.write_text(json.dumps({"machine": platform.processor() or platform.machine(), "runs": rows}, indent=1))
+
+
+def write_people(shards: Path, folder: Path) -> Path:
+    """Folder of shards -> a COCO file with the 200 and MPII's validation part, its pictures beside it."""
+    people = [sample for sample in read_index(shards) if sample.source == "mpii"]
+    judges = [sample for sample in people if is_validation(sample.image)]
+    learners = [sample for sample in people if not is_validation(sample.image)][:PEOPLE]
+    records = [_record(number, sample, folder) for number, sample in enumerate([*learners, *judges], start=1)]
+    skeleton = people[0].skeleton
+    category = {
+        "id": 1,
+        "name": "person",
+        "keypoints": skeleton.joints,
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
+    }
+    images, annotations = zip(*records, strict=True)
+    own = folder / "my.json"
+    own.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+    return own
+
+
+def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A person -> image and annotation; the picture is written under a name that the recipe's split puts right."""
+    hold_out, held_out = api.open_recipe(RECIPE).data.hold_out, is_validation(sample.image)
+    names = (f"{sample.key}-{n}.webp" for n in count())
+    name = next(name for name in names if is_validation(name, hold_out) == held_out)
+    (folder / name).write_bytes(read_bytes(sample.location))
+    width, height = (int(side) for side in sample.size)
+    joints = [[float(x), float(y), int(v)] for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True)]
+    return (
+        {"id": number, "file_name": name, "width": width, "height": height},
+        {
+            "id": number,
+            "image_id": number,
+            "category_id": 1,
+            "bbox": [float(value) for value in sample.box_xywh],
+            "keypoints": [value for joint in joints for value in joint],
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

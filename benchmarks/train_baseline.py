@@ -1,0 +1,96 @@
+"""How fast the published Lite-HRNet-18 trains in plain PyTorch, as one would write it first; JSON on stdout.
+
+    OMP_NUM_THREADS=2 python benchmarks/train_baseline.py --size 96x128 --seconds 20
+
+Everything is PyTorch's own: layout, batch norms, AdamW, mean squared error, a DataLoader with two workers, one process
+with a thread per core. The crops, how they are augmented, the targets and the stopwatch are those of
+`featherpose benchmark train`, so that what differs is the network's arithmetic and the loop around it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from plain_lite_hrnet import LiteHRNet18
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from featherpose.codecs import Msra
+from featherpose.data.augment import Augmentation
+from featherpose.networks.preprocess import MEAN, STD
+from featherpose.train.batches import Examples
+from featherpose.train.benchmark import Batch, Speed, Step, clocked, machine, open_people, peak_memory
+
+RATE = 2e-3
+MOST_STEPS = 1000
+"""More than anyone waits for; the loader is as busy to the end as in the middle of an epoch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normalised(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Person by number -> picture float32 (3, H, W), heatmaps (K, h, w), weights (K, 1, 1)."""
+
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.examples.people)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        crop, heatmaps, weights = self.examples[index]
+        picture = crop.permute(2, 0, 1).float() / 255
+        picture = (picture - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+        return picture.contiguous(), heatmaps, weights[:, None, None]
+
+
+def trainer(num_keypoints: int) -> Step:
+    """Number of joints -> what trains on a batch."""
+    network, loss = LiteHRNet18(num_keypoints), nn.MSELoss()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+
+    def step(batch: Batch, stop: bool) -> bool:
+        pictures, heatmaps, weights = batch
+        optimizer.zero_grad()
+        loss(network(pictures) * weights, heatmaps * weights).backward()
+        optimizer.step()
+        return stop
+
+    return step
+
+
+def measure(size: tuple[int, int], batch: int, seconds: float, workers: int, data: str | None) -> dict[str, Speed]:
+    """Width and height, images a step, seconds of each way -> speed on the same batch, and with loading."""
+    with TemporaryDirectory(prefix="featherpose-") as scratch:
+        people = open_people(data, size, Path(scratch))
+        examples = Normalised(Examples(people, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
+        draws = RandomSampler(examples, replacement=True, num_samples=MOST_STEPS * batch)
+        loader: DataLoader[Any] = DataLoader(examples, batch, sampler=draws, num_workers=workers)
+        train, same = trainer(people.skeleton.num_joints), itertools.repeat(next(iter(loader)))
+        alone = clocked(train, same, batch, seconds=seconds)
+        return {"step": alone, "loading": clocked(train, loader, batch, alone.steps)}
+
+
+def main() -> None:
+    """Measure, and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--size", default="96x128", help="width and height of the input (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=64, help="images a step (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20, help="to measure each way for (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that load (default: %(default)s)")
+    parser.add_argument("--data", help="folder of shards (default: synthetic people)")
+    args = parser.parse_args()
+    width, height = map(int, args.size.split("x"))
+    speeds = measure((width, height), args.batch, args.seconds, args.workers, args.data)
+    facts = {"threads": torch.get_num_threads(), "workers": args.workers, "machine": machine()}
+    memory = {"peak_memory": peak_memory(torch.device("cpu"))}
+    print(json.dumps({**facts, **memory, **{way: asdict(speed) for way, speed in speeds.items()}}))
+
+
+if __name__ == "__main__":
+    main()
