@@ -39,7 +39,7 @@ def main() -> None:
                 best = api.train(recipe, Path(folder) / f"{init}-{seed}").best
                 rows.append({"init": init or "scratch", "seed": seed, **best})
     for row in rows:
-        print(f"{row['init']:8} seed {row['seed']}: PCK {row['pck']:.1f}  OKS {row['oks']:.1f}  {row['hours']} h")
+        print(f"{row['init']:8} seed {row['seed']}: PCK {row['pck']:.1f}  {row['hours']} h")
     RESULTS.write_text(json.dumps({"machine": platform.processor() or platform.machine(), "runs": rows}, indent=1))
 
 

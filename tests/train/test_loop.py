@@ -21,6 +21,8 @@ from featherpose.errors import DataError, ModelError, RecipeError
 from featherpose.networks.checkpoints import read_metadata
 from featherpose.train import loop
 from featherpose.train.batches import batches
+from featherpose.train.card import markdown
+from featherpose.train.curves import curves
 from featherpose.train.ranks import Ranks
 from featherpose.train.recipe import Recipe, from_dict, to_dict, to_yaml
 from featherpose.train.recipes import RECIPES
@@ -86,6 +88,24 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path) -> None:
     assert json.loads(facts["results"]) == card["best"]
     records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert [r["ap"] for r in records] == [r["ap"] for r in card["history"]]
+    words = (whole_run / "card.md").read_text()
+    assert f"| 2 | 64x64 | {card['history'][1]['ap']:.1f} |" in words
+    assert "COCO (Lin et al. 2014)" in words
+    assert (whole_run / "curves.svg").read_text().count("<polyline") == 3
+
+
+def test_judging_every_so_many_epochs(drawn_people: Path, tmp_path: Path) -> None:
+    train(recipe(drawn_people, judging={"every": 2}), tmp_path / "run")
+    assert [r["epoch"] for r in json.loads((tmp_path / "run" / "card.json").read_text())["history"]] == [1]
+
+
+def test_people_whose_joints_are_not_cocos_are_judged_by_pck(whole_run: Path) -> None:
+    card = json.loads((whole_run / "card.json").read_text())
+    history = [{key: value for key, value in r.items() if key not in ("ap", "oks")} for r in card["history"]]
+    words = markdown({**card, "history": history, "best": history[0]})
+    assert "| epoch | input | PCK |" in words
+    assert f"people): PCK {history[0]['pck']:.1f} after epoch 1" in words
+    assert curves(history).count("<polyline") == 1
 
 
 def test_a_run_killed_at_five_random_moments_ends_with_the_same_weights(drawn_people: Path, tmp_path: Path) -> None:

@@ -85,19 +85,19 @@ def markdown(card: dict[str, Any]) -> str:
     """The run card (see `card`) -> the same for people; the curves lie beside it."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
     people = ", ".join(f"{count} of {source}" for source, count in training["people"].items())
-    scores = "\n".join(
-        f"| {r['epoch'] + 1} | {r['size'][0]}x{r['size'][1]} | {r['ap']:.1f} | {r['oks']:.1f} | {r['pck']:.1f} |"
-        for r in card["history"]
-    )
+    names = [name for name in ("ap", "oks", "pck") if name in best]
+    rows = [[r["epoch"] + 1, "x".join(map(str, r["size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
+    scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 
-Best on the validation part ({card["validation_people"]} people): AP {best["ap"]:.1f}, OKS {best["oks"]:.1f}, \
-PCK {best["pck"]:.1f} after epoch {best["epoch"] + 1}, {card["hours"]} hours on {card["machine"]["device"]}.
+Best on the validation part ({card["validation_people"]} people): \
+{", ".join(f"{name.upper()} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
+{card["hours"]} hours on {card["machine"]["device"]}.
 
-![AP, OKS and PCK over the epochs](curves.svg)
+![The scores over the epochs](curves.svg)
 
-| epoch | input | AP | OKS | PCK |
-|---|---|---|---|---|
+| epoch | input | {" | ".join(name.upper() for name in names)} |
+|---|---|{"---|" * len(names)}
 {scores}
 
 ## Data

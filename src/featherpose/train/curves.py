@@ -1,4 +1,4 @@
-"""The curves of a run as one SVG picture: AP and PCK of the validation part over the epochs."""
+"""The curves of a run as one SVG picture: AP, OKS and PCK of the validation part over the epochs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ COLORS = {"ap": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
 
 
 def curves(history: Sequence[dict[str, Any]]) -> str:
-    """Judgements with epoch, ap, oks and pck in percent -> an SVG document."""
+    """Judgements with epoch, pck and, where known, ap and oks in percent -> an SVG document."""
     last = max(1, history[-1]["epoch"])
-    top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if math.isfinite(r[name])))
-    lines = [_line([(r["epoch"] / last, r[name] / top) for r in history], color) for name, color in COLORS.items()]
+    top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if name in r))
+    known = {name: color for name, color in COLORS.items() if name in history[-1]}
+    lines = [_line([(r["epoch"] / last, r[name] / top) for r in history], color) for name, color in known.items()]
     names = [
         f'<text x="{MARGIN + 12 + 60 * i}" y="24" fill="{color}">{name.upper()}</text>'
-        for i, (name, color) in enumerate(COLORS.items())
+        for i, (name, color) in enumerate(known.items())
     ]
     grid = [_grid(part / 5, f"{top * part / 5:.0f}") for part in range(6)]
     ends = [_label(0, "epoch 1"), _label(1, str(history[-1]["epoch"] + 1))]
@@ -42,7 +43,7 @@ def _place(x: float, y: float) -> tuple[float, float]:
 
 
 def _line(points: Sequence[tuple[float, float]], color: str) -> str:
-    places = [_place(x, y) for x, y in points if math.isfinite(y)]
+    places = [_place(x, y) for x, y in points]
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{color}"/>' for x, y in places)
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
     return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>{dots}'

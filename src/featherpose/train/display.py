@@ -72,8 +72,9 @@ class Display:
 
     def judged(self, epoch: Epoch, scores: dict[str, float]) -> None:
         """An epoch was judged on the validation part."""
-        self.score = f"AP {scores['ap']:.1f}  PCK {scores['pck']:.1f}  "
-        self.say(f"epoch {epoch.number + 1}: AP {scores['ap']:.2f}  OKS {scores['oks']:.2f}  PCK {scores['pck']:.2f}")
+        self.score = "".join(f"{name.upper()} {value:.1f}  " for name, value in scores.items() if name != "oks")
+        words = "  ".join(f"{name.upper()} {value:.2f}" for name, value in scores.items())
+        self.say(f"epoch {epoch.number + 1}: {words}")
 
     def step(self, epoch: Epoch, step: int, loss: float, seconds: float, waited: float) -> dict[str, float]:
         """A step is done -> its figures: people per second, share of waiting in percent, seconds left."""

@@ -194,10 +194,10 @@ def _finite(loss: float, step: int) -> float:
 
 
 def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
-    """A larger input counts more than any score: the run is meant to end there. Without COCO's people PCK decides."""
+    """A larger input counts more than any score: the run is meant to end there. Without AP, PCK decides."""
 
     def rank(r: dict[str, Any]) -> tuple[int, float, float]:
-        return r["size"][0] * r["size"][1], 0.0 if math.isnan(r["ap"]) else r["ap"], r["pck"]
+        return r["size"][0] * r["size"][1], r.get("ap", 0.0), r["pck"]
 
     return not best or rank(result) > rank(best)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -167,7 +168,8 @@ def validation_of(labelled: Labelled, stage: Stage, codec: Codec, judging: Judgi
 
 
 def validate(network: nn.Module, people: Validation, device: torch.device, ranks: Ranks = ALONE) -> dict[str, float]:
-    """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over COCO's.
+    """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over those whose
+    joints are defined as COCO's, if there are any.
 
     Of several processes each looks at its share of the people, and all get the scores.
     """
@@ -187,7 +189,8 @@ def _scores(found: NDArray[np.float32], people: Validation) -> dict[str, float]:
         found[coco], people.keypoints[coco], people.visible[coco], people.areas[coco], people.skeleton.sigmas
     )
     mean = pck(found, people.keypoints, people.visible, people.sides, PCK_THRESHOLD).mean
-    return {"pck": 100 * mean, "oks": 100 * scores.oks, "ap": 100 * scores.ap}
+    with_oks = {} if math.isnan(scores.oks) else {"ap": 100 * scores.ap, "oks": 100 * scores.oks}
+    return {**with_oks, "pck": 100 * mean}
 
 
 @torch.no_grad()
