@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 pytest.importorskip("torch")
 from featherpose.cli import featherpose
 from featherpose.errors import FeatherposeError
+from featherpose.train.check import check
 from featherpose.train.recipe import load
 from featherpose.train.recipes import RECIPES
 
@@ -41,6 +42,12 @@ def test_show_is_a_file_that_can_be_trained(tmp_path: Path) -> None:
 def test_check_builds_the_network(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     assert "right. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "open-cbam_lite_hrnet_18").stdout
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
+    assert check(RECIPES[name].model_copy(update={"init": ""})) > 500_000
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -33,6 +33,15 @@ OUTPUTS = ("keypoints", "scores", "heatmaps")
 # cbam_lite_hrnet_18 as a whole takes 10 % longer at the exporter's own opset 20.
 OPSET = 18
 TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
+
+
+@runtime_checkable
+class ChangesForExport(Protocol):
+    """A network whose layers are others when it trains than when it runs."""
+
+    def for_export(self) -> nn.Module:
+        """A network of its own that answers equally in eval mode, and is written in its place."""
+        ...
 
 
 class Graph(nn.Module):
@@ -80,7 +89,7 @@ def export(
     taken = _checked_crops(crops, manifest) | proof.synthetic(manifest.input_size)
     _refuse_misfit(graph, manifest, next(iter(taken.values())))
     two = torch.from_numpy(np.stack(list(taken.values())[:2]))
-    file = to_onnx(graph, two, "crops", OUTPUTS)
+    file = to_onnx(_as_written(graph), two, "crops", OUTPUTS)
     codec, joints = manifest.make_codec(), manifest.skeleton.joints
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
@@ -89,6 +98,16 @@ def export(
     manifest = replace(manifest, parity=parity)
     files.replace(path, _labelled(file, manifest))
     return manifest
+
+
+def _as_written(graph: Graph) -> Graph:
+    """The graph with the network that is written; the one as trained stays what the file is compared with."""
+    network = graph.network
+    if not isinstance(network, ChangesForExport):
+        return graph
+    written = copy.copy(graph)
+    written.network = network.for_export()
+    return written.eval()
 
 
 def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]) -> onnx.ModelProto:

@@ -10,9 +10,11 @@ from torch import nn
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks import (
     hrnet,
+    inverted_pose,
     lite_hrnet,
     mobilenet_v2,
     naive_lite_hrnet,
+    rep_pose,
     shufflenet_v2,
     simple_baseline,
     tokenpose,
@@ -38,6 +40,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "tokenpose_s_v2": tokenpose.tokenpose_s_v2,
     "tokenpose_b": tokenpose.tokenpose_b,
     "tokenpose_l_d24": tokenpose.tokenpose_l_d24,
+    "rep_pose": rep_pose.rep_pose,
+    "inverted_pose": inverted_pose.inverted_pose,
 }
 
 

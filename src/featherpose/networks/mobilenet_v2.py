@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
-from featherpose.networks.layers import ConvUnit
+from featherpose.networks.layers import Activation, ConvUnit
 
 STEM_CHANNELS, LAST_CHANNELS = 32, 1280
 STAGES = (  # expansion, channels, blocks, stride of the first (paper, table 2)
@@ -29,12 +29,14 @@ class InvertedResidual(nn.Module):
     (N, C_in, H, W) in, (N, C, H / stride, W / stride) out, with a shortcut where that has the shape of the input.
     """
 
-    def __init__(self, in_channels: int, channels: int, *, expansion: int, stride: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, *, expansion: int, stride: int, activation: Activation = nn.ReLU6
+    ) -> None:
         super().__init__()
         hidden = in_channels * expansion
         self.conv = nn.Sequential(
-            *([ConvUnit(in_channels, hidden, activation=nn.ReLU6)] if expansion > 1 else []),
-            ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=nn.ReLU6),
+            *([ConvUnit(in_channels, hidden, activation=activation)] if expansion > 1 else []),
+            ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=activation),
             ConvUnit(hidden, channels, activation=None),
         )
         self.has_shortcut = stride == 1 and in_channels == channels

@@ -28,12 +28,12 @@ OPEN = Recipe(
     schedule=Schedule(name="flat", warmup=500),
 )
 
-# When that no longer helps, the rate goes down by way of 144x192 to full resolution, from the averaged weights of the
+# When that no longer helps, the rate goes down by way of 128x160 to full resolution, from the averaged weights of the
 # first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
 FINISH = OPEN.model_copy(
     update={
         "stages": (
-            Stage(size=(144, 192), epochs=6, batch=32, sigma=1.75),
+            Stage(size=(128, 160), epochs=6, batch=32, sigma=1.75),
             Stage(size=(192, 256), epochs=6, batch=32, sigma=2.0),
         ),
         "optimizer": Optimizer(rate=1e-3, batch=32),
@@ -47,7 +47,7 @@ OWN = OPEN.model_copy(
     update={
         "skeleton": "data",
         "data": Data(labels="human", hold_out=5),
-        "stages": (Stage(size=(96, 128), epochs=60, batch=16, sigma=1.5),),
+        "stages": (Stage(size=(96, 128), epochs=30, batch=16, sigma=1.5),),
         "optimizer": Optimizer(rate=1e-3, batch=16),
         "schedule": Schedule(name="cosine", warmup=50),
         "ema": 0.99,
@@ -123,7 +123,7 @@ COCO_ROWS = (
 MPII_ROWS = (
     Row("simple_baseline_resnet152", (256, 256)),
     Row("hrnet_w32", (256, 256)),
-    Row("tokenpose_l_d24", (256, 256)),
+    Row("tokenpose_l_d24", (256, 256), {"size": [256, 256]}),
     Row("lite_hrnet_18", (256, 256)),
     Row("cbam_lite_hrnet_18", (256, 256)),
 )

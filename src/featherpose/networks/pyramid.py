@@ -1,0 +1,67 @@
+"""What networks made for CPUs share: channels in whole blocks, a body of stages, a head that adds coarse to fine.
+
+Engines for CPUs keep 16 channels side by side and are fast as long as maps stay so: channels are multiples of 16,
+upsampling is nearest by whole factors, maps of one shape are added, and nothing splits or shuffles channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from featherpose.errors import ModelError
+from featherpose.networks.attention import create_attention
+from featherpose.networks.heads import SeparableConv
+from featherpose.networks.layers import ConvUnit, enlarge
+
+BLOCK = 16  # channels
+
+
+def scaled(channels: Sequence[int], width: float) -> list[int]:
+    """Channels and a factor -> the channels times the factor, rounded to whole blocks, at least one of them."""
+    if not width > 0 or math.isinf(width):
+        raise ModelError(f"width is {width}; it scales the channels and must be above 0, for example width=0.5.")
+    return [max(1, math.floor(c * width / BLOCK + 0.5)) * BLOCK for c in channels]
+
+
+class Stages(nn.Module):
+    """Stages that halve one after the other: picture (N, 3, H, W) in, the maps of all but the first, finest first, out.
+
+    With five stages those are the maps of 1/4, 1/8, 1/16, 1/32 of the input.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps[1:]
+
+
+class PyramidHead(nn.Module):
+    """Attention on every resolution, then one pyramid: maps, finest first, in; heatmaps (N, K, H/4, W/4) out.
+
+    Each map passes an attention block of its own and a 1x1 convolution to `hidden` channels; from the coarsest to the
+    finest, what has come so far is enlarged (nearest), added and smoothed by a 3x3 convolution (a feature pyramid, Lin
+    et al. 2017, https://arxiv.org/abs/1612.03144, smoothed on its way). The last 1x1 reads the finest map.
+    """
+
+    def __init__(self, channels: Sequence[int], num_keypoints: int, *, hidden: int, attention: str = "cbam") -> None:
+        super().__init__()
+        self.attention = nn.ModuleList(create_attention(attention, c) for c in channels)
+        self.laterals = nn.ModuleList(ConvUnit(c, hidden, activation=None) for c in channels)
+        self.smooth = nn.ModuleList(SeparableConv(hidden, hidden) for _ in channels[1:])
+        self.final_layer = nn.Conv2d(hidden, num_keypoints, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        sides = [to(attend(x)) for to, attend, x in zip(self.laterals, self.attention, maps, strict=True)]
+        x = sides[-1]
+        for side, smooth in zip(reversed(sides[:-1]), reversed(self.smooth), strict=True):
+            x = smooth(side + enlarge(x, side.shape[-1] // x.shape[-1]))
+        return self.final_layer(x)
