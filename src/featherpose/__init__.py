@@ -12,7 +12,7 @@ from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 if TYPE_CHECKING:
-    from featherpose.api import estimate, evaluate, predict
+    from featherpose.api import estimate, evaluate, models, predict
     from featherpose.networks import create_model, list_models
     from featherpose.networks.checkpoints import load_weights
     from featherpose.runtime.estimator import Estimator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "estimate": "featherpose.api",
     "evaluate": "featherpose.api",
+    "models": "featherpose.api",
     "predict": "featherpose.api",
     "Estimator": "featherpose.runtime.estimator",
     "create_model": "featherpose.networks",
@@ -39,6 +40,7 @@ __all__ = [
     "evaluate",
     "list_models",
     "load_weights",
+    "models",
     "predict",
 ]
 

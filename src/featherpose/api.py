@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose.errors import InputError, MissingExtra
+from featherpose.errors import InputError, MissingExtra, ModelError, did_you_mean
 from featherpose.poses import Poses
 
 if TYPE_CHECKING:
+    from featherpose.catalogue import Entry
     from featherpose.manifest import Manifest
     from featherpose.measure.evaluate import Evaluation
     from featherpose.runtime.estimator import Estimator
@@ -64,6 +65,21 @@ def _open_estimator(path: Path, written: int, device: str, options: tuple[tuple[
     from featherpose.runtime.estimator import Estimator
 
     return Estimator.open(path, device, **dict(options))
+
+
+def models(word: str = "") -> list[Entry]:
+    """The networks, or those with `word` in their name or paper: counts, published scores, whether weights are shipped.
+
+    Read from a table: needs no torch.
+    """
+    from featherpose import catalogue, weights
+
+    entries = catalogue.read(weights.shipped())
+    found = catalogue.find(word, entries)
+    if not found:
+        near = did_you_mean(word, [entry.name for entry in entries])
+        raise ModelError(f"No network has {word!r} in its name or paper.{near}")
+    return found
 
 
 def predict(sources: Iterable[str | os.PathLike[str]], **how: Any) -> Report:

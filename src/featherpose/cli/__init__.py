@@ -12,6 +12,7 @@ from featherpose.errors import FeatherposeError, did_you_mean
 
 VERBS = {
     "predict": "Find poses on photos: pictures with skeletons, and JSON.",
+    "models": "List the networks: size, cost, published scores, weights.",
     "evaluate": "Judge a model on a labelled data set: AP and AR.",
     "train": "Train a network from a recipe.",
     "recipe": "List, show and check recipes.",

@@ -1,0 +1,70 @@
+"""The table of networks cannot go stale: it is counted again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+import make_table
+
+from featherpose.errors import ModelError
+from featherpose.networks import NETWORKS, create_model
+from featherpose.networks.counts import count_macs
+
+pytestmark = pytest.mark.torch
+
+FACTS = make_table.read_facts()
+ROWS = {row["name"]: row for row in json.loads(make_table.TABLE.read_text())}
+QUICK = {"shufflenet_v2", "inverted_pose"}
+"""Counted in every run; counting all takes a minute."""
+
+
+def named(name: str):
+    return pytest.param(name, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
+
+
+def test_every_network_has_a_row():
+    assert {name for name, row in ROWS.items() if row["here"]} == set(NETWORKS), "run python tools/make_table.py"
+    assert [name for name, row in ROWS.items() if not row["here"]] == list(FACTS["not_yet"])
+
+
+@pytest.mark.parametrize("name", [named(name) for name in NETWORKS])
+def test_a_row_is_what_is_counted_now(name: str):
+    assert ROWS[name] == make_table.here(name, FACTS), "run python tools/make_table.py"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_row_is_what_the_facts_say(name: str):
+    described = make_table.describe(FACTS["networks"][name], FACTS)
+    assert {key: ROWS[name][key] for key in described} == described, "run python tools/make_table.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cbam_lite_hrnet_18", "cbam_lite_hrnet_30"])
+def test_the_formula_as_written_costs_what_its_written_order_does(name: str):
+    """Bilinear upsampling does not commute with attention, so that network is computed in the written order."""
+    assert ROWS[name]["macs"] == count_macs(create_model(name, upsample="bilinear"), (192, 256))
+
+
+def test_a_merged_network_runs_with_less():
+    assert ROWS["rep_pose"]["macs_run"] < ROWS["rep_pose"]["macs"]
+
+
+def test_a_network_without_facts_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(NETWORKS, "newcomer", NETWORKS["cpm"])
+    with pytest.raises(ModelError, match="says nothing of newcomer;"):
+        make_table.read_facts()
+
+
+def test_latency_is_the_newest_of_the_same_network_and_size(tmp_path: Path):
+    def write(name: str, **facts: object) -> None:
+        (tmp_path / name).write_text(json.dumps(facts))
+
+    assert make_table.latency("cpm", "192x256", tmp_path) is None
+    write("a.json", network="cpm", size="192x256", made="2026-02-01", latency_ms=7.5)
+    write("b.json", network="cpm", size="192x256", made="2026-01-01", latency_ms=1.0)
+    write("c.json", network="cpm", size="96x128", made="2026-03-01", latency_ms=2.0)
+    write("d.json", network="cpm", size="192x256", made="2026-03-01", images_per_s=40)
+    (tmp_path / "e.json").write_text("[]")
+    assert make_table.latency("cpm", "192x256", tmp_path) == 7.5

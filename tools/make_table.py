@@ -1,0 +1,95 @@
+"""Count every network and write the table that `featherpose models` reads.
+
+    python tools/make_table.py
+
+Counted: parameters, multiply-accumulates, the default input. Written by hand in tools/networks.yaml: papers, published
+scores, notes. Latency comes from the files of benchmarks/results that state `network`, `size` and `latency_ms`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from featherpose import files
+from featherpose.errors import ModelError
+from featherpose.export.onnx import ChangesForExport
+from featherpose.networks import NETWORKS, create_model
+from featherpose.networks.counts import count_macs, count_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "src/featherpose/catalogue/table.json"
+FACTS = ROOT / "tools/networks.yaml"
+RESULTS = ROOT / "benchmarks/results"
+SIZE = (192, 256)  # pixels, width and height, where a network is not built for another one
+
+
+def read_facts(path: Path = FACTS) -> dict[str, Any]:
+    """The hand-written file; a network without facts is refused by name."""
+    facts = yaml.safe_load(path.read_text(encoding="utf-8"))
+    missing = [name for name in NETWORKS if name not in facts["networks"]]
+    if missing:
+        raise ModelError(f"{path.name} says nothing of {', '.join(missing)}; give each its paper under `networks`.")
+    return facts
+
+
+def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
+    """Name of a network -> its counts at its default input; `published_macs` where published code takes more."""
+    model = create_model(name)
+    size = getattr(model, "fixed_size", None) or SIZE
+    run = model.for_export() if isinstance(model, ChangesForExport) else model
+    return {
+        **{"parameters": count_parameters(model), "macs": published_macs or count_macs(model, size)},
+        **{"macs_run": count_macs(run, size), "input": f"{size[0]}x{size[1]}"},
+    }
+
+
+def describe(fact: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """What the file says of one network -> its paper and scores in full."""
+    scores = [
+        {"input": None, **facts["protocols"][score["protocol"]], **{k: v for k, v in score.items() if k != "protocol"}}
+        for score in fact.get("published", [])
+    ]
+    return {"paper": facts["papers"][fact["paper"]], "published": scores, "note": fact.get("note", "")}
+
+
+def latency(name: str, size: str, folder: Path = RESULTS) -> float | None:
+    """Name and input -> milliseconds by the newest of the results that state them."""
+    found: list[tuple[str, float]] = []
+    for path in sorted(folder.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(result, dict) and result.get("network") == name and result.get("size") == size:
+            found += [(result.get("made", ""), result["latency_ms"])] if "latency_ms" in result else []
+    return max(found)[1] if found else None
+
+
+def here(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Name of a network that featherpose has -> its row."""
+    fact = facts["networks"][name]
+    counts = count(name, fact.get("macs"))
+    return {
+        **{"name": name, "here": True, **counts, "latency_ms": latency(name, counts["input"])},
+        **describe(fact, facts),
+    }
+
+
+def not_yet(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Name of a network that featherpose lacks -> its row, without counts."""
+    nothing = dict.fromkeys(("parameters", "macs", "macs_run", "input", "latency_ms"))
+    return {"name": name, "here": False, **nothing, **describe(facts["not_yet"][name], facts)}
+
+
+def main() -> None:
+    """Write the whole table, saying on stderr what is counted."""
+    facts, rows = read_facts(), []
+    for name in [name for name in facts["networks"] if name in NETWORKS]:
+        print(name, file=sys.stderr)
+        rows.append(here(name, facts))
+    rows += [not_yet(name, facts) for name in facts["not_yet"]]
+    files.replace(TABLE, (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
