@@ -69,7 +69,7 @@ def test_weights_of_others_need_three_words(tmp_path):
     path = tmp_path / "official.pth"
     torch.save({"state_dict": tiny().state_dict()}, path)
     manifest = open_weights(path, network="tiny", skeleton="coco17", size=SIZE)[1]
-    assert (manifest.skeleton, manifest.codec, manifest.accuracy) == (COCO17, {"name": "msra"}, ())
+    assert (manifest.skeleton, manifest.codec, manifest.accuracy) == (COCO17, {"name": "msra", "stride": 4}, ())
 
 
 def missing(folder):

@@ -175,7 +175,7 @@ def test_metadata_of_a_bad_file_is_refused(folder, name, message):
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     torch.save({"state_dict": {}, "hook": print}, tmp_path / "code.pth")
-    with pytest.raises(ModelError, match=r"code\.pth cannot be read as weights"):
+    with pytest.raises(ModelError, match=r"code\.pth is refused: it holds print"):
         load_weights(small(), tmp_path / "code.pth")
 
 

@@ -18,7 +18,7 @@ REFUSED = [
     (CBAM, {"atention": "se"}, f"{CBAM} has no option 'atention'. Did you mean 'attention'"),
     ("lite_hrnet_18", {"attention": "cbam"}, "lite_hrnet_18 has no option 'attention'. Known: width."),
     ("hrnet_w23", {}, "Unknown model 'hrnet_w23'. Did you mean 'hrnet_w32'"),
-    ("hrnet_w32", {"attention": "cmab"}, "Unknown attention 'cmab'. Did you mean 'cbam'?"),
+    ("hrnet_w32", {"attention": "cbma"}, "Unknown attention 'cbma'. Did you mean 'cbam'?"),
     ("hrnet_w32", {"width": 48}, "hrnet_w32 has no option 'width'. Known: attention."),
     ("simple_baseline_resnet18", {}, "Unknown model 'simple_baseline_resnet18'. Did you mean 'simple_baseline_resnet1"),
     ("mobilenet_v2", {"width": 1}, "mobilenet_v2 has no option 'width'. It has none."),

@@ -89,7 +89,7 @@ def export(
     taken = _checked_crops(crops, manifest) | proof.synthetic(manifest.input_size)
     _refuse_misfit(graph, manifest, next(iter(taken.values())))
     two = torch.from_numpy(np.stack(list(taken.values())[:2]))
-    file = to_onnx(_as_written(graph), two, "crops", OUTPUTS)
+    file = to_onnx(_as_written(graph, manifest), two, "crops", OUTPUTS)
     codec, joints = manifest.make_codec(), manifest.skeleton.joints
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
@@ -100,14 +100,10 @@ def export(
     return manifest
 
 
-def _as_written(graph: Graph) -> Graph:
+def _as_written(graph: Graph, manifest: Manifest) -> Graph:
     """The graph with the network that is written; the one as trained stays what the file is compared with."""
     network = graph.network
-    if not isinstance(network, ChangesForExport):
-        return graph
-    written = copy.copy(graph)
-    written.network = network.for_export()
-    return written.eval()
+    return Graph(network.for_export(), manifest).eval() if isinstance(network, ChangesForExport) else graph
 
 
 def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]) -> onnx.ModelProto:

@@ -14,7 +14,7 @@ from featherpose.errors import InputError, ModelError, did_you_mean
 from featherpose.export import crops as proof
 from featherpose.export.onnx import export
 from featherpose.manifest import Manifest
-from featherpose.networks import create_model
+from featherpose.networks import create_model, stride_of
 from featherpose.networks.checkpoints import load_weights, read_metadata
 from featherpose.skeleton import SKELETONS, Skeleton
 
@@ -75,7 +75,8 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def _manifest(facts: dict[str, Any]) -> Manifest:
-    results, codec = facts.get("results"), facts.get("codec", {"name": "msra"})
+    results = facts.get("results")
+    codec: dict[str, Any] = facts.get("codec") or {"name": "msra", "stride": stride_of(facts["network"])}
     return Manifest(
         network=facts["network"],
         options=facts["options"],

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import get_type_hints
 
 from torch import nn
 
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks import (
+    cpm,
     hrnet,
     inverted_pose,
     lite_hrnet,
+    mobilenet_v1,
     mobilenet_v2,
+    mobilenet_v3,
     naive_lite_hrnet,
     rep_pose,
+    shufflenet_v1,
     shufflenet_v2,
     simple_baseline,
+    swin,
     tokenpose,
 )
+from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.initialise import initialise
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -33,8 +40,14 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "simple_baseline_resnet50": simple_baseline.simple_baseline_resnet50,
     "simple_baseline_resnet101": simple_baseline.simple_baseline_resnet101,
     "simple_baseline_resnet152": simple_baseline.simple_baseline_resnet152,
+    "cpm": cpm.cpm,
+    "mobilenet_v1": mobilenet_v1.mobilenet_v1,
     "mobilenet_v2": mobilenet_v2.mobilenet_v2,
+    "mobilenet_v3_small": mobilenet_v3.mobilenet_v3_small,
+    "mobilenet_v3_large": mobilenet_v3.mobilenet_v3_large,
+    "shufflenet_v1": shufflenet_v1.shufflenet_v1,
     "shufflenet_v2": shufflenet_v2.shufflenet_v2,
+    "swin_t": swin.swin_t,
     "tokenpose_t": tokenpose.tokenpose_t,
     "tokenpose_s_v1": tokenpose.tokenpose_s_v1,
     "tokenpose_s_v2": tokenpose.tokenpose_s_v2,
@@ -50,14 +63,19 @@ def list_models() -> list[str]:
     return sorted(NETWORKS)
 
 
+def stride_of(name: str) -> int:
+    """Name of a network -> pixels of its input per cell of its heatmaps, without building it: its type says so."""
+    return getattr(get_type_hints(_builder(name)).get("return"), "stride", PoseNetwork.stride)
+
+
 def create_model(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
     """Name, number of joints K and the network's own options -> a freshly initialised network in train mode.
 
-    Its input is normalised float (N, 3, H, W), its output heatmaps (N, K, H / stride, W / stride).
+    Its input is normalised float (N, 3, H, W), its output heatmaps (N, K, H / stride, W / stride); a network whose
+    stages each have a loss of their own gives in train mode those of all S stages, (S, N, K, H / stride, W / stride).
     """
-    if name not in NETWORKS:
-        raise ModelError(f"Unknown model {name!r}.{did_you_mean(name, NETWORKS)}")
-    known = [p for p in inspect.signature(NETWORKS[name]).parameters if p != "num_keypoints"]
+    build = _builder(name)
+    known = [p for p in inspect.signature(build).parameters if p != "num_keypoints"]
     for option in options:
         if option not in known:
             raise ModelError(
@@ -65,6 +83,12 @@ def create_model(name: str, num_keypoints: int = 17, **options: object) -> nn.Mo
             )
     if num_keypoints < 1:
         raise ModelError(f"num_keypoints is {num_keypoints}; a network needs at least 1.")
-    model = NETWORKS[name](num_keypoints, **options)
+    model = build(num_keypoints, **options)
     initialise(model)
     return model
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    if name not in NETWORKS:
+        raise ModelError(f"Unknown model {name!r}.{did_you_mean(name, NETWORKS)}")
+    return NETWORKS[name]

@@ -1,13 +1,14 @@
 """Weights to and from files: our .safetensors, and the .pth files of mmpose and of the networks' own repositories.
 
 Lite-HRNet's checkpoints have our names below `state_dict`; others differ in what they call the backbone and the head
-(`FOREIGN`), parallel training leaves `module.` in front.
+(`FOREIGN`), parallel training leaves `module.` in front. ImageNet checkpoints fill the backbone (`imagenet`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 
 from featherpose import files
 from featherpose.errors import ModelError
+from featherpose.networks.imagenet import our_names
 from featherpose.skeleton import standard_names
 
 Weights = Mapping[str, Tensor]
 # mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.
 FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
 SHOWN = 3  # names of each kind that an error lists
+UNSAFE = re.compile(r"GLOBAL (\S+)")  # what PyTorch's restricted unpickler says of anything but tensors
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, object]) -> None:
@@ -44,15 +47,17 @@ def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str,
 
 @dataclass(frozen=True)
 class Start:
-    """Names of the tensors that a network took over, and of those that were left as they were drawn."""
+    """Names of the tensors that a network took over, of those that were left as they were drawn, and of those in the
+    file that it has no place for, such as a classifier."""
 
     loaded: list[str]
     fresh: list[str]
+    ignored: list[str]
 
 
 def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[str]) -> Start:
     """Network for `joints` and a weights file in; the network holds what fits of it, and for joints of the same name
-    the rows of the last layer, also between different skeletons.
+    the rows of the last layer, also between different skeletons. Of an ImageNet checkpoint the backbone is taken.
 
     ModelError where less than half of the tensors fit: that is another network.
     """
@@ -68,7 +73,7 @@ def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[
         problems = _differences(own, given)
         raise ModelError(f"The weights of {path} are of another network: {'; '.join(problems)}.")
     model.load_state_dict({**own, **fitting})
-    return Start(list(fitting), [name for name in own if name not in fitting])
+    return Start(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
 
 
 def _is_ours(path: str | os.PathLike[str]) -> bool:
@@ -127,6 +132,11 @@ def _content(path: Path) -> object:
 def _unreadable(path: Path, error: Exception) -> ModelError:
     if not path.is_file():
         return ModelError(f"There is no weights file {path}; give the path of a .safetensors or .pth file.")
+    if found := UNSAFE.search(str(error)):
+        return ModelError(
+            f"{path} is refused: it holds {found[1]}, which is no tensor and could run any code when it is opened; "
+            "save its state dict alone, or convert it to .safetensors where it comes from."
+        )
     reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
     return ModelError(f"{path} cannot be read as weights ({reason}); is it complete, a .safetensors or .pth file?")
 
@@ -145,7 +155,8 @@ def _own_name(name: str, own: Weights) -> str:
     """The name that the network has for another code base's, which says elsewhere whether it is backbone or head."""
     foreign = next((word for word in FOREIGN if name.startswith(word)), "")
     bare = name.removeprefix(foreign)
-    return next((n for n in (name, f"backbone.{bare}", f"keypoint_head.{bare}") if n in own), name)
+    translated = [f"backbone.{n}" for n in our_names(name)]
+    return next((n for n in (name, f"backbone.{bare}", f"keypoint_head.{bare}", *translated) if n in own), name)
 
 
 def _differences(own: Weights, given: Weights) -> list[str]:

@@ -59,6 +59,20 @@ def draw_alike(module: nn.Module, deviation: float = 0.001) -> None:
             part.reset_parameters()
 
 
+def draw_truncated(module: nn.Module, deviation: float = 0.09) -> None:
+    """Module in; its convolutions are drawn from a normal distribution cut off at two deviations, biases are 0.
+
+    So the authors' code of the MobileNets has it (TensorFlow's slim models).
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, nn.BatchNorm2d):
+            part.reset_parameters()
+
+
 def _draw(layer: nn.Conv2d | nn.Linear) -> None:
     if layer.bias is not None:
         nn.init.normal_(layer.weight, std=0.01)

@@ -16,7 +16,7 @@ class ConvUnit(nn.Module):
     """Convolution, batch norm and activation: (N, C_in, H, W) in, (N, C_out, H / stride, W / stride) out.
 
     The parts are called `conv` and `bn`, as in the checkpoints of the mmpose family. Without a norm the
-    convolution has a bias; `groups` follows the channels where `depthwise` is asked for.
+    convolution has a bias; where `depthwise` is asked for, every channel is a group of its own.
     """
 
     def __init__(
@@ -26,12 +26,13 @@ class ConvUnit(nn.Module):
         kernel: int = 1,
         *,
         stride: int = 1,
+        groups: int = 1,
         depthwise: bool = False,
         norm: bool = True,
         activation: Activation = relu,
     ) -> None:
         super().__init__()
-        groups = in_channels if depthwise else 1
+        groups = in_channels if depthwise else groups
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=not norm)
         self.bn = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
         self.activate = activation() if activation else nn.Identity()

@@ -1,4 +1,4 @@
-"""RepPose: plain 3x3 convolutions to run, three branches in each of them to train, attention on four resolutions.
+"""RepPose: 3x3 convolutions that are three branches each while they train, attention on four resolutions.
 
 The layers are those of RepVGG: Making VGG-style ConvNets Great Again, Ding et al. 2021, section 3,
 https://arxiv.org/abs/2101.03697. The head carries the idea of CBAM-LiteHRNet: attention on every resolution before the
@@ -8,6 +8,7 @@ last layer.
 from __future__ import annotations
 
 import copy
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from featherpose.networks.layers import ConvUnit, relu
 from featherpose.networks.pyramid import PyramidHead, Stages, scaled
 
 CHANNELS = (16, 32, 64, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
-DEPTHS = (1, 2, 2, 4, 3)  # layers there, the first with stride 2
+DEPTHS = (2, 2, 4, 3)  # layers at 1/4 and below, the first with stride 2; at 1/2 there is one plain convolution
 HEAD_CHANNELS = 48
 
 
@@ -39,27 +40,29 @@ class RepUnit(nn.Module):
 
     def merged(self) -> nn.Sequential:
         """One 3x3 convolution with bias, and ReLU, that answer as this unit does in eval mode."""
-        branches = [(unit.conv.weight, unit.bn) for unit in (self.full, self.point)]
+        full, point = self.full.conv, self.point.conv
+        branches = [_folded(full.weight, self.full.bn), _folded(point.weight, self.point.bn)]
         if self.same is not None:
-            branches.append((nn.init.dirac_(torch.empty_like(self.point.conv.weight)), self.same))
-        kernels, biases = zip(*(_folded(weight, norm) for weight, norm in branches), strict=True)
-        old = self.full.conv
-        conv = nn.Conv2d(old.in_channels, old.out_channels, 3, old.stride, 1).to(old.weight)
+            branches.append(_folded(nn.init.dirac_(torch.empty_like(point.weight)), self.same))
+        kernels, biases = zip(*branches, strict=True)
+        conv = nn.Conv2d(full.in_channels, full.out_channels, 3, full.stride[0], 1).to(full.weight)
         with torch.no_grad():
-            conv.weight.copy_(sum(kernels))
-            conv.bias.copy_(sum(biases))
+            conv.weight.copy_(torch.stack(kernels).sum(0))
+            cast(Tensor, conv.bias).copy_(torch.stack(biases).sum(0))
         return nn.Sequential(conv, relu())
 
 
-def _folded(weight: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight (C, C_in, 3, 3) or (C, C_in, 1, 1) and the norm behind -> both as one 3x3 kernel and its bias, float64.
+def _folded(weight: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (C, C_in, 3, 3) or (C, C_in, 1, 1) and the batch norm behind it -> one 3x3 kernel and its bias, float64.
 
     A 1x1 convolution is a 3x3 one that is zero but in the middle.
     """
-    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    norm = cast(nn.BatchNorm2d, norm)
+    mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
+    gain = norm.weight.double() / (variance + norm.eps).sqrt()
     margin = (3 - weight.shape[-1]) // 2
     kernel = nn.functional.pad(weight.double() * gain[:, None, None, None], [margin] * 4)
-    return kernel, norm.bias.double() - norm.running_mean.double() * gain
+    return kernel, norm.bias.double() - mean * gain
 
 
 def merged(network: nn.Module) -> nn.Module:
@@ -85,5 +88,7 @@ def _stage(in_channels: int, channels: int, depth: int) -> nn.Sequential:
 def rep_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str = "cbam") -> RepPose:
     """RepPose: 1.1 M parameters, of which 1.0 M are left after merging; `width` scales the channels."""
     *channels, hidden = scaled((*CHANNELS, HEAD_CHANNELS), width)
-    body = Stages([_stage(*sizes) for sizes in zip((3, *channels[:-1]), channels, DEPTHS, strict=True)])
+    # Without branches: torch 2.13 writes past its memory in the gradient of a 1x1 with stride 2 over 3 channels.
+    stem = ConvUnit(3, channels[0], 3, stride=2)
+    body = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
     return RepPose(body, PyramidHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))

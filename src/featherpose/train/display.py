@@ -52,9 +52,10 @@ class Display:
         self.say(f"{recipe.optimizer.name}: {words}{scaled}.")
 
     def started_from(self, path: Path, start: Start) -> None:
-        """Which weights were taken over, and which could not be."""
+        """Which weights were taken over, which had to be drawn, and which the network has no place for."""
         fresh = f"; made anew: {', '.join(start.fresh)}" if start.fresh else ""
-        self.say(f"Starting from {path}: {len(start.loaded)} tensors taken over{fresh}.")
+        ignored = f"; of no use here: {', '.join(start.ignored)}" if start.ignored else ""
+        self.say(f"Starting from {path}: {len(start.loaded)} tensors taken over{fresh}{ignored}.")
 
     def stopped(self, step: int, out: Path) -> None:
         """The run breaks off and can go on."""

@@ -34,9 +34,9 @@ class Teacher:
         """Normalised pictures, the student's heatmaps and its loss to the labels -> the loss to both."""
         with torch.no_grad():
             targets = self.network(pictures).float()
-        if targets.shape != heatmaps.shape:
+        if targets.shape != heatmaps.shape[-4:]:
             raise ModelError(
-                f"The teacher's heatmaps are {tuple(targets.shape[2:])}, the student's {tuple(heatmaps.shape[2:])} "
+                f"The teacher's heatmaps are {tuple(targets.shape[2:])}, the student's {tuple(heatmaps.shape[-2:])} "
                 "(height, width); take a teacher of the same stride."
             )
         everywhere = torch.ones(targets.shape[:2], device=targets.device)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from featherpose.networks.preprocess import Normalise
 from featherpose.train.distill import Teacher
-from featherpose.train.losses import LOSSES
+from featherpose.train.losses import LOSSES, on_every_stage
 from featherpose.train.recipe import Recipe
 
 
@@ -19,7 +19,7 @@ class Learner:
     ) -> None:
         self._network = torch.compile(network, mode=_mode(device)) if compiled else network
         self._normalise = Normalise().to(device)
-        self._loss = LOSSES[recipe.loss]
+        self._loss = on_every_stage(LOSSES[recipe.loss])
         self._teacher = teacher
         self._device = device
         self._bf16 = recipe.precision == "bf16"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -41,3 +42,17 @@ def focal(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "ohkm": ohkm, "focal": focal}
+
+
+def on_every_stage(loss: Loss) -> Loss:
+    """A loss -> the same, but a mean over the stages of a network that gives heatmaps (S, N, K, h, w) of S stages.
+
+    Intermediate supervision (Wei et al. 2016, section 3.3); the mean keeps the learning rate of a single stage.
+    """
+
+    def over_stages(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        if heatmaps.ndim == targets.ndim:
+            return loss(heatmaps, targets, weights)
+        return torch.stack([loss(stage, targets, weights) for stage in heatmaps]).mean()
+
+    return over_stages

@@ -23,6 +23,7 @@ from featherpose.data.teacher import coco_targets, mapped, opinions, teacher_lab
 from featherpose.errors import DataError
 from featherpose.measure.coco import BOX_TO_OUTLINE
 from featherpose.measure.pck import pck, validation_oks
+from featherpose.networks import stride_of
 from featherpose.networks.preprocess import Normalise
 from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 from featherpose.train.batches import People
@@ -97,7 +98,7 @@ def prepare(recipe: Recipe, labelled: Labelled, stage: Stage, progress: Progress
 def codec_of(recipe: Recipe, stage: Stage) -> Codec:
     """Recipe and stage -> the codec of that input size."""
     own = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
-    return CODECS[recipe.codec](stage.size, sigma=stage.sigma, **own)
+    return CODECS[recipe.codec](stage.size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
 
 
 def read_people(recipe: Recipe) -> Labelled:

@@ -1,0 +1,94 @@
+"""Convolutional Pose Machines: every stage looks at the picture's features and at the heatmaps of the stage before.
+
+Convolutional Pose Machines, Wei et al. 2016, https://arxiv.org/abs/1602.00134, section 3; names of the parts as in
+mmpose's checkpoints, whose code has a batch norm behind every convolution and six stages. Heatmaps are at 1/8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from featherpose.networks.heads import PoseNetwork
+from featherpose.networks.initialise import draw_alike
+from featherpose.networks.layers import ConvUnit
+
+CHANNELS, HIDDEN, FEATURES = 128, 512, 32  # of most layers, of the first stage's classifier, of what later stages see
+LATER_STAGES = 5
+
+
+class Refinement(nn.Module):
+    """Three 11x11 convolutions: features and the last heatmaps (N, C, h, w) in, (N, 128, h, w) out."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        inputs = (in_channels, CHANNELS, CHANNELS)
+        self.model = nn.Sequential(*(ConvUnit(i, CHANNELS, 11) for i in inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class CPM(nn.Module):
+    """The stages: picture (N, 3, H, W) in, the heatmaps (N, K, H/8, W/8) of all six, the last one last, out."""
+
+    def __init__(self, num_keypoints: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            *_eighth(),
+            ConvUnit(CHANNELS, FEATURES, 5),
+            ConvUnit(FEATURES, HIDDEN, 9),
+            ConvUnit(HIDDEN, HIDDEN),
+            ConvUnit(HIDDEN, num_keypoints, norm=False, activation=None),
+        )
+        self.middle = nn.Sequential(*_eighth())
+        stages = range(LATER_STAGES)
+        self.cpm_stages = nn.ModuleList(Refinement(FEATURES + num_keypoints) for _ in stages)
+        self.middle_conv = nn.ModuleList(nn.Sequential(ConvUnit(CHANNELS, FEATURES, 5)) for _ in stages)
+        self.out_convs = nn.ModuleList(_classifier(num_keypoints) for _ in stages)
+
+    def draw(self) -> None:
+        draw_alike(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        heatmaps, features = [self.stem(x)], self.middle(x)
+        for see, refine, answer in zip(self.middle_conv, self.cpm_stages, self.out_convs, strict=True):
+            heatmaps.append(answer(refine(torch.cat((heatmaps[-1], see(features)), 1))))
+        return heatmaps
+
+
+def _eighth() -> list[nn.Module]:
+    """Layers from the picture (N, 3, H, W) to (N, 128, H/8, W/8)."""
+    layers: list[nn.Module] = []
+    for in_channels in (3, CHANNELS, CHANNELS):
+        layers += [ConvUnit(in_channels, CHANNELS, 9), nn.MaxPool2d(3, 2, 1)]
+    return layers
+
+
+def _classifier(num_keypoints: int) -> nn.Sequential:
+    last = ConvUnit(CHANNELS, num_keypoints, norm=False, activation=None)
+    return nn.Sequential(ConvUnit(CHANNELS, CHANNELS), last)
+
+
+class Supervised(nn.Module):
+    """Heatmaps of S stages in; in train mode all of them (S, N, K, h, w) out, for the loss, else the last (N, K, h, w).
+
+    Without a loss of its own a stage that far from the last would hardly get a gradient (paper, section 3.3).
+    """
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(stages)) if self.training else stages[-1]
+
+
+class PoseMachine(PoseNetwork):
+    """Normalised picture (N, 3, H, W) in, heatmaps (N, K, H/8, W/8) out; in train mode those of all stages, first."""
+
+    stride = 8
+    multiple = 8
+
+
+def cpm(num_keypoints: int = 17) -> PoseMachine:
+    """Convolutional Pose Machines of six stages, heatmaps at 1/8: 31.3 M parameters."""
+    return PoseMachine(CPM(num_keypoints), Supervised())

@@ -1,0 +1,89 @@
+"""ImageNet weights of torchvision and timm: what our backbones call the tensors that have other names there.
+
+ResNets, HRNet (official and timm) and Swin-T (torchvision) have the same names as ours, and so do all backbones that
+mmpretrain has trained; for MobileNetV1 (timm), V2 and V3 and ShuffleNetV2 (torchvision) names are translated here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from featherpose.networks import mobilenet_v2
+
+# Numbers of layers in a sequence of convolution, norm and activation -> our unit and its part.
+BRANCH1 = {"0": "0.conv", "1": "0.bn", "2": "1.conv", "3": "1.bn"}
+BRANCH2 = {"0": "0.conv", "1": "0.bn", "3": "1.conv", "4": "1.bn", "5": "2.conv", "6": "2.bn"}
+PARTS = {"0": "conv", "1": "bn"}
+TIMM = {"conv_dw": "depthwise.conv", "bn1": "depthwise.bn", "conv_pw": "pointwise.conv", "bn2": "pointwise.bn"}
+
+
+def our_names(name: str) -> list[str]:
+    """A tensor's name in a checkpoint of torchvision or timm -> what it may be called in our backbones."""
+    names = [rule(match) for pattern, rule in RULES.items() if (match := re.fullmatch(pattern, name))]
+    return [n for n in names if n]
+
+
+def _mobilenet_v2_end(match: re.Match[str]) -> str:
+    """`features.0` is the stem, `features.18` the last 1x1."""
+    place, part, rest = match.groups()
+    unit = {"0": "conv1", str(len(_BLOCKS) + 1): "conv2"}.get(place, "")
+    return unit and f"{unit}.{PARTS[part]}.{rest}"
+
+
+def _mobilenet_v2_unit(match: re.Match[str]) -> str:
+    block, unit, part, rest = match.groups()
+    return f"{_BLOCKS.get(block, '')}.conv.{unit}.{PARTS[part]}.{rest}"
+
+
+def _mobilenet_v2_last(match: re.Match[str]) -> str:
+    """The 1x1 without activation is no unit of its own there: convolution and norm are the block's last two layers."""
+    block, layer, rest = match.groups()
+    last = 1 if block == "1" else 2  # the first block has no 1x1 in front
+    return f"{_BLOCKS.get(block, '')}.conv.{last}.{PARTS.get(str(int(layer) - last), '')}.{rest}"
+
+
+def _mobilenet_v3(match: re.Match[str]) -> str:
+    place, part, rest = match.groups()
+    return f"{place}.{PARTS[part]}.{rest}"
+
+
+def _shufflenet_v2_end(match: re.Match[str]) -> str:
+    """`conv1` is the stem, `conv5` the last 1x1."""
+    place, part, rest = match.groups()
+    return f"{'conv1' if place == '1' else 'layers.3'}.{PARTS[part]}.{rest}"
+
+
+def _shufflenet_v2_branch(match: re.Match[str]) -> str:
+    stage, unit, branch, layer, rest = match.groups()
+    known = BRANCH1 if branch == "1" else BRANCH2
+    return f"layers.{int(stage) - 2}.{unit}.branch{branch}.{known.get(layer, '')}.{rest}"
+
+
+def _timm_stem(match: re.Match[str]) -> str:
+    layer, rest = match.groups()
+    return f"conv1.{'conv' if layer == 'conv_stem' else 'bn'}.{rest}"
+
+
+def _timm_block(match: re.Match[str]) -> str:
+    stage, block, layer, rest = match.groups()
+    return f"layers.{stage}.{block}.{TIMM[layer]}.{rest}"
+
+
+def _blocks() -> dict[str, str]:
+    """torchvision's numbers of MobileNetV2's blocks, counted through -> stage and place in it."""
+    places = [f"layer{s}.{i}" for s, (_, _, blocks, _) in enumerate(mobilenet_v2.STAGES, 1) for i in range(blocks)]
+    return {str(number): place for number, place in enumerate(places, 1)}
+
+
+_BLOCKS = _blocks()
+RULES: dict[str, Callable[[re.Match[str]], str]] = {
+    r"features\.(\d+)\.([01])\.(\w+)": _mobilenet_v2_end,
+    r"features\.(\d+)\.conv\.(\d)\.([01])\.(\w+)": _mobilenet_v2_unit,
+    r"features\.(\d+)\.conv\.(\d)\.(\w+)": _mobilenet_v2_last,
+    r"features\.(\d+(?:\.block\.\d)?)\.([01])\.(\w+)": _mobilenet_v3,
+    r"conv([15])\.([01])\.(\w+)": _shufflenet_v2_end,
+    r"stage([234])\.(\d)\.branch([12])\.(\d)\.(\w+)": _shufflenet_v2_branch,
+    r"(conv_stem|bn1)\.(\w+)": _timm_stem,
+    rf"blocks\.(\d)\.(\d)\.({'|'.join(TIMM)})\.(\w+)": _timm_block,
+}

@@ -1,0 +1,57 @@
+"""MobileNetV1 with SimpleBaseline's head.
+
+MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications, Howard et al. 2017,
+https://arxiv.org/abs/1704.04861; with ReLU6 and the initialisation of the authors' code (TensorFlow's slim models).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
+from featherpose.networks.initialise import draw_truncated
+from featherpose.networks.layers import ConvUnit
+
+STEM_CHANNELS = 32
+STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))  # channels, blocks, stride (paper, table 1)
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise 3x3 and 1x1 convolution, each with norm and ReLU6 (paper, figure 3).
+
+    (N, C_in, H, W) in, (N, C, H / stride, W / stride) out.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.depthwise = ConvUnit(in_channels, in_channels, 3, stride=stride, depthwise=True, activation=nn.ReLU6)
+        self.pointwise = ConvUnit(in_channels, channels, activation=nn.ReLU6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class MobileNetV1(nn.Module):
+    """The backbone: picture (N, 3, H, W) in, (N, 1024, H/32, W/32) out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6)
+        inputs = [STEM_CHANNELS, *(channels for channels, _, _ in STAGES)]
+        self.layers = nn.Sequential(*(_stage(i, *sizes) for i, sizes in zip(inputs, STAGES, strict=False)))
+
+    def draw(self) -> None:
+        draw_truncated(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(self.conv1(x))
+
+
+def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+    first = DepthwiseSeparable(in_channels, channels, stride)
+    return nn.Sequential(first, *(DepthwiseSeparable(channels, channels) for _ in range(blocks - 1)))
+
+
+def mobilenet_v1(num_keypoints: int = 17) -> PoseNetwork:
+    """MobileNetV1 (1x) and three transposed convolutions: 9.51 M parameters."""
+    return PoseNetwork(MobileNetV1(), DeconvolutionHead(STAGES[-1][0], num_keypoints))

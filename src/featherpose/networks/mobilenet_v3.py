@@ -1,0 +1,132 @@
+"""MobileNetV3, small and large, with SimpleBaseline's head.
+
+Searching for MobileNetV3, Howard et al. 2019, https://arxiv.org/abs/1905.02244, tables 1 and 2. The order of the parts
+and the settings of the norms are torchvision's, so that its ImageNet weights fit; fresh weights are drawn as in the
+authors' code (TensorFlow's slim models).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
+from featherpose.networks.initialise import draw_truncated
+from featherpose.networks.layers import Activation, ConvUnit, relu
+
+STEM_CHANNELS = 16
+NORM = {"eps": 1e-3, "momentum": 0.01}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the paper's tables 1 and 2: one block."""
+
+    kernel: int
+    hidden: int
+    channels: int
+    squeeze: bool
+    activation: Activation
+    stride: int = 1
+
+
+LARGE = (
+    Row(3, 16, 16, False, relu),
+    Row(3, 64, 24, False, relu, 2),
+    Row(3, 72, 24, False, relu),
+    Row(5, 72, 40, True, relu, 2),
+    *[Row(5, 120, 40, True, relu)] * 2,
+    Row(3, 240, 80, False, nn.Hardswish, 2),
+    Row(3, 200, 80, False, nn.Hardswish),
+    *[Row(3, 184, 80, False, nn.Hardswish)] * 2,
+    Row(3, 480, 112, True, nn.Hardswish),
+    Row(3, 672, 112, True, nn.Hardswish),
+    Row(5, 672, 160, True, nn.Hardswish, 2),
+    *[Row(5, 960, 160, True, nn.Hardswish)] * 2,
+)
+SMALL = (
+    Row(3, 16, 16, True, relu, 2),
+    Row(3, 72, 24, False, relu, 2),
+    Row(3, 88, 24, False, relu),
+    Row(5, 96, 40, True, nn.Hardswish, 2),
+    *[Row(5, 240, 40, True, nn.Hardswish)] * 2,
+    Row(5, 120, 48, True, nn.Hardswish),
+    Row(5, 144, 48, True, nn.Hardswish),
+    Row(5, 288, 96, True, nn.Hardswish, 2),
+    *[Row(5, 576, 96, True, nn.Hardswish)] * 2,
+)
+
+
+class SqueezeExcitation(nn.Module):
+    """Gate of the channels by their means, a quarter as many between (paper, section 5.3): (N, C, H, W) in and out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = _whole(channels // 4)
+        self.fc1 = nn.Conv2d(channels, hidden, 1)
+        self.fc2 = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.fc1(x.mean((2, 3), keepdim=True)).relu_()
+        return x * nn.functional.hardsigmoid(self.fc2(hidden))
+
+
+def _whole(channels: int, divisor: int = 8) -> int:
+    """Channels -> the nearest multiple of the divisor that is not below nine tenths of them (authors' code)."""
+    nearest = max(divisor, (channels + divisor // 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * channels else nearest
+
+
+class Block(nn.Module):
+    """MobileNetV2's block with a gate before its last 1x1: (N, C_in, H, W) in, (N, C, H / stride, W / stride) out."""
+
+    def __init__(self, in_channels: int, row: Row) -> None:
+        super().__init__()
+        hidden = row.hidden
+        self.block = nn.Sequential(
+            *([ConvUnit(in_channels, hidden, activation=row.activation)] if hidden != in_channels else []),
+            ConvUnit(hidden, hidden, row.kernel, stride=row.stride, depthwise=True, activation=row.activation),
+            *([SqueezeExcitation(hidden)] if row.squeeze else []),
+            ConvUnit(hidden, row.channels, activation=None),
+        )
+        self.has_shortcut = row.stride == 1 and in_channels == row.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.block(x) if self.has_shortcut else self.block(x)
+
+
+class MobileNetV3(nn.Sequential):
+    """The backbone: picture (N, 3, H, W) in, (N, 6 x the last row's channels, H/32, W/32) out."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        inputs = [STEM_CHANNELS, *(row.channels for row in rows)]
+        self.channels = 6 * inputs[-1]
+        super().__init__(
+            ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.Hardswish),
+            *(Block(i, row) for i, row in zip(inputs, rows, strict=False)),
+            ConvUnit(inputs[-1], self.channels, activation=nn.Hardswish),
+        )
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.eps, part.momentum = NORM["eps"], NORM["momentum"]
+
+    def draw(self) -> None:
+        draw_truncated(self)
+
+
+def mobilenet_v3(rows: Sequence[Row], num_keypoints: int) -> PoseNetwork:
+    """MobileNetV3 of the given rows and three transposed convolutions."""
+    backbone = MobileNetV3(rows)
+    return PoseNetwork(backbone, DeconvolutionHead(backbone.channels, num_keypoints))
+
+
+def mobilenet_v3_small(num_keypoints: int = 17) -> PoseNetwork:
+    """MobileNetV3-Small and three transposed convolutions: 5.39 M parameters."""
+    return mobilenet_v3(SMALL, num_keypoints)
+
+
+def mobilenet_v3_large(num_keypoints: int = 17) -> PoseNetwork:
+    """MobileNetV3-Large and three transposed convolutions: 9.01 M parameters."""
+    return mobilenet_v3(LARGE, num_keypoints)

@@ -1,0 +1,81 @@
+"""ShuffleNetV1 with SimpleBaseline's head.
+
+ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices, Zhang et al. 2018,
+https://arxiv.org/abs/1707.01083; names of the parts as in mmpose's checkpoints. As in the authors' code, channels are
+shuffled behind the depthwise convolution, not in front of it, and the very first 1x1 is not grouped.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
+from featherpose.networks.layers import ConvUnit
+
+GROUPS = 3
+STEM_CHANNELS = 24
+STAGES = ((240, 4), (480, 8), (960, 4))  # channels and units at width 1x with three groups (paper, table 1)
+NORM_BIAS = 1e-4  # of fresh norms (authors' code)
+
+
+class GroupUnit(nn.Module):
+    """Grouped 1x1, depthwise 3x3, shuffle, grouped 1x1 (paper, figure 2b, c): (N, C_in, H, W) in.
+
+    (N, C, H, W) out, the input added; with stride 2 (N, C, H/2, W/2), the input's averages beside it.
+    """
+
+    def __init__(self, in_channels: int, channels: int, *, stride: int = 1, groups: int = GROUPS) -> None:
+        super().__init__()
+        hidden, made = channels // 4, channels if stride == 1 else channels - in_channels
+        self.g_conv_1x1_compress = ConvUnit(in_channels, hidden, groups=groups)
+        self.depthwise_conv3x3_bn = ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=None)
+        self.g_conv_1x1_expand = ConvUnit(hidden, made, groups=GROUPS, activation=None)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = shuffle(self.depthwise_conv3x3_bn(self.g_conv_1x1_compress(x)), GROUPS)
+        y = self.g_conv_1x1_expand(y)
+        if self.stride == 1:
+            return (x + y).relu_()
+        return torch.cat((nn.functional.avg_pool2d(x, 3, 2, 1), y.relu_()), 1)
+
+
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    """Channels (N, C, H, W) of `groups` groups, one after the other -> one of each group in turn."""
+    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class ShuffleNetV1(nn.Module):
+    """The backbone: picture (N, 3, H, W) in, (N, 960, H/32, W/32) out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        (first, *_), inputs = STAGES, [STEM_CHANNELS, *(channels for channels, _ in STAGES)]
+        stages = zip(inputs, STAGES, strict=False)
+        self.layers = nn.Sequential(*(_stage(i, *sizes, groups=1 if sizes is first else GROUPS) for i, sizes in stages))
+
+    def draw(self) -> None:
+        """Deviation 0.01 in the stem, else one over the inputs of a group; norms start at 1 and 0.0001."""
+        for part in self.modules():
+            if isinstance(part, nn.Conv2d):
+                deviation = 0.01 if part is self.conv1.conv else 1 / part.weight.shape[1]
+                nn.init.normal_(part.weight, std=deviation)
+            elif isinstance(part, nn.BatchNorm2d):
+                part.reset_parameters()
+                nn.init.constant_(part.bias, NORM_BIAS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(self.maxpool(self.conv1(x)))
+
+
+def _stage(in_channels: int, channels: int, units: int, *, groups: int) -> nn.Sequential:
+    first = GroupUnit(in_channels, channels, stride=2, groups=groups)
+    return nn.Sequential(first, *(GroupUnit(channels, channels) for _ in range(units - 1)))
+
+
+def shufflenet_v1(num_keypoints: int = 17) -> PoseNetwork:
+    """ShuffleNetV1 (1x, three groups) and three transposed convolutions: 6.95 M parameters."""
+    return PoseNetwork(ShuffleNetV1(), DeconvolutionHead(STAGES[-1][0], num_keypoints))

@@ -1,0 +1,169 @@
+"""Swin Transformer (tiny) with SimpleBaseline's head.
+
+Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, Liu et al. 2021,
+https://arxiv.org/abs/2103.14030; names and order of the parts as in torchvision's checkpoints. Stochastic depth, which
+drops whole blocks in training, is left out: a run here is a function of its recipe and its step alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
+
+CHANNELS = 96  # of the first stage; each later one has twice as many
+DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)  # Swin-T (paper, section 3.3); 32 channels a head
+LAST_CHANNELS = CHANNELS * 2 ** (len(DEPTHS) - 1)
+PATCH, WINDOW = 4, 7  # pixels, and patches, on a side
+DEVIATION = 0.02  # of fresh linear layers and position tables (official code)
+APART = -100.0  # added to the attention of two places that lie side by side only because of the shift
+
+
+class WindowAttention(nn.Module):
+    """Every place looks at those of its window, 7x7: (N, H, W, C) in and out (paper, section 3.2).
+
+    `shift` moves the windows by so many places to the right and down. A map is filled up with zeros to whole windows,
+    and is not shifted along a side that has one window only.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(self, channels: int, heads: int, shift: int) -> None:
+        super().__init__()
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, heads))
+        self.register_buffer("relative_position_index", offsets(), persistent=False)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.heads, self.shift = heads, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[1:3]
+        x = nn.functional.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
+        size = (x.shape[1], x.shape[2])
+        shift = tuple(self.shift if side > WINDOW else 0 for side in size)
+        shifted = x.roll([-places for places in shift], (1, 2)) if any(shift) else x
+        mask = self._table() + (apart(size, shift, x) if any(shift) else 0)
+        y = joined(self._attend(cut(shifted), mask), size)
+        y = y.roll(shift, (1, 2)) if any(shift) else y
+        return y[:, :height, :width]
+
+    def _attend(self, windows: Tensor, mask: Tensor) -> Tensor:
+        """Windows (N, n, 49, C) and what to add to the attention, (heads, 49, 49) or (n, heads, 49, 49) -> the same."""
+        query, key, value = self.qkv(windows).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
+        products = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+        return self.proj(((products + mask).softmax(-1) @ value).transpose(2, 3).flatten(3))
+
+    def _table(self) -> Tensor:
+        """The learnt part of the attention by how far two places lie apart, (heads, 49, 49)."""
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+
+
+def offsets() -> Tensor:
+    """(49, 49) rows of the position table for every two places of a window: 13 x (dy + 6) + dx + 6."""
+    place = torch.arange(WINDOW * WINDOW)
+    y, x = place // WINDOW, place % WINDOW
+    dy, dx = y[:, None] - y, x[:, None] - x
+    return (2 * WINDOW - 1) * (dy + WINDOW - 1) + dx + WINDOW - 1
+
+
+def cut(x: Tensor) -> Tensor:
+    """Map (N, H, W, C) -> its windows row by row (N, n, 49, C)."""
+    across = x.shape[2] // WINDOW
+    return x.unflatten(2, (across, WINDOW)).unflatten(1, (-1, WINDOW)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def joined(windows: Tensor, size: tuple[int, int]) -> Tensor:
+    """Windows (N, n, 49, C) of a map of `size` (height, width) -> the map (N, H, W, C)."""
+    whole = windows.unflatten(1, (size[0] // WINDOW, -1)).unflatten(3, (WINDOW, WINDOW))
+    return whole.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+
+
+def apart(size: tuple[int, int], shift: Sequence[int], like: Tensor) -> Tensor:
+    """Size and shift of a map (height, width) -> (n, 1, 49, 49), 0 for places that were neighbours before the shift."""
+    rows, columns = (_parts(side, moved, like) for side, moved in zip(size, shift, strict=True))
+    labels = cut((3 * rows[:, None] + columns)[None, :, :, None])[0, :, :, 0]
+    return ((labels[:, :, None] != labels[:, None, :]).to(like.dtype) * APART)[:, None]
+
+
+def _parts(side: int, moved: int, like: Tensor) -> Tensor:
+    """(side,) 0 before the last window, 1 in it, 2 where the other end of the map has been moved to."""
+    place = torch.arange(side, device=like.device)
+    return (place >= side - WINDOW).int() + (place >= side - moved).int() if moved else torch.zeros_like(place).int()
+
+
+class Block(nn.Module):
+    """Attention within windows and a feed-forward part, each beside a shortcut: (N, H, W, C) in and out."""
+
+    def __init__(self, channels: int, heads: int, shift: int) -> None:
+        super().__init__()
+        no_dropout = nn.Identity()  # keeps torchvision's numbers of the layers
+        self.norm1 = nn.LayerNorm(channels)
+        self.attn = WindowAttention(channels, heads, shift)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, 4 * channels), nn.GELU(), no_dropout, nn.Linear(4 * channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Merging(nn.Module):
+    """Four neighbours become one place: (N, H, W, C) in, (N, H/2, W/2, 2 C) out."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduction = nn.Linear(4 * channels, 2 * channels, bias=False)
+        self.norm = nn.LayerNorm(4 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        four = [x[:, top::2, left::2] for left in (0, 1) for top in (0, 1)]
+        return self.reduction(self.norm(torch.cat(four, 3)))
+
+
+class ChannelsLast(nn.Module):
+    """(N, C, H, W) in, (N, H, W, C) out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1)
+
+
+class SwinTransformer(nn.Sequential):
+    """The backbone: picture (N, 3, H, W) in, (N, 768, H/32, W/32) out."""
+
+    def __init__(self) -> None:
+        patches = nn.Conv2d(3, CHANNELS, PATCH, PATCH)
+        layers: list[nn.Module] = [nn.Sequential(patches, ChannelsLast(), nn.LayerNorm(CHANNELS))]
+        for stage, (depth, heads) in enumerate(zip(DEPTHS, HEADS, strict=True)):
+            channels = CHANNELS * 2**stage
+            if stage:
+                layers.append(Merging(channels // 2))
+            layers.append(nn.Sequential(*(Block(channels, heads, i % 2 * (WINDOW // 2)) for i in range(depth))))
+        names = [*map(str, range(len(layers))), "norm"]
+        super().__init__(OrderedDict(zip(names, [*layers, nn.LayerNorm(LAST_CHANNELS)], strict=True)))
+
+    def draw(self) -> None:
+        """As the official code has it: the convolution of the patches is drawn as PyTorch does by itself."""
+        for part in self.modules():
+            if isinstance(part, nn.Linear):
+                nn.init.trunc_normal_(part.weight, std=DEVIATION)
+            elif isinstance(part, WindowAttention):
+                nn.init.trunc_normal_(part.relative_position_bias_table, std=DEVIATION)
+            elif isinstance(part, nn.Conv2d | nn.LayerNorm):
+                part.reset_parameters()
+        for name, weight in self.named_parameters():
+            if name.endswith("bias") and name != "0.0.bias":
+                nn.init.zeros_(weight)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input).permute(0, 3, 1, 2)
+
+
+def swin_t(num_keypoints: int = 17) -> PoseNetwork:
+    """Swin-T and three transposed convolutions: 32.8 M parameters."""
+    return PoseNetwork(SwinTransformer(), DeconvolutionHead(LAST_CHANNELS, num_keypoints))

@@ -1,0 +1,138 @@
+"""Convolutional Pose Machines against the published code, and the losses of its stages from recipe to manifest."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.codecs import CODECS
+from featherpose.errors import ModelError
+from featherpose.networks import create_model, list_models, stride_of
+from featherpose.networks.checkpoints import load_weights
+from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.networks.cpm import LATER_STAGES
+from featherpose.train.distill import Teacher
+from featherpose.train.learner import Learner
+from featherpose.train.losses import LOSSES, on_every_stage
+from featherpose.train.recipe import Recipe, Stage
+from featherpose.train.tasks.pose import codec_of
+
+pytestmark = pytest.mark.torch
+
+SHARP = 1e-9  # float64, in standard deviations of the output
+SIZE = (64, 32)  # pixels, height and width
+
+
+@pytest.fixture(scope="module")
+def record(reference):
+    return reference("cpm")
+
+
+@pytest.fixture(scope="module")
+def small():
+    """The network of five joints."""
+    torch.manual_seed(0)
+    return create_model("cpm", 5)
+
+
+def test_names_order_and_shapes_are_the_published_ones(record):
+    with torch.device("meta"):
+        model = create_model("cpm")
+    assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
+
+
+def test_counts_are_the_published_ones(shared):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())["cpm"]
+    with torch.device("meta"):
+        model = create_model("cpm")
+    assert count_parameters(model) == counts["params"]
+    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
+
+
+@pytest.mark.slow
+def test_output(record, make_picture):
+    with torch.device("meta"):
+        model = create_model("cpm")
+    model = model.to_empty(device="cpu")
+    load_weights(model, record.weights())
+    with torch.no_grad():
+        output = model.double().eval()(make_picture(11, 1, 256, 192)).numpy()
+    assert output.shape == (1, 17, 32, 24)
+    idx, val = record.values("out_256x192")
+    assert np.abs(output.reshape(-1)[idx] - val).max() < SHARP * output.std()
+    channels = record.arrays["out_256x192_channels"]
+    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+
+
+def test_all_stages_answer_in_train_mode_and_the_last_in_eval_mode(small):
+    picture = torch.randn(2, 3, *SIZE)
+    with torch.no_grad():
+        assert small.train()(picture).shape == (1 + LATER_STAGES, 2, 5, 8, 4)
+        last, stages = small.eval()(picture), small.backbone(picture)
+    assert torch.equal(last, stages[-1])
+    assert not torch.equal(stages[-1], stages[-2])
+
+
+def test_a_size_that_is_no_multiple_of_the_stride_is_refused(small):
+    with pytest.raises(ModelError, match=r"60x32 .* multiples of 8, for example 64x32"):
+        small(torch.zeros(1, 3, 60, 32))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_is_the_mean_over_the_stages(name):
+    stages, targets, weights = torch.rand(3, 2, 10, 8, 4), torch.rand(2, 10, 8, 4), torch.rand(2, 10)
+    loss = LOSSES[name]
+    each = [loss(stage, targets, weights) for stage in stages]
+    torch.testing.assert_close(on_every_stage(loss)(stages, targets, weights), sum(each) / 3)
+    assert on_every_stage(loss)(stages[0], targets, weights) == each[0]
+
+
+def batch():
+    torch.manual_seed(1)
+    crops = torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8)
+    return crops, torch.rand(2, 5, 8, 4), torch.ones(2, 5)
+
+
+def test_every_stage_learns_from_the_labels_by_itself(small):
+    model = copy.deepcopy(small).train()
+    with torch.no_grad():
+        for answer in model.backbone.out_convs[-1]:  # the last stage says nothing, and passes no gradient on
+            answer.conv.weight.zero_()
+    Learner(model, Recipe(), None, torch.device("cpu"))(*batch())
+    assert model.backbone.out_convs[0][1].conv.weight.grad.abs().max() > 0
+    assert model.backbone.cpm_stages[-1].model[0].conv.weight.grad.abs().max() == 0
+
+
+def test_a_teacher_speaks_to_every_stage(small):
+    learn = Learner(copy.deepcopy(small).train(), Recipe(), Teacher(copy.deepcopy(small), 1.0), torch.device("cpu"))
+    crops, targets, weights = batch()
+    assert torch.equal(learn(crops, targets, weights), learn(crops, 0 * targets, weights))
+
+
+def test_a_teacher_of_another_stride_is_refused(small):
+    teacher = Teacher(create_model("lite_hrnet_18", 5, width=8), 0.5)
+    learn = Learner(copy.deepcopy(small).train(), Recipe(), teacher, torch.device("cpu"))
+    with pytest.raises(ModelError, match=r"teacher's heatmaps are \(16, 8\), the student's \(8, 4\)"):
+        learn(*batch())
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("network", "stride"), [("cpm", 8), ("cbam_lite_hrnet_18", 4)])
+def test_the_codec_of_a_recipe_follows_the_network(network, stride, codec):
+    found = codec_of(Recipe(network=network, codec=codec), Stage(size=(96, 128)))
+    assert (found.stride, found.heatmap_size) == (stride, (96 // stride, 128 // stride))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_what_the_builders_type_says_is_the_stride(name):
+    assert stride_of(name) == (8 if name == "cpm" else 4)
+
+
+def test_the_stride_of_an_unknown_network_is_refused():
+    with pytest.raises(ModelError, match=r"Unknown model 'cmp'\. Did you mean 'cpm'"):
+        stride_of("cmp")

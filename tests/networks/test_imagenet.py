@@ -1,0 +1,265 @@
+"""ImageNet checkpoints of others, as synthetic files with their names: what the backbone takes, what is left over."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import safetensors.torch
+
+torch = pytest.importorskip("torch")
+
+from featherpose.errors import ModelError
+from featherpose.networks import create_model, hrnet
+from featherpose.networks.checkpoints import start_from
+from featherpose.networks.mobilenet_v1 import STAGES
+from featherpose.networks.mobilenet_v3 import LARGE, SMALL
+
+pytestmark = pytest.mark.torch
+
+
+def conv(name, out_channels, in_channels, kernel, bias=False):
+    yield f"{name}.weight", (out_channels, in_channels, kernel, kernel)
+    if bias:
+        yield f"{name}.bias", (out_channels,)
+
+
+def norm(name, channels):
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        yield f"{name}.{part}", (channels,)
+    yield f"{name}.num_batches_tracked", ()
+
+
+def unit(name, out_channels, in_channels, kernel=1):
+    """torchvision's convolution, norm and activation in a row."""
+    yield from conv(f"{name}.0", out_channels, in_channels, kernel)
+    yield from norm(f"{name}.1", out_channels)
+
+
+def linear(name, out_channels, in_channels, bias=True):
+    yield f"{name}.weight", (out_channels, in_channels)
+    if bias:
+        yield f"{name}.bias", (out_channels,)
+
+
+def resnet50():
+    yield from conv("conv1", 64, 3, 7)
+    yield from norm("bn1", 64)
+    inputs = 64
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        channels = 32 * 2**stage
+        for i in range(blocks):
+            block = f"layer{stage}.{i}"
+            sizes = ((channels, inputs, 1), (channels, channels, 3), (4 * channels, channels, 1))
+            for number, size in enumerate(sizes, 1):
+                yield from conv(f"{block}.conv{number}", *size)
+                yield from norm(f"{block}.bn{number}", size[0])
+            if i == 0:
+                yield from unit(f"{block}.downsample", 4 * channels, inputs)
+            inputs = 4 * channels
+    yield from linear("fc", 1000, 2048)
+
+
+def mobilenet_v2():
+    yield from unit("features.0", 32, 3, 3)
+    place, inputs = 1, 32
+    rows = ((1, 16, 1), (6, 24, 2), (6, 32, 3), (6, 64, 4), (6, 96, 3), (6, 160, 3), (6, 320, 1))
+    for expansion, channels, blocks in rows:
+        for _ in range(blocks):
+            hidden, block = inputs * expansion, f"features.{place}.conv"
+            units = [(hidden, inputs, 1)] * (expansion > 1) + [(hidden, 1, 3)]
+            for number, size in enumerate(units):
+                yield from unit(f"{block}.{number}", *size)
+            yield from conv(f"{block}.{len(units)}", channels, hidden, 1)
+            yield from norm(f"{block}.{len(units) + 1}", channels)
+            place, inputs = place + 1, channels
+    yield from unit("features.18", 1280, 320)
+    yield from linear("classifier.1", 1000, 1280)
+
+
+def mobilenet_v3(rows, hidden):
+    yield from unit("features.0", 16, 3, 3)
+    inputs = 16
+    for place, row in enumerate(rows, 1):
+        layers = [(row.hidden, inputs, 1)] * (row.hidden != inputs) + [(row.hidden, 1, row.kernel)]
+        for number, size in enumerate(layers):
+            yield from unit(f"features.{place}.block.{number}", *size)
+        after = len(layers) + row.squeeze
+        if row.squeeze:
+            squeezed = 24 if row.hidden == 72 else max(8, (row.hidden // 4 + 4) // 8 * 8)
+            yield from conv(f"features.{place}.block.{len(layers)}.fc1", squeezed, row.hidden, 1, bias=True)
+            yield from conv(f"features.{place}.block.{len(layers)}.fc2", row.hidden, squeezed, 1, bias=True)
+        yield from unit(f"features.{place}.block.{after}", row.channels, row.hidden)
+        inputs = row.channels
+    yield from unit(f"features.{len(rows) + 1}", 6 * inputs, inputs)
+    yield from linear("classifier.0", hidden, 6 * inputs)
+    yield from linear("classifier.3", 1000, hidden)
+
+
+def shufflenet_v2():
+    yield from unit("conv1", 24, 3, 3)
+    inputs = 24
+    for stage, channels, units in ((2, 116, 4), (3, 232, 8), (4, 464, 4)):
+        for i in range(units):
+            half, name = channels // 2, f"stage{stage}.{i}"
+            if i == 0:
+                yield from conv(f"{name}.branch1.0", inputs, 1, 3)
+                yield from norm(f"{name}.branch1.1", inputs)
+                yield from conv(f"{name}.branch1.2", half, inputs, 1)
+                yield from norm(f"{name}.branch1.3", half)
+            for layer, size in ((0, (half, half if i else inputs, 1)), (3, (half, 1, 3)), (5, (half, half, 1))):
+                yield from conv(f"{name}.branch2.{layer}", *size)
+                yield from norm(f"{name}.branch2.{layer + 1}", half)
+            inputs = channels
+    yield from unit("conv5", 1024, 464)
+    yield from linear("fc", 1000, 1024)
+
+
+def mobilenet_v1():
+    """timm's names."""
+    yield from conv("conv_stem", 32, 3, 3)
+    yield from norm("bn1", 32)
+    inputs = 32
+    for stage, (channels, blocks, _) in enumerate(STAGES):
+        for block in range(blocks):
+            name = f"blocks.{stage}.{block}"
+            yield from conv(f"{name}.conv_dw", inputs, 1, 3)
+            yield from norm(f"{name}.bn1", inputs)
+            yield from conv(f"{name}.conv_pw", channels, inputs, 1)
+            yield from norm(f"{name}.bn2", channels)
+            inputs = channels
+    yield from linear("classifier", 1000, 1024)
+
+
+def swin_t():
+    yield from conv("features.0.0", 96, 3, 4, bias=True)
+    yield from affine("features.0.2", 96)
+    for stage, (depth, heads) in enumerate(((2, 3), (2, 6), (6, 12), (2, 24))):
+        channels = 96 * 2**stage
+        if stage:
+            yield from linear(f"features.{2 * stage}.reduction", channels, 2 * channels, bias=False)
+            yield from affine(f"features.{2 * stage}.norm", 2 * channels)
+        for i in range(depth):
+            name = f"features.{2 * stage + 1}.{i}"
+            yield from affine(f"{name}.norm1", channels)
+            yield f"{name}.attn.relative_position_bias_table", (169, heads)
+            yield f"{name}.attn.relative_position_index", (2401,)
+            yield from linear(f"{name}.attn.qkv", 3 * channels, channels)
+            yield from linear(f"{name}.attn.proj", channels, channels)
+            yield from affine(f"{name}.norm2", channels)
+            yield from linear(f"{name}.mlp.0", 4 * channels, channels)
+            yield from linear(f"{name}.mlp.3", channels, 4 * channels)
+    yield from affine("norm", 768)
+    yield from linear("head", 1000, 768)
+
+
+def affine(name, channels):
+    yield f"{name}.weight", (channels,)
+    yield f"{name}.bias", (channels,)
+
+
+# Network, names and shapes of the checkpoint, and one tensor there with its place here.
+CHECKPOINTS = {
+    "simple_baseline_resnet50": (resnet50, "layer3.0.downsample.1.running_mean", "layer3.0.downsample.1.running_mean"),
+    "mobilenet_v1": (mobilenet_v1, "blocks.3.4.bn1.bias", "layers.3.4.depthwise.bn.bias"),
+    "mobilenet_v2": (mobilenet_v2, "features.9.conv.2.weight", "layer4.2.conv.2.conv.weight"),
+    "mobilenet_v3_small": (lambda: mobilenet_v3(SMALL, 1024), "features.1.block.2.1.weight", "1.block.2.bn.weight"),
+    "mobilenet_v3_large": (lambda: mobilenet_v3(LARGE, 1280), "features.4.block.2.fc2.bias", "4.block.2.fc2.bias"),
+    "shufflenet_v2": (shufflenet_v2, "stage3.5.branch2.6.running_var", "layers.1.5.branch2.2.bn.running_var"),
+    "swin_t": (swin_t, "features.4.reduction.weight", "4.reduction.weight"),
+}
+
+
+def made(names):
+    """Every tensor filled with a number of its own, unlike any fresh one."""
+    return {name: torch.full(shape, 9.0 + i) if shape else torch.tensor(9 + i) for i, (name, shape) in enumerate(names)}
+
+
+def assert_backbone_is_filled(name, path, save):
+    names, theirs, ours = CHECKPOINTS[name]
+    given = made(names())
+    save(given, path)
+    model = create_model(name, 5)
+    drawn = {k: v.clone() for k, v in model.keypoint_head.state_dict().items()}
+    start = start_from(model, path, list("abcde"))
+    assert sorted(start.loaded) == sorted(f"backbone.{n}" for n in model.backbone.state_dict())
+    assert start.fresh == [f"keypoint_head.{n}" for n in drawn]
+    classifier = {n for n in given if n.startswith(("fc.", "classifier", "head."))}
+    assert classifier
+    assert {n for n in start.ignored if not n.endswith("position_index")} == classifier
+    assert torch.equal(model.backbone.state_dict()[ours], given[theirs])
+    assert all(torch.equal(v, drawn[k]) for k, v in model.keypoint_head.state_dict().items())
+    return model
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_the_whole_backbone_is_taken_and_the_classifier_left(name, tmp_path):
+    """Both list the layers from the picture on: a tensor that went astray would break the order of the numbers."""
+    model = assert_backbone_is_filled(name, tmp_path / "imagenet.pth", torch.save)
+    numbers = [tensor.flatten()[0].item() for tensor in model.backbone.state_dict().values()]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_safetensors_file_does_as_well(tmp_path):
+    """Its tensors are in the order of the alphabet."""
+    assert_backbone_is_filled("mobilenet_v3_small", tmp_path / "imagenet.safetensors", safetensors.torch.save_file)
+
+
+def test_hrnets_official_checkpoint_fills_the_backbone(tmp_path, monkeypatch):
+    """It has the multi-resolution end of the classification network besides."""
+    monkeypatch.setattr(hrnet, "MODULES", (1, 1, 1))
+    monkeypatch.setattr(hrnet, "BLOCKS_PER_MODULE", 1)
+    model = create_model("hrnet_w32", 5)
+    given = {k: v + 1 for k, v in model.backbone.state_dict().items()}
+    extra = {
+        "stage4.2.fuse_layers.1.0.0.0.weight": torch.ones(64, 32, 3, 3),
+        "incre_modules.0.0.conv1.weight": torch.ones(1),
+    }
+    head = {"final_layer.0.weight": torch.ones(2048, 1024, 1, 1), "classifier.weight": torch.ones(1000, 2048)}
+    torch.save({**given, **extra, **head}, tmp_path / "hrnetv2_w32.pth")
+    start = start_from(model, tmp_path / "hrnetv2_w32.pth", list("abcde"))
+    assert start.ignored == [*extra, *head]
+    assert all(torch.equal(v, given[k]) for k, v in model.backbone.state_dict().items())
+
+
+def test_the_names_of_mmpretrain_are_ours(tmp_path):
+    model = create_model("shufflenet_v1", 5)
+    given = {f"backbone.{k}": v + 1 for k, v in model.backbone.state_dict().items()}
+    torch.save({"state_dict": {**given, "head.fc.weight": torch.ones(1000, 960)}}, tmp_path / "a.pth")
+    start = start_from(model, tmp_path / "a.pth", list("abcde"))
+    assert (start.loaded, start.ignored) == (list(given), ["head.fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("mobilenet_v3_large", "mobilenet_v3_small"), ("mobilenet_v2", "mobilenet_v1")]
+)
+def test_the_checkpoint_of_another_network_is_refused(name, other, tmp_path):
+    torch.save(made(CHECKPOINTS[other][0]()), tmp_path / "other.pth")
+    model = create_model(name, 5)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ModelError, match=r"other\.pth are of another network"):
+        start_from(model, tmp_path / "other.pth", list("abcde"))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+class Opened:
+    """A pickle that makes a folder when it is read without restriction."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_would_run_code_is_refused_with_the_reason_and_does_not_run(tmp_path):
+    torch.save({"conv1.weight": torch.ones(1), "hook": Opened(tmp_path / "ran")}, tmp_path / "resnet50.pth")
+    model = create_model("shufflenet_v1", 5)
+    with pytest.raises(
+        ModelError, match=r"resnet50\.pth is refused: it holds \w+\.mkdir, which is no tensor"
+    ) as caught:
+        start_from(model, tmp_path / "resnet50.pth", list("abcde"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "resnet50.pth", weights_only=False)
+    assert (tmp_path / "ran").exists(), "the file is as bad as it should be"
