@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import NETWORKS, create_model, list_models
+from featherpose.networks import NETWORKS, create_model, list_models, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
 
 pytestmark = pytest.mark.torch
@@ -33,7 +33,7 @@ OPTIONS = [
     ("hrnet_w32", {"attention": "coordinate"}),
 ]
 SMALL = (96, 64)  # pixels, width and height
-HEAVY = {"hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
+HEAVY = {"cpm", "hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
 
 
 def variants():
@@ -77,6 +77,10 @@ def test_heatmaps_have_the_stated_stride(model, n):
     assert heatmaps.shape == (n, 5, height // model.stride, width // model.stride)
     assert heatmaps.dtype == torch.float32
     assert heatmaps.isfinite().all()
+
+
+def test_its_stride_is_known_without_building_it(variant, model):
+    assert stride_of(variant[0]) == model.stride
 
 
 def test_another_size_gives_another_heatmap_size_or_is_refused(model):

@@ -196,7 +196,7 @@ def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_peopl
 
 def _of_seconds(name: str) -> Any:
     """A recipe's name, marked slow where its network has no narrow form."""
-    return name if "lite_hrnet" in name else pytest.param(name, marks=pytest.mark.slow)
+    return name if "lite_hrnet" in name or "rep_pose" in name else pytest.param(name, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("name", [_of_seconds(name) for name in RECIPES])
@@ -206,6 +206,8 @@ def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp
     size = [64, 64]
     if "lite_hrnet" in name:
         small["options"] = {"width": 8}
+    if "rep_pose" in name:
+        small["options"] = {"width": 0.5}
     if "tokenpose" in name:  # its positions are bound to the input's size
         size = values["stages"][0]["size"]
     stages = [{**stage, "size": size, "batch": 2, "epochs": 1} for stage in values["stages"]]

@@ -15,7 +15,7 @@ from featherpose import api, images, weights
 from featherpose.cli import featherpose as command
 from featherpose.errors import DataError
 from featherpose.networks import create_model
-from featherpose.networks.checkpoints import start_from
+from featherpose.networks.checkpoints import read_metadata, start_from
 from featherpose.skeleton import COCO17
 from featherpose.train.recipe import Recipe, change
 from featherpose.train.recipes import named
@@ -62,7 +62,7 @@ def file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(file: Path, **changes: Any) -> Recipe:
     short = ["stages=[{size: [64, 64], epochs: 2, batch: 16, sigma: 1.5}]", "judging.every=1", "schedule.warmup=2"]
     own = ["skeleton=data", "data.labels=human", "data.hold_out=5", f"data.folder={file}", "init=default"]
-    return change(named("own-cbam_lite_hrnet_18"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
+    return change(named("own-rep_pose"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
 
 
 def run(*words: object) -> str:
@@ -111,7 +111,7 @@ def test_other_joints_are_not_judged(file: Path) -> None:
 
 def test_joints_of_the_same_name_keep_their_weights() -> None:
     path = weights.find("default", ".safetensors")
-    network, before = create_model("cbam_lite_hrnet_18", len(JOINTS)), load_file(path)
+    network, before = create_model(json.loads(read_metadata(path)["network"]), len(JOINTS)), load_file(path)
     drawn = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start = start_from(network, path, JOINTS)
     assert start.fresh == []

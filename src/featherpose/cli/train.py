@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-OWN_PEOPLE = "own-cbam_lite_hrnet_18"
+OWN_PEOPLE = "own-rep_pose"
 """The recipe for people of one's own, when none is named."""
 
 
@@ -42,7 +42,7 @@ def train(
     `featherpose export` makes an ONNX file of them.
 
     People of your own: --data MY.json --init default starts from the shipped weights with the joints that your file
-    names; without a RECIPE, own-cbam_lite_hrnet_18 is used.
+    names; without a RECIPE, own-rep_pose is used.
 
     \b
     featherpose train open-cbam_lite_hrnet_18 --max-minutes 60

@@ -42,8 +42,17 @@ FINISH = OPEN.model_copy(
     }
 )
 
+# RepPose trains five times as fast on a CPU: larger batches, and the rate with them.
+OPEN_REP = OPEN.model_copy(
+    update={
+        "network": "rep_pose",
+        "stages": (Stage(size=(96, 128), epochs=200, batch=64, sigma=1.5),),
+        "schedule": Schedule(name="flat", warmup=300),
+    }
+)
+
 # A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
-OWN = OPEN.model_copy(
+OWN = OPEN_REP.model_copy(
     update={
         "skeleton": "data",
         "data": Data(labels="human", hold_out=5),
@@ -149,7 +158,8 @@ def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
 RECIPES: dict[str, Recipe] = {
     "open-cbam_lite_hrnet_18": OPEN,
     "finish-cbam_lite_hrnet_18": FINISH,
-    "own-cbam_lite_hrnet_18": OWN,
+    "open-rep_pose": OPEN_REP,
+    "own-rep_pose": OWN,
     **{
         f"{kind}-{row.name}-{source}": _for_row(base, row, source, skeleton)
         for kind, base in (("paper", PAPER), ("modern", MODERN))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featherpose.errors import ModelError, did_you_mean
 
-ALIASES = {"default": "cbam_lite_hrnet_18", "small": "cbam_lite_hrnet_18"}
+ALIASES = {"default": "rep_pose", "small": "rep_pose"}
 """Names that people type, and the shipped file that each means."""
 
 _FOLDER = Path(str(resources.files(__name__)))
