@@ -56,6 +56,7 @@ def test_no_model_at_all(tmp_path):
 
 def test_near_names_are_offered(folder):
     (folder / "cbam_lite_hrnet_18.onnx").write_text("")
+    (folder / f"{weights.ALIASES['default']}.onnx").write_text("")
     with pytest.raises(ModelError, match="Did you mean 'cbam_lite_hrnet_18'"):
         weights.find("cbam_lite_hrnet18", folder=folder)
     with pytest.raises(ModelError, match="Did you mean 'default'"):
