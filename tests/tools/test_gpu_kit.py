@@ -184,6 +184,7 @@ class TestGiveBack:
         gpu_slice.put(folder / "recipe.yaml", b"seed: 0")
         return folder
 
+    @pytest.mark.torch
     def test_few_files_each_small_enough(self, tmp_path: Path, state: State) -> None:
         run = self.run(tmp_path / "run", {"best.safetensors": 5 * MIB, "log.jsonl": 9, "tensorboard/events": 9})
         gpu_slice.put(run / STATE, state(40) + bytes(16 * MIB))
