@@ -30,9 +30,9 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 	$(MAKE) --no-print-directory light
 
-# The long ones one after the other: some hold networks of 60 million parameters.
+# The long ones: some hold networks of 60 million parameters and train them for a step.
 test-all: test
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: .venv
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The promise of the loop: whatever interrupts a run, it ends with the weights of one that nothing interrupted."""
 
+import io
 import json
 import math
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
@@ -23,10 +25,11 @@ from featherpose.train import loop
 from featherpose.train.batches import batches
 from featherpose.train.card import markdown
 from featherpose.train.curves import curves
+from featherpose.train.display import Display
 from featherpose.train.ranks import Ranks
 from featherpose.train.recipe import Recipe, from_dict, to_dict, to_yaml
 from featherpose.train.recipes import RECIPES
-from featherpose.train.schedule import epochs
+from featherpose.train.schedule import Epoch, epochs
 from featherpose.train.tasks import pose
 from tests.train.conftest import TINY
 
@@ -230,12 +233,40 @@ def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> 
 def test_ranks_divide_an_epoch_without_loss_or_repetition(drawn_people: Path) -> None:
     chosen = recipe(drawn_people)
     labelled = pose.read_people(chosen)
-    ready, epoch = pose.prepare(chosen, labelled, chosen.stages[0]), epochs(chosen, len(labelled.training))[0]
+    ready = pose.prepare(chosen, labelled, chosen.stages[0])
 
-    def seen(ranks: Ranks) -> list[bytes]:
-        found = batches(ready.people, ready.codec, chosen, epoch, 0, 0, ranks)
+    def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
+        found = batches(ready.people, ready.codec, chosen, epoch, epoch.first, 0, ranks)
         return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
 
-    together = seen(Ranks(0, 2)) + seen(Ranks(1, 2))
-    assert sorted(together) == sorted(seen(Ranks()))
-    assert len(set(together)) == len(together) == epoch.steps * 8
+    plan = epochs(chosen, len(labelled.training))
+    assert len(plan) == 2
+    for epoch in plan:
+        together = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
+        assert sorted(together) == sorted(seen(epoch, Ranks()))
+        assert len(set(together)) == len(together) == epoch.steps * 8
+
+
+def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, tmp_path: Path) -> None:
+    long = recipe(drawn_people, stages=[{**TINY["stages"][0], "epochs": 500}])
+    (tmp_path / "r.yaml").write_text(to_yaml(long))
+    run = tmp_path / "run"
+    words = ["train", str(tmp_path / "r.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0"]
+    child = subprocess.Popen([sys.executable, "-m", "featherpose", *words], stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and not (run / "log.jsonl").exists():
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 0, said
+    assert f"go on with:\nfeatherpose train --resume --out {run}" in said
+    assert "Traceback" not in said
+    assert (run / "state.safetensors").exists()
+
+
+def test_waiting_for_data_is_told_with_what_helps() -> None:
+    display = Display(epochs(recipe(Path("people")), 40), quiet=True)
+    display.console = Console(file=io.StringIO(), width=200)
+    for waited, words in ((0.0, "waiting 0 %  "), (0.5, "waiting 50 % (more --workers may help)")):
+        display._steps.clear()
+        display.step(display.plan[0], display.plan[0].last - 1, 0.1, 1.0, waited)
+        assert words in display.console.file.getvalue()  # type: ignore[attr-defined]

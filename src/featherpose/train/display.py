@@ -16,10 +16,12 @@ from featherpose.train.schedule import Epoch, largest_rate
 from featherpose.train.tasks.pose import Labelled
 
 SECONDS_BETWEEN_LINES = 30
+MUCH_WAITING = 5.0
+"""Percent of the time from which on it is worth doing something about it."""
 
 
 class Display:
-    """Speed, waiting and time left of a run with `people` per epoch and the given epochs."""
+    """Speed, waiting and time left of a run with the given epochs."""
 
     def __init__(self, plan: list[Epoch], quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
@@ -85,7 +87,7 @@ class Display:
         left = self._seconds_left(step, people / spent, epoch)
         facts = (
             f"loss {loss:.6f}  {self.score}{figures['people_per_s']:.0f} people/s  "
-            f"waiting {figures['waiting']:.0f} %  {_clock(left)} left"
+            f"waiting {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  {_clock(left)} left"
         )
         name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.size[0]}x{epoch.stage.size[1]}"
         self._show(name, facts, step + 1 - epoch.first, epoch.steps)
@@ -115,6 +117,11 @@ class Display:
             steps = epoch.last - max(epoch.first, step + 1)
             left += steps * epoch.stage.batch * epoch.stage.size[0] * epoch.stage.size[1]
         return left / here / speed
+
+
+def _remedy(waiting: float) -> str:
+    """What helps when the network waits for its batches for so many percent of the time."""
+    return " (more --workers may help)" if waiting > MUCH_WAITING else ""
 
 
 def _clock(seconds: float) -> str:
