@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 USUAL = {"AP": ("COCO val2017", "192x256"), "PCKh@0.5": ("MPII validation", "256x256")}
 """Metric -> data and input of the scores in the table; others get a star."""
 
+WIDTH = 100
+"""Columns that the whole table needs."""
+
 
 @click.command()
 @click.argument("word", required=False, default="")
@@ -84,7 +87,10 @@ def _show(entries: list[Entry]) -> None:
     table.add_column("paper", no_wrap=True)
     for entry in entries:
         table.add_row(*_cells(entry))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has room
+        console.width = max(console.width, WIDTH)
+    console.print(table)
     click.echo(
         "In millions: parameters, and multiply-accumulates for one picture as published; as run: as exported\n"
         "here, where that is less. AP: COCO val2017, 192x256, detected boxes, flip test; PCKh@0.5: MPII\n"
