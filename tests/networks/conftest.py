@@ -60,6 +60,16 @@ class Reference:
     def values(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         return self.arrays[f"{key}_idx"], self.arrays[f"{key}_val"]
 
+    def apart(self, output: np.ndarray, key: str) -> float:
+        """Largest difference from the recorded values, in standard deviations of the output."""
+        places, values = self.values(key)
+        return np.abs(output.reshape(-1)[places] - values).max() / output.std()
+
+    def apart_from_float32(self, output: np.ndarray, key: str) -> float:
+        """The same from the maps that were recorded whole, in float32: all of them, or those of some channels."""
+        channels = self.arrays.get(f"{key}_channels", slice(None))
+        return np.abs(output[:, channels] - self.arrays[f"{key}_f32"]).max() / output.std()
+
 
 @pytest.fixture(scope="session")
 def reference(shared: Path) -> Callable[[str], Reference]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -28,10 +27,6 @@ def mmpose_name(name):
 def weightless(name, **options):
     with torch.device("meta"):
         return create_model(name, **options)
-
-
-def distance(output, idx, val):
-    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -61,16 +56,15 @@ def test_float32_stays_within_the_measured_tolerance(published, make_picture):
     record, model = published
     with torch.no_grad():
         output = model.float()(make_picture(11, 1, 256, 192).float()).numpy()
-    assert distance(output, *record.values("out_256x192")) < 2e-5
+    assert record.apart(output, "out_256x192") < 2e-5
 
 
 def test_output(published, make_picture):
     record, model = published
     with torch.no_grad():
         output = model.double()(make_picture(11, 1, 256, 192)).numpy()
-    assert distance(output, *record.values("out_256x192")) < SHARP
-    channels = record.arrays["out_256x192_channels"]
-    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+    assert record.apart(output, "out_256x192") < SHARP
+    assert record.apart_from_float32(output, "out_256x192") < 3e-6
 
 
 def test_fresh_convolutions_are_drawn_as_published():

@@ -55,15 +55,15 @@ def test_output(published, make_picture, size):
     x = make_picture(SEEDS[size], 1, *size)
     assert x.sum().item() == pytest.approx(record.facts[f"input_{key}"]["sum"], rel=1e-12)
     output = run(model, x)
-    assert distance(output, *record.values(f"out_{key}")) < SHARP
-    assert np.abs(output - record.arrays[f"out_{key}_f32"]).max() / output.std() < 3e-6
+    assert record.apart(output, f"out_{key}") < SHARP
+    assert record.apart_from_float32(output, f"out_{key}") < 3e-6
 
 
 def test_float32_stays_within_the_measured_tolerance(reference, make_picture):
     record = reference("litehrnet18")
     model = create_model("lite_hrnet_18").eval()
     model.load_state_dict(record.weights())
-    assert distance(run(model, make_picture(11, 1, 256, 192).float()), *record.values("out_256x192")) < 5e-5
+    assert record.apart(run(model, make_picture(11, 1, 256, 192).float()), "out_256x192") < 5e-5
 
 
 def test_inner_maps(published, make_picture):
@@ -155,7 +155,7 @@ def target_of_the_record(seed):
 def test_training_step_output_and_loss(step):
     record, _, output, loss = step
     assert loss == pytest.approx(record.facts["train_step"]["loss"], rel=1e-9)
-    assert distance(output, *record.values("train_out")) < SHARP
+    assert record.apart(output, "train_out") < SHARP
 
 
 def test_training_step_gradient_norms(step):

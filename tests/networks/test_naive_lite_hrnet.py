@@ -40,10 +40,6 @@ def run(model, x):
         return model(x).numpy()
 
 
-def distance(output, idx, val):
-    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
-
-
 def test_names_order_and_shapes_are_the_published_ones(published):
     record, model = published
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
@@ -64,8 +60,8 @@ def test_output(published, make_picture, size):
     record, model = published
     key = f"{size[0]}x{size[1]}"
     output = run(model, make_picture(SEEDS[size], 1, *size))
-    assert distance(output, *record.values(f"out_{key}")) < SHARP
-    assert np.abs(output - record.arrays[f"out_{key}_f32"]).max() / output.std() < 3e-6
+    assert record.apart(output, f"out_{key}") < SHARP
+    assert record.apart_from_float32(output, f"out_{key}") < 3e-6
 
 
 def test_inner_maps(published, make_picture):

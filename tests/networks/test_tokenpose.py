@@ -26,10 +26,6 @@ def weightless(name, **options):
         return create_model(name, **options)
 
 
-def distance(output, idx, val):
-    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
-
-
 def without_place(name):
     """A name without the word for backbone or head, ours or the published one."""
     return name.partition(".")[2]
@@ -73,16 +69,15 @@ def test_float32_stays_within_the_measured_tolerance(published, make_picture):
     record, model = published
     with torch.no_grad():
         output = model.float()(make_picture(11, 1, 256, 192).float()).numpy()
-    assert distance(output, *record.values("out_256x192")) < 2e-5
+    assert record.apart(output, "out_256x192") < 2e-5
 
 
 def test_output(published, make_picture):
     record, model = published
     with torch.no_grad():
         output = model.double()(make_picture(11, 1, 256, 192)).numpy()
-    assert distance(output, *record.values("out_256x192")) < SHARP
-    channels = record.arrays["out_256x192_channels"]
-    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+    assert record.apart(output, "out_256x192") < SHARP
+    assert record.apart_from_float32(output, "out_256x192") < 3e-6
 
 
 def test_patches_are_read_row_by_row():

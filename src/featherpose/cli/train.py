@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from featherpose.cli.recipe import SETTINGS
+
 OWN_PEOPLE = "own-rep_pose"
 """The recipe for people of one's own, when none is named."""
 
@@ -14,7 +16,7 @@ OWN_PEOPLE = "own-rep_pose"
 @click.argument("recipe", required=False)
 @click.option("--data", metavar="PATH", help="Train on these people: a COCO keypoints file (.json), or shards.")
 @click.option("--init", metavar="MODEL", help="Start from these weights: a file, or a shipped name such as default.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field, as optimizer.rate=0.002.")
+@SETTINGS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped or was killed.")
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop after M minutes, resumable.")

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -57,7 +56,7 @@ def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
 
 def _before(init: str, terms: list[str]) -> dict[str, Any]:
     """Weights that a run started from -> what they say of themselves, and the terms of both together."""
-    path = weights.find(init, Path(init).suffix or ".safetensors")
+    path = weights.find_start(init)
     if path.suffix != ".safetensors":
         return {"before": {"weights": path.name}, "terms": [*terms, f"{path.name}: terms unknown"]}
     facts = {key: json.loads(value) for key, value in read_metadata(path).items()}

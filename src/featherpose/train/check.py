@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from featherpose import weights
@@ -19,7 +17,7 @@ def check(recipe: Recipe) -> int:
     """Recipe -> number of parameters of its network; the error that `train` would end with, if there is one."""
     find_data(recipe.data.folder)
     if recipe.init:
-        weights.find(recipe.init, Path(recipe.init).suffix or ".safetensors")
+        weights.find_start(recipe.init)
     joints = SKELETONS[recipe.skeleton].num_joints if recipe.skeleton in SKELETONS else 17
     with torch.device("meta"):
         network = create_model(recipe.network, joints, **recipe.options).eval()

@@ -82,7 +82,7 @@ def train(
     torch.manual_seed(recipe.seed)
     network = create_model(recipe.network, labelled.skeleton.num_joints, **recipe.options)
     if recipe.init:
-        path = weights.find(recipe.init, Path(recipe.init).suffix or ".safetensors")
+        path = weights.find_start(recipe.init)
         display.started_from(path, start_from(network, path, labelled.skeleton.joints))
     network = placed(network, recipe, place)
     average = copy.deepcopy(network).eval()

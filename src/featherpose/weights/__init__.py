@@ -33,6 +33,11 @@ def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _F
     return path
 
 
+def find_start(model: str | os.PathLike[str]) -> Path:
+    """Shipped name, alias or path of weights to start a training from -> the file; a path may have any suffix."""
+    return find(model, Path(model).suffix or ".safetensors")
+
+
 def _known(text: str, suffix: str, folder: Path) -> str:
     there = shipped(suffix, folder)
     if not there:

@@ -27,6 +27,7 @@ from featherpose.networks import stride_of
 from featherpose.networks.preprocess import Normalise
 from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 from featherpose.train.batches import People
+from featherpose.train.distill import LABELS
 from featherpose.train.ranks import ALONE, Ranks
 from featherpose.train.recipe import Data, Judging, Recipe, Stage
 
@@ -232,7 +233,7 @@ def _opinions(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Labels, and the teacher's as a second opinion where the recipe asks: joints (N, T, K, 2), weights (N, T, K)."""
     first = _targets(samples, recipe.data, skeleton, folder)
-    if recipe.distill.teacher != "labels":
+    if recipe.distill.teacher != LABELS:
         return first[0][:, None], first[1][:, None]
     _refuse_other_joints("distill.teacher: labels", skeleton)
     keypoints, scores = opinions(samples, teacher_labels(folder))

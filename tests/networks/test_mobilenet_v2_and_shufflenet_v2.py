@@ -1,10 +1,9 @@
-"""ShuffleNetV2 against the published code: names, counts, outputs."""
+"""MobileNetV2 and ShuffleNetV2 against the published code: names, counts, outputs."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -15,23 +14,25 @@ from featherpose.networks.counts import count_macs, count_parameters
 
 pytestmark = pytest.mark.torch
 
-NAME = "shufflenet_v2"
+FLOAT32 = {"mobilenet_v2": 5e-5, "shufflenet_v2": 2.5e-5}
+"""Name -> tolerance of float32, in standard deviations of the output."""
 SHARP = 1e-9  # float64, in standard deviations of the output
 
 
-def distance(output, idx, val):
-    return np.abs(output.reshape(-1)[idx] - val).max() / output.std()
+@pytest.fixture(scope="module", params=FLOAT32)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def record(reference):
-    return reference(NAME)
+def record(reference, name):
+    return reference(name)
 
 
 @pytest.fixture
-def model(record):
+def model(record, name):
     """Our network with the record's weights, which have mmpose 1.x's names."""
-    model = create_model(NAME)
+    model = create_model(name)
     load_weights(model, record.weights())
     return model.eval()
 
@@ -41,10 +42,10 @@ def test_names_order_and_shapes_are_the_published_ones(record, model):
     assert ours == record.facts["state_dict"]
 
 
-def test_counts_are_the_published_ones(shared):
-    counts = json.loads((shared / "parity" / "counts.json").read_text())[NAME]
+def test_counts_are_the_published_ones(shared, name):
+    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
     with torch.device("meta"):
-        model = create_model(NAME)
+        model = create_model(name)
     assert count_parameters(model) == counts["params"]
     assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
@@ -52,12 +53,11 @@ def test_counts_are_the_published_ones(shared):
 def test_output(record, model, make_picture):
     with torch.no_grad():
         output = model.double()(make_picture(11, 1, 256, 192)).numpy()
-    assert distance(output, *record.values("out_256x192")) < SHARP
-    channels = record.arrays["out_256x192_channels"]
-    assert np.abs(output[:, channels] - record.arrays["out_256x192_f32"]).max() < 3e-6 * output.std()
+    assert record.apart(output, "out_256x192") < SHARP
+    assert record.apart_from_float32(output, "out_256x192") < 3e-6
 
 
-def test_float32_stays_within_the_measured_tolerance(record, model, make_picture):
+def test_float32_stays_within_the_measured_tolerance(record, model, make_picture, name):
     with torch.no_grad():
         output = model(make_picture(11, 1, 256, 192).float()).numpy()
-    assert distance(output, *record.values("out_256x192")) < 2.5e-5
+    assert record.apart(output, "out_256x192") < FLOAT32[name]
