@@ -158,6 +158,29 @@ def affine(name, channels):
     yield f"{name}.bias", (channels,)
 
 
+def efficientnet_lite0():
+    yield from conv("_conv_stem", 32, 3, 3)
+    yield from norm("_bn0", 32)
+    place, inputs = 0, 32
+    rows = ((1, 16, 3, 1), (6, 24, 3, 2), (6, 40, 5, 2), (6, 80, 3, 3), (6, 112, 5, 3), (6, 192, 5, 4), (6, 320, 3, 1))
+    for expansion, channels, kernel, blocks in rows:
+        for _ in range(blocks):
+            hidden, block = inputs * expansion, f"_blocks.{place}"
+            if expansion > 1:
+                yield from conv(f"{block}._expand_conv", hidden, inputs, 1)
+                yield from norm(f"{block}._bn0", hidden)
+            yield from conv(f"{block}._depthwise_conv", hidden, 1, kernel)
+            yield from norm(f"{block}._bn1", hidden)
+            yield from conv(f"{block}._project_conv", channels, hidden, 1)
+            yield from norm(f"{block}._bn2", channels)
+            place, inputs = place + 1, channels
+    yield from conv("_conv_head", 1280, 320, 1)
+    yield from norm("_bn1", 1280)
+    yield from linear("_fc", 1000, 1280)
+
+
+# What a network for poses has no place for; of EfficientNet-Lite0 these are the last blocks as well.
+CLASSIFIER = ("fc.", "classifier", "head.", "_fc.", "_conv_head.", "_bn1.", "_blocks.14.", "_blocks.15.")
 # Network, names and shapes of the checkpoint, and one tensor there with its place here.
 CHECKPOINTS = {
     "simple_baseline_resnet50": (resnet50, "layer3.0.downsample.1.running_mean", "layer3.0.downsample.1.running_mean"),
@@ -166,6 +189,7 @@ CHECKPOINTS = {
     "mobilenet_v3_small": (lambda: mobilenet_v3(SMALL, 1024), "features.1.block.2.1.weight", "1.block.2.bn.weight"),
     "mobilenet_v3_large": (lambda: mobilenet_v3(LARGE, 1280), "features.4.block.2.fc2.bias", "4.block.2.fc2.bias"),
     "shufflenet_v2": (shufflenet_v2, "stage3.5.branch2.6.running_var", "layers.1.5.branch2.2.bn.running_var"),
+    "feather_pose": (efficientnet_lite0, "_blocks.8._bn1.bias", "stages.3.3.conv.1.bn.bias"),
     "swin_t": (swin_t, "features.4.reduction.weight", "4.reduction.weight"),
 }
 
@@ -184,7 +208,7 @@ def assert_backbone_is_filled(name, path, save):
     start = start_from(model, path, list("abcde"))
     assert sorted(start.loaded) == sorted(f"backbone.{n}" for n in model.backbone.state_dict())
     assert start.fresh == [f"keypoint_head.{n}" for n in drawn]
-    classifier = {n for n in given if n.startswith(("fc.", "classifier", "head."))}
+    classifier = {n for n in given if n.startswith(CLASSIFIER)}
     assert classifier
     assert {n for n in start.ignored if not n.endswith("position_index")} == classifier
     assert torch.equal(model.backbone.state_dict()[ours], given[theirs])

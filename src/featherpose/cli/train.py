@@ -15,7 +15,11 @@ OWN_PEOPLE = "own-rep_pose"
 @click.command()
 @click.argument("recipe", required=False)
 @click.option("--data", metavar="PATH", help="Train on these people: a COCO keypoints file (.json), or shards.")
-@click.option("--init", metavar="MODEL", help="Start from these weights: a file, or a shipped name such as default.")
+@click.option(
+    "--init",
+    metavar="MODEL",
+    help="Start from these weights: a file, a shipped name such as default, or efficientnet_lite0 (ImageNet).",
+)
 @SETTINGS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Go on where the run in --out stopped or was killed.")

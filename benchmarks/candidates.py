@@ -1,0 +1,108 @@
+"""Which network learns most in the same time: `python benchmarks/candidates.py NETWORK [--option attention=none]`.
+
+Every candidate gets the same people, augmentation, codec, batch and hours on this machine's cores, one process each.
+How many passes that are is measured first; the rate then falls along a cosine over just these passes. The figure is
+the validation part's, of the averaged weights; no test photo is looked at. One network a call; each call adds its line
+to benchmarks/results/candidates.json, and without a NETWORK the table is printed:
+
+    python benchmarks/candidates.py rep_pose
+    python benchmarks/candidates.py rep_pose --option attention=none
+    python benchmarks/candidates.py feather_pose --init efficientnet_lite0 --rate 1e-3
+    python benchmarks/candidates.py
+
+Leave the machine alone meanwhile: whatever else runs takes from the candidate's hour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from featherpose import files
+from featherpose.runtime import threads
+
+RESULTS = Path(__file__).parent / "results" / "candidates.json"
+PEOPLE = 19_326  # of pose-train, those of the validation part left out
+BATCH = 64
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", nargs="?")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network")
+    parser.add_argument("--hours", type=float, default=1.0, help="on all cores together")
+    parser.add_argument("--size", default="96x128", help="width x height of the input")
+    parser.add_argument("--init", default="", help="weights to start from")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of a batch of 32")
+    arguments = parser.parse_args()
+    known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    if arguments.network:
+        line = learn(**vars(arguments))
+        same = ("network", "options", "size", "hours_wanted", "init")
+        known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
+        files.replace(RESULTS, (json.dumps(known, indent=1) + "\n").encode())
+    for line in sorted(known, key=lambda line: (line["size"], -line["ap"])):
+        name = " ".join([line["network"], *line["options"], line["init"] and f"from {line['init']}"])
+        print(
+            f"{name:50} {line['size']:8} AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}  "
+            f"{line['passes']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
+        )
+
+
+def learn(network: str, option: list[str], hours: float, size: str, init: str, rate: float) -> dict[str, Any]:
+    """What to train and for how long -> what it reached, and what that took."""
+    speed = images_per_second(network, option, size)
+    passes = max(1, round(hours * 3600 * speed / PEOPLE))
+    print(f"{network}: {speed:.0f} people/s, {passes} passes", flush=True)
+    options = ", ".join(f"{key}: {value}" for key, _, value in (o.partition("=") for o in option))
+    stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
+    settings = [
+        *(f"network={network}", f"options={{{options}}}", f"stages=[{{{stage}}}]", f"optimizer.rate={rate}"),
+        *("schedule={name: cosine, warmup: 200}", f"judging.every={max(1, passes // 10)}"),
+    ]
+    words = [word for setting in settings for word in ("--set", setting)]
+    with TemporaryDirectory() as folder:
+        run = Path(folder) / network
+        start = ("--init", init) if init else ()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        featherpose("train", "open-rep_pose", *words, *start, "--out", str(run))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        card = json.loads((run / "card.json").read_text())
+    spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return {
+        **{"network": network, "options": option, "size": size, "init": init, "rate": rate, "hours_wanted": hours},
+        **{"people_per_s": round(speed, 1), "passes": passes, "cpu_hours": round(spent / 3600, 2)},
+        **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
+    }
+
+
+def sigma(size: str) -> float:
+    """Width x height of the input -> deviation of a joint's spot in cells, between 1.5 at 96x128 and 2 at 192x256."""
+    return {"96x128": 1.5, "128x160": 1.75}.get(size, 2.0)
+
+
+def images_per_second(network: str, option: list[str], size: str) -> float:
+    """What the trainer reaches on all cores, loading included."""
+    words = [word for o in option for word in ("--option", o)]
+    how = ("--size", size, "--batch", str(BATCH), "--data", "pose-train", "--json")
+    said = featherpose("benchmark", "train", network, *words, *how, output=subprocess.PIPE)
+    return json.loads(said)["loading"]["images_per_s"]
+
+
+def featherpose(*words: str, output: int | None = None) -> str:
+    """The command line with a process per core."""
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(threads.available())]
+    command = [sys.executable, *several, "-m", "featherpose", *words]
+    done = subprocess.run(command, check=True, stdout=output, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return done.stdout or ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""FeatherPose: its counts, its body's shape, its attention."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from featherpose.networks import create_model
+from featherpose.networks.attention import ATTENTIONS
+from featherpose.networks.counts import count_macs, count_parameters
+
+pytestmark = pytest.mark.torch
+
+# options, parameters, multiply-accumulates of one 256x192 crop
+COUNTS = [({}, 1_912_087, 325_425_600), ({"attention": "none"}, 1_904_913, 325_012_992)]
+
+
+def weightless(**options):
+    with torch.device("meta"):
+        return create_model("feather_pose", **options)
+
+
+@pytest.mark.parametrize(("options", "parameters", "macs"), COUNTS)
+def test_counts(options, parameters, macs):
+    model = weightless(**options)
+    assert (count_parameters(model), count_macs(model, (192, 256))) == (parameters, macs)
+
+
+def test_the_body_is_efficientnet_lite0_without_its_end():
+    """4.65 M parameters are published; the classifier has 1,281,000, what stands behind block 13 the rest."""
+    blocks = 3 * 192 * 1152 + 1152 * 320 + (25 + 9) * 1152 + 2 * (4 * 1152 + 192 + 320)
+    left_out = blocks + 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    body = weightless().backbone
+    assert count_parameters(body) + left_out == 4_652_008
+
+
+def test_maps_of_four_resolutions():
+    maps = weightless().backbone(torch.empty(1, 3, 128, 96, device="meta"))
+    assert [tuple(m.shape[1:]) for m in maps] == [(24, 32, 24), (40, 16, 12), (112, 8, 6), (192, 4, 3)]
+
+
+@pytest.mark.parametrize("attention", sorted(ATTENTIONS))
+def test_every_attention_reaches_the_heatmaps(attention):
+    torch.manual_seed(0)
+    model = create_model("feather_pose", 5, attention=attention)
+    model(torch.randn(4, 3, 64, 96)).square().sum().backward()
+    weights = {n: p for n, p in model.named_parameters() if n.endswith("weight")}
+    assert [n for n, p in weights.items() if p.grad is None or p.grad.abs().max() == 0] == []
+    assert any("attention" in n for n in weights) == (attention != "none")
