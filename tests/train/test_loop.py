@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 
 from featherpose.errors import DataError, ModelError, RecipeError
-from featherpose.networks.checkpoints import read_metadata
+from featherpose.networks.checkpoints import Start, read_metadata
 from featherpose.train import loop
 from featherpose.train.batches import batches
 from featherpose.train.card import markdown
@@ -270,3 +270,11 @@ def test_waiting_for_data_is_told_with_what_helps() -> None:
         display._steps.clear()
         display.step(display.plan[0], display.plan[0].last - 1, 0.1, 1.0, waited)
         assert words in display.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_weights_to_start_from_are_told_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    fresh = ["head.final.weight", "head.final.bias"]
+    start = Start(loaded=["body.a.weight"], fresh=fresh, ignored=["fc.weight"])
+    Display(epochs(recipe(Path("people")), 40)).started_from(Path("a.pth"), start)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "Starting from a.pth: 1 tensors taken over; made anew: head.final (2); of no use here: fc (1)."

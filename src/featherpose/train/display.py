@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 
 import torch
@@ -55,8 +55,8 @@ class Display:
 
     def started_from(self, path: Path, start: Start) -> None:
         """Which weights were taken over, which had to be drawn, and which the network has no place for."""
-        fresh = f"; made anew: {', '.join(start.fresh)}" if start.fresh else ""
-        ignored = f"; of no use here: {', '.join(start.ignored)}" if start.ignored else ""
+        fresh = f"; made anew: {_by_layer(start.fresh)}" if start.fresh else ""
+        ignored = f"; of no use here: {_by_layer(start.ignored)}" if start.ignored else ""
         self.say(f"Starting from {path}: {len(start.loaded)} tensors taken over{fresh}{ignored}.")
 
     def stopped(self, step: int, out: Path) -> None:
@@ -127,3 +127,9 @@ def _remedy(waiting: float) -> str:
 def _clock(seconds: float) -> str:
     minutes = int(seconds // 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {int(seconds % 60):02d} s"
+
+
+def _by_layer(tensors: list[str]) -> str:
+    """Names of tensors -> the layers they are in, to the second word, with the number of tensors in each."""
+    layers = Counter(".".join(name.split(".")[:-1][:2]) for name in tensors)
+    return ", ".join(f"{layer} ({number})" for layer, number in layers.items())
