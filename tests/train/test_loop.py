@@ -80,7 +80,7 @@ def whole_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder / "run"
 
 
-def test_a_run_leaves_weights_a_card_and_records(whole_run: Path) -> None:
+def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: Path) -> None:
     card = json.loads((whole_run / "card.json").read_text())
     assert [r["epoch"] for r in card["history"]] == [0, 1]
     assert card["best"] in card["history"]
@@ -89,6 +89,8 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path) -> None:
     assert json.loads(facts["network"]) == "cbam_lite_hrnet_18"
     assert json.loads(facts["options"]) == {"width": 8}
     assert json.loads(facts["results"]) == card["best"]
+    assert card["recipe"]["data"]["folder"] == json.loads(facts["recipe"])["data"]["folder"] == drawn_people.name
+    assert not any(str(drawn_people.parent) in text for text in (*facts.values(), json.dumps(card)))
     records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert [r["ap"] for r in records] == [r["ap"] for r in card["history"]]
     words = (whole_run / "card.md").read_text()

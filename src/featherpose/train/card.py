@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,11 +33,21 @@ def metadata(recipe: Recipe, labelled: Labelled, epoch: Epoch, result: dict[str,
         "skeleton": skeleton.to_dict(),
         "size": list(epoch.stage.size),
         "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
-        "recipe": {"digest": recipe.digest, **to_dict(recipe)},
+        "recipe": {"digest": recipe.digest, **_anywhere(recipe)},
         "training": training(recipe, labelled),
         "results": result,
     }
     return {key: json.dumps(value) for key, value in facts.items()}
+
+
+def _anywhere(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the folders of this machine: of files only the names."""
+    plain = to_dict(recipe)
+    plain["data"]["folder"] = Path(recipe.data.folder).name
+    plain["init"], plain["skeleton"] = Path(recipe.init).name, Path(recipe.skeleton).name
+    if recipe.distill.teacher:
+        plain["distill"]["teacher"] = Path(recipe.distill.teacher).name
+    return plain
 
 
 def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
@@ -45,7 +56,7 @@ def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
     teachers = [TEACHER] if recipe.data.labels == "mixed" or recipe.distill.teacher == LABELS else []
     if recipe.distill.teacher not in ("", LABELS):
-        teachers.append(f"{recipe.distill.teacher}: its heatmaps as targets")
+        teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
     own: dict[str, Any] = {
         "people": dict(sorted(sources.items())),
         "terms": terms,
@@ -68,7 +79,7 @@ def _before(init: str, terms: list[str]) -> dict[str, Any]:
 def card(recipe: Recipe, labelled: Labelled, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The run card: recipe, data, versions, hours and every validation."""
     return {
-        "recipe": to_dict(recipe),
+        "recipe": _anywhere(recipe),
         "recipe_digest": recipe.digest,
         "training": training(recipe, labelled),
         "validation_people": len(labelled.validation),
