@@ -1,4 +1,7 @@
-"""The models that come with featherpose: NAME.onnx to run, NAME.safetensors to train on, NAME.json (the card)."""
+"""The models that come with featherpose: NAME.onnx to run, NAME.safetensors to train on, NAME.json (the card).
+
+NAME is the network's, and behind it -WIDTHxHEIGHT of the input where a network comes in several sizes.
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,99 @@
+"""People with joints as MPII Human Pose has them (Andriluka et al. 2014), in the JSON that HRNet's loader reads.
+
+    people.json      a list: `image`, `joints` (16 x 2), `joints_vis` (16), `center` and `scale` of the person, and
+                     `headsize` in pixels, which HRNet has in a file of its own (`measure.pckh.head_sizes`)
+    images/          the photos
+
+Coordinates are pixels, the middle of the top-left one is (0, 0); HRNet's published files count from 1: take 1 from
+`joints` and `center` first. `scale` is the person's height in units of 200 pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose.data.folder import find_folder
+from featherpose.errors import DataError
+
+FILE = "people.json"
+UNIT = 200.0
+"""Pixels that a person of scale 1 is tall."""
+LOWERED = 15.0
+"""HRNet moves the centre down by this x scale, so that feet are cut off less often."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mpii:
+    """N people and the folder of their photos."""
+
+    images: Path
+    photos: tuple[str, ...]
+    """(N,) file names."""
+    keypoints: NDArray[np.float64]
+    """(N, 16, 2), order of `skeleton.MPII16`."""
+    visible: NDArray[np.int64]
+    """(N, 16), 1 where labelled."""
+    boxes_xyxy: NDArray[np.float32]
+    """(N, 4), squares of side 200 x scale round the lowered centre: HRNet's crop before its factor 1.25."""
+    head_sizes: NDArray[np.float64]
+    """(N,) in pixels."""
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+
+def read_mpii(root: str | os.PathLike[str]) -> Mpii:
+    """Folder (a path, or a name below FEATHERPOSE_DATA) with people.json and images/ -> its people, checked.
+
+    DataError names the first record that is wrong. Photos are not opened here.
+    """
+    place = find_folder(root)
+    path = place / FILE
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read as JSON ({error}); wanted MPII's people as HRNet lists them."
+        ) from None
+    if not isinstance(records, list) or not records:
+        raise DataError(f"{path}: wanted a list of people.")
+    people = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
+    photos, keypoints, visible, boxes, heads = zip(*people, strict=True)
+    return Mpii(place / "images", photos, *map(np.array, (keypoints, visible, boxes, heads)))
+
+
+def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
+    """One record -> photo, joints (16, 2), labelled (16,), box (4,), head size."""
+    if not isinstance(record, dict):
+        raise DataError(f"{where} is no record.")
+    joints, center = (_numbers(record, key, shape, where) for key, shape in (("joints", (16, 2)), ("center", (2,))))
+    labelled = _numbers(record, "joints_vis", (16,), where) > 0
+    scale, head = (float(_numbers(record, key, (), where)) for key in ("scale", "headsize"))
+    for key, value in (("scale", scale), ("headsize", head)):
+        if value <= 0:
+            raise DataError(f"{where}: {key} is {value:g}, wanted a positive number.")
+    if not isinstance(record.get("image"), str):
+        raise DataError(f"{where} has no image.")
+    middle, half = center + np.array((0, LOWERED * scale)), UNIT * scale / 2
+    box = np.concatenate([middle - half, middle + half]).astype(np.float32)
+    return record["image"], joints, labelled.astype(np.int64), box, head
+
+
+def _numbers(record: dict[str, Any], key: str, shape: Sequence[int], where: str) -> NDArray[np.float64]:
+    try:
+        values = np.array(record[key], np.float64)
+    except KeyError:
+        raise DataError(f"{where} has no {key}.") from None
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: {key} holds what is no number.") from None
+    if values.shape != tuple(shape) or not np.isfinite(values).all():
+        raise DataError(f"{where}: {key} has the shape {values.shape}, wanted {tuple(shape)} finite numbers.")
+    return values

@@ -1,0 +1,84 @@
+"""MPII's people as HRNet lists them: the real file, and every way to be wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featherpose.data.mpii import read_mpii
+from featherpose.errors import DataError
+
+PERSON = {
+    "image": "a.jpg",
+    "joints": [[float(j), 2.0 * j] for j in range(16)],
+    "joints_vis": [1] * 15 + [0],
+    "center": [100.0, 50.0],
+    "scale": 0.5,
+    "headsize": 20.0,
+}
+
+
+def folder(tmp_path: Path, *people: object) -> Path:
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    return tmp_path
+
+
+def test_a_record_becomes_a_person(tmp_path: Path) -> None:
+    people = read_mpii(folder(tmp_path, PERSON, {**PERSON, "image": "b.jpg", "scale": 1}))
+    assert len(people) == 2
+    assert people.photos == ("a.jpg", "b.jpg")
+    assert people.images == tmp_path / "images"
+    assert people.keypoints.shape == (2, 16, 2)
+    assert people.visible.sum() == 30
+    # A square of 200 x scale round the centre, which moves down by 15 x scale.
+    np.testing.assert_allclose(people.boxes_xyxy, [[50, 7.5, 150, 107.5], [0, -35, 200, 165]])
+    np.testing.assert_allclose(people.head_sizes, 20)
+
+
+def test_the_test_people(shared: Path) -> None:
+    people = read_mpii(shared / "data/mpii-test")
+    assert len(people) == 401
+    assert len(set(people.photos)) == 337
+    assert all((people.images / photo).is_file() for photo in people.photos)
+    inside = (people.keypoints >= people.boxes_xyxy[:, None, :2]) & (people.keypoints <= people.boxes_xyxy[:, None, 2:])
+    assert inside.all(axis=2)[people.visible > 0].mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": 0}, "person 1: scale is 0, wanted a positive number"),
+        ({"headsize": -1}, "person 1: headsize is -1"),
+        ({"headsize": "big"}, "person 1: headsize holds what is no number"),
+        ({"joints": [[0, 0]] * 15}, r"person 1: joints has the shape \(15, 2\), wanted \(16, 2\)"),
+        ({"joints": [[0, float("nan")]] * 16}, "wanted .* finite numbers"),
+        ({"joints_vis": [1]}, r"person 1: joints_vis has the shape \(1,\)"),
+        ({"center": None}, "person 1: center"),
+        ({"image": 3}, "person 1 has no image"),
+    ],
+)
+def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_mpii(folder(tmp_path, PERSON, {**PERSON, **change}))
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    record = {key: value for key, value in PERSON.items() if key != "headsize"}
+    with pytest.raises(DataError, match="person 0 has no headsize"):
+        read_mpii(folder(tmp_path, record))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "cannot be read as JSON"), ("[]", "wanted a list of people"), ("[3]", "person 0 is no record")],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "people.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_mpii(tmp_path)
+
+
+def test_a_folder_without_people_says_what_is_lacking(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"people\.json"):
+        read_mpii(tmp_path)
