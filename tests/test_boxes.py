@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from featherpose.boxes import iou, nms, xywh_to_xyxy, xyxy_to_xywh
+from featherpose.boxes import GROWTH, box_of_joints, iou, jittered, nms, xywh_to_xyxy, xyxy_to_xywh
 
 
 def test_formats_round_trip():
@@ -19,3 +20,66 @@ def test_suppression_keeps_the_best_first():
     boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10]]
     np.testing.assert_array_equal(nms(boxes, [0.5, 0.9, 0.7], 0.5), [1, 2])
     assert nms(np.zeros((0, 4)), np.zeros(0), 0.5).shape == (0,)
+
+
+def test_boxes_are_off_by_a_part_of_their_own_width_and_height_each_side_by_itself():
+    boxes = np.tile(np.float32([[100, 200, 140, 400]]), (4000, 1))
+    off = jittered(boxes, 0.1, np.random.default_rng(0))
+    errors = (off - boxes) / (40, 200, 40, 200)
+    assert off.dtype == np.float32
+    np.testing.assert_allclose(errors.mean(axis=0), 0, atol=0.01)
+    np.testing.assert_allclose(errors.std(axis=0), 0.1 * 0.94, atol=0.01)  # 0.94: what cutting off at two leaves
+    assert 0.199 < np.abs(errors).max() < 0.2001
+    np.testing.assert_allclose(np.corrcoef(errors.T), np.eye(4), atol=0.06)
+
+
+def test_boxes_that_are_off_keep_an_area_and_their_middle():
+    boxes = np.tile(np.float32([[0, 0, 10, 90]]), (4000, 1))
+    left, top, right, bottom = jittered(boxes, 0.249, np.random.default_rng(1)).T
+    assert (left < 5).all() and (right > 5).all() and (top < 45).all() and (bottom > 45).all()
+
+
+def test_an_error_of_nothing_changes_nothing_and_the_same_draws_scale():
+    boxes = np.float32([[1.5, 2, 30, 40], [-5, 0, 1, 1]])
+    assert np.array_equal(jittered(boxes, 0.0, np.random.default_rng(0)), boxes)
+    small, large = (jittered(boxes, amount, np.random.default_rng(0)) - boxes for amount in (0.1, 0.2))
+    np.testing.assert_allclose(2 * small, large, rtol=1e-4)
+    assert jittered(np.zeros((0, 4)), 0.1, np.random.default_rng(0)).shape == (0, 4)
+
+
+def test_the_box_of_joints_goes_beyond_them_most_above_the_head():
+    joints, sure = [[10, 20], [50, 20], [30, 120], [900, 900], [-900, -900]], [True, True, True, False, False]
+    box = box_of_joints(joints, sure)
+    np.testing.assert_allclose(box, [10 - 7, 20 - 14, 50 + 7, 120 + 9], rtol=1e-6)
+    assert box.dtype == np.float32
+    wide = box_of_joints(np.array(joints)[:, ::-1], sure)
+    np.testing.assert_allclose(wide, [20 - 7, 10 - 14, 120 + 7, 50 + 9], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("number", "enough"), [(0, False), (8, False), (9, True), (17, True)])
+def test_half_of_the_joints_have_to_be_sure(number, enough):
+    joints = np.random.default_rng(0).uniform(0, 100, (17, 2))
+    assert (box_of_joints(joints, np.arange(17) < number) is not None) == enough
+
+
+def test_joints_in_one_line_are_no_box():
+    line = np.column_stack([np.full(17, 5), np.arange(17)])
+    assert box_of_joints(line, np.ones(17)) is None
+    assert box_of_joints(np.zeros((17, 2)), np.ones(17)) is None
+
+
+@pytest.mark.slow
+def test_grown_boxes_are_as_annotated_ones(shared):
+    """Over the people of the validation part, whom the growth was not taken from."""
+    from featherpose.data.sample import is_validation
+    from featherpose.data.shards import read_index
+
+    errors = []
+    for person in read_index(shared / "data/pose-train"):
+        labelled = person.visibility > 0
+        if person.source == "coco" and is_validation(person.image) and labelled.sum() >= 9:
+            box, side = xywh_to_xyxy(person.box_xywh), max(np.ptp(person.keypoints[labelled], axis=0))
+            errors.append((box_of_joints(person.keypoints, labelled) - box) / side)
+    assert len(errors) > 300
+    np.testing.assert_allclose(np.median(errors, axis=0), 0, atol=0.015)
+    assert (np.abs(GROWTH) > 0.05).all()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from featherpose.catalogue import Entry
     from featherpose.manifest import Manifest
     from featherpose.measure.evaluate import Evaluation
+    from featherpose.measure.mpii import MpiiEvaluation
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.predict import Report
     from featherpose.train.benchmark import TrainingSpeed
@@ -74,7 +75,7 @@ def models(word: str = "") -> list[Entry]:
     """
     from featherpose import catalogue, weights
 
-    entries = catalogue.read(weights.shipped())
+    entries = catalogue.read({name.partition("-")[0] for name in weights.shipped()})
     found = catalogue.find(word, entries)
     if not found:
         near = did_you_mean(word, [entry.name for entry in entries])
@@ -100,21 +101,34 @@ def evaluate(
     boxes: str | os.PathLike[str] = "gt",
     flip: bool = False,
     blur: int = 0,
+    refine: bool = False,
+    nms: str | None = None,
+    jitter: float = 0.0,
+    padding: float | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """Shipped name or .onnx file, and a data set in COCO's format -> Evaluation: AP, AR and the results.
+) -> Evaluation | MpiiEvaluation:
+    """Shipped name or .onnx file, and a labelled data set -> scores and results: AP and AR of COCO, PCKh of MPII.
 
-    `boxes` is "gt" for the labelled boxes, or a COCO detections file. `flip` averages with the mirrored picture, `blur`
-    is the width of the post-Gaussian filter in heatmap cells.
+    `format` is "coco" or "mpii". `boxes` is "gt" for the labelled boxes, or a COCO detections file. `flip` averages
+    with the mirrored picture, `blur` is the width of the post-Gaussian filter in heatmap cells, `refine` looks again
+    round the joints found. `nms` (oks, soft, pose, none) drops duplicates of detected boxes, `jitter` puts the sides of
+    labelled ones off by this part; both, and other boxes, are COCO's alone. `padding` is how much wider than its box a
+    crop is (None: as the model says).
     """
     from featherpose.data.coco import read_coco
+    from featherpose.data.mpii import read_mpii
     from featherpose.measure.evaluate import evaluate as judge
+    from featherpose.measure.mpii import evaluate_mpii
 
-    if format != "coco":
-        raise InputError(f"Format {format!r} is not known; wanted coco.")
-    estimator = open_estimator(model, device, flip=flip, blur=blur)
-    return judge(read_coco(data), estimator, boxes=boxes, progress=progress)
+    if format not in ("coco", "mpii"):
+        raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
+    if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
+        raise InputError("Everyone of MPII is posed at the labelled centre and scale: leave out boxes, nms and jitter.")
+    estimator = open_estimator(model, device, flip=flip, blur=blur, refine=refine, padding=padding)
+    if format == "mpii":
+        return evaluate_mpii(read_mpii(data), estimator, estimator.session.manifest.skeleton, progress)
+    return judge(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
 
 
 def train(

@@ -98,11 +98,87 @@ def test_boxes_of_a_file(run, tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1].startswith("people: 1, photos: 1 of")
 
 
+def test_bad_boxes_and_a_second_look(run) -> None:
+    """Every option arrives: the results differ, and the line under the table and the JSON say so."""
+    words = {"plain": [], "off": ["--jitter", "0.2"], "both": ["--jitter", "0.2", "--refine"]}
+    poses = {}
+    for name, options in words.items():
+        result = run(*options, "--out", f"{name}.json")
+        assert result.exit_code == 0, result.output
+        poses[name] = (Path(f"{name}.json").read_text(), result.stdout.splitlines()[2])
+    assert poses["plain"][0] != poses["off"][0]
+    assert [line.partition("blur 0")[2] for _, line in poses.values()] == ["", ", jitter 0.2", ", jitter 0.2, refined"]
+    facts = json.loads(run("--json", "--jitter", "0.1", "--refine").stdout)
+    assert (facts["jitter"], facts["refine"], facts["nms"]) == (0.1, True, "none")
+
+
+def test_refine_changes_the_poses(run, tmp_path: Path) -> None:
+    image = np.full((240, 320, 3), 128, np.uint8)
+    for (x, y), color in zip(((160, 60), (190, 120), (170, 170)), np.eye(3, dtype=np.uint8) * 255, strict=True):
+        image[y - 6 : y + 7, x - 6 : x + 7] = color
+    images.write(tmp_path / "people/images/photo-5.png", image)
+    results = []
+    for words in ([], ["--refine"]):
+        assert run(*words, "--out", "poses.json").exit_code == 0
+        results.append(json.loads(Path("poses.json").read_text()))
+    assert results[0][1]["keypoints"] != results[1][1]["keypoints"]
+
+
+@pytest.mark.parametrize(("nms", "kept"), [("oks", 1), ("soft", 2), ("pose", 1), ("none", 2)])
+def test_the_way_duplicates_go(run, tmp_path: Path, nms: str, kept: int) -> None:
+    image = np.full((240, 320, 3), 255, np.uint8)
+    for (x, y), color in zip(((30, 50), (45, 80), (35, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
+        image[y - 6 : y + 7, x - 6 : x + 7] = color
+    images.write(tmp_path / "people/images/photo-5.png", image)
+    twice = [{"image_id": 5, "bbox": PEOPLE[0]["bbox"], "score": score} for score in (0.5, 0.4)]
+    (tmp_path / "boxes.json").write_text(json.dumps(twice))
+    result = run("--boxes", "boxes.json", "--nms", nms, "--out", "kept.json")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "kept.json").read_text())) == kept
+    assert f"boxes boxes.json, nms {nms}, no flip" in result.stdout
+    assert json.loads(run("--boxes", "boxes.json", "--nms", nms, "--json").stdout)["nms"] == nms
+
+
+def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
+    """A person all of whose joints lie on the red spot: every third joint of the tiny model finds it."""
+    image = np.full((240, 320, 3), 255, np.uint8)
+    image[100:108, 150:158] = (255, 0, 0)
+    images.write(tmp_path / "people/images/photo-5.png", image)
+    facts = {"joints": [[153.5, 103.5]] * 16, "joints_vis": [1] * 16, "headsize": 20.0}
+    record = {"image": "photo-5.png", "center": [153.5, 100.0], "scale": 0.8, **facts}
+    (tmp_path / "people/people.json").write_text(json.dumps([record]))
+    result = run("--format", "mpii", "--padding", "1")
+    assert result.exit_code == 0, result.output
+    names, values, how, _ = result.stdout.splitlines()
+    assert names.split() == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean@0.1", "Limbs"]
+    found = [int(k % 3 == 0) for k in range(5, 17)]  # COCO's joints of arms and legs, left before right
+    assert values.split() == [
+        "-",
+        *(f"{50 * sum(pair):.1f}" for pair in zip(found[::2], found[1::2], strict=True)),
+        "-",
+        "-",
+        f"{100 * sum(found) / 12:.1f}",
+    ]
+    assert how.endswith("boxes gt, no flip, blur 0, padding 1.0")
+    (person,) = json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())
+    assert person["image"] == "photo-5.png"
+    scores = json.loads(run("--format", "mpii", "--padding", "1", "--json").stdout)["scores"]
+    assert scores["mean"] is None
+    assert scores["limbs"] == pytest.approx(sum(found) / 12)
+
+
 BAD = {
     "data": (["--data", "nowhere"], DataError, "There is no folder nowhere"),
     "model": (["--model", "nowhere.onnx"], ModelError, "nowhere.onnx: no such model file"),
     "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read as JSON"),
-    "format": (["--format", "yolo"], InputError, "Format 'yolo' is not known; wanted coco"),
+    "format": (["--format", "yolo"], InputError, "Format 'yolo' is not known; wanted coco or mpii"),
+    "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
+    "no people of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
+    "padding": (["--padding", "0"], InputError, "padding is 0.0, wanted a factor above 0"),
+    "jitter": (["--jitter", "0.3"], InputError, "jitter is 0.3, wanted 0 (none) to below 0.25"),
+    "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labelled boxes"),
+    "nms of labelled boxes": (["--nms", "pose"], InputError, "nms pose is for detected boxes"),
+    "nms": (["--nms", "okss", "--boxes", "tiny.onnx"], InputError, "nms 'okss' is not known. Did you mean 'oks'?"),
     "blur": (["--blur", "4"], InputError, "blur is 4, wanted 0"),
     "out is a folder": (["--out", "people"], InputError, "people: a folder, where a file"),
     "out below a file": (["--out", "tiny.onnx/x.json"], InputError, "tiny.onnx is no folder to write to"),

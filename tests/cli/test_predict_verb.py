@@ -2,9 +2,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from featherpose import images
 from featherpose.cli.predict import predict
 from featherpose.errors import InputError
 from tests.runtime.test_predict import photo
@@ -39,6 +41,20 @@ def test_a_photo_of_one_person(run, tmp_path):
 def test_auto_says_what_it_took(run, tmp_path):
     photo(tmp_path / "a.jpg")
     assert run("a.jpg", "--whole-image", device="auto").stderr.startswith("Ran on cpu with ")
+
+
+def test_refine_looks_again(run, tmp_path):
+    """The photo's one person is a grey picture with a red spot: the box of its joints is smaller than the photo."""
+    image = np.full((160, 120, 3), 128, np.uint8)
+    for (x, y), color in zip(((40, 40), (70, 80), (50, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
+        image[y - 6 : y + 7, x - 6 : x + 7] = color
+    images.write(tmp_path / "a.png", image)
+    found = [
+        json.loads(run("a.png", "--whole-image", "--no-draw", "--json", "-", *words).stdout)["images"][0]["people"][0]
+        for words in ([], ["--refine"])
+    ]
+    assert found[0]["joints"] != found[1]["joints"]
+    assert found[0]["box_xyxy"] == found[1]["box_xyxy"] == [0, 0, 120, 160]
 
 
 def test_json_on_stdout_is_json_alone(run, tmp_path):

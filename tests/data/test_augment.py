@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from featherpose import images
+from featherpose.boxes import jittered
 from featherpose.crop import MODES, Crop
 from featherpose.data.augment import Augmentation, augment
 from featherpose.data.sample import sample_generator
@@ -228,6 +229,38 @@ def test_ranges_are_kept() -> None:
     assert 0.4 < (np.abs(turn) < 1e-3).mean() < 0.6
     away = np.abs(drawn[:, 0] - corners[0])
     assert (away.max(0) <= np.array(SIZE) * 0.1 * 1.25 * 1.42).all()
+
+
+def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
+    """All that a detector's errors do to a crop: its aspect stays, its size and its centre change."""
+    rng = np.random.default_rng(0)
+    for sides in ((60, 90), (90, 60), (30, 200), (75, 100)):
+        box = np.array([[40, 30, 40 + sides[0], 30 + sides[1]]])
+        plain, off = Crop.from_box(box[0], SIZE), Crop.from_box(jittered(box, 0.2, rng)[0], SIZE)
+        grown = np.divide(off.extent, plain.extent)
+        assert grown[0] == pytest.approx(grown[1])
+        moved = replace(plain, center=off.center, extent=(plain.extent[0] * grown[0], plain.extent[1] * grown[0]))
+        np.testing.assert_allclose(moved.matrix, off.matrix, rtol=1e-9)
+
+
+def test_the_usual_scale_and_shift_spread_as_far_as_errors_of_a_tenth_of_the_sides() -> None:
+    """Size (its logarithm) and centre, as a part of the region, of errors in narrow, usual and wide boxes."""
+    rng, pair = np.random.default_rng(0), Skeleton("pair", ("a", "b"), (), (), (0.1,) * 2, ())
+    boxes = np.repeat([[0.0, 0, 40, 120], [0, 0, 90, 120], [0, 0, 160, 120]], 400, axis=0)
+    plain = [Crop.from_box(box, SIZE) for box in boxes]
+    off = [Crop.from_box(box, SIZE) for box in jittered(boxes, 0.1, rng)]
+    errors = [
+        (np.log(b.extent[0] / a.extent[0]), *np.subtract(b.center, a.center) / a.extent)
+        for a, b in zip(plain, off, strict=True)
+    ]
+    usual = replace(NONE, scale=Augmentation().scale, shift=Augmentation().shift)
+    points, middle = np.array([[48.0, 64], [49, 64]], np.float32), np.array([47.5, 63.5])
+    draws = []
+    for seed in range(400):
+        (a, b), size = augment(picture(SIZE), points, np.ones(2), WHOLE, pair, SIZE, usual, generator(seed))[1], SIZE
+        grown = 1 / (b - a)[0]
+        draws.append((np.log(grown), *(middle - a + (points[0] - middle) / grown) * grown / size))
+    assert (np.std(draws, axis=0) > 0.85 * np.std(errors, axis=0)).all()
 
 
 BAD = [

@@ -137,6 +137,78 @@ def test_duplicates_are_dropped_from_detected_boxes(dataset: Coco, tmp_path: Pat
     assert evaluation.results[0]["score"] == pytest.approx(0.95)
 
 
+def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
+    """One photo with one person of whom a detector made `number` boxes, each a little to the right, worse and worse."""
+    alone = read_coco(write_folder(tmp_path / "alone", people=PEOPLE[:1]))
+    left, top, width, height = PEOPLE[0]["bbox"]
+    rows = [(5, [left + 0.05 * i, top, width, height], 0.9 - 0.01 * i) for i in range(number)]
+    return alone, detections(tmp_path, rows)
+
+
+@pytest.mark.parametrize(("nms", "kept"), [(None, 1), ("oks", 1), ("pose", 1), ("soft", 20), ("none", 30)])
+def test_duplicates_go_as_is_said(tmp_path: Path, nms: str | None, kept: int) -> None:
+    alone, boxes = crowd(tmp_path, 30)
+    evaluation = evaluate(alone, knows(alone.truth), boxes, nms=nms)
+    assert (evaluation.people, len(evaluation.results)) == (30, kept)
+    assert max(result["score"] for result in evaluation.results) == pytest.approx(0.9)
+
+
+def test_pose_nms_sees_joint_scores_and_oks_does_not(tmp_path: Path) -> None:
+    """Two poses that share eleven of seventeen joints: one person by poses, if these joints are sure."""
+    alone, boxes = crowd(tmp_path, 2)
+
+    def predict(image: np.ndarray, boxes_xyxy: np.ndarray, score: float) -> Poses:
+        found = knows(alone.truth)(image, boxes_xyxy)
+        joints = found.keypoints.copy()
+        joints[1, 11:] += 60
+        return Poses(joints, np.full(found.scores.shape, score), boxes_xyxy, found.box_scores, COCO17, SIZE)
+
+    def kept(nms: str, score: float) -> int:
+        return len(evaluate(alone, lambda image, at: predict(image, at, score), boxes, nms=nms).results)
+
+    assert [kept("oks", score) for score in (0.25, 0.9)] == [2, 2]
+    assert [kept("pose", score) for score in (0.25, 0.9)] == [2, 1]
+
+
+def test_jittered_boxes_are_off_alike_each_time(dataset: Coco) -> None:
+    def asked(jitter: float) -> np.ndarray:
+        seen: list[list[float]] = []
+
+        def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
+            seen.extend(boxes.tolist())
+            return knows(dataset.truth)(image, boxes)
+
+        evaluation = evaluate(dataset, predict, jitter=jitter)
+        assert (evaluation.scores.ap, evaluation.people) == (1, 3), "the truth stays where it is"
+        return np.array(seen)
+
+    plain, off = asked(0), asked(0.05)
+    sides = np.tile(plain[:, 2:] - plain[:, :2], 2)
+    assert np.array_equal(off, asked(0.05))
+    assert (np.abs(off - plain) / sides).max() <= 0.1001
+    assert np.count_nonzero(np.abs(off - plain) / sides > 0.005) >= 9
+    np.testing.assert_allclose(asked(0.1) - plain, 2 * (off - plain), atol=1e-3)
+
+
+OPTIONS = {
+    "unknown": ({"nms": "posse"}, True, r"nms 'posse' is not known\. Did you mean 'pose'"),
+    "nms of labelled boxes": ({"nms": "oks"}, False, "nms oks is for detected boxes"),
+    "jitter of detected boxes": ({"jitter": 0.1}, True, r"jitter 0\.1 is for labelled boxes.*--boxes gt"),
+    "jitter too large": ({"jitter": 0.25}, False, r"jitter is 0\.25, wanted 0 \(none\) to below 0\.25"),
+    "jitter below nothing": ({"jitter": -0.1}, False, r"jitter is -0\.1"),
+    "jitter no number": ({"jitter": float("nan")}, False, "jitter is nan"),
+}
+
+
+@pytest.mark.parametrize(("options", "detected", "message"), OPTIONS.values(), ids=OPTIONS)
+def test_options_that_mean_nothing_are_refused_before_anybody_is_posed(
+    dataset: Coco, tmp_path: Path, options: dict[str, Any], detected: bool, message: str
+) -> None:
+    boxes = detections(tmp_path, FOUND) if detected else "gt"
+    with pytest.raises(InputError, match=message):
+        evaluate(dataset, lambda image, boxes: pytest.fail("posed"), boxes, **options)
+
+
 def test_labelled_boxes_are_never_suppressed(tmp_path: Path) -> None:
     pair = read_coco(write_folder(tmp_path, people=[person(1, 5, (10, 10, 80, 90)), person(2, 5, (11, 10, 80, 90))]))
     assert len(evaluate(pair, knows(pair.truth)).results) == 2

@@ -229,9 +229,105 @@ def test_blur_smooths_before_the_maximum_is_read(model):
     assert not np.array_equal(*joints), "the quarter offset is numpy's, the plain graph has none"
 
 
+class WitnessSession:
+    """Finds the joints of a person where they are, in whatever crop, and keeps the crops it was given.
+
+    The picture says by its red and green where each pixel lies; `scores` are those of all joints.
+    """
+
+    def __init__(self, joints, scores):
+        self.manifest, self.joints, self.scores = tiny_manifest(input_size=(96, 128)), joints, scores
+        self.extents = []
+
+    def run(self, crops):
+        found = np.zeros((len(crops), 17, 2), np.float32)
+        for i, crop in enumerate(crops.astype(float)):
+            columns, rows = (2 * crop[64, :, 0], 2 * crop[:, 48, 1])
+            self.extents.append([columns[0], rows[0], columns[-1], rows[-1]])
+            found[i, :, 0] = np.interp(self.joints[:, 0], columns, np.arange(96))
+            found[i, :, 1] = np.interp(self.joints[:, 1], rows, np.arange(128))
+        return found, np.tile(self.scores, (len(crops), 1)).astype(np.float32), None
+
+
+def ramp() -> np.ndarray:
+    """500 x 500 pixels that know their place: red is half of x, green half of y."""
+    half = np.arange(500) // 2
+    return np.stack([*np.meshgrid(half, half), np.zeros((500, 500))], axis=-1).astype(np.uint8)
+
+
+GRID = np.stack([np.linspace(180, 240, 17), np.linspace(200, 300, 17)], axis=-1)  # joints 100 px tall, 60 wide
+BAD_BOX = (120.0, 130.0, 260.0, 330.0)
+
+
+def test_refining_looks_again_round_the_joints():
+    session = WitnessSession(GRID, np.full(17, 0.5))
+    poses = Estimator(session, refine=True)(ramp(), [BAD_BOX])
+    first, second = session.extents
+    np.testing.assert_allclose(first, [190 - 125 * 0.75, 230 - 125, 190 + 125 * 0.75, 230 + 125], atol=4)
+    left, top, right, bottom = 180 - 7, 200 - 14, 240 + 7, 300 + 9  # 123 tall, 92.25 wide at 3:4; padded by 1.25
+    middle, half = ((left + right) / 2, (top + bottom) / 2), (1.25 * 92.25 / 2, 1.25 * (bottom - top) / 2)
+    np.testing.assert_allclose(second, [*np.subtract(middle, half), *np.add(middle, half)], atol=4)
+    assert poses.boxes.tolist() == [list(BAD_BOX)]
+    np.testing.assert_allclose(poses.keypoints[0], GRID, atol=4)
+
+
+def test_without_refine_nobody_looks_twice():
+    session = WitnessSession(GRID, np.full(17, 0.5))
+    Estimator(session)(ramp(), [BAD_BOX])
+    assert len(session.extents) == 1
+
+
+@pytest.mark.parametrize(
+    ("sure", "level", "kept"), [(8, 0.5, True), (9, 0.5, False), (17, 0.2, True), (17, 0.21, False)]
+)
+def test_the_given_box_is_kept_where_too_few_joints_are_sure(sure, level, kept):
+    session = WitnessSession(GRID, np.where(np.arange(17) < sure, level, 0.1))
+    Estimator(session, refine=True)(ramp(), [BAD_BOX])
+    assert (session.extents[0] == session.extents[1]) == kept
+
+
+def test_each_person_is_refined_by_itself_and_nobody_is_a_result():
+    session = WitnessSession(GRID, np.full(17, 0.5))
+    estimator = Estimator(session, refine=True)
+    poses = estimator(ramp(), [BAD_BOX, (150, 170, 270, 330)], [0.3, 0.9])
+    assert len(session.extents) == 4
+    np.testing.assert_allclose(session.extents[2], session.extents[3], atol=8)
+    np.testing.assert_allclose(poses.box_scores, [0.3, 0.9])
+    assert len(estimator(ramp(), [])) == 0 and len(session.extents) == 4
+
+
+@pytest.mark.parametrize("box", [(-20, -20, 180, 190), (-60, -60, 220, 230), (-80, 20, 150, 140)])
+def test_refining_finds_the_joints_better_in_a_bad_box(model, box):
+    """Too large or to one side: what is not seen closely at first is at the second look."""
+    image = np.full((160, 200, 3), 128, np.uint8)
+    for (x, y), color in zip(SPOTS.values(), (RED, GREEN, BLUE), strict=True):
+        image[y - 10 : y + 11, x - 10 : x + 11] = color
+    looks = [Estimator.open(model, "cpu", threads=1, refine=refine)(image, [box]) for refine in (False, True)]
+    plain, refined = (np.abs(poses.keypoints[0, :3] - list(SPOTS.values())).max() for poses in looks)
+    assert refined < 10 < 15 < plain
+    assert looks[1].boxes.tolist() == looks[0].boxes.tolist() == [list(box)]
+
+
 def test_opening_keeps_opencv_to_one_thread(model):
     import cv2
 
     cv2.setNumThreads(2)
     Estimator.open(model, "cpu", threads=1)
     assert cv2.getNumThreads() == 1
+
+
+def test_padding_says_how_much_wider_than_its_box_a_crop_is():
+    widths = {}
+    for padding in (None, 1.0, 1.25, 1.5):
+        session = WitnessSession(GRID, np.full(17, 0.5))
+        Estimator(session, padding=padding)(ramp(), [BAD_BOX])
+        left, _, right, _ = session.extents[0]
+        widths[padding] = right - left
+    assert widths[None] == widths[1.25]
+    assert widths[1.5] / widths[1.0] == pytest.approx(1.5, abs=0.05)
+
+
+@pytest.mark.parametrize("padding", [0, -1.0, float("nan")])
+def test_a_padding_that_leaves_nothing_is_refused(padding):
+    with pytest.raises(InputError, match=r"padding is .*, wanted a factor above 0"):
+        Estimator(WitnessSession(GRID, np.ones(17)), padding=padding)

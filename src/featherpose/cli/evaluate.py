@@ -1,4 +1,4 @@
-"""featherpose evaluate: a model and labelled photos in, AP and AR out."""
+"""featherpose evaluate: a model and labelled photos in, AP and AR or PCKh out."""
 
 from __future__ import annotations
 
@@ -15,24 +15,35 @@ from featherpose.errors import InputError
 
 if TYPE_CHECKING:
     from featherpose.measure.evaluate import Evaluation
+    from featherpose.measure.mpii import MpiiEvaluation
 
 COLUMNS = {
     **{"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AP(M)": "ap_medium", "AP(L)": "ap_large"},
     **{"AR": "ar", "AR50": "ar50"},
 }
-"""Column of the table -> field of the scores."""
+"""Column of the table -> field of the scores; those of MPII below."""
+MPII_COLUMNS = {
+    **{part.capitalize(): part for part in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
+    **{"Mean": "mean", "Mean@0.1": "mean_at_01", "Limbs": "limbs"},
+}
 
 
 @click.command()
 @click.option("--model", default="default", show_default=True, help="default, small, another name, or an .onnx file.")
-@click.option("--data", required=True, metavar="FOLDER", help="Photos and person_keypoints.json (see above).")
-@click.option("--format", "data_format", default="coco", show_default=True, help="How the labels are written: coco.")
+@click.option("--data", required=True, metavar="FOLDER", help="Photos and their labels (see above).")
+@click.option("--format", "data_format", default="coco", show_default=True, help="Of the labels: coco or mpii.")
 @click.option("--boxes", default="gt", show_default=True, metavar="gt|FILE", help="Labelled boxes, or a JSON of boxes.")
 @click.option("--flip", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
 @click.option("--blur", type=click.IntRange(min=0), default=0, metavar="CELLS", help="Smooth heatmaps first, as 11.")
+@click.option("--refine", is_flag=True, help="Look again, round the joints found: only for bad boxes, half as fast.")
+@click.option("--nms", metavar="oks|soft|pose|none", help="How duplicates of detected boxes go.  [default: oks]")
+@click.option("--jitter", type=float, default=0.0, metavar="PART", help="Put labelled boxes off by this part, as 0.1.")
+@click.option(
+    "--padding", type=float, metavar="FACTOR", help="Crop so much wider than the box.  [default: the model's]"
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="COCO results.  [default: out/evaluate/MODEL-DATA.results.json]"
+    "--out", type=click.Path(path_type=Path), help="Everyone's joints.  [default: out/evaluate/MODEL-DATA.results.json]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON on stdout; fractions, 0 to 1.")
 def evaluate(
@@ -42,22 +53,41 @@ def evaluate(
     boxes: str,
     flip: bool,
     blur: int,
+    refine: bool,
+    nms: str | None,
+    jitter: float,
+    padding: float | None,
     device: str,
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a model on labelled photos: COCO's AP and AR, in percent.
+    """Judge a model on labelled photos: COCO's AP and AR, or MPII's PCKh, in percent.
 
     \b
     featherpose evaluate --model default --data my-photos
     featherpose evaluate --model pose.onnx --data coco --boxes detections.json --flip
+    featherpose evaluate --data my-photos --jitter 0.1 --refine
 
     FOLDER holds person_keypoints.json and images/, or annotations/ and photos as COCO is published. With --boxes gt
     everyone with a labelled joint is posed in the labelled box; with a file (COCO detections, COCO annotations or
     {"photo.jpg": [[left, top, right, bottom], ...]}) everyone in it, and duplicates are dropped.
 
-    The poses go to --out in COCO's results format. Photos that cannot be used are listed at the end and their people
-    count as missed (exit code 1).
+    --jitter shows what bad boxes cost: each side of a labelled box moves by a normal draw of this part of the width or
+    height (at most twice that, the same draws each time), as a detector errs.
+
+    --nms: oks drops who is like a better one by OKS above 0.9; pose by joint scores and places (RMPE); soft scores
+    neighbours down and keeps 20, so it drops nobody from smaller groups; none keeps all.
+
+    \b
+    featherpose evaluate --data mpii-test --format mpii --padding 1
+
+    --format mpii: FOLDER holds images/ and people.json, a list with image, joints, joints_vis, center, scale and
+    headsize, from 0 where HRNet's files count from 1. Limbs is PCKh@0.5 over arms and legs, all that a model with
+    COCO's joints is judged by; Mean is the published one. MPII's squares are roomy: a model that learnt COCO's boxes
+    sees people as large as it is used to with --padding 1.
+
+    The poses go to --out, COCO's in COCO's results format. Photos that cannot be used are listed at the end and their
+    people count as missed (exit code 1).
     """
     from featherpose import api
 
@@ -65,10 +95,23 @@ def evaluate(
     _refuse_unwritable(file)
     with photo_bar() as progress:
         evaluation = api.evaluate(
-            model, data, format=data_format, boxes=boxes, flip=flip, blur=blur, device=device, progress=progress
+            model,
+            data,
+            format=data_format,
+            boxes=boxes,
+            flip=flip,
+            blur=blur,
+            refine=refine,
+            nms=nms,
+            jitter=jitter,
+            padding=padding,
+            device=device,
+            progress=progress,
         )
     _write(file, evaluation)
-    how: dict[str, Any] = {"data": data, "boxes": boxes, "flip": flip, "blur": blur, "results": str(file)}
+    how: dict[str, Any] = {"data": data, "boxes": boxes, "flip": flip, "blur": blur, "refine": refine}
+    how |= {"nms": nms or ("none" if boxes == "gt" else "oks"), "jitter": jitter, "padding": padding}
+    how["results"] = str(file)
     _show(evaluation, _describe(model) | how, as_json)
     if evaluation.broken:
         sys.exit(1)
@@ -83,7 +126,7 @@ def _refuse_unwritable(file: Path) -> None:
         raise InputError(f"{file}: cannot be written, {nearest} is no folder to write to. Choose another --out.")
 
 
-def _write(file: Path, evaluation: Evaluation) -> None:
+def _write(file: Path, evaluation: Evaluation | MpiiEvaluation) -> None:
     from featherpose import files
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +143,7 @@ def _describe(model: str) -> dict[str, Any]:
     return {"model": str(file), "network": manifest.network, "input_size": list(manifest.input_size)}
 
 
-def _show(evaluation: Evaluation, how: dict[str, Any], as_json: bool) -> None:
+def _show(evaluation: Evaluation | MpiiEvaluation, how: dict[str, Any], as_json: bool) -> None:
     """Scores on stdout; what must be known about them on stderr."""
     if as_json:
         click.echo(json.dumps({**how, **evaluation.to_dict()}))
@@ -112,19 +155,23 @@ def _show(evaluation: Evaluation, how: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  {line}", err=True)
 
 
-def _show_table(evaluation: Evaluation, how: dict[str, Any]) -> None:
+def _show_table(evaluation: Evaluation | MpiiEvaluation, how: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     width, height = how["input_size"]
     scores = evaluation.scores.to_dict()
     table = Table(box=None, pad_edge=False)
-    for column in COLUMNS:
+    columns = COLUMNS if "ap" in scores else MPII_COLUMNS
+    for column in columns:
         table.add_column(column, justify="right")
-    table.add_row(*(percent(scores[field]) for field in COLUMNS.values()))
+    table.add_row(*(percent(scores[field]) for field in columns.values()))
     Console().print(table)
     test = "with flip" if how["flip"] else "no flip"
-    click.echo(f"{how['network']} {width}x{height} ({how['model']}), boxes {how['boxes']}, {test}, blur {how['blur']}")
+    extra = f", jitter {how['jitter']}" * bool(how["jitter"]) + ", refined" * how["refine"]
+    extra += f", padding {how['padding']}" if how["padding"] else ""
+    boxes = how["boxes"] if how["boxes"] == "gt" else f"{how['boxes']}, nms {how['nms']}"
+    click.echo(f"{how['network']} {width}x{height} ({how['model']}), boxes {boxes}, {test}, blur {how['blur']}{extra}")
     speed = evaluation.people / evaluation.seconds if evaluation.seconds else 0
     click.echo(
         f"people: {evaluation.people}, photos: {evaluation.photos} of {how['data']}, in {evaluation.seconds:.1f} s"

@@ -28,6 +28,7 @@ _ROWS = 20
 @click.option("--no-draw", is_flag=True, help="Write no pictures, only the joints.")
 @click.option("--score-threshold", type=float, default=0.3, show_default=True, help="Draw joints below it faintly.")
 @click.option("--flip", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
+@click.option("--refine", is_flag=True, help="Look again, round the joints found: only for bad boxes, half as fast.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--max-megapixels",
@@ -46,6 +47,7 @@ def predict(
     no_draw: bool,
     score_threshold: float,
     flip: bool,
+    refine: bool,
     device: str,
     max_megapixels: float,
 ) -> None:
@@ -78,6 +80,7 @@ def predict(
             json_file=None if json_file == "-" else json_file,
             device=device,
             flip=flip,
+            refine=refine,
             pictures=not no_draw,
             score_threshold=score_threshold,
             max_pixels=int(max_megapixels * 1e6),

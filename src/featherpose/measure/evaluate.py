@@ -4,9 +4,9 @@ Who is posed, as in published results (Xiao et al. 2018, HRNet):
 
 - `boxes="gt"`: everyone with at least one labelled joint who is no crowd region, in the annotated box as it stands.
   Each box scores 1 and nobody is suppressed. Photos without such a person are not looked at: COCO would count poses on
-  them as wrong, and a protocol that is told where people are cannot make that mistake.
+  them as wrong, and a protocol that is told where people are cannot make that mistake. With `jitter` the boxes are off.
 - `boxes=FILE`: a detector's boxes, all of them, with the detector's scores. Duplicates go by OKS-NMS at 0.9 over the
-  areas of the padded boxes.
+  areas of the padded boxes, or as `nms` says (`NMS`).
 
 A person's score is the box score x the mean of the joint scores above 0.2.
 """
@@ -26,13 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherpose import images
-from featherpose.boxes import xywh_to_xyxy
+from featherpose.boxes import jittered, xywh_to_xyxy
 from featherpose.crop import Crop
-from featherpose.errors import DataError, InputError
+from featherpose.errors import DataError, InputError, did_you_mean
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
 from featherpose.measure.coco import CocoScores, area, evaluator, keypoint_ap
-from featherpose.oks import oks, oks_nms
+from featherpose.oks import oks, oks_nms, soft_oks_nms
+from featherpose.pose_nms import pose_nms
 from featherpose.poses import Poses
 from featherpose.skeleton import Skeleton
 
@@ -40,6 +41,8 @@ SAME_PERSON = 0.9
 """OKS above which two poses are one person."""
 PADDED = (192, 256)
 """OKS-NMS takes for a person's area that of the box brought to this aspect and padded by 1.25."""
+LARGEST_JITTER = 0.25
+"""Of a box whose sides are off by twice this, nothing might be left."""
 
 Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], Poses]
 """RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom -> Poses of N people in the same order."""
@@ -90,15 +93,22 @@ def evaluate(
     predict: Predict,
     boxes: str | os.PathLike[str] = "gt",
     progress: Callable[[int, int], None] | None = None,
+    *,
+    nms: str | None = None,
+    jitter: float = 0.0,
 ) -> Evaluation:
     """Data set, a function from photo and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
 
-    The file is COCO detections, COCO annotations or {photo: boxes}. `progress` is called with photos done and photos in
-    all. A photo that cannot be read, or is not of the annotated size, is listed, and its people count as missed.
+    The file is COCO detections, COCO annotations or {photo: boxes}. `nms`, a name in `NMS`, says how duplicates among
+    them go (None: oks). `jitter` puts each side of labelled boxes off by a normal draw of this part of the box's width
+    or height, the same draws each time. `progress` is called with photos done and photos in all. A photo that cannot be
+    read, or is not of the annotated size, is listed, and its people count as missed.
     """
     evaluator()  # refuses now, not after the photos, if it is not installed
-    category = _category(dataset.truth)
-    asked = _labelled(dataset, category) if boxes == "gt" else _detected(dataset, Path(boxes))
+    category, labelled = _category(dataset.truth), boxes == "gt"
+    _refuse_useless(labelled, nms, jitter)
+    suppress = NMS["none" if labelled else nms or "oks"]
+    asked = _jittered(_labelled(dataset, category), jitter) if labelled else _detected(dataset, Path(boxes))
     start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
     people = outside = 0
     for done, photo in enumerate(asked):
@@ -109,7 +119,7 @@ def evaluate(
             broken.append(_line(photo, error))
             continue
         people, outside = people + len(found), outside + len(photo.boxes) - len(found)
-        results += to_results(found if boxes == "gt" else _suppress(found), photo.record["id"], category)
+        results += to_results(found[suppress(found)], photo.record["id"], category)
     _tell(progress, len(asked), len(asked))
     seconds = time.perf_counter() - start
     if broken and len(broken) == len(asked):
@@ -122,6 +132,18 @@ def evaluate(
 def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
     if progress:
         progress(done, total)
+
+
+def _refuse_useless(labelled: bool, nms: str | None, jitter: float) -> None:
+    """InputError for options that are wrong, or that the boxes have no use for."""
+    if nms is not None and nms not in NMS:
+        raise InputError(f"nms {nms!r} is not known.{did_you_mean(nms, NMS)}")
+    if not 0 <= jitter < LARGEST_JITTER:
+        raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {LARGEST_JITTER}, a part of the box's sides.")
+    if labelled and nms is not None:
+        raise InputError(f"nms {nms} is for detected boxes: labelled ones are all kept; leave it out, or give --boxes.")
+    if jitter and not labelled:
+        raise InputError(f"jitter {jitter} is for labelled boxes: detected ones err already; type --boxes gt.")
 
 
 def _category(truth: Mapping[str, Any]) -> int:
@@ -142,6 +164,12 @@ def _labelled(dataset: Dataset, category: int) -> list[_Photo]:
     records = [record for record in dataset.truth["images"] if record["id"] in boxes]
     found = [xywh_to_xyxy(boxes[record["id"]]) for record in records]
     return [_Photo(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
+
+
+def _jittered(photos: list[_Photo], amount: float) -> list[_Photo]:
+    """The same photos with boxes that are off; the draws are the same for every model and amount."""
+    rng = np.random.default_rng(0)
+    return [replace(photo, boxes=jittered(photo.boxes, amount, rng)) for photo in photos] if amount else photos
 
 
 def _is_posed(person: Mapping[str, Any]) -> bool:
@@ -195,10 +223,34 @@ def _refuse_other_joints(model: Skeleton, data: Skeleton) -> None:
         )
 
 
-def _suppress(found: Poses) -> Poses:
-    """Poses -> those that are no duplicate of a better one, best first."""
-    areas = [np.prod(Crop.from_box(box, PADDED).extent) for box in found.boxes]
-    return found[oks_nms(found.keypoints, found.person_scores, areas, found.skeleton.sigmas, SAME_PERSON)]
+def _everyone(found: Poses) -> NDArray[np.int64]:
+    return np.arange(len(found))
+
+
+def _by_oks(found: Poses) -> NDArray[np.int64]:
+    return oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, SAME_PERSON)
+
+
+def _by_soft_oks(found: Poses) -> NDArray[np.int64]:
+    return soft_oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, SAME_PERSON)
+
+
+def _by_pose(found: Poses) -> NDArray[np.int64]:
+    return pose_nms(found.keypoints, found.scores, found.person_scores, found.boxes)
+
+
+def _areas(found: Poses) -> list[float]:
+    return [float(np.prod(Crop.from_box(box, PADDED).extent)) for box in found.boxes]
+
+
+NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
+    "oks": _by_oks,
+    "soft": _by_soft_oks,
+    "pose": _by_pose,
+    "none": _everyone,
+}
+"""How duplicates go: Poses -> indices of those kept. "soft" drops nobody up to 20 people, only the worst beyond; scores
+of those kept stand as they are."""
 
 
 def _line(photo: _Photo, error: InputError) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
+from featherpose.boxes import box_of_joints
 from featherpose.codecs import merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.errors import InputError
-from featherpose.poses import Poses
+from featherpose.poses import SURE, Poses
 from featherpose.runtime.session import Session
 
 
@@ -20,12 +21,18 @@ class Estimator:
 
     `flip` also looks at each crop mirrored and averages the heatmaps: twice the time, about one point of AP. `blur` is
     the width in cells of the filter that smooths heatmaps before they are read (0 for none; 11 suits 64x48 cells; a
-    codec that does so itself wants none).
+    codec that does so itself wants none). `refine` looks twice: the second crop is round the joints that the first
+    one was sure of, which helps where boxes are bad and harms where they are good; twice the time. `padding` is how
+    much wider than its box a crop is, where that is not to be as the model's manifest has it.
     """
 
-    def __init__(self, session: Session, *, flip: bool = False, blur: int = 0) -> None:
+    def __init__(
+        self, session: Session, *, flip: bool = False, blur: int = 0, refine: bool = False, padding: float | None = None
+    ) -> None:
         if blur < 0 or (blur and blur % 2 == 0):
             raise InputError(f"blur is {blur}, wanted 0 (none) or an odd number of heatmap cells.")
+        if padding is not None and not padding > 0:
+            raise InputError(f"padding is {padding}, wanted a factor above 0, such as 1.25.")
         codec = session.manifest.make_codec()
         if blur and codec.blurs:
             raise InputError(
@@ -34,6 +41,8 @@ class Estimator:
         self.session = session
         self.flip = flip
         self.blur = blur
+        self.refine = refine
+        self.padding = session.manifest.padding if padding is None else padding
 
     @classmethod
     def open(
@@ -44,11 +53,13 @@ class Estimator:
         *,
         flip: bool = False,
         blur: int = 0,
+        refine: bool = False,
+        padding: float | None = None,
     ) -> Estimator:
         """Path of an exported .onnx file -> Estimator. OpenCV is kept to one thread for the process: the engine has
         the cores."""
         images.use_one_thread()
-        return cls(Session.open(model, device, threads), flip=flip, blur=blur)
+        return cls(Session.open(model, device, threads), flip=flip, blur=blur, refine=refine, padding=padding)
 
     def __call__(
         self, image: NDArray[np.uint8], boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None
@@ -56,6 +67,7 @@ class Estimator:
         """RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom in its pixels -> Poses of N people.
 
         None for the boxes says that the whole picture shows one person. Without `box_scores` (N,) every box is sure.
+        The boxes in Poses are the given ones, also with `refine`.
         """
         _refuse_other_images(image)
         size = (image.shape[1], image.shape[0])
@@ -64,10 +76,20 @@ class Estimator:
         manifest = self.session.manifest
         if not len(boxes):
             return Poses.empty(manifest.skeleton, size)
-        crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, manifest.padding) for box in boxes]
+        keypoints, joint_scores = self._look(image, boxes)
+        if self.refine:
+            keypoints, joint_scores = self._look(image, _refined(boxes, keypoints, joint_scores))
+        return Poses(keypoints, joint_scores, boxes, scores, manifest.skeleton, size)
+
+    def _look(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Picture and one or more boxes (N, 4) -> joints (N, K, 2) in its pixels and scores (N, K)."""
+        manifest = self.session.manifest
+        crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
         keypoints, joint_scores = self._find(np.stack([images.warp(image, crop, antialias=True) for crop in crops]))
         in_image = [crop.to_image(joints) for crop, joints in zip(crops, keypoints, strict=True)]
-        return Poses(np.array(in_image, np.float32), joint_scores, boxes, scores, manifest.skeleton, size)
+        return np.array(in_image, np.float32), joint_scores
 
     def _find(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops (N, h, w, 3) -> joints (N, K, 2) in crop pixels and scores (N, K)."""
@@ -82,6 +104,15 @@ class Estimator:
         if self.blur:
             heatmaps = smooth(heatmaps, self.blur)
         return codec.decode(heatmaps)
+
+
+def _refined(
+    boxes: NDArray[np.float32], keypoints: NDArray[np.float32], scores: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Boxes (N, 4), joints (N, K, 2) and scores (N, K) found in them -> boxes of the joints, or the given ones where
+    too few are sure."""
+    found = [box_of_joints(joints, sure) for joints, sure in zip(keypoints, scores > SURE, strict=True)]
+    return np.stack([given if box is None else box for given, box in zip(boxes, found, strict=True)])
 
 
 def _refuse_other_images(image: NDArray[np.uint8]) -> None:

@@ -64,6 +64,7 @@ def predict(
     json_file: AnyPath | None = None,
     device: str = "auto",
     flip: bool = False,
+    refine: bool = False,
     pictures: bool = True,
     score_threshold: float = 0.3,
     max_pixels: int = images.MAX_PIXELS,
@@ -73,13 +74,14 @@ def predict(
 
     Where the people are is said by `boxes`, a JSON file or its content (`formats.person_boxes`), or by `whole_image`:
     every picture shows one person. A photo that cannot be done is among the failures; the others are done. After an
-    interrupt poses.json holds what was done. `progress` is called with the photos done and all of them.
+    interrupt poses.json holds what was done. `flip` and `refine` are the Estimator's. `progress` is called with the
+    photos done and all of them.
     """
     where = _where(boxes, whole_image)
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
     photos, failures = find_photos(sources, out)
     _refuse_overwriting(photos, out, json_file)
-    estimator = Estimator.open(weights.find(model), device, flip=flip)
+    estimator = Estimator.open(weights.find(model), device, flip=flip, refine=refine)
     poses: dict[str, Poses] = {}
     try:
         for done, photo in enumerate(photos):
