@@ -24,7 +24,7 @@ from featherpose.data.shards import read_bytes, read_index
 from featherpose.train.benchmark import machine
 
 PEOPLE = 200
-RECIPE = "own-rep_pose"
+RECIPE = "own-feather_pose"
 RESULTS = Path(__file__).parent / "results" / "fine_tune.json"
 
 

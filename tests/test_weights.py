@@ -37,7 +37,7 @@ def test_a_path_is_the_file_that_is_opened(folder, monkeypatch, tmp_path_factory
     ("model", "message"),
     [
         pytest.param("xyz", r"No model 'xyz' is shipped as \.onnx\. Known: a, b", id="unknown"),
-        pytest.param("default", r"'default' \(rep_pose\) is shipped as \.onnx\. Known: a, b", id="alias"),
+        pytest.param("default", r"'default' \(feather_pose-\d+x\d+\) is shipped as \.onnx\. Known: a, b", id="alias"),
         pytest.param("b.onnx", r"b\.onnx: no such model file", id="a file that is not there"),
         pytest.param("runs/a", "runs/a: no such model file", id="a path that is not there"),
         pytest.param(Path("a"), "a: no such model file", id="a Path is never a name"),

@@ -54,7 +54,7 @@ class TestEveryVerb:
         (["train", "open-cbam_lite_hrnet_18", "--set", "networkk=1"], "Did you mean 'network'"),
         (["train", "--data", "nowhere.json"], "nowhere.json"),
         (["recipe", "show", "open-cbam_lite_hrnet"], "Did you mean 'open-cbam_lite_hrnet_18'"),
-        (["recipe", "check", "own-rep_pose", "--set", "network=lite_hrnet_19"], "lite_hrnet_18"),
+        (["recipe", "check", "own-feather_pose", "--set", "network=lite_hrnet_19"], "lite_hrnet_18"),
         (["recipe", "list", "nosuch"], "No recipe has 'nosuch' in its name"),
         (["train", "nosuch.yaml"], "nosuch.yaml: cannot be read"),
         (["export", "nosuch.safetensors"], "nosuch.safetensors"),

@@ -62,7 +62,7 @@ def file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(file: Path, **changes: Any) -> Recipe:
     short = ["stages=[{size: [64, 64], epochs: 2, batch: 16, sigma: 1.5}]", "judging.every=1", "schedule.warmup=2"]
     own = ["skeleton=data", "data.labels=human", "data.hold_out=5", f"data.folder={file}", "init=default"]
-    return change(named("own-rep_pose"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
+    return change(named("own-feather_pose"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
 
 
 def run(*words: object) -> str:

@@ -8,7 +8,7 @@ import click
 
 from featherpose.cli.recipe import SETTINGS
 
-OWN_PEOPLE = "own-rep_pose"
+OWN_PEOPLE = "own-feather_pose"
 """The recipe for people of one's own, when none is named."""
 
 
@@ -48,7 +48,7 @@ def train(
     `featherpose export` makes an ONNX file of them.
 
     People of your own: --data MY.json --init default starts from the shipped weights with the joints that your file
-    names; without a RECIPE, own-rep_pose is used.
+    names; without a RECIPE, own-feather_pose is used.
 
     \b
     featherpose train open-cbam_lite_hrnet_18 --max-minutes 60

@@ -51,27 +51,37 @@ OPEN_REP = OPEN.model_copy(
     }
 )
 
-# A body that knows ImageNet wants a smaller rate, which ends near zero at each size: every stage's best is a model.
+# A body that knows ImageNet wants a smaller rate; of small heatmaps DARK reads more (docs/log/2026-11-25-feather.md).
 OPEN_FEATHER = OPEN_REP.model_copy(
     update={
         "network": "feather_pose",
+        "codec": "dark",
         "stages": (Stage(size=(96, 128), epochs=20, batch=64, sigma=1.5),),
         "optimizer": Optimizer(rate=1e-3, batch=32),
         "schedule": Schedule(name="cosine", warmup=200),
         "init": "efficientnet_lite0",
     }
 )
+FINISH_FEATHER = OPEN_FEATHER.model_copy(
+    update={
+        "stages": (Stage(size=(128, 192), epochs=8, batch=64, sigma=1.75),),
+        "optimizer": Optimizer(rate=7.5e-4, batch=32),
+        "schedule": Schedule(name="cosine", warmup=100),
+        "init": "runs/open-feather_pose/best.safetensors",
+    }
+)
 
 # A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
-OWN = OPEN_REP.model_copy(
+OWN = FINISH_FEATHER.model_copy(
     update={
         "skeleton": "data",
         "data": Data(labels="human", hold_out=5),
-        "stages": (Stage(size=(96, 128), epochs=30, batch=16, sigma=1.5),),
+        "stages": (Stage(size=(128, 192), epochs=30, batch=16, sigma=1.75),),
         "optimizer": Optimizer(rate=1e-3, batch=16),
         "schedule": Schedule(name="cosine", warmup=50),
         "ema": 0.99,
         "judging": Judging(every=5),
+        "init": "",
     }
 )
 
@@ -169,9 +179,10 @@ def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
 RECIPES: dict[str, Recipe] = {
     "open-cbam_lite_hrnet_18": OPEN,
     "finish-cbam_lite_hrnet_18": FINISH,
-    "open-feather_pose": OPEN_FEATHER,
     "open-rep_pose": OPEN_REP,
-    "own-rep_pose": OWN,
+    "open-feather_pose": OPEN_FEATHER,
+    "finish-feather_pose": FINISH_FEATHER,
+    "own-feather_pose": OWN,
     **{
         f"{kind}-{row.name}-{source}": _for_row(base, row, source, skeleton)
         for kind, base in (("paper", PAPER), ("modern", MODERN))

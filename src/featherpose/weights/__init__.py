@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featherpose.errors import ModelError, did_you_mean
 
-ALIASES = {"default": "rep_pose", "small": "rep_pose"}
+ALIASES = {"default": "feather_pose-96x128", "small": "feather_pose-96x128"}
 """Names that people type, and the shipped file that each means."""
 
 PACKAGED = {
