@@ -3,7 +3,7 @@
     python tools/make_table.py
 
 Counted: parameters, multiply-accumulates, the default input. Written by hand in tools/networks.yaml: papers, published
-scores, notes. Latency comes from the files of benchmarks/results that state `network`, `size` and `latency_ms`.
+scores, notes. Latency comes from benchmarks/results/latency.json, which benchmarks/latency.py writes.
 """
 
 import json
@@ -22,7 +22,7 @@ from featherpose.networks.counts import count_macs, count_parameters
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src/featherpose/catalogue/table.json"
 FACTS = ROOT / "tools/networks.yaml"
-RESULTS = ROOT / "benchmarks/results"
+LATENCY = ROOT / "benchmarks/results/latency.json"
 SIZE = (192, 256)  # pixels, width and height, where a network is not built for another one
 
 
@@ -55,14 +55,11 @@ def describe(fact: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     return {"paper": facts["papers"][fact["paper"]], "published": scores, "note": fact.get("note", "")}
 
 
-def latency(name: str, size: str, folder: Path = RESULTS) -> float | None:
-    """Name and input -> milliseconds by the newest of the results that state them."""
-    found: list[tuple[str, float]] = []
-    for path in sorted(folder.glob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(result, dict) and result.get("network") == name and result.get("size") == size:
-            found += [(result.get("made", ""), result["latency_ms"])] if "latency_ms" in result else []
-    return max(found)[1] if found else None
+def latency(name: str, size: str, path: Path = LATENCY) -> float | None:
+    """Name and input -> milliseconds of one picture, if they were measured."""
+    lines = json.loads(path.read_text(encoding="utf-8"))["networks"] if path.exists() else []
+    found = {(line["network"], line["size"]): line["latency_ms"] for line in lines}
+    return found.get((name, size))
 
 
 def here(name: str, facts: dict[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 import inspect
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from featherpose.codecs import Msra
 from featherpose.errors import ModelError
 from featherpose.networks import NETWORKS, create_model, list_models, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
+from featherpose.train.learner import Learner
+from featherpose.train.loop import make_optimizer
+from featherpose.train.recipe import Optimizer, Recipe
 
 pytestmark = pytest.mark.torch
 
@@ -34,13 +39,23 @@ OPTIONS = [
 ]
 SMALL = (96, 64)  # pixels, width and height
 HEAVY = {"cpm", "hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
+# A step on a few hundred tokens, or with tens of millions of weights, takes half a second and more.
+SLOW_TO_LEARN = HEAVY | {"hrnet_w32", "simple_baseline_resnet50", "swin_t"}
+SLOW_TO_LEARN |= {"tokenpose_t", "tokenpose_s_v1", "tokenpose_b", "tokenpose_l_d24"}
+RATE = 1e-3  # of AdamW: at three times as much, heads with 256 channels before the last layer get nowhere in 60 steps
+FALL, STEPS = 0.8, 60
+CPU = torch.device("cpu")
+
+
+def small_options(name):
+    """What makes a network small where it is built for one size."""
+    return {"size": SMALL} if "size" in inspect.signature(NETWORKS[name]).parameters else {}
 
 
 def variants():
     """Every network with its own options, but small where it is built for one size, and those of `OPTIONS`."""
     for name in list_models():
-        built_for_one_size = "size" in inspect.signature(NETWORKS[name]).parameters
-        yield name, {"size": SMALL} if built_for_one_size else {}
+        yield name, small_options(name)
     yield from OPTIONS
 
 
@@ -145,3 +160,61 @@ def test_builder_is_documented_and_has_defaults(name):
     builder = NETWORKS[name]
     assert builder.__doc__
     assert all(p.default is not p.empty for p in inspect.signature(builder).parameters.values())
+
+
+def four_people(stride, seed=0):
+    """Stride -> four crops uint8 (4, H, W, 3) of noise, heatmaps of five joints each and their weights."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (4, SMALL[1], SMALL[0], 3), np.uint8)
+    joints = rng.uniform(8, np.array(SMALL) - 8, (4, 5, 2))
+    heatmaps, weights = Msra(SMALL, stride, sigma=1.5, unbiased=True).encode(joints, np.ones((4, 5)))
+    return tuple(map(torch.from_numpy, (pixels, heatmaps, weights)))
+
+
+def slow_to_learn(name):
+    return pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_LEARN else name
+
+
+@pytest.mark.parametrize("name", [slow_to_learn(name) for name in list_models()])
+def test_four_people_are_learnt_by_heart(name):
+    """With the loss, the optimizer and the rate of real runs: a network that cannot do this learns nothing.
+
+    The first loss is that of empty heatmaps, so a fall by 80 % means that most of every peak is there; but TokenPose's
+    is five times that, because its heatmaps do not start near 0: for it the fall only shows that it learns. cpm's loss
+    is the mean over its six stages.
+    """
+    torch.manual_seed(0)
+    network = create_model(name, 5, **small_options(name)).train()
+    recipe = Recipe(optimizer=Optimizer(rate=RATE))
+    learn, optimizer = Learner(network, recipe, None, CPU), make_optimizer(network, recipe.optimizer)
+    people, losses = four_people(network.stride), []
+    while len(losses) <= STEPS and (not losses or losses[-1] > (1 - FALL) * losses[0]):
+        optimizer.zero_grad()
+        losses.append(learn(*people).item())
+        optimizer.step()
+    assert losses[-1] <= (1 - FALL) * losses[0], f"{losses[-1] / losses[0]:.2f} of {losses[0]:.4f} left"
+
+
+@pytest.fixture
+def no_graphs_left():
+    """What torch.compile remembers of one network must not decide about the next."""
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_graphs_left")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("name", list_models())
+def test_the_compiler_takes_a_network_as_one_graph(name):
+    """Captured from end to end in train mode, no break, nothing computed: tensors have shapes and no data.
+
+    That such a graph is then turned into code that answers and learns alike is shown on a small network by
+    tests/train/test_learner.py: for a whole one it takes more than ten minutes on two cores.
+    """
+    network = create_model(name, 5, **small_options(name)).to("meta").train()
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    width, height = SMALL
+    heatmaps = compiled(torch.empty(2, 3, height, width, device="meta"))
+    assert heatmaps.shape[-4:] == (2, 5, height // network.stride, width // network.stride)

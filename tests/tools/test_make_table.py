@@ -57,14 +57,11 @@ def test_a_network_without_facts_is_refused_by_name(monkeypatch: pytest.MonkeyPa
         make_table.read_facts()
 
 
-def test_latency_is_the_newest_of_the_same_network_and_size(tmp_path: Path):
-    def write(name: str, **facts: object) -> None:
-        (tmp_path / name).write_text(json.dumps(facts))
-
-    assert make_table.latency("cpm", "192x256", tmp_path) is None
-    write("a.json", network="cpm", size="192x256", made="2026-02-01", latency_ms=7.5)
-    write("b.json", network="cpm", size="192x256", made="2026-01-01", latency_ms=1.0)
-    write("c.json", network="cpm", size="96x128", made="2026-03-01", latency_ms=2.0)
-    write("d.json", network="cpm", size="192x256", made="2026-03-01", images_per_s=40)
-    (tmp_path / "e.json").write_text("[]")
-    assert make_table.latency("cpm", "192x256", tmp_path) == 7.5
+def test_latency_is_that_of_the_same_network_and_size(tmp_path: Path):
+    file = tmp_path / "latency.json"
+    assert make_table.latency("cpm", "192x256", file) is None
+    lines = [("cpm", "96x128", 2.0), ("cpm", "192x256", 7.5), ("swin_t", "192x256", 9.0)]
+    keys = ("network", "size", "latency_ms")
+    file.write_text(json.dumps({"networks": [dict(zip(keys, line, strict=True)) for line in lines]}))
+    assert make_table.latency("cpm", "192x256", file) == 7.5
+    assert make_table.latency("swin_t", "96x128", file) is None

@@ -1,0 +1,208 @@
+"""How long every network takes for one picture on one CPU thread, beside Lite-HRNet-18 exported as it was published.
+
+    python benchmarks/latency.py                                 every network; half an hour, most of it for exporting
+    python benchmarks/latency.py rep_pose hrnet_w32 --rounds 5    two of them; printed, and written only with --out
+    python benchmarks/latency.py --models /tmp/exported           keeps the exported files there and takes what is there
+    python benchmarks/latency.py --shipped                        the files that come with featherpose, as they are
+
+Each network is exported with fresh weights at its default input and opened as `featherpose predict` opens it: uint8
+crops in, joints out, batch 1, one thread. A round gives every network a turn of several runs, in an order of its own;
+slow networks run less often. The yardstick, `plain_lite_hrnet.py` through the same door, has a turn in each round, and
+a ratio is that of the medians of one round: what slows the machine down for a while slows both. Numbers are medians,
+spreads go from the 10th to the 90th percentile. The file is what tools/make_table.py reads. Nothing else may run
+meanwhile; `taskset -c 1 nice -n -5` in front helps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from plain_lite_hrnet import LiteHRNet18
+from torch import nn
+
+from featherpose import files, weights
+from featherpose.errors import did_you_mean
+from featherpose.export import export
+from featherpose.export.crops import synthetic
+from featherpose.manifest import Manifest
+from featherpose.networks import NETWORKS, create_model, list_models, stride_of
+from featherpose.networks.layers import BasicBlock, Bottleneck
+from featherpose.networks.preprocess import normalise
+from featherpose.runtime.session import Session
+from featherpose.skeleton import COCO17
+from featherpose.train.benchmark import machine
+
+HERE = Path(__file__).resolve().parent
+YARDSTICK = "plain_lite_hrnet_18"
+SIZE = (192, 256)  # pixels, width and height, where a network is not built for another one
+TURN = 0.3  # seconds that a network runs for in a round, if that is neither too few runs nor too many
+FEWEST, MOST = 3, 30
+SEED = 2021
+
+Rounds = list[list[float]]
+"""Milliseconds of each run, round by round."""
+
+
+def create(name: str) -> nn.Module:
+    """Name of a network, or the yardstick's -> it with fresh weights."""
+    torch.manual_seed(SEED)
+    return LiteHRNet18() if name == YARDSTICK else create_model(name)
+
+
+def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
+    """A fresh network -> the same in eval mode, its norms used to the crops (N, H, W, 3), and gentle but on shortcuts.
+
+    Weights decide nothing about time, but a fresh network lets rounding grow from layer to layer until its export is
+    refused.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+            nn.init.constant_(module.weight, 0.25)
+    for module in network.modules():
+        if isinstance(module, BasicBlock | Bottleneck) and isinstance(module.downsample, nn.Sequential):
+            norm = module.downsample[1]
+            assert isinstance(norm, nn.BatchNorm2d)
+            nn.init.ones_(norm.weight)
+    with torch.no_grad():
+        network.train()(normalise(torch.from_numpy(crops)))
+    return network.eval()
+
+
+def exported(name: str, folder: Path) -> Path:
+    """Name and folder -> NAME.onnx there, as it lies there or else exported now."""
+    path = folder / f"{name}.onnx"
+    if not path.exists():
+        network = create(name)
+        size: tuple[int, int] = getattr(network, "fixed_size", None) or SIZE
+        stride = 4 if name == YARDSTICK else stride_of(name)
+        manifest = Manifest(network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride})
+        export(settled(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})
+    return path
+
+
+def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
+    """Open models by name, and how often each has its turn -> milliseconds of their runs."""
+    crops = {name: _noise(session) for name, session in sessions.items()}
+    runs = {name: _runs(session, crops[name]) for name, session in sessions.items()}
+    times: dict[str, Rounds] = {name: [] for name in sessions}
+    for number in range(rounds):
+        for name in random.Random(number).sample(list(sessions), len(sessions)):
+            turn = [_run(sessions[name], crops[name]) for _ in range(runs[name] + 1)]
+            times[name].append(turn[1:])  # the first finds the caches full of another network
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return times
+
+
+def _noise(session: Session) -> NDArray[np.uint8]:
+    return synthetic(session.manifest.input_size)["noise"][None]
+
+
+def _run(session: Session, crop: NDArray[np.uint8]) -> float:
+    began = time.perf_counter()
+    session.run(crop)
+    return 1000 * (time.perf_counter() - began)
+
+
+def _runs(session: Session, crop: NDArray[np.uint8]) -> int:
+    """How many runs a turn has, by the faster of two."""
+    return min(MOST, max(FEWEST, round(1000 * TURN / min(_run(session, crop) for _ in range(2)))))
+
+
+def summary(name: str, size: Sequence[int], times: Rounds, yardstick: Rounds) -> dict[str, Any]:
+    """Milliseconds of a network and of the yardstick in the same rounds -> its line in the file."""
+    every = [ms for turn in times for ms in turn]
+    ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, yardstick, strict=True)]
+    return {
+        **{"network": name, "size": f"{size[0]}x{size[1]}", "runs": len(every)},
+        **{"latency_ms": round(float(np.median(every)), 3), "spread_ms": _spread(every)},
+        **{"ratio": round(float(np.median(ratios)), 3), "ratio_spread": _spread(ratios)},
+    }
+
+
+def _spread(values: Sequence[Any]) -> list[float]:
+    return [round(float(value), 3) for value in np.percentile(values, [10, 90])]
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Summaries -> lines of text, the fastest first."""
+    text = [f"{'network':28}{'input':>10}{'ms':>9}   {'10 to 90 %':<18}{'ratio':>7}"]
+    for line in sorted(lines, key=lambda line: line["latency_ms"]):
+        low, high = line["spread_ms"]
+        spread = f"{low:.1f} to {high:.1f}"
+        text.append(
+            f"{line['network']:28}{line['size']:>10}{line['latency_ms']:9.1f}   {spread:<18}{line['ratio']:7.2f}"
+        )
+    return "\n".join(text)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="names (default: all, and --out's default)")
+    parser.add_argument("--shipped", action="store_true", help="the files that come along, in place of NETWORKs")
+    parser.add_argument("--rounds", type=int, default=30, help="turns of each network (default: %(default)s)")
+    parser.add_argument("--models", type=Path, help="folder of NAME.onnx; missing ones are exported to it")
+    parser.add_argument("--out", type=Path, help="file (default: benchmarks/results/latency.json for all networks)")
+    args = parser.parse_args()
+    for name in args.networks:
+        if name not in NETWORKS:
+            parser.error(f"unknown network {name!r}.{did_you_mean(name, NETWORKS)}")
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds}: wanted at least 1.")
+    if args.shipped and args.networks:
+        parser.error("--shipped is about the files that come along; leave the names out.")
+    if args.shipped:
+        args.out = args.out or HERE / "results" / "latency-shipped.json"
+    elif not args.networks:
+        args.networks, args.out = list_models(), args.out or HERE / "results" / "latency.json"
+    return args
+
+
+def main() -> None:
+    """Export, measure in turn, print the table and write everything down."""
+    args = parse()
+    with ExitStack() as stack:
+        folder = args.models or Path(stack.enter_context(TemporaryDirectory(prefix="featherpose-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        sessions: dict[str, Session] = {}
+        for name in [YARDSTICK, *args.networks]:
+            print(f"opening {name}", file=sys.stderr)
+            sessions[name] = Session.open(exported(name, folder), "cpu", threads=1)
+        for name in weights.shipped() if args.shipped else []:
+            sessions[name] = Session.open(weights.find(name), "cpu", threads=1)
+        times = measure(sessions, args.rounds)
+    sizes = {name: session.manifest.input_size for name, session in sessions.items()}
+    lines = {name: summary(name, sizes[name], times[name], times[YARDSTICK]) for name in sessions}
+    print(table(list(lines.values())))
+    if args.out:
+        _write(args.out, args.rounds, lines)
+
+
+def _write(target: Path, rounds: int, lines: dict[str, dict[str, Any]]) -> None:
+    yardstick = lines.pop(YARDSTICK)
+    packages = {name: version(name) for name in ("featherpose", "onnxruntime", "numpy")}
+    how = {"threads": 1, "batch": 1, "rounds": rounds, "machine": machine(), "versions": packages}
+    facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **how}
+    facts |= {"yardstick": yardstick, "networks": list(lines.values())}
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.replace(target, (json.dumps(facts, indent=1) + "\n").encode())
+    print(target)
+
+
+if __name__ == "__main__":
+    main()

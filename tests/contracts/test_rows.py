@@ -1,0 +1,113 @@
+"""Every row of the paper's tables from the command line: an epoch on real people, its export, its score, its speed."""
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("faster_coco_eval")
+
+from click.testing import CliRunner
+
+from featherpose.cli import featherpose
+from featherpose.skeleton import COCO17, MPII16
+from featherpose.train.recipes import RECIPES
+
+pytestmark = [pytest.mark.torch, pytest.mark.slow]
+
+ROWS = [name for name in RECIPES if name.startswith("paper-")]
+SIZE, BATCH, EPOCHS = 64, 4, 1
+PEOPLE, PHOTOS = 24, 3  # in the shard, of which a fifth of the photos validates; in the folder to evaluate on
+
+
+def shard(source: Path, target: Path) -> Path:
+    """Every tenth person of a shard, so that few share a photo, as a folder with one small shard."""
+    target.mkdir()
+    with tarfile.open(source) as archive, tarfile.open(target / source.name, "w") as small:
+        members = archive.getmembers()  # a picture and a record each
+        for first in range(0, 20 * PEOPLE, 20):
+            for info in members[first : first + 2]:
+                small.addfile(info, io.BytesIO(archive.extractfile(info).read()))
+    return target
+
+
+def coco_labels(folder: Path) -> tuple[str, Any]:
+    """coco-test -> its file of labels, and what that says of a few photos on which someone is labelled."""
+    truth = json.loads((folder / "person_keypoints.json").read_text())
+    posed = {person["image_id"] for person in truth["annotations"] if person.get("num_keypoints")}
+    truth["images"] = [photo for photo in truth["images"] if photo["id"] in posed][:PHOTOS]
+    chosen = {photo["id"] for photo in truth["images"]}
+    truth["annotations"] = [person for person in truth["annotations"] if person["image_id"] in chosen]
+    return "person_keypoints.json", truth
+
+
+def mpii_labels(folder: Path) -> tuple[str, Any]:
+    """mpii-test -> the same of it."""
+    people = json.loads((folder / "people.json").read_text())
+    photos = list(dict.fromkeys(person["image"] for person in people))[:PHOTOS]
+    return "people.json", [person for person in people if person["image"] in photos]
+
+
+LABELS = {"coco": coco_labels, "mpii": mpii_labels}
+JOINTS = {"coco": list(COCO17.joints), "mpii": list(MPII16.joints)}
+SCORE = {"coco": "ap", "mpii": "mean"}
+
+
+@pytest.fixture(scope="module", params=ROWS)
+def row(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def folders(row: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A folder of people to train on and one of photos to be judged by, both of the row's data set."""
+    monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path / "cache"))
+    (source,) = RECIPES[row].data.sources
+    people = shard(shared / "data/pose-train" / f"{source}-0000.tar", tmp_path / "people")
+    tested = shared / "data" / f"{source}-test"
+    file, labels = LABELS[source](tested)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/images").symlink_to(tested / "images")
+    (tmp_path / "photos" / file).write_text(json.dumps(labels))
+    return people, tmp_path / "photos"
+
+
+def run(*words: object) -> dict[str, Any]:
+    """Words behind `featherpose` -> the JSON that it prints."""
+    result = CliRunner().invoke(featherpose, [*map(str, words), "--json"])
+    assert result.exit_code == 0, result.exception or result.output
+    return json.loads(result.stdout)
+
+
+def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """The recipe as it stands but for input, batch and epochs: the smallest input and a shard of a few people."""
+    people, photos = folders
+    recipe = RECIPES[row]
+    (source,) = recipe.data.sources
+    options = {**recipe.options, **({"size": [SIZE, SIZE]} if "size" in recipe.options else {})}
+    changes = {"data.folder": people, "stages.0.size": [SIZE, SIZE], "stages.0.batch": BATCH, "stages.0.epochs": EPOCHS}
+    changes |= {"options": json.dumps(options)} if options != recipe.options else {}
+    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+
+    trained = run("train", row, *settings, "--out", tmp_path / "run", "--device", "cpu", "--workers", 0)
+    assert trained["finished"] and 0 <= trained["best"]["pck"] <= 100
+
+    exported = run("export", tmp_path / "run/best.safetensors", "--out", tmp_path / "row.onnx")
+    manifest = exported["manifest"]
+    assert (manifest["network"], manifest["input_size"]) == (recipe.network, [SIZE, SIZE])
+    assert (manifest["codec"]["name"], manifest["skeleton"]["joints"]) == (recipe.codec, JOINTS[source])
+
+    model = ["--model", tmp_path / "row.onnx", "--device", "cpu", "--out", tmp_path / "results.json"]
+    scored = run("evaluate", *model, "--data", photos, "--format", source)
+    assert scored["photos"] == PHOTOS and scored["people"] >= PHOTOS
+    assert 0 <= scored["scores"][SCORE[source]] <= 1
+
+    how = ["--size", f"{SIZE}x{SIZE}", "--batch", 2, "--steps", 1, "--device", "cpu", "--workers", 0, "--data", people]
+    words = [word for key, value in options.items() for word in ("--option", f"{key}={json.dumps(value)}")]
+    timed = run("benchmark", "train", recipe.network, *how, *words)
+    assert timed["step"]["images_per_s"] > 0 and timed["loading"]["images_per_s"] > 0
