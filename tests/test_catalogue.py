@@ -28,7 +28,7 @@ def test_scores_are_percent_of_a_known_metric_with_protocol_and_source():
 
 def test_every_paper_has_a_link_or_a_note_in_its_place():
     without = {name for name, entry in ENTRIES.items() if not entry.paper.link}
-    assert without == {"cbam_lite_hrnet_18", "cbam_lite_hrnet_30", "rep_pose", "inverted_pose"}
+    assert without == {"cbam_lite_hrnet_18", "cbam_lite_hrnet_30", "feather_pose", "rep_pose", "inverted_pose"}
     assert all(entry.note for name, entry in ENTRIES.items() if name in without)
 
 

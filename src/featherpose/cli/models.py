@@ -103,17 +103,12 @@ def _cells(entry: Entry) -> list[str]:
     state = ("yes" if entry.weights else "") if entry.here else "not yet"
     run = "" if entry.macs_run == entry.macs else _millions(entry.macs_run)
     scores = [_score(_first(entry, metric)) for metric in USUAL]
-    paper = f"{_first_author(entry.paper.authors)} {entry.paper.year}" if entry.paper.authors else "see note"
+    paper = f"{entry.paper.authors.removesuffix(' et al.')} {entry.paper.year}" if entry.paper.authors else "see note"
     latency = "" if entry.latency_ms is None else f"{entry.latency_ms:.1f}"
     return [
         *(entry.name, state, "" if entry.parameters is None else f"{entry.parameters / 1e6:.2f}"),
         *(_millions(entry.macs), run, entry.input or "", *scores, latency, paper),
     ]
-
-
-def _first_author(authors: str) -> str:
-    """ "Yu et al." or "Tan and Le" -> "Yu", "Tan"."""
-    return authors.removesuffix(" et al.").partition(" and ")[0]
 
 
 def _millions(count: int | None) -> str:
