@@ -1,10 +1,11 @@
 """Put trained weights into the package: NAME.onnx, NAME.safetensors and the card NAME.json, measured on test photos.
 
-    python tools/ship.py runs/finish-cbam_lite_hrnet_18/best.safetensors ../shared/data/coco-test
-    python tools/ship.py runs/open-feather_pose/best.safetensors ../shared/data/coco-test --sized
+    python tools/ship.py runs/finish-cbam_lite_hrnet_18/best.safetensors ../shared/data
+    python tools/ship.py runs/open-feather_pose/best.safetensors ../shared/data --sized
 
-NAME is the network's; with --sized the input size follows, for a network that comes along in several.
-The test photos are looked at once, for the card; what to ship is chosen on the validation part before.
+NAME is the network's; with --sized the input size follows, for a network that comes along in several. The folder holds
+coco-test and mpii-test, whose photos are looked at once, for the card; what to ship is chosen on the validation part
+before. Intervals hold 95 % of the scores of photos (or MPII's people) drawn anew, `measure.intervals`.
 """
 
 import argparse
@@ -16,24 +17,60 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from featherpose import api, files
+from featherpose.data.coco import read_coco
 from featherpose.data.folder import find_folder
+from featherpose.data.mpii import Mpii, read_mpii
 from featherpose.export import crops, export, open_weights
 from featherpose.manifest import Manifest
+from featherpose.measure.intervals import ap_interval, bootstrap
+from featherpose.measure.mpii import LIMBS, MpiiEvaluation
+from featherpose.measure.pckh import pckh
+from featherpose.skeleton import MPII16
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
-def judge(model: Any, manifest: Manifest, name: str, data: Path) -> dict[str, Any]:
-    """Network and the name it will have -> scores in percent on the test photos, the command for them, the day."""
+def judge(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
+    """Network and the name it will have -> scores in percent on both folders of test photos."""
     with tempfile.TemporaryDirectory() as folder:
-        export(model, Path(folder) / "model.onnx", manifest, crops=crops.photos(manifest))
-        evaluation = api.evaluate(Path(folder) / "model.onnx", data)
+        file = Path(folder) / "model.onnx"
+        export(model, file, manifest, crops=crops.photos(manifest))
+        on_coco = api.evaluate(file, data / "coco-test")
+        on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
+    assert isinstance(on_mpii, MpiiEvaluation)
+    interval = ap_interval(read_coco(data / "coco-test").truth, on_coco.results, manifest.skeleton.sigmas)
+    return [
+        _entry(on_coco, f"featherpose evaluate --model {name} --data coco-test", {"ap_interval": interval}),
+        _entry(
+            on_mpii,
+            f"featherpose evaluate --model {name} --data mpii-test --format mpii --padding 1",
+            {"limbs_interval": limbs_interval(read_mpii(data / "mpii-test"), on_mpii)},
+        ),
+    ]
+
+
+def limbs_interval(people: Mpii, evaluation: MpiiEvaluation) -> tuple[float, float]:
+    """MPII's people and what a model found -> the interval of PCKh@0.5 over arms and legs."""
+    joints = np.array([[joint or (np.inf, np.inf) for joint in result["joints"]] for result in evaluation.results])
+    visible = people.visible * np.isin(MPII16.joints, LIMBS)
+
+    def score(rows: NDArray[np.int64]) -> float:
+        return pckh(joints[rows], people.keypoints[rows], visible[rows], people.head_sizes[rows]).mean
+
+    return bootstrap(score, len(people))
+
+
+def _entry(evaluation: Any, command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """Evaluation, the command that repeats it and intervals as fractions -> its place on the card, in percent."""
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
-    command = f"featherpose evaluate --model {name} --data {data.name} --format coco --boxes gt"
+    scores |= {key: [round(100 * end, 1) for end in ends] for key, ends in intervals.items()}
     return {
-        **{"data": data.name, "photos": evaluation.photos, "people": evaluation.people, "percent": scores},
-        **{"command": command, "date": datetime.now(UTC).date().isoformat()},
+        **{"data": command.split("--data ")[1].split()[0], "photos": evaluation.photos, "people": evaluation.people},
+        **{"percent": scores, "command": command, "date": datetime.now(UTC).date().isoformat()},
     }
 
 
@@ -44,10 +81,10 @@ def describe(file: Path) -> dict[str, Any]:
 
 
 def ship(source: Path, data: Path, sized: bool) -> Path:
-    """Weights file and folder of test photos -> path of the card; all three files lie in the package."""
+    """Weights file and folder of both kinds of test photos -> path of the card; all three files lie in the package."""
     model, manifest = open_weights(source)
     name = manifest.network + ("-{}x{}".format(*manifest.input_size) if sized else "")
-    manifest = replace(manifest, accuracy=(*manifest.accuracy, judge(model, manifest, name, data)))
+    manifest = replace(manifest, accuracy=(*manifest.accuracy, *judge(model, manifest, name, data)))
     path = WEIGHTS / name
     proof = export(model, path.with_suffix(".onnx"), manifest, crops=crops.photos(manifest, find_folder("pose-train")))
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
