@@ -118,7 +118,7 @@ def test_mistakes_are_usage_errors(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["plain_lite_hrnet_18", "rep_pose"])
+@pytest.mark.parametrize("name", ["lite_hrnet_18", "rep_pose"])
 def test_fresh_networks_are_exported_at_their_default_input(latency: ModuleType, name: str, tmp_path: Path) -> None:
     path = latency.exported(name, tmp_path)
     manifest = read_manifest(path)

@@ -64,8 +64,7 @@ OPEN_FEATHER = OPEN_REP.model_copy(
 )
 FINISH_FEATHER = OPEN_FEATHER.model_copy(
     update={
-        "stages": (Stage(size=(128, 192), epochs=8, batch=64, sigma=1.75),),
-        "optimizer": Optimizer(rate=7.5e-4, batch=32),
+        "stages": (Stage(size=(128, 192), epochs=6, batch=64, sigma=1.75),),
         "schedule": Schedule(name="cosine", warmup=100),
         "init": "runs/open-feather_pose/best.safetensors",
     }
