@@ -26,8 +26,9 @@ from featherpose.data.folder import find_folder
 from featherpose.data.mpii import Mpii, read_mpii
 from featherpose.export import crops, export, open_weights
 from featherpose.manifest import Manifest
+from featherpose.measure.evaluation import Evaluation
 from featherpose.measure.intervals import ap_interval, bootstrap
-from featherpose.measure.mpii import LIMBS, MpiiEvaluation
+from featherpose.measure.mpii import LIMBS
 from featherpose.measure.pckh import pckh
 from featherpose.skeleton import MPII16
 
@@ -41,7 +42,6 @@ def judge(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[st
         export(model, file, manifest, crops=crops.photos(manifest))
         on_coco = api.evaluate(file, data / "coco-test")
         on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
-    assert isinstance(on_mpii, MpiiEvaluation)
     interval = ap_interval(read_coco(data / "coco-test").truth, on_coco.results, manifest.skeleton.sigmas)
     return [
         _entry(on_coco, f"featherpose evaluate --model {name} --data coco-test", {"ap_interval": interval}),
@@ -53,7 +53,7 @@ def judge(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[st
     ]
 
 
-def limbs_interval(people: Mpii, evaluation: MpiiEvaluation) -> tuple[float, float]:
+def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
     """MPII's people and what a model found -> the interval of PCKh@0.5 over arms and legs."""
     joints = np.array([[joint or (np.inf, np.inf) for joint in result["joints"]] for result in evaluation.results])
     visible = people.visible * np.isin(MPII16.joints, LIMBS)
@@ -64,7 +64,7 @@ def limbs_interval(people: Mpii, evaluation: MpiiEvaluation) -> tuple[float, flo
     return bootstrap(score, len(people))
 
 
-def _entry(evaluation: Any, command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
+def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
     """Evaluation, the command that repeats it and intervals as fractions -> its place on the card, in percent."""
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
     scores |= {key: [round(100 * end, 1) for end in ends] for key, ends in intervals.items()}

@@ -21,8 +21,9 @@ from featherpose.poses import Poses
 if TYPE_CHECKING:
     from featherpose.catalogue import Entry
     from featherpose.manifest import Manifest
-    from featherpose.measure.evaluate import Evaluation
-    from featherpose.measure.mpii import MpiiEvaluation
+    from featherpose.measure.coco import CocoScores
+    from featherpose.measure.evaluation import Evaluation
+    from featherpose.measure.mpii import MpiiScores
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.predict import Report
     from featherpose.train.benchmark import TrainingSpeed
@@ -107,7 +108,7 @@ def evaluate(
     padding: float | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation | MpiiEvaluation:
+) -> Evaluation[CocoScores] | Evaluation[MpiiScores]:
     """Shipped name or .onnx file, and a labelled data set -> scores and results: AP and AR of COCO, PCKh of MPII.
 
     `format` is "coco" or "mpii". `boxes` is "gt" for the labelled boxes, or a COCO detections file. `flip` averages

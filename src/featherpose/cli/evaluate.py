@@ -14,8 +14,7 @@ from featherpose.cli.progress import photo_bar
 from featherpose.errors import InputError
 
 if TYPE_CHECKING:
-    from featherpose.measure.evaluate import Evaluation
-    from featherpose.measure.mpii import MpiiEvaluation
+    from featherpose.measure.evaluation import Evaluation
 
 COLUMNS = {
     **{"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AP(M)": "ap_medium", "AP(L)": "ap_large"},
@@ -126,7 +125,7 @@ def _refuse_unwritable(file: Path) -> None:
         raise InputError(f"{file}: cannot be written, {nearest} is no folder to write to. Choose another --out.")
 
 
-def _write(file: Path, evaluation: Evaluation | MpiiEvaluation) -> None:
+def _write(file: Path, evaluation: Evaluation[Any]) -> None:
     from featherpose import files
 
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +142,7 @@ def _describe(model: str) -> dict[str, Any]:
     return {"model": str(file), "network": manifest.network, "input_size": list(manifest.input_size)}
 
 
-def _show(evaluation: Evaluation | MpiiEvaluation, how: dict[str, Any], as_json: bool) -> None:
+def _show(evaluation: Evaluation[Any], how: dict[str, Any], as_json: bool) -> None:
     """Scores on stdout; what must be known about them on stderr."""
     if as_json:
         click.echo(json.dumps({**how, **evaluation.to_dict()}))
@@ -155,7 +154,7 @@ def _show(evaluation: Evaluation | MpiiEvaluation, how: dict[str, Any], as_json:
         click.echo(f"  {line}", err=True)
 
 
-def _show_table(evaluation: Evaluation | MpiiEvaluation, how: dict[str, Any]) -> None:
+def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

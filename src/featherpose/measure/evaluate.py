@@ -32,6 +32,7 @@ from featherpose.errors import DataError, InputError, did_you_mean
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
 from featherpose.measure.coco import CocoScores, area, evaluator, keypoint_ap
+from featherpose.measure.evaluation import Evaluation, Predict
 from featherpose.oks import oks, oks_nms, soft_oks_nms
 from featherpose.pose_nms import pose_nms
 from featherpose.poses import Poses
@@ -44,9 +45,6 @@ PADDED = (192, 256)
 LARGEST_JITTER = 0.25
 """Of a box whose sides are off by twice this, nothing might be left."""
 
-Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], Poses]
-"""RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom -> Poses of N people in the same order."""
-
 
 class Dataset(Protocol):
     """What is read of a data set: COCO's JSON as a dict, the folder of its photos, and the joints that it labels."""
@@ -57,26 +55,6 @@ class Dataset(Protocol):
     def images(self) -> Path: ...
     @property
     def skeleton(self) -> Skeleton: ...
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores (fractions, 0 to 1), COCO keypoint results, and how they came about."""
-
-    scores: CocoScores
-    results: list[dict[str, Any]]  # COCO's format: x, y, score of each joint, in pixels of the photo
-    photos: int  # photos that were posed
-    people: int  # boxes that were posed
-    seconds: float  # reading the photos and posing the people
-    broken: tuple[str, ...] = ()  # one line for each photo that could not be used; its people count as missed
-    warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the results, for JSON; scores are fractions, null where there was nobody to find."""
-        return {
-            **{"scores": self.scores.to_dict(), "photos": self.photos, "people": self.people},
-            **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
-        }
 
 
 @dataclass(frozen=True)
@@ -96,13 +74,14 @@ def evaluate(
     *,
     nms: str | None = None,
     jitter: float = 0.0,
-) -> Evaluation:
+) -> Evaluation[CocoScores]:
     """Data set, a function from photo and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
 
-    The file is COCO detections, COCO annotations or {photo: boxes}. `nms`, a name in `NMS`, says how duplicates among
-    them go (None: oks). `jitter` puts each side of labelled boxes off by a normal draw of this part of the box's width
-    or height, the same draws each time. `progress` is called with photos done and photos in all. A photo that cannot be
-    read, or is not of the annotated size, is listed, and its people count as missed.
+    Its results are COCO's keypoint results. The file is COCO detections, COCO annotations or {photo: boxes}. `nms`, a
+    name in `NMS`, says how duplicates among them go (None: oks). `jitter` puts each side of labelled boxes off by a
+    normal draw of this part of the box's width or height, the same draws each time. `progress` is called with photos
+    done and photos in all. A photo that cannot be read, or is not of the annotated size, is listed, and its people
+    count as missed.
     """
     evaluator()  # refuses now, not after the photos, if it is not installed
     category, labelled = _category(dataset.truth), boxes == "gt"

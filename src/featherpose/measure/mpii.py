@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +18,12 @@ from numpy.typing import NDArray
 from featherpose import images
 from featherpose.data.mpii import Mpii
 from featherpose.errors import DataError, InputError
+from featherpose.measure.evaluation import Evaluation, Predict
 from featherpose.measure.pckh import PARTS, pckh
-from featherpose.poses import Poses
 from featherpose.skeleton import MPII16, Skeleton
 
 LIMBS = tuple(joint for part, joints in PARTS.items() if part != "head" for joint in joints)
 """Shoulders, elbows, wrists, hips, knees and ankles."""
-
-Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], Poses]
-"""RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom -> Poses of N people in the same order."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +44,12 @@ class MpiiScores:
         return {**self.parts, "mean": self.mean, "mean_at_01": self.mean_at_01, "limbs": self.limbs}
 
 
-@dataclass(frozen=True)
-class MpiiEvaluation:
-    """Scores, every person's joints, and how they came about."""
-
-    scores: MpiiScores
-    results: list[dict[str, Any]]
-    """Per person: `image`, `joints` (16 x 2 in pixels of the photo, None where missed or not the model's)."""
-    photos: int  # photos that were posed
-    people: int  # people who were posed
-    seconds: float  # reading the photos and posing the people
-    broken: tuple[str, ...] = ()  # one line for each photo that could not be used; its people count as missed
-    warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the results, for JSON."""
-        return {
-            **{"scores": self.scores.to_dict(), "photos": self.photos, "people": self.people},
-            **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
-        }
-
-
 def evaluate_mpii(
     people: Mpii, predict: Predict, skeleton: Skeleton, progress: Callable[[int, int], None] | None = None
-) -> MpiiEvaluation:
-    """People, a function from photo and boxes to Poses, and the joints that it finds -> MpiiEvaluation.
+) -> Evaluation[MpiiScores]:
+    """People, a function from photo and boxes to Poses, and the joints that it finds -> Evaluation.
 
+    Results, per person: `image`, `joints` (16 x 2 in pixels of the photo, None where missed or not the model's).
     `progress` is called with photos done and photos in all. A photo that cannot be read is listed, and its people count
     as missed.
     """
@@ -105,7 +81,7 @@ def evaluate_mpii(
     results = [{"image": photo, "joints": _plain(person)} for photo, person in zip(people.photos, joints, strict=True)]
     seconds = time.perf_counter() - start
     scores = _scores(joints, people, np.isin(np.arange(MPII16.num_joints), places))
-    return MpiiEvaluation(scores, results, len(rows) - len(broken), posed, seconds, tuple(broken))
+    return Evaluation(scores, results, len(rows) - len(broken), posed, seconds, tuple(broken))
 
 
 def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:

@@ -45,8 +45,7 @@ def _anywhere(recipe: Recipe) -> dict[str, Any]:
     plain = to_dict(recipe)
     plain["data"]["folder"] = Path(recipe.data.folder).name
     plain["init"], plain["skeleton"] = Path(recipe.init).name, Path(recipe.skeleton).name
-    if recipe.distill.teacher:
-        plain["distill"]["teacher"] = Path(recipe.distill.teacher).name
+    plain["distill"]["teacher"] = Path(recipe.distill.teacher).name
     return plain
 
 
