@@ -5,20 +5,25 @@
 
 NAME is the network's; with --sized the input size follows, for a network that comes along in several. The folder holds
 coco-test and mpii-test, whose photos are looked at once, for the card; what to ship is chosen on the validation part
-before. Intervals hold 95 % of the scores of photos (or MPII's people) drawn anew, `measure.intervals`.
+before, which FEATHERPOSE_DATA must still have. Intervals hold 95 % of the scores of photos (or MPII's people) drawn
+anew, `measure.intervals`.
 """
 
 import argparse
 import hashlib
 import json
 import tempfile
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from featherpose import api, files
 from featherpose.data.coco import read_coco
@@ -29,10 +34,33 @@ from featherpose.manifest import Manifest
 from featherpose.measure.evaluation import Evaluation
 from featherpose.measure.intervals import ap_interval, bootstrap
 from featherpose.measure.mpii import LIMBS
+from featherpose.measure.pck import validation_oks
 from featherpose.measure.pckh import pckh
 from featherpose.skeleton import MPII16
+from featherpose.train.recipe import from_dict
+from featherpose.train.tasks import pose
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
+
+
+def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
+    """Network and what is known of it -> the interval, in percent, of the AP-like figure that it was chosen by."""
+    recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
+    stage = next(stage for stage in recipe.stages if stage.size == manifest.input_size)
+    labelled = pose.read_people(recipe)
+    people = pose.validation_of(labelled, stage, pose.codec_of(recipe, stage), recipe.judging)
+    found = pose.locate(model, people, torch.device("cpu"))
+    photos: defaultdict[str, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(people.is_coco):
+        photos[labelled.samples[labelled.validation[row]].image].append(row)
+    rows = list(photos.values())
+
+    def score(drawn: NDArray[np.int64]) -> float:
+        of = np.concatenate([rows[photo] for photo in drawn])
+        labels = (people.keypoints[of], people.visible[of], people.areas[of], people.skeleton.sigmas)
+        return 100 * validation_oks(found[of], *labels).ap
+
+    return bootstrap(score, len(rows))
 
 
 def judge(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
@@ -67,11 +95,15 @@ def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, fl
 def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
     """Evaluation, the command that repeats it and intervals as fractions -> its place on the card, in percent."""
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
-    scores |= {key: [round(100 * end, 1) for end in ends] for key, ends in intervals.items()}
+    scores |= {key: _rounded(100 * end for end in ends) for key, ends in intervals.items()}
     return {
         **{"data": command.split("--data ")[1].split()[0], "photos": evaluation.photos, "people": evaluation.people},
         **{"percent": scores, "command": command, "date": datetime.now(UTC).date().isoformat()},
     }
+
+
+def _rounded(ends: Iterable[float]) -> list[float]:
+    return [round(end, 1) for end in ends]
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -84,7 +116,10 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     """Weights file and folder of both kinds of test photos -> path of the card; all three files lie in the package."""
     model, manifest = open_weights(source)
     name = manifest.network + ("-{}x{}".format(*manifest.input_size) if sized else "")
-    manifest = replace(manifest, accuracy=(*manifest.accuracy, *judge(model, manifest, name, data)))
+    chosen_by = [
+        {**entry, "ap_interval": _rounded(validation_interval(model, manifest))} for entry in manifest.accuracy
+    ]
+    manifest = replace(manifest, accuracy=(*chosen_by, *judge(model, manifest, name, data)))
     path = WEIGHTS / name
     proof = export(model, path.with_suffix(".onnx"), manifest, crops=crops.photos(manifest, find_folder("pose-train")))
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())

@@ -1,13 +1,18 @@
-"""Where a run computes, and how many processes prepare its batches."""
+"""Where a run computes, how many processes prepare its batches, and that a CPU keeps the memory of a step."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 
 import torch
 
 from featherpose.errors import DeviceError
 from featherpose.runtime import threads
+
+# malloc.h of glibc; a limit of -1 is none.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+TOP_PAD = 64 << 20
 
 
 def open_device(name: str) -> torch.device:
@@ -19,6 +24,7 @@ def open_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device cuda: torch {torch.__version__} sees no CUDA GPU; use --device cpu.")
     if name == "cpu" or not torch.cuda.is_available():
+        _keep_freed_memory()
         return torch.device("cpu")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
@@ -29,3 +35,13 @@ def pick_workers(device: torch.device) -> int:
     """Processes that prepare batches: on a CPU half of the cores, at most eight; a GPU leaves all but two of them."""
     cores = threads.available()
     return max(1, min(8, cores // 2) if device.type == "cpu" else min(16, cores - 2))
+
+
+def _keep_freed_memory() -> None:
+    """The next step needs what this one frees. glibc gives large pieces back, and each comes again page by page.
+
+    docs/log/2026-11-28-memory.md has what that costs. Other C libraries stay as they are.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD)):
+            mallopt(parameter, value)

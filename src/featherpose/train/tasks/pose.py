@@ -171,9 +171,14 @@ def validation_of(labelled: Labelled, stage: Stage, codec: Codec, judging: Judgi
 
 def validate(network: nn.Module, people: Validation, device: torch.device, ranks: Ranks = ALONE) -> dict[str, float]:
     """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over those whose
-    joints are defined as COCO's, if there are any.
+    joints are defined as COCO's, if there are any. All of several processes get them."""
+    return _scores(locate(network, people, device, ranks), people)
 
-    Of several processes each looks at its share of the people, and all get the scores.
+
+def locate(network: nn.Module, people: Validation, device: torch.device, ranks: Ranks = ALONE) -> NDArray[np.float32]:
+    """Network -> joints (N, K, 2) of the validation part, in crop pixels.
+
+    Of several processes each looks at its share of the people, and all get the joints.
     """
     crops = people.crops[ranks.index :: ranks.count]
     heatmaps = predict(network, crops, device)
@@ -182,7 +187,7 @@ def validate(network: nn.Module, people: Validation, device: torch.device, ranks
         heatmaps = merge_flipped(heatmaps, mirrored, people.skeleton.flip_order, shift=people.codec.flip_shift)
     if people.judging.blur:
         heatmaps = smooth(heatmaps, people.judging.blur)
-    return _scores(ranks.gather(people.codec.decode(heatmaps)[0]), people)
+    return ranks.gather(people.codec.decode(heatmaps)[0])
 
 
 def _scores(found: NDArray[np.float32], people: Validation) -> dict[str, float]:
