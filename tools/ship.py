@@ -51,7 +51,7 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     people = pose.validation_of(labelled, stage, pose.codec_of(recipe, stage), recipe.judging)
     found = pose.locate(model, people, torch.device("cpu"))
     photos: defaultdict[str, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(people.is_coco):
+    for row in np.flatnonzero(people.is_coco).tolist():
         photos[labelled.samples[labelled.validation[row]].image].append(row)
     rows = list(photos.values())
 

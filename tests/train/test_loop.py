@@ -20,10 +20,10 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 
 from featherpose.errors import DataError, ModelError, RecipeError
-from featherpose.networks.checkpoints import Start, read_metadata
+from featherpose.networks.checkpoints import Start, read_facts, save_weights
 from featherpose.train import loop
 from featherpose.train.batches import batches
-from featherpose.train.card import markdown
+from featherpose.train.card import markdown, training
 from featherpose.train.curves import curves
 from featherpose.train.display import Display
 from featherpose.train.ranks import Ranks
@@ -85,11 +85,11 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: 
     assert [r["epoch"] for r in card["history"]] == [0, 1]
     assert card["best"] in card["history"]
     assert card["training"]["terms"][0].startswith("COCO")
-    facts = read_metadata(whole_run / "best.safetensors")
-    assert json.loads(facts["network"]) == "cbam_lite_hrnet_18"
-    assert json.loads(facts["options"]) == {"width": 8}
-    assert json.loads(facts["results"]) == card["best"]
-    assert card["recipe"]["data"]["folder"] == json.loads(facts["recipe"])["data"]["folder"] == drawn_people.name
+    facts = read_facts(whole_run / "best.safetensors")
+    assert facts["network"] == "cbam_lite_hrnet_18"
+    assert facts["options"] == {"width": 8}
+    assert facts["results"] == card["best"]
+    assert card["recipe"]["data"]["folder"] == facts["recipe"]["data"]["folder"] == drawn_people.name
     assert not any(str(drawn_people.parent) in text for text in (*facts.values(), json.dumps(card)))
     records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert [r["ap"] for r in records] == [r["ap"] for r in card["history"]]
@@ -97,6 +97,20 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: 
     assert f"| 2 | 64x64 | {card['history'][1]['ap']:.1f} |" in words
     assert "COCO (Lin et al. 2014)" in words
     assert (whole_run / "curves.svg").read_text().count("<polyline") == 3
+
+
+def test_a_card_names_weights_of_others_and_repeats_our_own(
+    whole_run: Path, drawn_people: Path, tmp_path: Path
+) -> None:
+    def data(init: Path) -> dict[str, Any]:
+        return training(recipe(drawn_people, init=str(init)), pose.read_people(recipe(drawn_people)))
+
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "timm.safetensors", {"format": "pt"})
+    theirs, ours = data(tmp_path / "timm.safetensors"), data(whole_run / "best.safetensors")
+    assert theirs["before"] == {"weights": "timm.safetensors"}
+    assert "timm.safetensors: terms unknown" in theirs["terms"]
+    assert ours["before"]["recipe"]["network"] == "cbam_lite_hrnet_18"
+    assert not any("unknown" in term for term in ours["terms"])
 
 
 def test_judging_every_so_many_epochs(drawn_people: Path, tmp_path: Path) -> None:

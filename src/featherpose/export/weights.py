@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ from featherpose.export import crops as proof
 from featherpose.export.onnx import export
 from featherpose.manifest import Manifest
 from featherpose.networks import create_model, stride_of
-from featherpose.networks.checkpoints import load_weights, read_metadata
+from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.skeleton import SKELETONS, Skeleton
 
-FACTS = ("network", "options", "skeleton", "size", "codec", "recipe", "training", "results")
 NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "size": "--size WIDTHxHEIGHT"}
 
 
@@ -48,6 +46,8 @@ def open_weights(
     What is given counts before what the file says; a file that says nothing (.pth) needs network, skeleton and size.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no weights file {path}; `featherpose train` writes best.safetensors.")
     facts = read_facts(path)
     if network is not None:
         facts["options"] = {}  # the file's are those of its own network
@@ -61,17 +61,6 @@ def open_weights(
     model = _create(manifest)
     load_weights(model, path)
     return model.eval(), manifest
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """Weights file -> what `featherpose train` wrote into it about network, input, codec and training; else {}."""
-    if not path.is_file():
-        raise InputError(f"There is no weights file {path}; `featherpose train` writes best.safetensors.")
-    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
-    try:
-        return {key: json.loads(metadata[key]) for key in FACTS if key in metadata}
-    except json.JSONDecodeError as error:
-        raise ModelError(f"{path}: what it says about itself is not JSON ({error}); was it made by train?") from None
 
 
 def _manifest(facts: dict[str, Any]) -> Manifest:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import safetensors
 import safetensors.torch
@@ -27,6 +27,7 @@ from featherpose.skeleton import standard_names
 Weights = Mapping[str, Tensor]
 # mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.
 FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
+FACTS = ("network", "options", "skeleton", "size", "codec", "recipe", "training", "results")
 SHOWN = 3  # names of each kind that an error lists
 UNSAFE = re.compile(r"GLOBAL (\S+)")  # what PyTorch's restricted unpickler says of anything but tensors
 
@@ -63,7 +64,7 @@ def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[
     """
     own = model.state_dict()
     _, given = _read(path, own)
-    theirs = json.loads(read_metadata(path).get("skeleton", "{}")).get("joints", []) if _is_ours(path) else []
+    theirs = read_facts(path).get("skeleton", {}).get("joints", [])
     if list(theirs) not in ([], list(joints)):
         last = [name for name in given if "final_layer" in name and name in own]
         names = standard_names(theirs), standard_names(joints)
@@ -74,10 +75,6 @@ def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[
         raise ModelError(f"The weights of {path} are of another network: {'; '.join(problems)}.")
     model.load_state_dict({**own, **fitting})
     return Start(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
-
-
-def _is_ours(path: str | os.PathLike[str]) -> bool:
-    return Path(path).suffix == ".safetensors"
 
 
 def _by_joint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
@@ -104,6 +101,15 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(Path(path), error) from error
+
+
+def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Weights file in, what `featherpose train` wrote into it (FACTS) out; {} of a file that others made."""
+    metadata = read_metadata(path) if Path(path).suffix == ".safetensors" else {}
+    try:
+        return {key: json.loads(metadata[key]) for key in FACTS if key in metadata}
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: what it says about itself is not JSON ({error}); was it made by train?") from None
 
 
 def _read(source: str | os.PathLike[str] | Mapping[str, object], own: Weights) -> tuple[str, dict[str, Tensor]]:

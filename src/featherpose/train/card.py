@@ -16,7 +16,7 @@ import yaml
 
 from featherpose import weights
 from featherpose.data.terms import CHECKPOINTS, TEACHER, TERMS
-from featherpose.networks.checkpoints import read_metadata
+from featherpose.networks.checkpoints import read_facts
 from featherpose.train.distill import LABELS
 from featherpose.train.recipe import Recipe, to_dict
 from featherpose.train.schedule import Epoch
@@ -67,10 +67,10 @@ def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
 def _before(init: str, terms: list[str]) -> dict[str, Any]:
     """Weights that a run started from -> what they say of themselves, and the terms of both together."""
     path = weights.find_start(init)
-    if path.suffix != ".safetensors":
+    facts = read_facts(path)
+    if not facts:
         theirs = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
         return {"before": {"weights": path.name}, "terms": [*terms, theirs]}
-    facts = {key: json.loads(value) for key, value in read_metadata(path).items()}
     earlier = {key: facts[key] for key in ("recipe", "training", "results") if key in facts}
     return {"before": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 

@@ -5,7 +5,6 @@ The teacher sees the very crop that the student sees. Its joints must be the stu
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from featherpose import weights
 from featherpose.errors import ModelError
 from featherpose.networks import create_model
-from featherpose.networks.checkpoints import load_weights, read_metadata
+from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.skeleton import Skeleton
 from featherpose.train.losses import Loss
 from featherpose.train.recipe import Distill
@@ -52,7 +51,7 @@ def open_teacher(distill: Distill, skeleton: Skeleton, device: torch.device) -> 
 
 
 def _network(path: Path, skeleton: Skeleton) -> nn.Module:
-    facts = {key: json.loads(value) for key, value in read_metadata(path).items()}
+    facts = read_facts(path)
     if not facts.keys() >= {"network", "skeleton"}:
         raise ModelError(
             f"{path} does not say which network it is; a teacher is a file that `featherpose train` wrote."
