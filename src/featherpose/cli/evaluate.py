@@ -28,7 +28,9 @@ MPII_COLUMNS = {
 
 
 @click.command()
-@click.option("--model", default="default", show_default=True, help="default, small, another name, or an .onnx file.")
+@click.option(
+    "--model", default="default", show_default=True, help="default, small, accurate, another name, or an .onnx file."
+)
 @click.option("--data", required=True, metavar="FOLDER", help="Photos and their labels (see above).")
 @click.option("--format", "data_format", default="coco", show_default=True, help="Of the labels: coco or mpii.")
 @click.option("--boxes", default="gt", show_default=True, metavar="gt|FILE", help="Labelled boxes, or a JSON of boxes.")

@@ -20,7 +20,9 @@ _ROWS = 20
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--whole-image", is_flag=True, help="Every picture shows one person, who fills it.")
 @click.option("--boxes", type=click.Path(path_type=Path), metavar="FILE", help="JSON: who is where (see above).")
-@click.option("--model", default="default", show_default=True, help="default, small, another name, or an .onnx file.")
+@click.option(
+    "--model", default="default", show_default=True, help="default, small, accurate, another name, or an .onnx file."
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder of the results."
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featherpose.errors import ModelError, did_you_mean
 
-ALIASES = {"default": "feather_pose-128x192", "small": "feather_pose-96x128"}
+ALIASES = {"default": "feather_pose-128x192", "small": "feather_pose-96x128", "accurate": "feather_pose-192x256"}
 """Names that people type, and the shipped file that each means."""
 
 PACKAGED = {
