@@ -3,7 +3,7 @@
     python benchmarks/latency.py                                 every network; half an hour, most of it for exporting
     python benchmarks/latency.py rep_pose hrnet_w32 --rounds 5    two of them; printed, and written only with --out
     python benchmarks/latency.py --models /tmp/exported           keeps the exported files there and takes what is there
-    python benchmarks/latency.py --shipped                        the files that come with featherpose, as they are
+    python benchmarks/latency.py --shipped                        the files that come with featherpose; written likewise
 
 Each network is exported with fresh weights at its default input and opened as `featherpose predict` opens it: uint8
 crops in, joints out, batch 1, one thread. A round gives every network a turn of several runs, in an order of its own;
@@ -161,9 +161,7 @@ def parse() -> argparse.Namespace:
         parser.error(f"--rounds {args.rounds}: wanted at least 1.")
     if args.shipped and args.networks:
         parser.error("--shipped is about the files that come along; leave the names out.")
-    if args.shipped:
-        args.out = args.out or HERE / "results" / "latency-shipped.json"
-    elif not args.networks:
+    if not args.shipped and not args.networks:
         args.networks, args.out = list_models(), args.out or HERE / "results" / "latency.json"
     return args
 

@@ -55,11 +55,13 @@ def describe(fact: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     return {"paper": facts["papers"][fact["paper"]], "published": scores, "note": fact.get("note", "")}
 
 
-def latency(name: str, size: str, path: Path = LATENCY) -> float | None:
-    """Name and input -> milliseconds of one picture, if they were measured."""
-    lines = json.loads(path.read_text(encoding="utf-8"))["networks"] if path.exists() else []
-    found = {(line["network"], line["size"]): line["latency_ms"] for line in lines}
-    return found.get((name, size))
+def latency(name: str, size: str, path: Path = LATENCY) -> dict[str, Any]:
+    """Name and input -> milliseconds of one picture and the processor, both None where that was not measured."""
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"networks": []}
+    for line in facts["networks"]:
+        if (line["network"], line["size"]) == (name, size):
+            return {"latency_ms": line["latency_ms"], "latency_on": facts["machine"]["cpu"]}
+    return dict.fromkeys(("latency_ms", "latency_on"))
 
 
 def here(name: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -67,14 +69,14 @@ def here(name: str, facts: dict[str, Any]) -> dict[str, Any]:
     fact = facts["networks"][name]
     counts = count(name, fact.get("macs"))
     return {
-        **{"name": name, "here": True, **counts, "latency_ms": latency(name, counts["input"])},
+        **{"name": name, "here": True, **counts, **latency(name, counts["input"])},
         **describe(fact, facts),
     }
 
 
 def not_yet(name: str, facts: dict[str, Any]) -> dict[str, Any]:
     """Name of a network that featherpose lacks -> its row, without counts."""
-    nothing = dict.fromkeys(("parameters", "macs", "macs_run", "input", "latency_ms"))
+    nothing = dict.fromkeys(("parameters", "macs", "macs_run", "input", "latency_ms", "latency_on"))
     return {"name": name, "here": False, **nothing, **describe(facts["not_yet"][name], facts)}
 
 

@@ -59,9 +59,11 @@ def test_a_network_without_facts_is_refused_by_name(monkeypatch: pytest.MonkeyPa
 
 def test_latency_is_that_of_the_same_network_and_size(tmp_path: Path):
     file = tmp_path / "latency.json"
-    assert make_table.latency("cpm", "192x256", file) is None
+    nothing = {"latency_ms": None, "latency_on": None}
+    assert make_table.latency("cpm", "192x256", file) == nothing
     lines = [("cpm", "96x128", 2.0), ("cpm", "192x256", 7.5), ("swin_t", "192x256", 9.0)]
     keys = ("network", "size", "latency_ms")
-    file.write_text(json.dumps({"networks": [dict(zip(keys, line, strict=True)) for line in lines]}))
-    assert make_table.latency("cpm", "192x256", file) == 7.5
-    assert make_table.latency("swin_t", "96x128", file) is None
+    networks = [dict(zip(keys, line, strict=True)) for line in lines]
+    file.write_text(json.dumps({"machine": {"cpu": "AMD"}, "networks": networks}))
+    assert make_table.latency("cpm", "192x256", file) == {"latency_ms": 7.5, "latency_on": "AMD"}
+    assert make_table.latency("swin_t", "96x128", file) == nothing

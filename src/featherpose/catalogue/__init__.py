@@ -61,7 +61,9 @@ class Entry:
     input: str | None
     """The default, width x height in pixels."""
     latency_ms: float | None
-    """Of one picture, where a file in `benchmarks/results` has it."""
+    """Of one picture on one thread, where it was measured (`benchmarks/latency.py`)."""
+    latency_on: str | None
+    """The processor that it was measured on."""
     paper: Paper
     published: tuple[Published, ...]
     note: str

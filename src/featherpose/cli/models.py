@@ -68,7 +68,8 @@ def _flat(entry: Entry) -> dict[str, Any]:
     ap, pckh = (_first(entry, metric) for metric in USUAL)
     return {
         **{"name": entry.name, "here": entry.here, "weights": entry.weights, "parameters": entry.parameters},
-        **{"macs": entry.macs, "macs_run": entry.macs_run, "input": entry.input, "latency_ms": entry.latency_ms},
+        **{"macs": entry.macs, "macs_run": entry.macs_run, "input": entry.input},
+        **{"latency_ms": entry.latency_ms, "latency_on": entry.latency_on},
         **{"ap": ap.percent if ap else None, "pckh": pckh.percent if pckh else None},
         **{"published": " | ".join(map(str, entry.published)), "paper": entry.paper.title},
         **{"authors": entry.paper.authors, "year": entry.paper.year, "link": entry.paper.link, "note": entry.note},
@@ -82,7 +83,7 @@ def _show(entries: list[Entry]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("network", no_wrap=True)
     table.add_column("weights")
-    for column in ("params", "MACs", "as run", "input", "AP", "PCKh", "ms"):
+    for column in ("params", "MACs", "run", "input", "AP", "PCKh", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("paper", no_wrap=True)
     for entry in entries:
@@ -92,10 +93,12 @@ def _show(entries: list[Entry]) -> None:
         console.width = max(console.width, WIDTH)
     console.print(table)
     click.echo(
-        "In millions: parameters, and multiply-accumulates for one picture as published; as run: as exported\n"
+        "In millions: parameters, and multiply-accumulates for one picture as published; run: as exported\n"
         "here, where that is less. AP: COCO val2017, 192x256, detected boxes, flip test; PCKh@0.5: MPII\n"
         "validation, 256x256; all published by others, none is ours; *: another protocol. How each was taken,\n"
-        "by whom, and notes: featherpose models NAME."
+        "by whom, and notes: featherpose models NAME. ms: a picture on one thread"
+        + "".join(f" of an {on}" for on in sorted({entry.latency_on for entry in entries if entry.latency_on}))
+        + "."
     )
 
 
@@ -104,15 +107,18 @@ def _cells(entry: Entry) -> list[str]:
     run = "" if entry.macs_run == entry.macs else _millions(entry.macs_run)
     scores = [_score(_first(entry, metric)) for metric in USUAL]
     paper = f"{entry.paper.authors.removesuffix(' et al.')} {entry.paper.year}" if entry.paper.authors else "see note"
-    latency = "" if entry.latency_ms is None else f"{entry.latency_ms:.1f}"
     return [
         *(entry.name, state, "" if entry.parameters is None else f"{entry.parameters / 1e6:.2f}"),
-        *(_millions(entry.macs), run, entry.input or "", *scores, latency, paper),
+        *(_millions(entry.macs), run, entry.input or "", *scores, _short(entry.latency_ms), paper),
     ]
 
 
 def _millions(count: int | None) -> str:
-    return "" if count is None else f"{count / 1e6:,.1f}"
+    return "" if count is None else _short(count / 1e6)
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def _first(entry: Entry, metric: str) -> Published | None:
