@@ -14,7 +14,6 @@ import hashlib
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,21 +43,22 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
 def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
-    """Network and what is known of it -> the interval, in percent, of the AP-like figure that it was chosen by."""
+    """Network and what is known of it -> the interval of the AP-like figure that it was chosen by."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     stage = next(stage for stage in recipe.stages if stage.size == manifest.input_size)
     labelled = pose.read_people(recipe)
     people = pose.validation_of(labelled, stage, pose.codec_of(recipe, stage), recipe.judging)
     found = pose.locate(model, people, torch.device("cpu"))
     photos: defaultdict[str, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(people.is_coco).tolist():
-        photos[labelled.samples[labelled.validation[row]].image].append(row)
+    for row, (person, is_coco) in enumerate(zip(labelled.validation, people.is_coco, strict=True)):
+        if is_coco:
+            photos[labelled.samples[person].image].append(row)
     rows = list(photos.values())
 
     def score(drawn: NDArray[np.int64]) -> float:
         of = np.concatenate([rows[photo] for photo in drawn])
         labels = (people.keypoints[of], people.visible[of], people.areas[of], people.skeleton.sigmas)
-        return 100 * validation_oks(found[of], *labels).ap
+        return validation_oks(found[of], *labels).ap
 
     return bootstrap(score, len(rows))
 
@@ -95,15 +95,15 @@ def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, fl
 def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
     """Evaluation, the command that repeats it and intervals as fractions -> its place on the card, in percent."""
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
-    scores |= {key: _rounded(100 * end for end in ends) for key, ends in intervals.items()}
+    scores |= {key: _percent(ends) for key, ends in intervals.items()}
     return {
         **{"data": command.split("--data ")[1].split()[0], "photos": evaluation.photos, "people": evaluation.people},
         **{"percent": scores, "command": command, "date": datetime.now(UTC).date().isoformat()},
     }
 
 
-def _rounded(ends: Iterable[float]) -> list[float]:
-    return [round(end, 1) for end in ends]
+def _percent(interval: tuple[float, float]) -> list[float]:
+    return [round(100 * end, 1) for end in interval]
 
 
 def describe(file: Path) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     model, manifest = open_weights(source)
     name = manifest.network + ("-{}x{}".format(*manifest.input_size) if sized else "")
     chosen_by = [
-        {**entry, "ap_interval": _rounded(validation_interval(model, manifest))} for entry in manifest.accuracy
+        {**entry, "ap_interval": _percent(validation_interval(model, manifest))} for entry in manifest.accuracy
     ]
     manifest = replace(manifest, accuracy=(*chosen_by, *judge(model, manifest, name, data)))
     path = WEIGHTS / name

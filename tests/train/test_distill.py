@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from featherpose.errors import DataError, ModelError
 from featherpose.networks import create_model
-from featherpose.networks.checkpoints import read_metadata, save_weights
+from featherpose.networks.checkpoints import read_facts, save_weights
 from featherpose.skeleton import COCO17, MPII16
 from featherpose.train import loop
 from featherpose.train.batches import blend
@@ -42,8 +42,8 @@ def test_a_run_learns_from_a_teacher_and_its_card_says_so(teacher: Path, drawn_p
         return run / "last.safetensors"
 
     taught, alone = losses(teacher=str(teacher), weight=0.9), losses()
-    assert "its heatmaps as targets" in json.loads(read_metadata(taught)["training"])["teacher"]
-    assert json.loads(read_metadata(alone)["training"])["teacher"] is None
+    assert "its heatmaps as targets" in read_facts(taught)["training"]["teacher"]
+    assert read_facts(alone)["training"]["teacher"] is None
     assert taught.read_bytes() != alone.read_bytes()
 
 

@@ -15,7 +15,7 @@ from featherpose import api, images, weights
 from featherpose.cli import featherpose as command
 from featherpose.errors import DataError
 from featherpose.networks import create_model
-from featherpose.networks.checkpoints import read_metadata, start_from
+from featherpose.networks.checkpoints import read_facts, start_from
 from featherpose.skeleton import COCO17
 from featherpose.train.recipe import Recipe, change
 from featherpose.train.recipes import named
@@ -111,7 +111,7 @@ def test_other_joints_are_not_judged(file: Path) -> None:
 
 def test_joints_of_the_same_name_keep_their_weights() -> None:
     path = weights.find("default", ".safetensors")
-    network, before = create_model(json.loads(read_metadata(path)["network"]), len(JOINTS)), load_file(path)
+    network, before = create_model(read_facts(path)["network"], len(JOINTS)), load_file(path)
     drawn = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     start = start_from(network, path, JOINTS)
     assert start.fresh == []

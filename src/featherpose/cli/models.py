@@ -96,10 +96,10 @@ def _show(entries: list[Entry]) -> None:
         "In millions: parameters, and multiply-accumulates for one picture as published; run: as exported\n"
         "here, where that is less. AP: COCO val2017, 192x256, detected boxes, flip test; PCKh@0.5: MPII\n"
         "validation, 256x256; all published by others, none is ours; *: another protocol. How each was taken,\n"
-        "by whom, and notes: featherpose models NAME. ms: a picture on one thread"
-        + "".join(f" of an {on}" for on in sorted({entry.latency_on for entry in entries if entry.latency_on}))
-        + "."
+        "by whom, and notes: featherpose models NAME."
     )
+    if measured_on := sorted({entry.latency_on for entry in entries if entry.latency_on}):
+        click.echo(f"ms: one picture on one thread, {', '.join(measured_on)}.")
 
 
 def _cells(entry: Entry) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 
 import torch
 
@@ -42,6 +43,8 @@ def _keep_freed_memory() -> None:
 
     docs/log/2026-11-28-memory.md has what that costs. Other C libraries stay as they are.
     """
+    if sys.platform != "linux":  # Windows has no library None
+        return
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD)):
             mallopt(parameter, value)
