@@ -1,16 +1,18 @@
 """Which network learns most in the same time: `python benchmarks/candidates.py NETWORK [--option attention=none]`.
 
-Every candidate gets the same people, augmentation, codec, batch and hours on this machine's cores, one process each.
-How many passes that are is measured first; the rate then falls along a cosine over just these passes. The figure is
-the validation part's, of the averaged weights; no test photo is looked at. One network a call; each call adds its line
-to benchmarks/results/candidates.json, and without a NETWORK the table is printed:
+Every candidate gets the same people, augmentation, codec, batch and time on this machine's cores, one process each: an
+hour of one core in all, or what `--hours` says. How many passes that are is measured first; the rate then falls along a
+cosine over just these passes. The figure is the validation part's, of the averaged weights; no test photo is looked at.
+One network a call; each call adds its line to benchmarks/results/candidates.json:
 
     python benchmarks/candidates.py rep_pose
     python benchmarks/candidates.py rep_pose --option attention=none
     python benchmarks/candidates.py feather_pose --init efficientnet_lite0 --rate 1e-3
-    python benchmarks/candidates.py
+    python benchmarks/candidates.py --time       counts every line's network and times its export with fresh weights
+    python benchmarks/candidates.py              prints the table
 
-Leave the machine alone meanwhile: whatever else runs takes from the candidate's hour.
+A ratio is the time of a picture, one thread, to that of lite_hrnet_18 at 192x256, for each kind of processor that
+`--time` ran on. Leave the machine alone meanwhile: whatever else runs takes from the candidate's hour.
 """
 
 from __future__ import annotations
@@ -23,48 +25,95 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
+
+import latency
+import torch
+import yaml
 
 from featherpose import files
+from featherpose.export.onnx import ChangesForExport
+from featherpose.networks import create_model
+from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.runtime import threads
+from featherpose.runtime.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
 PEOPLE = 19_326  # of pose-train, those of the validation part left out
 BATCH = 64
+ROUNDS = 25  # turns of each network when they are timed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="?")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network")
-    parser.add_argument("--hours", type=float, default=1.0, help="on all cores together")
-    parser.add_argument("--size", default="96x128", help="width x height of the input")
+    parser.add_argument("--hours", type=float, default=1.0, help="of one core, shared by all (default: %(default)s)")
+    parser.add_argument("--size", default="96x128", help="width x height of the input (default: %(default)s)")
     parser.add_argument("--init", default="", help="weights to start from")
-    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of a batch of 32")
-    arguments = parser.parse_args()
+    parser.add_argument("--rate", type=float, default=2e-3, help="for a batch of 32 (default: %(default)s)")
+    parser.add_argument("--time", action="store_true", help="count and time the networks of the table")
+    arguments = vars(parser.parse_args())
+    timed = arguments.pop("time")
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    if arguments.network:
-        line = learn(**vars(arguments))
+    if arguments["network"]:
+        line = learn(**arguments)
         same = ("network", "options", "size", "hours_wanted", "init")
         known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
+    if timed:
+        known = counted_and_timed(known)
+    if arguments["network"] or timed:
         files.replace(RESULTS, (json.dumps(known, indent=1) + "\n").encode())
     for line in sorted(known, key=lambda line: (line["size"], -line["ap"])):
-        name = " ".join([line["network"], *line["options"], line["init"] and f"from {line['init']}"])
-        print(
-            f"{name:50} {line['size']:8} AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}  "
-            f"{line['passes']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
+        counts = f"{line['parameters'] / 1e6:.2f} M  {line['macs'] / 1e6:4.0f} MMACs  " if "macs" in line else ""
+        ratios = ", ".join(f"{ratio:.2f} with {kind}" for kind, ratio in line.get("ratios", {}).items())
+        learnt = (
+            f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}  {line['passes']:3} passes, {line['cpu_hours']:.2f} hours"
         )
+        print(f"{label(line):50} {line['size']:8} {learnt}  {counts}{ratios}")
+
+
+def label(line: dict[str, Any]) -> str:
+    """A line -> network, options and where its weights came from."""
+    return " ".join(filter(None, [line["network"], line["options"], line["init"] and f"from {line['init']}"]))
+
+
+def size_of(line: dict[str, Any]) -> tuple[int, int]:
+    """A line -> width and height of its input in pixels."""
+    return cast(tuple[int, int], tuple(map(int, line["size"].split("x"))))
+
+
+def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines -> the same with parameters and multiply-accumulates as exported, and the ratio on this processor."""
+    kind = torch.backends.cpu.get_cpu_capability()
+    with TemporaryDirectory() as folder:
+        plain = Session.open(latency.exported(latency.YARDSTICK, Path(folder) / "plain.onnx"), "cpu", threads=1)
+        sessions = {latency.YARDSTICK: plain}
+        for number, line in enumerate(lines):
+            size = size_of(line)
+            options = yaml.safe_load(f"{{{line['options']}}}")
+            network = create_model(line["network"], **options)
+            network = network.for_export() if isinstance(network, ChangesForExport) else network
+            line |= {"parameters": count_parameters(network), "macs": count_macs(network, size)}
+            path = latency.exported(line["network"], Path(folder) / f"{number}.onnx", size, options)
+            sessions[path.stem] = Session.open(path, "cpu", threads=1)
+        times = latency.measure(sessions, ROUNDS)
+    for number, line in enumerate(lines):
+        ours = latency.summary(line["network"], size_of(line), times[str(number)], times[latency.YARDSTICK])
+        line["ratios"] = {**line.get("ratios", {}), kind: ours["ratio"]}
+    return lines
 
 
 def learn(network: str, option: list[str], hours: float, size: str, init: str, rate: float) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""
     speed = images_per_second(network, option, size)
-    passes = max(1, round(hours * 3600 * speed / PEOPLE))
+    passes = max(1, round(hours * 3600 / threads.available() * speed / PEOPLE))
     print(f"{network}: {speed:.0f} people/s, {passes} passes", flush=True)
     options = ", ".join(f"{key}: {value}" for key, _, value in (o.partition("=") for o in option))
     stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
     settings = [
-        *(f"network={network}", f"options={{{options}}}", f"stages=[{{{stage}}}]", f"optimizer.rate={rate}"),
+        *(f"network={network}", f"options={{{options}}}", f"stages=[{{{stage}}}]", "codec=dark"),
+        f"optimizer.rate={rate}",
         *("schedule={name: cosine, warmup: 200}", f"judging.every={max(1, passes // 10)}"),
     ]
     words = [word for setting in settings for word in ("--set", setting)]
