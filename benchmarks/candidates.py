@@ -75,7 +75,7 @@ def main() -> None:
 
 def label(line: dict[str, Any]) -> str:
     """A line -> network, options and where its weights came from."""
-    return " ".join(filter(None, [line["network"], line["options"], line["init"] and f"from {line['init']}"]))
+    return " ".join(filter(None, [line["network"], *line["options"], line["init"] and f"from {line['init']}"]))
 
 
 def size_of(line: dict[str, Any]) -> tuple[int, int]:
@@ -91,7 +91,7 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         sessions = {latency.YARDSTICK: plain}
         for number, line in enumerate(lines):
             size = size_of(line)
-            options = yaml.safe_load(f"{{{line['options']}}}")
+            options = yaml.safe_load(as_yaml(line["options"]))
             network = create_model(line["network"], **options)
             network = network.for_export() if isinstance(network, ChangesForExport) else network
             line |= {"parameters": count_parameters(network), "macs": count_macs(network, size)}
@@ -109,10 +109,9 @@ def learn(network: str, option: list[str], hours: float, size: str, init: str, r
     speed = images_per_second(network, option, size)
     passes = max(1, round(hours * 3600 / threads.available() * speed / PEOPLE))
     print(f"{network}: {speed:.0f} people/s, {passes} passes", flush=True)
-    options = ", ".join(f"{key}: {value}" for key, _, value in (o.partition("=") for o in option))
     stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
     settings = [
-        *(f"network={network}", f"options={{{options}}}", f"stages=[{{{stage}}}]", "codec=dark"),
+        *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
         f"optimizer.rate={rate}",
         *("schedule={name: cosine, warmup: 200}", f"judging.every={max(1, passes // 10)}"),
     ]
@@ -130,6 +129,11 @@ def learn(network: str, option: list[str], hours: float, size: str, init: str, r
         **{"people_per_s": round(speed, 1), "passes": passes, "cpu_hours": round(spent / 3600, 2)},
         **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
     }
+
+
+def as_yaml(options: list[str]) -> str:
+    """KEY=VALUE each -> one mapping as YAML."""
+    return f"{{{', '.join(option.replace('=', ': ', 1) for option in options)}}}"
 
 
 def sigma(size: str) -> float:
