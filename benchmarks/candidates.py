@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("network", nargs="?")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network")
     parser.add_argument("--hours", type=float, default=1.0, help="of one core, shared by all (default: %(default)s)")
+    parser.add_argument("--passes", type=int, help="over the people, in place of what the hours give")
     parser.add_argument("--size", default="96x128", help="width x height of the input (default: %(default)s)")
     parser.add_argument("--init", default="", help="weights to start from")
     parser.add_argument("--rate", type=float, default=2e-3, help="for a batch of 32 (default: %(default)s)")
@@ -104,10 +105,12 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def learn(network: str, option: list[str], hours: float, size: str, init: str, rate: float) -> dict[str, Any]:
+def learn(
+    network: str, option: list[str], hours: float, passes: int | None, size: str, init: str, rate: float
+) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""
     speed = images_per_second(network, option, size)
-    passes = max(1, round(hours * 3600 / threads.available() * speed / PEOPLE))
+    passes = passes or max(1, round(hours * 3600 / threads.available() * speed / PEOPLE))
     print(f"{network}: {speed:.0f} people/s, {passes} passes", flush=True)
     stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
     settings = [
