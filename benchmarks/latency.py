@@ -77,7 +77,7 @@ def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
 
 
 def exported(
-    name: str, path: Path, size: tuple[int, int] | None = None, options: Mapping[str, object] | None = None
+    name: str, path: Path, size: tuple[int, int] | None = None, options: Mapping[str, Any] | None = None
 ) -> Path:
     """Network and file -> the file, as it lies there or else exported now; the input is its default one if None."""
     if not path.exists():
