@@ -12,7 +12,8 @@ One network a call; each call adds its line to benchmarks/results/candidates.jso
     python benchmarks/candidates.py              prints the table
 
 A ratio is the time of a picture, one thread, to that of lite_hrnet_18 at 192x256, for each kind of processor that
-`--time` ran on. Leave the machine alone meanwhile: whatever else runs takes from the candidate's hour.
+`--time` ran on. Leave the machine alone meanwhile: whatever else runs takes from the candidate's hour. On a shared
+machine whose speed wavers, `--passes` says how many passes the hour is worth.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import latency
 import torch
@@ -56,22 +57,21 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="count and time the networks of the table")
     arguments = vars(parser.parse_args())
     timed = arguments.pop("time")
+    line = learn(**arguments) if arguments["network"] else None
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    if arguments["network"]:
-        line = learn(**arguments)
+    if line:
         same = ("network", "options", "size", "hours_wanted", "init")
         known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
     if timed:
         known = counted_and_timed(known)
-    if arguments["network"] or timed:
+    if line or timed:
         files.replace(RESULTS, (json.dumps(known, indent=1) + "\n").encode())
     for line in sorted(known, key=lambda line: (line["size"], -line["ap"])):
         counts = f"{line['parameters'] / 1e6:.2f} M  {line['macs'] / 1e6:4.0f} MMACs  " if "macs" in line else ""
         ratios = ", ".join(f"{ratio:.2f} with {kind}" for kind, ratio in line.get("ratios", {}).items())
-        learnt = (
-            f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}  {line['passes']:3} passes, {line['cpu_hours']:.2f} hours"
-        )
-        print(f"{label(line):50} {line['size']:8} {learnt}  {counts}{ratios}")
+        learnt = f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}"
+        spent = f"{line['passes']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
+        print(f"{label(line):50} {line['size']:8} {learnt}  {spent}  {counts}{ratios}")
 
 
 def label(line: dict[str, Any]) -> str:
@@ -81,22 +81,24 @@ def label(line: dict[str, Any]) -> str:
 
 def size_of(line: dict[str, Any]) -> tuple[int, int]:
     """A line -> width and height of its input in pixels."""
-    return cast(tuple[int, int], tuple(map(int, line["size"].split("x"))))
+    width, height = map(int, line["size"].split("x"))
+    return width, height
 
 
 def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines -> the same with parameters and multiply-accumulates as exported, and the ratio on this processor."""
     kind = torch.backends.cpu.get_cpu_capability()
     with TemporaryDirectory() as folder:
-        plain = Session.open(latency.exported(latency.YARDSTICK, Path(folder) / "plain.onnx"), "cpu", threads=1)
-        sessions = {latency.YARDSTICK: plain}
+        plain = latency.exported(latency.YARDSTICK, Path(folder))
+        sessions = {latency.YARDSTICK: Session.open(plain, "cpu", threads=1)}
         for number, line in enumerate(lines):
             size = size_of(line)
             options = yaml.safe_load(as_yaml(line["options"]))
             network = create_model(line["network"], **options)
             network = network.for_export() if isinstance(network, ChangesForExport) else network
             line |= {"parameters": count_parameters(network), "macs": count_macs(network, size)}
-            path = latency.exported(line["network"], Path(folder) / f"{number}.onnx", size, options)
+            path = Path(folder) / f"{number}.onnx"
+            latency.export_fresh(line["network"], path, size, options)
             sessions[path.stem] = Session.open(path, "cpu", threads=1)
         times = latency.measure(sessions, ROUNDS)
     for number, line in enumerate(lines):

@@ -76,19 +76,25 @@ def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
     return network.eval()
 
 
-def exported(
-    name: str, path: Path, size: tuple[int, int] | None = None, options: Mapping[str, Any] | None = None
-) -> Path:
-    """Network and file -> the file, as it lies there or else exported now; the input is its default one if None."""
+def exported(name: str, folder: Path) -> Path:
+    """Name and folder -> NAME.onnx there, as it lies there or else exported now."""
+    path = folder / f"{name}.onnx"
     if not path.exists():
-        torch.manual_seed(SEED)
-        network = create_model(name, **(options or {}))
-        size = size or getattr(network, "fixed_size", None) or SIZE
-        manifest = Manifest(
-            network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
-        )
-        export(settled(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})
+        export_fresh(name, path)
     return path
+
+
+def export_fresh(
+    name: str, path: Path, size: tuple[int, int] | None = None, options: Mapping[str, Any] | None = None
+) -> None:
+    """Writes a network with fresh weights and these options to the file; its own input where no size is given."""
+    torch.manual_seed(SEED)
+    network = create_model(name, **(options or {}))
+    size = size or getattr(network, "fixed_size", None) or SIZE
+    manifest = Manifest(
+        network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
+    )
+    export(settled(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})
 
 
 def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
@@ -176,7 +182,7 @@ def main() -> None:
         sessions: dict[str, Session] = {}
         for name in dict.fromkeys([YARDSTICK, *args.networks]):
             print(f"opening {name}", file=sys.stderr)
-            sessions[name] = Session.open(exported(name, folder / f"{name}.onnx"), "cpu", threads=1)
+            sessions[name] = Session.open(exported(name, folder), "cpu", threads=1)
         for name in weights.shipped() if args.shipped else []:
             sessions[name] = Session.open(weights.find(name), "cpu", threads=1)
         times = measure(sessions, args.rounds)
