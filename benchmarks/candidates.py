@@ -111,9 +111,10 @@ def learn(
     network: str, option: list[str], hours: float, passes: int | None, size: str, init: str, rate: float
 ) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""
-    speed = images_per_second(network, option, size)
-    passes = passes or max(1, round(hours * 3600 / threads.available() * speed / PEOPLE))
-    print(f"{network}: {speed:.0f} people/s, {passes} passes", flush=True)
+    if passes is None:
+        seconds = hours * 3600 / threads.available()
+        passes = max(1, round(seconds * images_per_second(network, option, size) / PEOPLE))
+    print(f"{network}: {passes} passes", flush=True)
     stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
     settings = [
         *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
@@ -131,7 +132,7 @@ def learn(
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return {
         **{"network": network, "options": option, "size": size, "init": init, "rate": rate, "hours_wanted": hours},
-        **{"people_per_s": round(speed, 1), "passes": passes, "cpu_hours": round(spent / 3600, 2)},
+        **{"passes": passes, "cpu_hours": round(spent / 3600, 2)},
         **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
     }
 
