@@ -33,7 +33,7 @@ import torch
 import yaml
 
 from featherpose import files
-from featherpose.export.onnx import ChangesForExport
+from featherpose.export.onnx import form_for_export
 from featherpose.networks import create_model
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.runtime import threads
@@ -94,8 +94,7 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for number, line in enumerate(lines):
             size = size_of(line)
             options = yaml.safe_load(as_yaml(line["options"]))
-            network = create_model(line["network"], **options)
-            network = network.for_export() if isinstance(network, ChangesForExport) else network
+            network = form_for_export(create_model(line["network"], **options))
             line |= {"parameters": count_parameters(network), "macs": count_macs(network, size)}
             path = Path(folder) / f"{number}.onnx"
             latency.export_fresh(line["network"], path, size, options)

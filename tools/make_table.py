@@ -15,7 +15,7 @@ import yaml
 
 from featherpose import files
 from featherpose.errors import ModelError
-from featherpose.export.onnx import ChangesForExport
+from featherpose.export.onnx import form_for_export
 from featherpose.networks import NETWORKS, create_model
 from featherpose.networks.counts import count_macs, count_parameters
 
@@ -39,10 +39,9 @@ def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
     """Name of a network -> its counts at its default input; `published_macs` where published code takes more."""
     model = create_model(name)
     size = getattr(model, "fixed_size", None) or SIZE
-    run = model.for_export() if isinstance(model, ChangesForExport) else model
     return {
         **{"parameters": count_parameters(model), "macs": published_macs or count_macs(model, size)},
-        **{"macs_run": count_macs(run, size), "input": f"{size[0]}x{size[1]}"},
+        **{"macs_run": count_macs(form_for_export(model), size), "input": f"{size[0]}x{size[1]}"},
     }
 
 

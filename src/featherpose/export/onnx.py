@@ -89,7 +89,8 @@ def export(
     taken = _checked_crops(crops, manifest) | proof.synthetic(manifest.input_size)
     _refuse_misfit(graph, manifest, next(iter(taken.values())))
     two = torch.from_numpy(np.stack(list(taken.values())[:2]))
-    file = to_onnx(_as_written(graph, manifest), two, "crops", OUTPUTS)
+    written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph as trained
+    file = to_onnx(written, two, "crops", OUTPUTS)
     codec, joints = manifest.make_codec(), manifest.skeleton.joints
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
@@ -100,10 +101,9 @@ def export(
     return manifest
 
 
-def _as_written(graph: Graph, manifest: Manifest) -> Graph:
-    """The graph with the network that is written; the one as trained stays what the file is compared with."""
-    network = graph.network
-    return Graph(network.for_export(), manifest).eval() if isinstance(network, ChangesForExport) else graph
+def form_for_export(network: nn.Module) -> nn.Module:
+    """Network -> the one that is written: branches merged, where the network has such a form, or itself."""
+    return network.for_export() if isinstance(network, ChangesForExport) else network
 
 
 def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]) -> onnx.ModelProto:

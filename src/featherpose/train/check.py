@@ -9,6 +9,7 @@ from featherpose.data.folder import find_data
 from featherpose.errors import ModelError
 from featherpose.networks import create_model
 from featherpose.skeleton import SKELETONS
+from featherpose.train.freeze import freeze
 from featherpose.train.recipe import Recipe
 from featherpose.train.tasks import pose
 
@@ -21,6 +22,7 @@ def check(recipe: Recipe) -> int:
     joints = SKELETONS[recipe.skeleton].num_joints if recipe.skeleton in SKELETONS else 17
     with torch.device("meta"):
         network = create_model(recipe.network, joints, **recipe.options).eval()
+        freeze(network, recipe)
         for stage in recipe.stages:
             width, height = stage.size
             maps = network(torch.empty(1, 3, height, width)).shape[2:]

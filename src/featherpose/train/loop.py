@@ -30,6 +30,7 @@ from featherpose.train.devices import open_device, pick_workers
 from featherpose.train.display import Display
 from featherpose.train.distill import open_teacher
 from featherpose.train.folder import RunFolder
+from featherpose.train.freeze import freeze
 from featherpose.train.learner import Learner
 from featherpose.train.ranks import join
 from featherpose.train.recipe import Optimizer, Recipe
@@ -167,12 +168,14 @@ def train(
 
 
 def placed(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
-    """The network on its device, in the memory order that its convolutions like best, in train mode."""
+    """The network on its device, in the memory order its convolutions like best, in train mode where not frozen."""
     if recipe.sync_norm:
         if device.type == "cpu":
             raise RecipeError("sync_norm: true works on GPUs only; set it to false.")
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return network.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    network = network.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    freeze(network, recipe)
+    return network
 
 
 def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:

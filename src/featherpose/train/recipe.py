@@ -134,6 +134,8 @@ class Recipe(Part):
     """Decay of the averaged weights, which are the ones validated and kept; 0: none."""
     init: str = ""
     """Weights to start from: a .safetensors or .pth file, or a shipped name; what does not fit is made anew."""
+    frozen_stages: Annotated[int, Field(ge=0)] = 0
+    """First stages of the body that stay as `init` has them, weights and norms: shorter steps."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the network's arithmetic; weights and loss are always float32. bf16 is for GPUs."""
     sync_norm: bool = False
