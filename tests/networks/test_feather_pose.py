@@ -6,6 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from featherpose.errors import ModelError
 from featherpose.networks import create_model
 from featherpose.networks.attention import ATTENTIONS
 from featherpose.networks.counts import count_macs, count_parameters
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.torch
 
 # options, parameters, multiply-accumulates of one 256x192 crop
 COUNTS = [({}, 1_912_087, 325_425_600), ({"attention": "none"}, 1_904_913, 325_012_992)]
+HEAD = {"attention": "none", "head_channels": 128}
 
 
 def weightless(**options):
@@ -33,6 +35,21 @@ def test_the_body_is_efficientnet_lite0_without_its_end():
     left_out = blocks + 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
     body = weightless().backbone
     assert count_parameters(body) + left_out == 4_652_008
+
+
+def test_the_heads_width():
+    """Per width h: four laterals and three separable convolutions with their norms, and the last layer's 17 rows."""
+
+    def head(h: int) -> int:
+        return (24 + 40 + 112 + 192) * h + 4 * 2 * h + 3 * ((9 + 2) * h + (h + 2) * h) + 17 * (h + 1)
+
+    assert count_parameters(weightless(**HEAD)) == 1_904_913 - head(48) + head(128)
+
+
+@pytest.mark.parametrize("width", [0, 8, 40, -16])
+def test_a_head_between_blocks_is_refused(width):
+    with pytest.raises(ModelError, match=f"head_channels is {width}; wanted a multiple of 16"):
+        weightless(head_channels=width)
 
 
 def test_maps_of_four_resolutions():

@@ -5,14 +5,20 @@ The head carries the idea of CBAM-LiteHRNet: attention on every resolution befor
 
 from __future__ import annotations
 
+from featherpose.errors import ModelError
 from featherpose.networks.efficientnet_lite0 import CHANNELS, efficientnet_lite0
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.pyramid import PyramidHead, Stages
-
-HEAD_CHANNELS = 48
+from featherpose.networks.pyramid import BLOCK, PyramidHead, Stages
 
 
-def feather_pose(num_keypoints: int = 17, *, attention: str = "cbam") -> PoseNetwork:
-    """FeatherPose: 1.9 M parameters; start it from an ImageNet checkpoint of EfficientNet-Lite0."""
-    head = PyramidHead(CHANNELS, num_keypoints, hidden=HEAD_CHANNELS, attention=attention)
+def feather_pose(num_keypoints: int = 17, *, attention: str = "cbam", head_channels: int = 48) -> PoseNetwork:
+    """FeatherPose: 1.9 M parameters; start it from an ImageNet checkpoint of EfficientNet-Lite0.
+
+    `head_channels` is the width of the pyramid, a multiple of 16; ModelError else.
+    """
+    if head_channels < BLOCK or head_channels % BLOCK:
+        raise ModelError(
+            f"head_channels is {head_channels}; wanted a multiple of {BLOCK}, which CPUs like."
+        )
+    head = PyramidHead(CHANNELS, num_keypoints, hidden=head_channels, attention=attention)
     return PoseNetwork(Stages(efficientnet_lite0()), head)
