@@ -17,8 +17,6 @@ def feather_pose(num_keypoints: int = 17, *, attention: str = "cbam", head_chann
     `head_channels` is the width of the pyramid, a multiple of 16; ModelError else.
     """
     if head_channels < BLOCK or head_channels % BLOCK:
-        raise ModelError(
-            f"head_channels is {head_channels}; wanted a multiple of {BLOCK}, which CPUs like."
-        )
+        raise ModelError(f"head_channels is {head_channels}; wanted a multiple of {BLOCK}, which CPUs like.")
     head = PyramidHead(CHANNELS, num_keypoints, hidden=head_channels, attention=attention)
     return PoseNetwork(Stages(efficientnet_lite0()), head)
