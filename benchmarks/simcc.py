@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--sigma", type=float, default=3.5, help="of SimCC, in bins")
     arguments = parser.parse_args()
+    heatmaps = with_heatmaps()
     networks.NETWORKS["simcc_pose"] = simcc_pose
     codecs.CODECS["simcc"] = SimCC
     losses.LOSSES["cross_entropy"] = cross_entropy
@@ -118,7 +119,7 @@ def main() -> None:
             return
         history = json.loads(card.read_text())["history"]
     files.replace(RESULTS, (json.dumps(history, indent=1) + "\n").encode())
-    for name, judged in {"simcc": history, "heatmaps": with_heatmaps()}.items():
+    for name, judged in {"simcc": history, "heatmaps": heatmaps}.items():
         print(f"{name:9}", *(f"{r['ap']:5.2f} ({r['pck']:.1f})" for r in judged))
 
 

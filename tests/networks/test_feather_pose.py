@@ -15,7 +15,6 @@ pytestmark = pytest.mark.torch
 
 # options, parameters, multiply-accumulates of one 256x192 crop
 COUNTS = [({}, 1_912_087, 325_425_600), ({"attention": "none"}, 1_904_913, 325_012_992)]
-HEAD = {"attention": "none", "head_channels": 128}
 
 
 def weightless(**options):
@@ -43,7 +42,7 @@ def test_the_heads_width():
     def head(h: int) -> int:
         return (24 + 40 + 112 + 192) * h + 4 * 2 * h + 3 * ((9 + 2) * h + (h + 2) * h) + 17 * (h + 1)
 
-    assert count_parameters(weightless(**HEAD)) == 1_904_913 - head(48) + head(128)
+    assert count_parameters(weightless(attention="none", head_channels=128)) == 1_904_913 - head(48) + head(128)
 
 
 @pytest.mark.parametrize("width", [0, 8, 40, -16])
