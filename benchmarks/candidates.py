@@ -7,7 +7,7 @@ One network a call; each call adds its line to benchmarks/results/candidates.jso
 
     python benchmarks/candidates.py rep_pose
     python benchmarks/candidates.py rep_pose --option attention=none
-    python benchmarks/candidates.py feather_pose --init efficientnet_lite0 --rate 1e-3
+    python benchmarks/candidates.py feather_pose --init efficientnet_lite0 --rate 1e-3 --option head_channels=48
     python benchmarks/candidates.py --time       counts every line's network and times its export with fresh weights
     python benchmarks/candidates.py              prints the table
 

@@ -3,7 +3,7 @@
 SimCC (Li et al. 2022, https://arxiv.org/abs/2107.03332) reads x and y of a joint off two rows of bins, half a pixel
 each, and needs no map at 1/4 of the input. It gets FeatherPose's body with ImageNet weights, and the people,
 augmentation, batch, rate and passes that heatmaps have had in the line of `benchmarks/candidates.py feather_pose
---option attention=none`, which is printed beside it; scores are those of the validation part. What SimCC needs is
+--option head_channels=48`, which is printed beside it; scores are those of the validation part. What SimCC needs is
 written here and nowhere else: it would become a codec if it won.
 """
 
@@ -112,8 +112,9 @@ def main() -> None:
     losses.LOSSES["cross_entropy"] = cross_entropy
     stage = f"size: {list(SIZE)}, epochs: {arguments.epochs}, batch: 64, sigma: {arguments.sigma}"
     settings = ["network=simcc_pose", "codec=simcc", "loss=cross_entropy", f"stages=[{{{stage}}}]"]
+    settings += ["init=efficientnet_lite0", "optimizer.rate=1e-3", "schedule={name: cosine, warmup: 200}"]
     with TemporaryDirectory() as folder:
-        train(change(named("open-feather_pose"), settings), Path(folder) / "simcc")
+        train(change(named("open-rep_pose"), settings), Path(folder) / "simcc")
         card = Path(folder) / "simcc" / "card.json"
         if not card.exists():  # the first process alone writes it
             return
@@ -126,7 +127,7 @@ def main() -> None:
 def with_heatmaps() -> list[dict[str, Any]]:
     """The judgements after each pass of the line that SimCC is compared with."""
     lines: list[dict[str, Any]] = json.loads((RESULTS.parent / "candidates.json").read_text())
-    wanted = {"network": "feather_pose", "options": ["attention=none"], "size": f"{SIZE[0]}x{SIZE[1]}"}
+    wanted = {"network": "feather_pose", "options": ["head_channels=48"], "size": f"{SIZE[0]}x{SIZE[1]}"}
     return next(line["history"] for line in lines if wanted.items() <= line.items())
 
 

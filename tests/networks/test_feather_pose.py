@@ -14,7 +14,10 @@ from featherpose.networks.counts import count_macs, count_parameters
 pytestmark = pytest.mark.torch
 
 # options, parameters, multiply-accumulates of one 256x192 crop
-COUNTS = [({}, 1_912_087, 325_425_600), ({"attention": "none"}, 1_904_913, 325_012_992)]
+COUNTS = [
+    ({"attention": "cbam", "head_channels": 48}, 1_912_087, 325_425_600),
+    ({"head_channels": 48}, 1_904_913, 325_012_992),
+]
 
 
 def weightless(**options):
@@ -37,12 +40,12 @@ def test_the_body_is_efficientnet_lite0_without_its_end():
 
 
 def test_the_heads_width():
-    """Per width h: four laterals and three separable convolutions with their norms, and the last layer's 17 rows."""
+    """Per width h, 128 unless told: four laterals and three separable convolutions with norms, 17 rows of the last."""
 
     def head(h: int) -> int:
         return (24 + 40 + 112 + 192) * h + 4 * 2 * h + 3 * ((9 + 2) * h + (h + 2) * h) + 17 * (h + 1)
 
-    assert count_parameters(weightless(attention="none", head_channels=128)) == 1_904_913 - head(48) + head(128)
+    assert count_parameters(weightless()) == 1_904_913 - head(48) + head(128)
 
 
 @pytest.mark.parametrize("width", [0, 8, 40, -16])

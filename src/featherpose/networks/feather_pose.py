@@ -1,6 +1,7 @@
-"""FeatherPose: the body of EfficientNet-Lite0, which ImageNet has taught, with attention on four resolutions.
+"""FeatherPose: the body of EfficientNet-Lite0, which ImageNet has taught, and a pyramid over its four resolutions.
 
-The head carries the idea of CBAM-LiteHRNet: attention on every resolution before the last layer.
+`attention=cbam` carries the idea of CBAM-LiteHRNet to it, attention on every resolution before the last layer; it was
+measured to earn nothing here (docs/log/2026-11-29-candidates.md).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.pyramid import BLOCK, PyramidHead, Stages
 
 
-def feather_pose(num_keypoints: int = 17, *, attention: str = "cbam", head_channels: int = 48) -> PoseNetwork:
+def feather_pose(num_keypoints: int = 17, *, attention: str = "none", head_channels: int = 128) -> PoseNetwork:
     """FeatherPose: 1.9 M parameters; start it from an ImageNet checkpoint of EfficientNet-Lite0.
 
     `head_channels` is the width of the pyramid, a multiple of 16; ModelError else.

@@ -7,7 +7,7 @@ own. The paper's batch of 256 and 150 epochs are meant for a GPU: `--set stages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featherpose.data.augment import Augmentation
@@ -17,6 +17,11 @@ from featherpose.train.recipe import Data, Judging, Optimizer, Recipe, Schedule,
 # A small network on few hours of CPU underfits: augmentation is mild.
 MILD = Augmentation(
     scale=(0.8, 1.25), rotation=30.0, rotation_prob=0.5, half_body_prob=0.1, color_prob=0.5, occlusion_prob=0.1
+)
+
+# FeatherPose learns more from people who are hardly disguised (docs/log/2026-11-29-candidates.md).
+WEAK = replace(
+    MILD, rotation_prob=0.2, color_prob=0.2, half_body_prob=0, occlusion_prob=0, grey_prob=0, blur_prob=0, noise_prob=0
 )
 
 # Most is learnt at low resolution, where a step costs a quarter: a constant rate for as long as there is time.
@@ -56,23 +61,29 @@ OPEN_FEATHER = OPEN_REP.model_copy(
     update={
         "network": "feather_pose",
         "codec": "dark",
+        "augmentation": WEAK,
         "stages": (Stage(size=(96, 128), epochs=20, batch=64, sigma=1.5),),
         "optimizer": Optimizer(rate=1e-3, batch=32),
         "schedule": Schedule(name="cosine", warmup=200),
         "init": "efficientnet_lite0",
     }
 )
+
+# A larger input from there. Edges and corners are known by then: without their stages a step is a quarter shorter.
 FINISH_FEATHER = OPEN_FEATHER.model_copy(
     update={
+        "data": Data(shares={"lspet": 0.3}),
         "stages": (Stage(size=(128, 192), epochs=6, batch=64, sigma=1.75),),
         "schedule": Schedule(name="cosine", warmup=100),
         "init": "runs/open-feather_pose/best.safetensors",
+        "frozen_stages": 2,
     }
 )
 
 # A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
-OWN = FINISH_FEATHER.model_copy(
+OWN = OPEN_FEATHER.model_copy(
     update={
+        "augmentation": MILD,
         "skeleton": "data",
         "data": Data(labels="human", hold_out=5),
         "stages": (Stage(size=(128, 192), epochs=30, batch=16, sigma=1.75),),
