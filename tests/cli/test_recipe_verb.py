@@ -47,7 +47,7 @@ def test_check_builds_the_network(shared: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
-    assert check(RECIPES[name].model_copy(update={"init": ""})) > 500_000
+    assert check(RECIPES[name].model_copy(update={"init": "", "frozen_stages": 0})) > 500_000
 
 
 @pytest.mark.parametrize(
