@@ -41,6 +41,7 @@ from featherpose.runtime.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
 PEOPLE = 19_326  # of pose-train, those of the validation part left out
+RECIPE = "open-rep_pose"  # what `settings` change
 BATCH = 64
 ROUNDS = 25  # turns of each network when they are timed
 
@@ -114,18 +115,12 @@ def learn(
         seconds = hours * 3600 / threads.available()
         passes = max(1, round(seconds * images_per_second(network, option, size) / PEOPLE))
     print(f"{network}: {passes} passes", flush=True)
-    stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
-    settings = [
-        *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
-        f"optimizer.rate={rate}",
-        *("schedule={name: cosine, warmup: 200}", f"judging.every={max(1, passes // 10)}"),
-    ]
-    words = [word for setting in settings for word in ("--set", setting)]
+    words = [word for setting in settings(network, option, passes, size, rate) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
         run = Path(folder) / network
         start = ("--init", init) if init else ()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        featherpose("train", "open-rep_pose", *words, *start, "--out", str(run))
+        featherpose("train", RECIPE, *words, *start, "--out", str(run))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         card = json.loads((run / "card.json").read_text())
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
@@ -134,6 +129,16 @@ def learn(
         **{"passes": passes, "cpu_hours": round(spent / 3600, 2)},
         **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
     }
+
+
+def settings(network: str, option: list[str], passes: int, size: str, rate: float) -> list[str]:
+    """What every candidate has of its own in `RECIPE`, KEY=VALUE each."""
+    stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
+    return [
+        *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
+        f"optimizer.rate={rate}",
+        *("schedule={name: cosine, warmup: 200}", f"judging.every={max(1, passes // 10)}"),
+    ]
 
 
 def as_yaml(options: list[str]) -> str:

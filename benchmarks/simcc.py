@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+import candidates
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
@@ -110,11 +111,11 @@ def main() -> None:
     networks.NETWORKS["simcc_pose"] = simcc_pose
     codecs.CODECS["simcc"] = SimCC
     losses.LOSSES["cross_entropy"] = cross_entropy
-    stage = f"size: {list(SIZE)}, epochs: {arguments.epochs}, batch: 64, sigma: {arguments.sigma}"
-    settings = ["network=simcc_pose", "codec=simcc", "loss=cross_entropy", f"stages=[{{{stage}}}]"]
-    settings += ["init=efficientnet_lite0", "optimizer.rate=1e-3", "schedule={name: cosine, warmup: 200}"]
+    size = f"{SIZE[0]}x{SIZE[1]}"
+    settings = candidates.settings("simcc_pose", [], arguments.epochs, size, rate=1e-3)
+    settings += ["codec=simcc", "loss=cross_entropy", f"stages.0.sigma={arguments.sigma}", "init=efficientnet_lite0"]
     with TemporaryDirectory() as folder:
-        train(change(named("open-rep_pose"), settings), Path(folder) / "simcc")
+        train(change(named(candidates.RECIPE), settings), Path(folder) / "simcc")
         card = Path(folder) / "simcc" / "card.json"
         if not card.exists():  # the first process alone writes it
             return

@@ -13,7 +13,7 @@ from featherpose.networks.pyramid import BLOCK, PyramidHead, Stages
 
 
 def feather_pose(num_keypoints: int = 17, *, attention: str = "none", head_channels: int = 128) -> PoseNetwork:
-    """FeatherPose: 1.9 M parameters; start it from an ImageNet checkpoint of EfficientNet-Lite0.
+    """FeatherPose: 2.0 M parameters; start it from an ImageNet checkpoint of EfficientNet-Lite0.
 
     `head_channels` is the width of the pyramid, a multiple of 16; ModelError else.
     """
