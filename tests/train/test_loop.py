@@ -221,7 +221,7 @@ def _of_seconds(name: str) -> Any:
 @pytest.mark.parametrize("name", [_of_seconds(name) for name in RECIPES])
 def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
     values = to_dict(RECIPES[name])
-    small = {"data": {"labels": "human", "folder": str(drawn_people)}, "init": ""}
+    small = {"data": {"labels": "human", "folder": str(drawn_people)}, "init": "", "frozen_stages": 0}
     size = [64, 64]
     if "lite_hrnet" in name:
         small["options"] = {"width": 8}
