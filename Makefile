@@ -8,7 +8,7 @@ DEMO := .venv-demo
 LIGHT := .venv-light
 PIP := pip --disable-pip-version-check install --quiet
 
-.PHONY: demo test test-all lint light gpu-pack clean
+.PHONY: demo test test-all lint light clean
 
 demo: dist
 	test -x $(DEMO)/bin/pip || $(PYTHON) -m venv $(DEMO)
@@ -53,11 +53,6 @@ $(LIGHT): pyproject.toml
 	test -x $(LIGHT)/bin/pip || $(PYTHON) -m venv $(LIGHT)
 	$(LIGHT)/bin/$(PIP) --editable '.[eval]' pytest hypothesis onnx
 	touch $(LIGHT)
-
-# What a GPU machine without network needs to train PACK, in build/gpu; docs/gpu.md.
-PACK ?= open-cbam_lite_hrnet_18
-gpu-pack: .venv
-	$(BIN)/python tools/gpu_pack.py $(PACK)
 
 clean:
 	rm -rf .venv .venv-demo .venv-light .venv-build build dist out
