@@ -34,7 +34,7 @@ import yaml
 
 from featherpose import files
 from featherpose.export.onnx import form_for_export
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.runtime import threads
 from featherpose.runtime.session import Session
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--time", action="store_true", help="count and time the networks of the table")
     arguments = vars(parser.parse_args())
     timed = arguments.pop("time")
-    line = learn(**arguments) if arguments["network"] else None
+    line = train_candidate(**arguments) if arguments["network"] else None
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     if line:
         same = ("network", "options", "size", "hours_wanted", "init")
@@ -70,9 +70,9 @@ def main() -> None:
     for line in sorted(known, key=lambda line: (line["size"], -line["ap"])):
         counts = f"{line['parameters'] / 1e6:.2f} M  {line['macs'] / 1e6:4.0f} MMACs  " if "macs" in line else ""
         ratios = ", ".join(f"{ratio:.2f} with {kind}" for kind, ratio in line.get("ratios", {}).items())
-        learnt = f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}"
+        trained = f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}"
         spent = f"{line['passes']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
-        print(f"{label(line):50} {line['size']:8} {learnt}  {spent}  {counts}{ratios}")
+        print(f"{label(line):50} {line['size']:8} {trained}  {spent}  {counts}{ratios}")
 
 
 def label(line: dict[str, Any]) -> str:
@@ -95,7 +95,7 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for number, line in enumerate(lines):
             size = size_of(line)
             options = yaml.safe_load(as_yaml(line["options"]))
-            network = form_for_export(create_model(line["network"], **options))
+            network = form_for_export(create_network(line["network"], **options))
             line |= {"parameters": count_parameters(network), "macs": count_macs(network, size)}
             path = Path(folder) / f"{number}.onnx"
             latency.export_fresh(line["network"], path, size, options)
@@ -107,7 +107,7 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def learn(
+def train_candidate(
     network: str, option: list[str], hours: float, passes: int | None, size: str, init: str, rate: float
 ) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""

@@ -38,9 +38,9 @@ from featherpose.errors import did_you_mean
 from featherpose.export import export
 from featherpose.export.crops import synthetic
 from featherpose.manifest import Manifest
-from featherpose.networks import NETWORKS, create_model, list_models, stride_of
+from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
 from featherpose.networks.layers import BasicBlock, Bottleneck
-from featherpose.networks.preprocess import normalise
+from featherpose.networks.preprocess import normalize
 from featherpose.runtime.session import Session
 from featherpose.skeleton import COCO17
 from featherpose.train.benchmark import machine
@@ -72,7 +72,7 @@ def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
             assert isinstance(norm, nn.BatchNorm2d)
             nn.init.ones_(norm.weight)
     with torch.no_grad():
-        network.train()(normalise(torch.from_numpy(crops)))
+        network.train()(normalize(torch.from_numpy(crops)))
     return network.eval()
 
 
@@ -89,7 +89,7 @@ def export_fresh(
 ) -> None:
     """Writes a network with fresh weights and these options to the file; its own input where no size is given."""
     torch.manual_seed(SEED)
-    network = create_model(name, **(options or {}))
+    network = create_network(name, **(options or {}))
     size = size or getattr(network, "fixed_size", None) or SIZE
     manifest = Manifest(
         network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
@@ -169,7 +169,7 @@ def parse() -> argparse.Namespace:
     if args.shipped and args.networks:
         parser.error("--shipped is about the files that come along; leave the names out.")
     if not args.shipped and not args.networks:
-        args.networks, args.out = list_models(), args.out or HERE / "results" / "latency.json"
+        args.networks, args.out = list_networks(), args.out or HERE / "results" / "latency.json"
     return args
 
 

@@ -34,7 +34,7 @@ MOST_STEPS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Normalised(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Person by number -> picture float32 (3, H, W), heatmaps (K, h, w), weights (K, 1, 1)."""
 
     examples: Examples
@@ -68,7 +68,7 @@ def measure(size: tuple[int, int], batch: int, seconds: float, workers: int, dat
     """Width and height, images a step, seconds of each way -> speed on the same batch, and with loading."""
     with TemporaryDirectory(prefix="featherpose-") as scratch:
         people = open_people(data, size, Path(scratch))
-        examples = Normalised(Examples(people, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
+        examples = Normalized(Examples(people, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
         draws = RandomSampler(examples, replacement=True, num_samples=MOST_STEPS * batch)
         loader: DataLoader[Any] = DataLoader(examples, batch, sampler=draws, num_workers=workers)
         train, same = trainer(people.skeleton.num_joints), itertools.repeat(next(iter(loader)))

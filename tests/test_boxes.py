@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from featherpose.boxes import GROWTH, box_of_joints, iou, jittered, nms, xywh_to_xyxy, xyxy_to_xywh
+from featherpose.boxes import BOX_MARGINS, box_of_joints, iou, jitter_boxes, nms, xywh_to_xyxy, xyxy_to_xywh
 
 
 def test_formats_round_trip():
@@ -24,7 +24,7 @@ def test_suppression_keeps_the_best_first():
 
 def test_boxes_are_off_by_a_part_of_their_own_width_and_height_each_side_by_itself():
     boxes = np.tile(np.float32([[100, 200, 140, 400]]), (4000, 1))
-    off = jittered(boxes, 0.1, np.random.default_rng(0))
+    off = jitter_boxes(boxes, 0.1, np.random.default_rng(0))
     errors = (off - boxes) / (40, 200, 40, 200)
     assert off.dtype == np.float32
     np.testing.assert_allclose(errors.mean(axis=0), 0, atol=0.01)
@@ -35,24 +35,24 @@ def test_boxes_are_off_by_a_part_of_their_own_width_and_height_each_side_by_itse
 
 def test_boxes_that_are_off_keep_an_area_and_their_middle():
     boxes = np.tile(np.float32([[0, 0, 10, 90]]), (4000, 1))
-    left, top, right, bottom = jittered(boxes, 0.249, np.random.default_rng(1)).T
+    left, top, right, bottom = jitter_boxes(boxes, 0.249, np.random.default_rng(1)).T
     assert (left < 5).all() and (right > 5).all() and (top < 45).all() and (bottom > 45).all()
 
 
 def test_an_error_of_nothing_changes_nothing_and_the_same_draws_scale():
     boxes = np.float32([[1.5, 2, 30, 40], [-5, 0, 1, 1]])
-    assert np.array_equal(jittered(boxes, 0.0, np.random.default_rng(0)), boxes)
-    small, large = (jittered(boxes, amount, np.random.default_rng(0)) - boxes for amount in (0.1, 0.2))
+    assert np.array_equal(jitter_boxes(boxes, 0.0, np.random.default_rng(0)), boxes)
+    small, large = (jitter_boxes(boxes, amount, np.random.default_rng(0)) - boxes for amount in (0.1, 0.2))
     np.testing.assert_allclose(2 * small, large, rtol=1e-4)
-    assert jittered(np.zeros((0, 4)), 0.1, np.random.default_rng(0)).shape == (0, 4)
+    assert jitter_boxes(np.zeros((0, 4)), 0.1, np.random.default_rng(0)).shape == (0, 4)
 
 
 def test_the_box_of_joints_goes_beyond_them_most_above_the_head():
-    joints, sure = [[10, 20], [50, 20], [30, 120], [900, 900], [-900, -900]], [True, True, True, False, False]
-    box = box_of_joints(joints, sure)
+    joints, confident = [[10, 20], [50, 20], [30, 120], [900, 900], [-900, -900]], [True, True, True, False, False]
+    box = box_of_joints(joints, confident)
     np.testing.assert_allclose(box, [10 - 7, 20 - 14, 50 + 7, 120 + 9], rtol=1e-6)
     assert box.dtype == np.float32
-    wide = box_of_joints(np.array(joints)[:, ::-1], sure)
+    wide = box_of_joints(np.array(joints)[:, ::-1], confident)
     np.testing.assert_allclose(wide, [20 - 7, 10 - 14, 120 + 7, 50 + 9], rtol=1e-6)
 
 
@@ -76,10 +76,10 @@ def test_grown_boxes_are_as_annotated_ones(shared):
 
     errors = []
     for person in read_index(shared / "data/pose-train"):
-        labelled = person.visibility > 0
-        if person.source == "coco" and is_validation(person.image) and labelled.sum() >= 9:
-            box, side = xywh_to_xyxy(person.box_xywh), max(np.ptp(person.keypoints[labelled], axis=0))
-            errors.append((box_of_joints(person.keypoints, labelled) - box) / side)
+        labeled = person.visibility > 0
+        if person.source == "coco" and is_validation(person.image) and labeled.sum() >= 9:
+            box, side = xywh_to_xyxy(person.box_xywh), max(np.ptp(person.keypoints[labeled], axis=0))
+            errors.append((box_of_joints(person.keypoints, labeled) - box) / side)
     assert len(errors) > 300
     np.testing.assert_allclose(np.median(errors, axis=0), 0, atol=0.015)
-    assert (np.abs(GROWTH) > 0.05).all()
+    assert (np.abs(BOX_MARGINS) > 0.05).all()

@@ -85,14 +85,14 @@ def test_joints_below_the_threshold_are_faint_and_thin_but_there():
     scores = np.full(17, 0.9)
     scores[15] = 0.1  # left ankle
     image = canvas(level=0)
-    sure, unsure = draw(image, person(390)), draw(image, person(390, scores=scores))
+    confident, unsure = draw(image, person(390)), draw(image, person(390, scores=scores))
     x, y = np.round(FACING[15] * 390).astype(int)
     around = np.s_[y - 4 : y + 5, x - 4 : x + 5]
-    assert 0 < unsure[around].max() <= 255 * FAINT + 1 < sure[around].max()
-    assert 0 < changed(image, unsure)[around].sum() < changed(image, sure)[around].sum()
-    elsewhere = np.abs(unsure.astype(int) - sure)[: int(0.7 * 390)]
+    assert 0 < unsure[around].max() <= 255 * FAINT + 1 < confident[around].max()
+    assert 0 < changed(image, unsure)[around].sum() < changed(image, confident)[around].sum()
+    elsewhere = np.abs(unsure.astype(int) - confident)[: int(0.7 * 390)]
     assert elsewhere.max() == 0, "the others are as they were"
-    assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), sure)
+    assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), confident)
 
 
 def test_joints_that_are_not_there_leave_no_trace():

@@ -42,7 +42,7 @@ COLORS = [
     ("rgb, webp", encoded(Image.new("RGB", (2, 2), RED), "WEBP", lossless=True), RED),
     ("rgb, bmp", encoded(Image.new("RGB", (2, 2), RED), "BMP"), RED),
     ("rgb, tiff", encoded(Image.new("RGB", (2, 2), RED), "TIFF"), RED),
-    ("grey", encoded(Image.new("L", (2, 2), 77)), (77, 77, 77)),
+    ("gray", encoded(Image.new("L", (2, 2), 77)), (77, 77, 77)),
     ("1 bit, white", encoded(Image.new("1", (2, 2), 1)), WHITE),
     ("16 bit: full range on full range", encoded(grey16([[65535]])), WHITE),
     ("16 bit: 100 of 255", encoded(grey16([[25700]])), (100, 100, 100)),
@@ -205,8 +205,8 @@ def test_crops_equal_the_published_ones(shared, mode):
 def spot_at(width: int, height: int, center: tuple[float, float], sigma: float) -> np.ndarray:
     """A smooth white spot on black."""
     y, x = np.mgrid[:height, :width]
-    grey = 255 * np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / (2 * sigma**2))
-    return np.repeat(np.round(grey).astype(np.uint8)[:, :, None], 3, axis=2)
+    gray = 255 * np.exp(-((x - center[0]) ** 2 + (y - center[1]) ** 2) / (2 * sigma**2))
+    return np.repeat(np.round(gray).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def centroid(image: np.ndarray) -> np.ndarray:

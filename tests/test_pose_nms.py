@@ -38,9 +38,13 @@ def test_the_same_pose_reaches_the_largest_likeness_and_a_distant_one_none() -> 
 def test_likeness_falls_with_distance_and_rises_with_either_score() -> None:
     away = pose_likeness(POSE, np.ones(17), people(0, 2, 4, 6, 20, 60), np.ones((6, 17)), BOX)
     assert (np.diff(away) < 0).all()
-    sure = [pose_likeness(POSE, np.full(17, a), people(1), [np.full(17, b)], BOX)[0] for a, b in ((1, 1), (1, 0.3))]
+    confident = [
+        pose_likeness(POSE, np.full(17, a), people(1), [np.full(17, b)], BOX)[0] for a, b in ((1, 1), (1, 0.3))
+    ]
     assert (
-        sure[0] > sure[1] == pytest.approx(pose_likeness(POSE, np.full(17, 0.3), people(1), np.ones((1, 17)), BOX)[0])
+        confident[0]
+        > confident[1]
+        == pytest.approx(pose_likeness(POSE, np.full(17, 0.3), people(1), np.ones((1, 17)), BOX)[0])
     )
 
 
@@ -70,16 +74,16 @@ def test_only_those_kept_drive_others_out() -> None:
 
 def test_the_box_is_that_of_the_better_person() -> None:
     large, small = BOX, [0, 0, 20, 40]
-    scores, sure = [0.9, 0.8], np.ones((2, 17))
-    assert pose_nms(people(0, 8), sure, scores, [large, small]).tolist() == [0]
-    assert pose_nms(people(0, 8), sure, scores, [small, large]).tolist() == [0, 1]
+    scores, confident = [0.9, 0.8], np.ones((2, 17))
+    assert pose_nms(people(0, 8), confident, scores, [large, small]).tolist() == [0]
+    assert pose_nms(people(0, 8), confident, scores, [small, large]).tolist() == [0, 1]
 
 
 def test_a_person_at_exactly_the_threshold_stays() -> None:
-    crowd, sure = people(0, 7), np.ones((2, 17))
-    at = float(pose_likeness(crowd[0], sure[0], crowd[1:], sure[1:], BOX)[0])
-    assert pose_nms(crowd, sure, [0.9, 0.8], [BOX] * 2, at).tolist() == [0, 1]
-    assert pose_nms(crowd, sure, [0.9, 0.8], [BOX] * 2, at - 1e-9).tolist() == [0]
+    crowd, confident = people(0, 7), np.ones((2, 17))
+    at = float(pose_likeness(crowd[0], confident[0], crowd[1:], confident[1:], BOX)[0])
+    assert pose_nms(crowd, confident, [0.9, 0.8], [BOX] * 2, at).tolist() == [0, 1]
+    assert pose_nms(crowd, confident, [0.9, 0.8], [BOX] * 2, at - 1e-9).tolist() == [0]
 
 
 def test_the_threshold_serves_any_number_of_joints() -> None:

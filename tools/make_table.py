@@ -16,7 +16,7 @@ import yaml
 from featherpose import files
 from featherpose.errors import ModelError
 from featherpose.export.onnx import form_for_export
-from featherpose.networks import NETWORKS, create_model
+from featherpose.networks import NETWORKS, create_network
 from featherpose.networks.counts import count_macs, count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ def read_facts(path: Path = FACTS) -> dict[str, Any]:
 
 def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
     """Name of a network -> its counts at its default input; `published_macs` where published code takes more."""
-    model = create_model(name)
+    model = create_network(name)
     size = getattr(model, "fixed_size", None) or SIZE
     return {
         **{"parameters": count_parameters(model), "macs": published_macs or count_macs(model, size)},

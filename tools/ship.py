@@ -46,13 +46,13 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     """Network and what is known of it -> the interval of the AP-like figure that it was chosen by."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     stage = next(stage for stage in recipe.stages if stage.size == manifest.input_size)
-    labelled = pose.read_people(recipe)
-    people = pose.validation_of(labelled, stage, pose.codec_of(recipe, stage), recipe.judging)
+    labeled = pose.read_people(recipe)
+    people = pose.validation_of(labeled, stage, pose.codec_of(recipe, stage), recipe.judging)
     found = pose.locate(model, people, torch.device("cpu"))
     photos: defaultdict[str, list[int]] = defaultdict(list)
-    for row, (person, is_coco) in enumerate(zip(labelled.validation, people.is_coco, strict=True)):
+    for row, (person, is_coco) in enumerate(zip(labeled.validation, people.is_coco, strict=True)):
         if is_coco:
-            photos[labelled.samples[person].image].append(row)
+            photos[labeled.samples[person].image].append(row)
     rows = list(photos.values())
 
     def score(drawn: NDArray[np.int64]) -> float:
@@ -63,7 +63,7 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     return bootstrap(score, len(rows))
 
 
-def judge(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
+def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
     """Network and the name it will have -> scores in percent on both folders of test photos."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
@@ -119,15 +119,17 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     chosen_by = [
         {**entry, "ap_interval": _percent(validation_interval(model, manifest))} for entry in manifest.accuracy
     ]
-    manifest = replace(manifest, accuracy=(*chosen_by, *judge(model, manifest, name, data)))
+    manifest = replace(manifest, accuracy=(*chosen_by, *evaluate_on_tests(model, manifest, name, data)))
     path = WEIGHTS / name
-    proof = export(model, path.with_suffix(".onnx"), manifest, crops=crops.photos(manifest, find_folder("pose-train")))
+    parity_crops = export(
+        model, path.with_suffix(".onnx"), manifest, crops=crops.photos(manifest, find_folder("pose-train"))
+    )
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
     card = {
         **{"name": name, "network": manifest.network, "options": manifest.options},
         **{"input_size": list(manifest.input_size)},
         **{"training": manifest.training, "recipe": manifest.recipe, "accuracy": list(manifest.accuracy)},
-        **{"parity": proof.parity, "files": [describe(path.with_suffix(s)) for s in (".onnx", ".safetensors")]},
+        **{"parity": parity_crops.parity, "files": [describe(path.with_suffix(s)) for s in (".onnx", ".safetensors")]},
     }
     files.replace(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return path.with_suffix(".json")

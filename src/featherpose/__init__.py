@@ -13,7 +13,7 @@ from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 if TYPE_CHECKING:
     from featherpose.api import estimate, evaluate, models, predict
-    from featherpose.networks import create_model, list_models
+    from featherpose.networks import create_network, list_networks
     from featherpose.networks.checkpoints import load_weights
     from featherpose.runtime.estimator import Estimator
 
@@ -23,8 +23,8 @@ _LAZY = {
     "models": "featherpose.api",
     "predict": "featherpose.api",
     "Estimator": "featherpose.runtime.estimator",
-    "create_model": "featherpose.networks",
-    "list_models": "featherpose.networks",
+    "create_network": "featherpose.networks",
+    "list_networks": "featherpose.networks",
     "load_weights": "featherpose.networks.checkpoints",
 }
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
     "FeatherposeError",
     "Poses",
     "Skeleton",
-    "create_model",
+    "create_network",
     "estimate",
     "evaluate",
-    "list_models",
+    "list_networks",
     "load_weights",
     "models",
     "predict",

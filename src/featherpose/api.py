@@ -119,7 +119,7 @@ def evaluate(
     """
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
-    from featherpose.measure.evaluate import evaluate as judge
+    from featherpose.measure.evaluate import evaluate as evaluate_coco
     from featherpose.measure.mpii import evaluate_mpii
 
     if format not in ("coco", "mpii"):
@@ -129,7 +129,7 @@ def evaluate(
     estimator = open_estimator(model, device, flip=flip, blur=blur, refine=refine, padding=padding)
     if format == "mpii":
         return evaluate_mpii(read_mpii(data), estimator, estimator.session.manifest.skeleton, progress)
-    return judge(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
+    return evaluate_coco(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
 
 
 def train(

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-GROWTH = np.array([-0.07, -0.14, 0.07, 0.09])
+BOX_MARGINS = np.array([-0.07, -0.14, 0.07, 0.09])
 """From the bounds of somebody's joints to the person's box: what is added to left, top, right, bottom, as a part of the
 larger side of the bounds. Medians over the 7,635 people of COCO in the training part of pose-train with eight or more
 labelled joints: 0.065, 0.135, 0.075, 0.092 from the labelled joints to the annotated box."""
@@ -42,7 +42,7 @@ def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[n
     return np.asarray(kept, np.int64)
 
 
-def jittered(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator) -> NDArray[np.float32]:
+def jitter_boxes(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """(N, 4) boxes -> (N, 4) boxes whose sides are off as a detector's are, each by itself.
 
     By a normal draw of deviation `amount` (0 to below 0.25) of the width or height, cut off at two deviations; a box
@@ -53,18 +53,18 @@ def jittered(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator) -> 
     return (boxes + errors * np.tile(boxes[:, 2:] - boxes[:, :2], 2)).astype(np.float32)
 
 
-def box_of_joints(keypoints: ArrayLike, sure: ArrayLike) -> NDArray[np.float32] | None:
+def box_of_joints(keypoints: ArrayLike, confident: ArrayLike) -> NDArray[np.float32] | None:
     """Joints (K, 2), of which those marked in `sure` (K,) count -> box (4,) round them, grown by `GROWTH`.
 
     None where less than half of the joints are sure, or they lie in one line: they do not say where a whole person is.
     """
-    points, chosen = np.asarray(keypoints, np.float32), np.asarray(sure, bool)
+    points, chosen = np.asarray(keypoints, np.float32), np.asarray(confident, bool)
     if 2 * np.count_nonzero(chosen) < len(points):
         return None
     low, high = points[chosen].min(axis=0), points[chosen].max(axis=0)
     if not (high > low).all():
         return None
-    return np.concatenate([low, high]) + (GROWTH * (high - low).max()).astype(np.float32)
+    return np.concatenate([low, high]) + (BOX_MARGINS * (high - low).max()).astype(np.float32)
 
 
 def _area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ def _derivatives(value: ArrayLike, first: ArrayLike, second: ArrayLike, mixed: A
 
 
 # Places (n, 2) x, y around a cell; the squares in row-major order.
-NEIGHBOURS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+NEIGHBORS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
 SQUARE_3, SQUARE_5 = (np.array([(x, y) for y in side for x in side]) for side in (range(-1, 2), range(-2, 3)))
 # Of DARK, whose second differences are central differences of central differences, and of UDP-Pose.
 DERIVATIVES_5 = _derivatives([0, 0, 1, 0, 0], [0, -0.5, 0, 0.5, 0], [0.25, 0, -0.5, 0, 0.25])
@@ -121,7 +121,7 @@ class Msra(Codec):
 
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
         inner = (cells > 1) & (cells < np.array(self.heatmap_size) - 1)
-        right, left, below, above = np.moveaxis(around(maps, cells, NEIGHBOURS), -1, 0)
+        right, left, below, above = np.moveaxis(around(maps, cells, NEIGHBORS), -1, 0)
         slopes = np.stack([right - left, below - above], axis=-1)
         return 0.25 * np.sign(slopes, dtype=np.float64) * inner.all(axis=-1, keepdims=True)
 

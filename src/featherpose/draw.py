@@ -12,8 +12,8 @@ from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.skeleton import Skeleton
 
-RIM = (18, 18, 24)
-JOINT = (250, 250, 250)
+OUTLINE_COLOR = (18, 18, 24)
+KEYPOINT_COLOR = (250, 250, 250)
 FAINT = 0.4
 """Opacity of the joints and limbs whose score is below the threshold."""
 
@@ -31,8 +31,8 @@ class _Stroke:
     width: float
     color: tuple[int, int, int]
 
-    def rim(self) -> _Stroke:
-        return _Stroke(self.start, self.end, self.width + max(0.6, 0.5 * self.width), RIM)
+    def outline(self) -> _Stroke:
+        return _Stroke(self.start, self.end, self.width + max(0.6, 0.5 * self.width), OUTLINE_COLOR)
 
 
 def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3) -> NDArray[np.uint8]:
@@ -49,9 +49,9 @@ def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3
     extents = {i: float(np.ptp(poses.keypoints[i][present[i]], axis=0).max()) for i in people}
     for i in sorted(people, key=lambda i: -extents[i]):
         width = _line_width(extents[i], max(image.shape[:2]))
-        points, sure = poses.keypoints[i].astype(np.float64), poses.scores[i] >= score_threshold
-        _paint(canvas, _strokes(points, present[i], poses.skeleton, width, drop=sure, scale=0.6), FAINT)
-        _paint(canvas, _strokes(points, present[i] & sure, poses.skeleton, width), 1.0)
+        points, confident = poses.keypoints[i].astype(np.float64), poses.scores[i] >= score_threshold
+        _paint(canvas, _strokes(points, present[i], poses.skeleton, width, drop=confident, scale=0.6), FAINT)
+        _paint(canvas, _strokes(points, present[i] & confident, poses.skeleton, width), 1.0)
     return canvas
 
 
@@ -83,8 +83,8 @@ def _strokes(
             if not (drop[a] and drop[b]):
                 limbs.append(_Stroke(points[a], points[b], scale * fine, color))
     joints = [i for i in range(len(points)) if present[i] and not drop[i]]
-    spots = [_Stroke(points[i], points[i], 1.5 * scale * dots.get(i, width), JOINT) for i in joints]
-    return [*(limb.rim() for limb in limbs), *limbs, *(spot.rim() for spot in spots), *spots]
+    spots = [_Stroke(points[i], points[i], 1.5 * scale * dots.get(i, width), KEYPOINT_COLOR) for i in joints]
+    return [*(limb.outline() for limb in limbs), *limbs, *(spot.outline() for spot in spots), *spots]
 
 
 def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:

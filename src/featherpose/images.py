@@ -142,8 +142,8 @@ def _to_rgb(picture: Image.Image, name: str) -> NDArray[np.uint8]:
     return np.array(picture.convert("RGB"))
 
 
-def _from_16_bit(grey: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    wide = grey.astype(np.int64)
+def _from_16_bit(gray: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    wide = gray.astype(np.int64)
     low, high = int(wide.min()), int(wide.max())
     if low < 0 or high > 65535:
         raise InputError(f"{name}: grey values from {low} to {high}, wanted 0 to 65535. Convert it to 8 or 16 bits.")

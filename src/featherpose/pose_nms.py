@@ -39,10 +39,10 @@ def pose_likeness(
     """
     away = np.abs(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64))
     tenth = np.maximum(np.diff(np.reshape(np.asarray(box_xyxy, np.float64), (2, 2)), axis=0)[0], np.spacing(1)) / 10
-    sure = np.tanh(np.asarray(joint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)
+    confident = np.tanh(np.asarray(joint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)
     matched = (away <= tenth / 2).all(axis=-1)
     near = np.exp(-((away / tenth.max()) ** 2).sum(axis=-1) / sigma2)
-    return (sure * matched + balance * near).mean(axis=-1)
+    return (confident * matched + balance * near).mean(axis=-1)
 
 
 def pose_nms(
@@ -59,14 +59,14 @@ def pose_nms(
 
     A person goes when its likeness to a better one that is kept is greater than the threshold.
     """
-    points, sure = np.asarray(keypoints, np.float64), np.asarray(joint_scores, np.float64)
+    points, confident = np.asarray(keypoints, np.float64), np.asarray(joint_scores, np.float64)
     boxes = np.asarray(boxes_xyxy, np.float64)
     order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
     while order.size:
         best, order = int(order[0]), order[1:]
         kept.append(best)
         alike = pose_likeness(
-            points[best], sure[best], points[order], sure[order], boxes[best], sigma1, sigma2, balance
+            points[best], confident[best], points[order], confident[order], boxes[best], sigma1, sigma2, balance
         )
         order = order[alike <= threshold]
     return np.asarray(kept, np.int64)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from featherpose.errors import InputError
 from featherpose.skeleton import Skeleton
 
-SURE = 0.2
+MIN_KEYPOINT_SCORE = 0.2
 """Joints at or below this score do not count in a person's score (Xiao et al. 2018, their released evaluation)."""
 
 
@@ -75,7 +75,7 @@ class Poses:
     @property
     def person_scores(self) -> NDArray[np.float32]:
         """(N,) box score x mean of the joint scores above 0.2; 0 for a person without such a joint."""
-        sure = self.scores > SURE
+        sure = self.scores > MIN_KEYPOINT_SCORE
         mean = (self.scores * sure).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)
         return (self.box_scores * mean).astype(np.float32)
 

@@ -12,9 +12,9 @@ onnx = pytest.importorskip("onnx")
 from featherpose.export import export
 from featherpose.export.crops import photos, synthetic
 from featherpose.manifest import Manifest, read_manifest
-from featherpose.networks import create_model, hrnet, list_models, lite_hrnet, stride_of, tokenpose
+from featherpose.networks import create_network, hrnet, list_networks, lite_hrnet, stride_of, tokenpose
 from featherpose.networks.layers import BasicBlock, Bottleneck
-from featherpose.networks.preprocess import normalise
+from featherpose.networks.preprocess import normalize
 from featherpose.skeleton import COCO17
 
 pytestmark = pytest.mark.torch
@@ -31,7 +31,7 @@ def settled(manifest, **options):
     ResNet-152 to 5e-4, in torch's own single precision against its double.
     """
     torch.manual_seed(0)
-    model = create_model(manifest.network, **options)
+    model = create_network(manifest.network, **options)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
@@ -41,7 +41,7 @@ def settled(manifest, **options):
             torch.nn.init.ones_(module.downsample[1].weight)
     crops = np.stack([*photos(manifest).values(), *synthetic(manifest.input_size).values()])
     with torch.no_grad():
-        model.train()(normalise(torch.from_numpy(crops)))
+        model.train()(normalize(torch.from_numpy(crops)))
     return model.eval()
 
 
@@ -54,9 +54,9 @@ def takes_any_number(path, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_every_network_is_exported_and_proven(name, tmp_path):
-    size, path = create_model(name).fixed_size or (96, 128), tmp_path / f"{name}.onnx"
+    size, path = create_network(name).fixed_size or (96, 128), tmp_path / f"{name}.onnx"
     manifest = described(name, size)
     proven = export(settled(manifest), path, manifest)
     assert read_manifest(path) == proven

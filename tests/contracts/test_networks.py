@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch")
 
 from featherpose.codecs import Msra
 from featherpose.errors import ModelError
-from featherpose.networks import NETWORKS, create_model, list_models, stride_of
+from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
-from featherpose.train.learner import Learner
+from featherpose.train.learner import TrainStep
 from featherpose.train.loop import make_optimizer
 from featherpose.train.recipe import Optimizer, Recipe
 
@@ -54,7 +54,7 @@ def small_options(name):
 
 def variants():
     """Every network with its own options, but small where it is built for one size, and those of `OPTIONS`."""
-    for name in list_models():
+    for name in list_networks():
         yield name, small_options(name)
     yield from OPTIONS
 
@@ -73,7 +73,7 @@ def variant(request):
 def model(variant):
     torch.manual_seed(0)
     name, options = variant
-    return create_model(name, 5, **options)
+    return create_network(name, 5, **options)
 
 
 def crops(height=64, width=96, n=2, seed=0):
@@ -140,7 +140,7 @@ def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
     name, options = variant
     width, height = size_of(model)
     save_weights(model, tmp_path / "a.safetensors")
-    other = create_model(name, 5, **options).eval()
+    other = create_network(name, 5, **options).eval()
     load_weights(other, tmp_path / "a.safetensors")
     with torch.no_grad():
         assert torch.equal(other(crops(height, width)), model.eval()(crops(height, width)))
@@ -155,7 +155,7 @@ def test_layout_of_memory_does_not_matter(model):
     torch.testing.assert_close(last, plain, rtol=1e-6, atol=1e-6 * plain.std().item())
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_builder_is_documented_and_has_defaults(name):
     builder = NETWORKS[name]
     assert builder.__doc__
@@ -175,7 +175,7 @@ def slow_to_learn(name):
     return pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_LEARN else name
 
 
-@pytest.mark.parametrize("name", [slow_to_learn(name) for name in list_models()])
+@pytest.mark.parametrize("name", [slow_to_learn(name) for name in list_networks()])
 def test_four_people_are_learnt_by_heart(name):
     """With the loss, the optimizer and the rate of real runs: a network that cannot do this learns nothing.
 
@@ -184,13 +184,13 @@ def test_four_people_are_learnt_by_heart(name):
     is the mean over its six stages.
     """
     torch.manual_seed(0)
-    network = create_model(name, 5, **small_options(name)).train()
+    network = create_network(name, 5, **small_options(name)).train()
     recipe = Recipe(optimizer=Optimizer(rate=RATE))
-    learn, optimizer = Learner(network, recipe, None, CPU), make_optimizer(network, recipe.optimizer)
+    train_step, optimizer = TrainStep(network, recipe, None, CPU), make_optimizer(network, recipe.optimizer)
     people, losses = four_people(network.stride), []
     while len(losses) <= STEPS and (not losses or losses[-1] > (1 - FALL) * losses[0]):
         optimizer.zero_grad()
-        losses.append(learn(*people).item())
+        losses.append(train_step(*people).item())
         optimizer.step()
     assert losses[-1] <= (1 - FALL) * losses[0], f"{losses[-1] / losses[0]:.2f} of {losses[0]:.4f} left"
 
@@ -206,14 +206,14 @@ def no_graphs_left():
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_graphs_left")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_the_compiler_takes_a_network_as_one_graph(name):
     """Captured from end to end in train mode, no break, nothing computed: tensors have shapes and no data.
 
     That such a graph is then turned into code that answers and learns alike is shown on a small network by
     tests/train/test_learner.py: for a whole one it takes more than ten minutes on two cores.
     """
-    network = create_model(name, 5, **small_options(name)).to("meta").train()
+    network = create_network(name, 5, **small_options(name)).to("meta").train()
     compiled = torch.compile(network, backend="eager", fullgraph=True)
     width, height = SMALL
     heatmaps = compiled(torch.empty(2, 3, height, width, device="meta"))

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from featherpose.cli import VERBS, featherpose
+from featherpose.cli import COMMANDS, featherpose
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -21,28 +21,28 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", COMMANDS)
 class TestEveryVerb:
-    def test_help_loads_nothing_heavy(self, verb: str) -> None:
+    def test_help_loads_nothing_heavy(self, name: str) -> None:
         code = (
             "import sys\nfrom click.testing import CliRunner\nfrom featherpose.cli import featherpose\n"
-            f"assert CliRunner().invoke(featherpose, ['{verb}', '--help']).exit_code == 0\n"
+            f"assert CliRunner().invoke(featherpose, ['{name}', '--help']).exit_code == 0\n"
             "print(*[name for name in ('torch', 'onnxruntime', 'cv2', 'pydantic') if name in sys.modules])"
         )
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         assert done.stdout.split() == []
 
-    def test_every_option_has_a_sentence(self, verb: str) -> None:
-        command = featherpose.get_command(click.Context(featherpose), verb)
-        assert command and command.help and f"featherpose {verb}" in command.help
+    def test_every_option_has_a_sentence(self, name: str) -> None:
+        command = featherpose.get_command(click.Context(featherpose), name)
+        assert command and command.help and f"featherpose {name}" in command.help
         for option in command.params:
             assert isinstance(option, click.Argument) or option.help, option.name
 
-    def test_readme_shows_it(self, verb: str) -> None:
-        assert f"featherpose {verb}" in README
+    def test_readme_shows_it(self, name: str) -> None:
+        assert f"featherpose {name}" in README
 
-    def test_an_unknown_option_is_a_usage_error(self, verb: str) -> None:
-        assert CliRunner().invoke(featherpose, [verb, "--nosuch"]).exit_code == 2
+    def test_an_unknown_option_is_a_usage_error(self, name: str) -> None:
+        assert CliRunner().invoke(featherpose, [name, "--nosuch"]).exit_code == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from featherpose import images
-from featherpose.boxes import jittered
+from featherpose.boxes import jitter_boxes
 from featherpose.crop import MODES, Crop
 from featherpose.data.augment import Augmentation, augment
 from featherpose.data.sample import sample_generator
@@ -49,9 +49,9 @@ def centre_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int
     """The centre of mass of the brightness round a point."""
     x, y = np.round(point).astype(int)
     left, top = max(0, x - reach), max(0, y - reach)
-    grey = image[top : y + reach + 1, left : x + reach + 1, 0].astype(float)
-    rows, columns = np.indices(grey.shape)
-    return np.array([left + (grey * columns).sum() / grey.sum(), top + (grey * rows).sum() / grey.sum()])
+    gray = image[top : y + reach + 1, left : x + reach + 1, 0].astype(float)
+    rows, columns = np.indices(gray.shape)
+    return np.array([left + (gray * columns).sum() / gray.sum(), top + (gray * rows).sum() / gray.sum()])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -113,7 +113,7 @@ def test_mirroring_swaps_left_and_right() -> None:
 
 def everything() -> Augmentation:
     return Augmentation(
-        **{field.name: 1.0 for field in fields(Augmentation) if field.name.endswith("_prob")} | {"grey_prob": 0.3}
+        **{field.name: 1.0 for field in fields(Augmentation) if field.name.endswith("_prob")} | {"gray_prob": 0.3}
     )
 
 
@@ -139,7 +139,7 @@ def test_input_is_left_alone() -> None:
     assert np.array_equal(box, WHOLE)
 
 
-@pytest.mark.parametrize("name", ["color_prob", "grey_prob", "blur_prob", "noise_prob", "occlusion_prob"])
+@pytest.mark.parametrize("name", ["color_prob", "gray_prob", "blur_prob", "noise_prob", "occlusion_prob"])
 def test_recolouring_changes_pixels_and_no_joint(name: str) -> None:
     image, keypoints = picture(SIZE), people(0)
     changed = replace(NONE, **{name: 1.0})
@@ -153,7 +153,7 @@ def test_grey_weighs_red_green_and_blue_apart() -> None:
     """BGR taken for RGB would show: red is darker than green and brighter than blue."""
     red = np.zeros((128, 96, 3), np.uint8)
     red[..., 0] = 255
-    crop, _, _ = augment(red, people(0), LABELLED, WHOLE, COCO17, SIZE, replace(NONE, grey_prob=1.0), generator())
+    crop, _, _ = augment(red, people(0), LABELLED, WHOLE, COCO17, SIZE, replace(NONE, gray_prob=1.0), generator())
     assert np.unique(crop).tolist() == [76]
 
 
@@ -201,11 +201,11 @@ def test_half_body_shows_one_half_larger() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labelled", "least"), [(range(17), 18), (range(7), 8), ((0, 1, 11, 12), 4)], ids=["few", "seven", "two of a half"]
+    ("labeled", "least"), [(range(17), 18), (range(7), 8), ((0, 1, 11, 12), 4)], ids=["few", "seven", "two of a half"]
 )
-def test_people_with_few_labels_stay_whole(labelled: Any, least: int) -> None:
+def test_people_with_few_labels_stay_whole(labeled: Any, least: int) -> None:
     visibility = np.zeros(17, np.uint8)
-    visibility[list(labelled)] = 2
+    visibility[list(labeled)] = 2
     halves = replace(NONE, half_body_prob=1.0, half_body_joints=least)
     for seed in range(10):
         _, moved, _ = augment(picture(SIZE), standing(), visibility, WHOLE, COCO17, SIZE, halves, generator(seed))
@@ -236,7 +236,7 @@ def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
     rng = np.random.default_rng(0)
     for sides in ((60, 90), (90, 60), (30, 200), (75, 100)):
         box = np.array([[40, 30, 40 + sides[0], 30 + sides[1]]])
-        plain, off = Crop.from_box(box[0], SIZE), Crop.from_box(jittered(box, 0.2, rng)[0], SIZE)
+        plain, off = Crop.from_box(box[0], SIZE), Crop.from_box(jitter_boxes(box, 0.2, rng)[0], SIZE)
         grown = np.divide(off.extent, plain.extent)
         assert grown[0] == pytest.approx(grown[1])
         moved = replace(plain, center=off.center, extent=(plain.extent[0] * grown[0], plain.extent[1] * grown[0]))
@@ -248,7 +248,7 @@ def test_the_usual_scale_and_shift_spread_as_far_as_errors_of_a_tenth_of_the_sid
     rng, pair = np.random.default_rng(0), Skeleton("pair", ("a", "b"), (), (), (0.1,) * 2, ())
     boxes = np.repeat([[0.0, 0, 40, 120], [0, 0, 90, 120], [0, 0, 160, 120]], 400, axis=0)
     plain = [Crop.from_box(box, SIZE) for box in boxes]
-    off = [Crop.from_box(box, SIZE) for box in jittered(boxes, 0.1, rng)]
+    off = [Crop.from_box(box, SIZE) for box in jitter_boxes(boxes, 0.1, rng)]
     errors = [
         (np.log(b.extent[0] / a.extent[0]), *np.subtract(b.center, a.center) / a.extent)
         for a, b in zip(plain, off, strict=True)

@@ -63,9 +63,9 @@ def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None
     write_shard(shard, [("a.webp", encoded(image)), ("a.json", json.dumps(person).encode())])
     sample = read_index(shard.parent)[0]
     crops = Crops.build([sample], 64, caches)
-    grey = crops[0][..., 0].astype(float)
-    rows, columns = np.indices(grey.shape)
-    found = np.array([(grey * columns).sum(), (grey * rows).sum()]) / grey.sum()
+    gray = crops[0][..., 0].astype(float)
+    rows, columns = np.indices(gray.shape)
+    found = np.array([(gray * columns).sum(), (gray * rows).sum()]) / gray.sum()
     np.testing.assert_allclose(
         crops.to_cache(sample.keypoints[None])[0, 0], found, atol=0.05
     )  # half a pixel forgotten: 0.28

@@ -152,14 +152,14 @@ def test_real_validation_part_is_a_twentieth(people: list[Sample]) -> None:
 
 def test_real_joints_lie_inside_or_are_flagged(people: list[Sample]) -> None:
     """Unlabelled joints are (0, 0); a labelled one outside its picture is rare (the annotators' slips, cut boxes)."""
-    outside = labelled = 0
+    outside = labeled = 0
     for sample in people:
         seen = sample.visibility > 0
         assert not sample.keypoints[~seen].any()
         points = sample.keypoints[seen]
         outside += ((points < -0.5) | (points > np.array(sample.size) - 0.5)).any(1).sum()
-        labelled += len(points)
-    assert outside < 0.005 * labelled
+        labeled += len(points)
+    assert outside < 0.005 * labeled
 
 
 def test_real_bytes_are_webp_of_the_size_in_the_record(people: list[Sample]) -> None:

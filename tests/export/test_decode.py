@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx")
 
 from featherpose.codecs import CODECS, Dark, Msra, Udp
 from featherpose.errors import ModelError
-from featherpose.export.decode import TWINS, twin
+from featherpose.export.decode import GRAPH_DECODERS, graph_decoder
 from featherpose.export.onnx import to_onnx
 from featherpose.export.parity import slack
 
@@ -38,7 +38,7 @@ def tied(codec, n=4, joints=9, seed=5):
 
 
 def in_torch(codec, maps):
-    keypoints, scores = twin(codec)(torch.from_numpy(maps))
+    keypoints, scores = graph_decoder(codec)(torch.from_numpy(maps))
     return keypoints.numpy(), scores.numpy()
 
 
@@ -62,7 +62,7 @@ def agrees(codec, got, wanted, heatmaps):
 
 
 def test_every_codec_has_a_twin():
-    assert set(TWINS) == set(CODECS.values()) == set(CODEC.values())
+    assert set(GRAPH_DECODERS) == set(CODECS.values()) == set(CODEC.values())
 
 
 @pytest.mark.parametrize("tag", SIZES)
@@ -117,7 +117,9 @@ def test_the_engine_decodes_as_the_codec_does(shared, kind):
     codec, maps = kind(SIZES["256x192"]), published(shared, "256x192")
     # every map at every place of a batch: 71 maps as one person of 71 joints, then mirrored and upside down
     people = np.concatenate([maps, maps[..., ::-1], maps[..., ::-1, :], tied(codec, 2, 71), gaussians(codec), 0 * maps])
-    file = to_onnx(twin(codec).eval(), torch.from_numpy(people[:2].copy()), "heatmaps", ["keypoints", "scores"])
+    file = to_onnx(
+        graph_decoder(codec).eval(), torch.from_numpy(people[:2].copy()), "heatmaps", ["keypoints", "scores"]
+    )
     engine = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
     for n in (1, len(people)):
         got, wanted = engine.run(None, {"heatmaps": people[:n]}), codec.decode(people[:n])
@@ -144,4 +146,4 @@ def test_a_codec_without_a_twin_is_refused():
         name = "msre"
 
     with pytest.raises(ModelError, match=r"Codec 'msre' has no decoder .* Did you mean 'msra'"):
-        twin(Other((48, 64)))
+        graph_decoder(Other((48, 64)))

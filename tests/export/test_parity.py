@@ -8,7 +8,7 @@ pytest.importorskip("onnx")
 
 from featherpose.codecs import CODECS, Dark, Msra, Udp
 from featherpose.errors import ModelError
-from featherpose.export.parity import prove, reach, slack
+from featherpose.export.parity import check_parity, reach, slack
 
 pytestmark = pytest.mark.torch
 
@@ -38,7 +38,7 @@ def side(maps, codec=CODEC):
 
 
 def proven(network, engine):
-    return prove(side(network), side(engine) if isinstance(engine, np.ndarray) else engine, CROPS, CODEC, JOINTS)
+    return check_parity(side(network), side(engine) if isinstance(engine, np.ndarray) else engine, CROPS, CODEC, JOINTS)
 
 
 def changed(crop, joint, x, y, value):
@@ -114,7 +114,7 @@ def test_an_untied_joint_may_not_move():
         return keypoints + 4, scores, maps
 
     with pytest.raises(ModelError, match=r"keypoints differ by 4 px .allowed 0.01. at nose on crop 'first'"):
-        prove(network, side(heatmaps()), CROPS, CODEC, JOINTS)
+        check_parity(network, side(heatmaps()), CROPS, CODEC, JOINTS)
 
 
 def unsteady(crops):
@@ -133,7 +133,7 @@ def unsteady(crops):
 )
 def test_a_network_that_proves_nothing_is_refused(network, message):
     with pytest.raises(ModelError, match=message):
-        prove(network, side(heatmaps()), CROPS, CODEC, JOINTS)
+        check_parity(network, side(heatmaps()), CROPS, CODEC, JOINTS)
 
 
 def reach_of(codec, maps, change):
@@ -201,9 +201,9 @@ def test_a_newton_step_gone_wrong_is_found(kind, pixels):
         keypoints, scores, own = side(maps, codec)(crops)
         return keypoints + np.float32(pixels), scores, own
 
-    assert prove(side(maps, codec), side(maps, codec), CROPS, codec, JOINTS)["jumps"] == []
+    assert check_parity(side(maps, codec), side(maps, codec), CROPS, codec, JOINTS)["jumps"] == []
     with pytest.raises(ModelError, match=f"keypoints differ by {pixels} px from the decoded heatmaps"):
-        prove(side(maps, codec), wrong, CROPS, codec, JOINTS)
+        check_parity(side(maps, codec), wrong, CROPS, codec, JOINTS)
 
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
@@ -213,7 +213,7 @@ def test_a_joint_that_a_flat_map_moves_is_named(kind):
     network[1, 0] = 0.5 + 1e-4 * network[1, 0]
     engine = network.copy()
     engine[1, 0] += 1e-6 * rng.standard_normal((16, 12)).astype(np.float32)
-    record = prove(side(network, codec), side(engine, codec), CROPS, codec, JOINTS)
+    record = check_parity(side(network, codec), side(engine, codec), CROPS, codec, JOINTS)
     (jump,) = record["jumps"]
     assert (jump["crop"], jump["joint"]) == ("second", "nose") and jump["pixels"] > 0.01
     assert record["keypoints"] < 1e-4

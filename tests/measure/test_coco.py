@@ -19,13 +19,13 @@ pytest.importorskip("faster_coco_eval")
 PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
 
 
-def person(number: int, image: int, left: float = 0.0, size: float = 80.0, labelled: bool = True) -> dict[str, Any]:
+def person(number: int, image: int, left: float = 0.0, size: float = 80.0, labeled: bool = True) -> dict[str, Any]:
     """An annotated person: joints on a diagonal of the box."""
     steps = np.linspace(0, size, 17)
-    keypoints = np.column_stack([left + steps, steps, np.full(17, 2.0 if labelled else 0.0)])
+    keypoints = np.column_stack([left + steps, steps, np.full(17, 2.0 if labeled else 0.0)])
     return {
         **{"id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "area": 0.6 * size**2},
-        **{"bbox": [left, 0.0, size, size], "keypoints": keypoints.ravel().tolist(), "num_keypoints": 17 * labelled},
+        **{"bbox": [left, 0.0, size, size], "keypoints": keypoints.ravel().tolist(), "num_keypoints": 17 * labeled},
     }
 
 
@@ -92,7 +92,7 @@ def test_no_results_score_zero() -> None:
     assert scores.to_dict()["ap_large"] is None
 
 
-@pytest.mark.parametrize("people", [[], [person(1, 1, labelled=False)], [{**person(1, 1), "iscrowd": 1}]])
+@pytest.mark.parametrize("people", [[], [person(1, 1, labeled=False)], [{**person(1, 1), "iscrowd": 1}]])
 def test_nobody_to_find_is_nan(people: list[dict[str, Any]]) -> None:
     scores = keypoint_ap(truth(*people), [found(person(1, 1))])
     assert set(scores.to_dict().values()) == {None}

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
-from featherpose.networks.checkpoints import load_weights, read_metadata, save_weights, start_from
+from featherpose.networks import create_network
+from featherpose.networks.checkpoints import load_pretrained, load_weights, read_metadata, save_weights
 
 pytestmark = pytest.mark.torch
 
@@ -18,7 +18,7 @@ NAME = "lite_hrnet_18"
 
 
 def small(num_keypoints=17):
-    return create_model(NAME, num_keypoints, width=8)
+    return create_network(NAME, num_keypoints, width=8)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ MISFITS = {
     "missing": (lambda w: without(w, f"{FINAL}.bias"), rf"1 missing \({FINAL}.bias\)\.$"),
     "unexpected": (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"1 unexpected \(extra.weight\)\.$"),
     "another network": (
-        lambda w: create_model("cbam_lite_hrnet_18", width=8).state_dict(),
+        lambda w: create_network("cbam_lite_hrnet_18", width=8).state_dict(),
         "missing .*; .* unexpected .*; .* of another shape",
     ),
     "empty": (lambda w: {}, r"missing \(backbone.stem.conv1.conv.weight; .*; \.\.\.\)"),
@@ -187,14 +187,14 @@ class TestStartFrom:
 
     def started(self, tmp_path, joints, **options):
         torch.manual_seed(5)
-        taught = create_model(NAME, 3, width=8)
+        taught = create_network(NAME, 3, width=8)
         with torch.no_grad():
             taught.keypoint_head.final_layer.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
         skeleton = json.dumps({"joints": self.THEIRS})
         save_weights(taught, tmp_path / "w.safetensors", {"skeleton": skeleton})
-        model = create_model(NAME, len(joints), **{"width": 8, **options})
+        model = create_network(NAME, len(joints), **{"width": 8, **options})
         drawn = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return taught, model, drawn, start_from(model, tmp_path / "w.safetensors", joints)
+        return taught, model, drawn, load_pretrained(model, tmp_path / "w.safetensors", joints)
 
     def test_the_same_joints_in_the_same_order_take_everything(self, tmp_path):
         taught, model, _, start = self.started(tmp_path, self.THEIRS)
@@ -224,7 +224,7 @@ class TestStartFrom:
     def test_an_official_checkpoint_without_its_last_layer(self, weights, tmp_path):
         torch.save({"state_dict": mmpose(weights)}, tmp_path / "official.pth")
         model = small(5)
-        start = start_from(model, tmp_path / "official.pth", list("abcde"))
+        start = load_pretrained(model, tmp_path / "official.pth", list("abcde"))
         assert start.fresh == ["keypoint_head.final_layer.weight", "keypoint_head.final_layer.bias"]
         name = "backbone.stem.conv1.conv.weight"
         assert torch.equal(model.state_dict()[name], weights[name])

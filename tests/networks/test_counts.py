@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.counts import count_macs, count_parameters
 
 pytestmark = pytest.mark.torch
@@ -27,14 +27,14 @@ PARAMETERS = [
 
 @pytest.mark.parametrize(("name", "options", "count"), PARAMETERS)
 def test_parameters(name, options, count):
-    assert count_parameters(create_model(name, **options)) == count
+    assert count_parameters(create_network(name, **options)) == count
 
 
 @pytest.mark.parametrize(
     ("options", "millions"), [({}, 187.3), ({"width": 32}, 133.5), ({"upsample": "bilinear"}, 214.7)]
 )
 def test_macs_of_the_attention_head(options, millions):
-    assert count_macs(create_model("cbam_lite_hrnet_18", **options), (192, 256)) / 1e6 == pytest.approx(
+    assert count_macs(create_network("cbam_lite_hrnet_18", **options), (192, 256)) / 1e6 == pytest.approx(
         millions, abs=0.05
     )
 
@@ -43,7 +43,7 @@ def test_macs_of_the_attention_head(options, millions):
 def test_macs_are_the_published_ones_with_each_module_once(shared, depth, size):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[f"litehrnet{depth}"]
     wanted = counts["macs"][f"{size[1]}x{size[0]}"]["conv_linear_each_module_once"]
-    assert count_macs(create_model(f"lite_hrnet_{depth}"), size) == wanted
+    assert count_macs(create_network(f"lite_hrnet_{depth}"), size) == wanted
 
 
 @pytest.mark.parametrize(

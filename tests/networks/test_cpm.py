@@ -12,12 +12,12 @@ torch = pytest.importorskip("torch")
 
 from featherpose.codecs import CODECS
 from featherpose.errors import ModelError
-from featherpose.networks import create_model, list_models, stride_of
+from featherpose.networks import create_network, list_networks, stride_of
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.cpm import LATER_STAGES
 from featherpose.train.distill import Teacher
-from featherpose.train.learner import Learner
+from featherpose.train.learner import TrainStep
 from featherpose.train.losses import LOSSES, on_every_stage
 from featherpose.train.recipe import Recipe, Stage
 from featherpose.train.tasks.pose import codec_of
@@ -37,19 +37,19 @@ def record(reference):
 def small():
     """The network of five joints."""
     torch.manual_seed(0)
-    return create_model("cpm", 5)
+    return create_network("cpm", 5)
 
 
 def test_names_order_and_shapes_are_the_published_ones(record):
     with torch.device("meta"):
-        model = create_model("cpm")
+        model = create_network("cpm")
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
 
 
 def test_counts_are_the_published_ones(shared):
     counts = json.loads((shared / "parity" / "counts.json").read_text())["cpm"]
     with torch.device("meta"):
-        model = create_model("cpm")
+        model = create_network("cpm")
     assert count_parameters(model) == counts["params"]
     assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
@@ -57,7 +57,7 @@ def test_counts_are_the_published_ones(shared):
 @pytest.mark.slow
 def test_output(record, make_picture):
     with torch.device("meta"):
-        model = create_model("cpm")
+        model = create_network("cpm")
     model = model.to_empty(device="cpu")
     load_weights(model, record.weights())
     with torch.no_grad():
@@ -102,22 +102,24 @@ def test_every_stage_learns_from_the_labels_by_itself(small):
     with torch.no_grad():
         for answer in model.backbone.out_convs[-1]:  # the last stage says nothing, and passes no gradient on
             answer.conv.weight.zero_()
-    Learner(model, Recipe(), None, torch.device("cpu"))(*batch())
+    TrainStep(model, Recipe(), None, torch.device("cpu"))(*batch())
     assert model.backbone.out_convs[0][1].conv.weight.grad.abs().max() > 0
     assert model.backbone.cpm_stages[-1].model[0].conv.weight.grad.abs().max() == 0
 
 
 def test_a_teacher_speaks_to_every_stage(small):
-    learn = Learner(copy.deepcopy(small).train(), Recipe(), Teacher(copy.deepcopy(small), 1.0), torch.device("cpu"))
+    train_step = TrainStep(
+        copy.deepcopy(small).train(), Recipe(), Teacher(copy.deepcopy(small), 1.0), torch.device("cpu")
+    )
     crops, targets, weights = batch()
-    assert torch.equal(learn(crops, targets, weights), learn(crops, 0 * targets, weights))
+    assert torch.equal(train_step(crops, targets, weights), train_step(crops, 0 * targets, weights))
 
 
 def test_a_teacher_of_another_stride_is_refused(small):
-    teacher = Teacher(create_model("lite_hrnet_18", 5, width=8), 0.5)
-    learn = Learner(copy.deepcopy(small).train(), Recipe(), teacher, torch.device("cpu"))
+    teacher = Teacher(create_network("lite_hrnet_18", 5, width=8), 0.5)
+    train_step = TrainStep(copy.deepcopy(small).train(), Recipe(), teacher, torch.device("cpu"))
     with pytest.raises(ModelError, match=r"teacher's heatmaps are \(16, 8\), the student's \(8, 4\)"):
-        learn(*batch())
+        train_step(*batch())
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -127,7 +129,7 @@ def test_the_codec_of_a_recipe_follows_the_network(network, stride, codec):
     assert (found.stride, found.heatmap_size) == (stride, (96 // stride, 128 // stride))
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_networks())
 def test_what_the_builders_type_says_is_the_stride(name):
     assert stride_of(name) == (8 if name == "cpm" else 4)
 

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model, list_models
+from featherpose.networks import create_network, list_networks
 
 pytestmark = pytest.mark.torch
 
@@ -37,7 +37,7 @@ REFUSED = [
 @pytest.mark.parametrize(("name", "options", "message"), REFUSED)
 def test_wrong_names_and_options_are_refused(name, options, message):
     with pytest.raises(ModelError) as caught:
-        create_model(name, **options)
+        create_network(name, **options)
     assert str(caught.value).startswith(message)
 
 
@@ -51,11 +51,11 @@ PAPERS = {
 
 
 def test_every_network_of_the_papers_tables_is_there():
-    assert set(list_models()) >= PAPERS
+    assert set(list_networks()) >= PAPERS
 
 
 def test_attention_at_block_puts_cbam_into_every_block():
-    model = create_model(CBAM, width=8, attention_at="block")
+    model = create_network(CBAM, width=8, attention_at="block")
     assert not [n for n, _ in model.keypoint_head.named_parameters() if "attention" in n]
     gates = [n for n, _ in model.named_modules() if n.endswith("spatial_weighting.0.spatial")]
     assert len(gates) == 16
@@ -63,7 +63,7 @@ def test_attention_at_block_puts_cbam_into_every_block():
 
 def test_fresh_gates_are_half_open_and_heatmaps_near_zero():
     torch.manual_seed(0)
-    model = create_model("cbam_lite_hrnet_18", width=16)
+    model = create_network("cbam_lite_hrnet_18", width=16)
     gates = []
     for module in model.modules():
         if isinstance(module, torch.nn.Sigmoid):
@@ -77,7 +77,7 @@ def test_fresh_gates_are_half_open_and_heatmaps_near_zero():
 @pytest.mark.parametrize("seed", range(4))
 def test_no_fresh_channel_gate_is_dead(seed):
     torch.manual_seed(seed)
-    model = create_model(CBAM, width=32)
+    model = create_network(CBAM, width=32)
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()
     gates = [p for n, p in model.named_parameters() if ".channel.reduce.weight" in n]
     assert len(gates) == 4

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS
 from featherpose.networks.counts import count_macs, count_parameters
 
@@ -22,7 +22,7 @@ COUNTS = [
 
 def weightless(**options):
     with torch.device("meta"):
-        return create_model("feather_pose", **options)
+        return create_network("feather_pose", **options)
 
 
 @pytest.mark.parametrize(("options", "parameters", "macs"), COUNTS)
@@ -35,8 +35,8 @@ def test_the_body_is_efficientnet_lite0_without_its_end():
     """4.65 M parameters are published; the classifier has 1,281,000, what stands behind block 13 the rest."""
     blocks = 3 * 192 * 1152 + 1152 * 320 + (25 + 9) * 1152 + 2 * (4 * 1152 + 192 + 320)
     left_out = blocks + 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
-    body = weightless().backbone
-    assert count_parameters(body) + left_out == 4_652_008
+    backbone = weightless().backbone
+    assert count_parameters(backbone) + left_out == 4_652_008
 
 
 def test_the_heads_width():
@@ -62,7 +62,7 @@ def test_maps_of_four_resolutions():
 @pytest.mark.parametrize("attention", sorted(ATTENTIONS))
 def test_every_attention_reaches_the_heatmaps(attention):
     torch.manual_seed(0)
-    model = create_model("feather_pose", 5, attention=attention)
+    model = create_network("feather_pose", 5, attention=attention)
     model(torch.randn(4, 3, 64, 96)).square().sum().backward()
     weights = {n: p for n, p in model.named_parameters() if n.endswith("weight")}
     assert [n for n, p in weights.items() if p.grad is None or p.grad.abs().max() == 0] == []

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS
 from featherpose.networks.heads import UPSAMPLINGS, AttentionHead
 
@@ -78,4 +78,4 @@ def test_unknown_upsample_is_named():
 )
 def test_size_that_does_not_fit_is_refused(height, width, message):
     with pytest.raises(ModelError, match=message):
-        create_model("cbam_lite_hrnet_18", width=8)(torch.zeros(1, 3, height, width))
+        create_network("cbam_lite_hrnet_18", width=8)(torch.zeros(1, 3, height, width))

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 
@@ -26,7 +26,7 @@ def mmpose_name(name):
 
 def weightless(name, **options):
     with torch.device("meta"):
-        return create_model(name, **options)
+        return create_network(name, **options)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,7 +69,7 @@ def test_output(published, make_picture):
 
 def test_fresh_convolutions_are_drawn_as_published():
     torch.manual_seed(0)
-    layers = [m for m in create_model("hrnet_w32").modules() if isinstance(m, torch.nn.Conv2d)]
+    layers = [m for m in create_network("hrnet_w32").modules() if isinstance(m, torch.nn.Conv2d)]
     large = [m for m in layers if m.weight.numel() > 10_000]
     assert len(large) > 150
     assert all(m.weight.std().item() == pytest.approx(0.001, rel=0.05) for m in large)

@@ -10,8 +10,8 @@ import safetensors.torch
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model, hrnet
-from featherpose.networks.checkpoints import start_from
+from featherpose.networks import create_network, hrnet
+from featherpose.networks.checkpoints import load_pretrained
 from featherpose.networks.mobilenet_v1 import STAGES
 from featherpose.networks.mobilenet_v3 import LARGE, SMALL
 
@@ -203,9 +203,9 @@ def assert_backbone_is_filled(name, path, save):
     names, theirs, ours = CHECKPOINTS[name]
     given = made(names())
     save(given, path)
-    model = create_model(name, 5)
+    model = create_network(name, 5)
     drawn = {k: v.clone() for k, v in model.keypoint_head.state_dict().items()}
-    start = start_from(model, path, list("abcde"))
+    start = load_pretrained(model, path, list("abcde"))
     assert sorted(start.loaded) == sorted(f"backbone.{n}" for n in model.backbone.state_dict())
     assert start.fresh == [f"keypoint_head.{n}" for n in drawn]
     classifier = {n for n in given if n.startswith(CLASSIFIER)}
@@ -233,7 +233,7 @@ def test_hrnets_official_checkpoint_fills_the_backbone(tmp_path, monkeypatch):
     """It has the multi-resolution end of the classification network besides."""
     monkeypatch.setattr(hrnet, "MODULES", (1, 1, 1))
     monkeypatch.setattr(hrnet, "BLOCKS_PER_MODULE", 1)
-    model = create_model("hrnet_w32", 5)
+    model = create_network("hrnet_w32", 5)
     given = {k: v + 1 for k, v in model.backbone.state_dict().items()}
     extra = {
         "stage4.2.fuse_layers.1.0.0.0.weight": torch.ones(64, 32, 3, 3),
@@ -241,16 +241,16 @@ def test_hrnets_official_checkpoint_fills_the_backbone(tmp_path, monkeypatch):
     }
     head = {"final_layer.0.weight": torch.ones(2048, 1024, 1, 1), "classifier.weight": torch.ones(1000, 2048)}
     torch.save({**given, **extra, **head}, tmp_path / "hrnetv2_w32.pth")
-    start = start_from(model, tmp_path / "hrnetv2_w32.pth", list("abcde"))
+    start = load_pretrained(model, tmp_path / "hrnetv2_w32.pth", list("abcde"))
     assert start.ignored == [*extra, *head]
     assert all(torch.equal(v, given[k]) for k, v in model.backbone.state_dict().items())
 
 
 def test_the_names_of_mmpretrain_are_ours(tmp_path):
-    model = create_model("shufflenet_v1", 5)
+    model = create_network("shufflenet_v1", 5)
     given = {f"backbone.{k}": v + 1 for k, v in model.backbone.state_dict().items()}
     torch.save({"state_dict": {**given, "head.fc.weight": torch.ones(1000, 960)}}, tmp_path / "a.pth")
-    start = start_from(model, tmp_path / "a.pth", list("abcde"))
+    start = load_pretrained(model, tmp_path / "a.pth", list("abcde"))
     assert (start.loaded, start.ignored) == (list(given), ["head.fc.weight"])
 
 
@@ -259,10 +259,10 @@ def test_the_names_of_mmpretrain_are_ours(tmp_path):
 )
 def test_the_checkpoint_of_another_network_is_refused(name, other, tmp_path):
     torch.save(made(CHECKPOINTS[other][0]()), tmp_path / "other.pth")
-    model = create_model(name, 5)
+    model = create_network(name, 5)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ModelError, match=r"other\.pth are of another network"):
-        start_from(model, tmp_path / "other.pth", list("abcde"))
+        load_pretrained(model, tmp_path / "other.pth", list("abcde"))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
@@ -278,11 +278,11 @@ class Opened:
 
 def test_a_pickle_that_would_run_code_is_refused_with_the_reason_and_does_not_run(tmp_path):
     torch.save({"conv1.weight": torch.ones(1), "hook": Opened(tmp_path / "ran")}, tmp_path / "resnet50.pth")
-    model = create_model("shufflenet_v1", 5)
+    model = create_network("shufflenet_v1", 5)
     with pytest.raises(
         ModelError, match=r"resnet50\.pth is refused: it holds \w+\.mkdir, which is no tensor"
     ) as caught:
-        start_from(model, tmp_path / "resnet50.pth", list("abcde"))
+        load_pretrained(model, tmp_path / "resnet50.pth", list("abcde"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
     torch.load(tmp_path / "resnet50.pth", weights_only=False)

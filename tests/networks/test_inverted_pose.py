@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS, Unchanged
 from featherpose.networks.counts import count_macs, count_parameters
 
@@ -24,7 +24,7 @@ COUNTS = [
 
 def weightless(**options):
     with torch.device("meta"):
-        return create_model("inverted_pose", **options)
+        return create_network("inverted_pose", **options)
 
 
 @pytest.mark.parametrize(("options", "parameters", "macs"), COUNTS)
@@ -49,7 +49,7 @@ def test_relu_is_the_only_activation():
 @pytest.mark.parametrize("attention", sorted(ATTENTIONS))
 def test_every_attention_reaches_the_heatmaps(attention):
     torch.manual_seed(0)
-    model = create_model("inverted_pose", 5, width=0.5, attention=attention)
+    model = create_network("inverted_pose", 5, width=0.5, attention=attention)
     model(torch.randn(4, 3, 64, 96)).square().sum().backward()
     weights = {n: p for n, p in model.named_parameters() if n.endswith("weight")}
     assert [n for n, p in weights.items() if p.grad is None or p.grad.abs().max() == 0] == []

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.lite_hrnet import Fuse
 
 pytestmark = pytest.mark.torch
@@ -21,7 +21,7 @@ SEEDS = {(256, 192): 11, (384, 288): 12}
 def published(request, reference):
     """A published network's record and our network with the same weights, in float64."""
     record = reference(request.param)
-    model = create_model(PUBLISHED[request.param])
+    model = create_network(PUBLISHED[request.param])
     model.load_state_dict(record.weights())
     return record, model.double().eval()
 
@@ -61,7 +61,7 @@ def test_output(published, make_picture, size):
 
 def test_float32_stays_within_the_measured_tolerance(reference, make_picture):
     record = reference("litehrnet18")
-    model = create_model("lite_hrnet_18").eval()
+    model = create_network("lite_hrnet_18").eval()
     model.load_state_dict(record.weights())
     assert record.apart(run(model, make_picture(11, 1, 256, 192).float()), "out_256x192") < 5e-5
 
@@ -122,7 +122,7 @@ def test_halved_fuse_keeps_the_first_channel_in_proportion():
     deviations = {}
     for fuse in ("halved", "published"):
         torch.manual_seed(0)
-        backbone = create_model("cbam_lite_hrnet_18", width=8, fuse=fuse).backbone
+        backbone = create_network("cbam_lite_hrnet_18", width=8, fuse=fuse).backbone
         finest = backbone(torch.randn(4, 3, 64, 64))[0].std((0, 2, 3))
         deviations[fuse] = (finest[0] / finest[1:].median()).item()
     assert deviations["halved"] < 4
@@ -133,7 +133,7 @@ def test_halved_fuse_keeps_the_first_channel_in_proportion():
 def step(reference, make_picture):
     """One training step of litehrnet18 in float64: record, network after it, output, loss (the HRNet form)."""
     record = reference("litehrnet18")
-    model = create_model("lite_hrnet_18")
+    model = create_network("lite_hrnet_18")
     model.load_state_dict(record.weights())
     model.double().train()
     output = model(make_picture(20, 2, 256, 192))

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.counts import count_parameters
 
 pytestmark = pytest.mark.torch
@@ -18,13 +18,13 @@ BACKBONE = 4_231_976 - (1024 * 1000 + 1000)
 
 def test_counts():
     with torch.device("meta"):
-        model = create_model("mobilenet_v1")
+        model = create_network("mobilenet_v1")
     assert count_parameters(model.backbone) == BACKBONE
     assert count_parameters(model) == BACKBONE + 6_297_361
 
 
 def test_stages_halve_the_map_four_times_after_the_stem():
-    backbone = create_model("mobilenet_v1").backbone.eval()
+    backbone = create_network("mobilenet_v1").backbone.eval()
     shapes = []
     for layer in (backbone.conv1, *backbone.layers):
         layer.register_forward_hook(lambda _m, _i, out: shapes.append(tuple(out.shape[1:])))
@@ -35,7 +35,7 @@ def test_stages_halve_the_map_four_times_after_the_stem():
 
 def test_fresh_weights_are_drawn_as_published():
     torch.manual_seed(0)
-    backbone = create_model("mobilenet_v1").backbone
+    backbone = create_network("mobilenet_v1").backbone
     for weight in (backbone.conv1.conv.weight, backbone.layers[3][2].pointwise.conv.weight):
         assert weight.abs().max() <= 0.18
         # what is left of a normal distribution's deviation when it is cut off at two

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 
@@ -32,7 +32,7 @@ def record(reference, name):
 @pytest.fixture
 def model(record, name):
     """Our network with the record's weights, which have mmpose 1.x's names."""
-    model = create_model(name)
+    model = create_network(name)
     load_weights(model, record.weights())
     return model.eval()
 
@@ -45,7 +45,7 @@ def test_names_order_and_shapes_are_the_published_ones(record, model):
 def test_counts_are_the_published_ones(shared, name):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
     with torch.device("meta"):
-        model = create_model(name)
+        model = create_network(name)
     assert count_parameters(model) == counts["params"]
     assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 

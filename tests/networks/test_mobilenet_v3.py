@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.counts import count_parameters
 from featherpose.networks.mobilenet_v3 import SqueezeExcitation
 
@@ -24,7 +24,7 @@ COUNTS = [("mobilenet_v3_small", SMALL, 4_462_353), ("mobilenet_v3_large", LARGE
 @pytest.mark.parametrize(("name", "backbone", "head"), COUNTS)
 def test_counts(name, backbone, head):
     with torch.device("meta"):
-        model = create_model(name)
+        model = create_network(name)
     assert count_parameters(model.backbone) == backbone
     assert count_parameters(model) == backbone + head
 
@@ -33,7 +33,7 @@ def test_counts(name, backbone, head):
     ("name", "halving"), [("mobilenet_v3_small", [0, 1, 2, 4, 9]), ("mobilenet_v3_large", [0, 2, 4, 7, 13])]
 )
 def test_where_the_map_is_halved(name, halving):
-    backbone = create_model(name).backbone.eval()
+    backbone = create_network(name).backbone.eval()
     heights = [64]
     for layer in backbone:
         layer.register_forward_hook(lambda _m, _i, out: heights.append(out.shape[2]))
@@ -52,7 +52,7 @@ def test_where_the_map_is_halved(name, halving):
 )
 def test_gates_have_a_quarter_of_the_channels_in_whole_eights(name, gates):
     with torch.device("meta"):
-        backbone = create_model(name).backbone
+        backbone = create_network(name).backbone
     assert [m.fc1.out_channels for m in backbone.modules() if isinstance(m, SqueezeExcitation)] == gates
 
 
@@ -66,7 +66,7 @@ def test_a_gate_between_nothing_and_all():
 
 def test_norms_are_torchvisions_and_fresh_weights_those_of_the_authors_code():
     torch.manual_seed(0)
-    backbone = create_model("mobilenet_v3_small").backbone
+    backbone = create_network("mobilenet_v3_small").backbone
     norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {(m.eps, m.momentum) for m in norms} == {(1e-3, 0.01)}
     last = backbone[12].conv.weight

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 
@@ -25,14 +25,14 @@ SEEDS = {(256, 192): 11, (384, 288): 12}
 def published(request, reference):
     """A published network's record and our network with the same weights, in float64."""
     record = reference(request.param)
-    model = create_model(PUBLISHED[request.param])
+    model = create_network(PUBLISHED[request.param])
     load_weights(model, record.weights())
     return record, model.double().eval()
 
 
 def weightless(name, **options):
     with torch.device("meta"):
-        return create_model(name, **options)
+        return create_network(name, **options)
 
 
 def run(model, x):
@@ -84,4 +84,4 @@ def test_the_wider_one_is_the_naive_one_at_the_width_of_lite_hrnet():
 
 def test_odd_width_is_refused():
     with pytest.raises(ModelError, match="width is 31; it must be even"):
-        create_model("naive_lite_hrnet_18", width=31)
+        create_network("naive_lite_hrnet_18", width=31)

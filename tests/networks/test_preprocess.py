@@ -6,14 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks.preprocess import MEAN, STD, Normalise, normalise
+from featherpose.networks.preprocess import MEAN, STD, Normalize, normalize
 
 pytestmark = pytest.mark.torch
 
 
 @pytest.mark.parametrize("value", [0, 17, 255])
 def test_normalise_is_imagenet_mean_and_deviation(value):
-    output = normalise(torch.full((1, 4, 6, 3), value, dtype=torch.uint8))
+    output = normalize(torch.full((1, 4, 6, 3), value, dtype=torch.uint8))
     assert output.shape == (1, 3, 4, 6)
     assert output.dtype == torch.float32
     wanted = [(value / 255 - m) / s for m, s in zip(MEAN, STD, strict=True)]
@@ -23,19 +23,19 @@ def test_normalise_is_imagenet_mean_and_deviation(value):
 def test_channels_are_not_swapped():
     red = torch.zeros(1, 2, 2, 3, dtype=torch.uint8)
     red[..., 0] = 255
-    output = normalise(red)[0, :, 0, 0]
+    output = normalize(red)[0, :, 0, 0]
     assert output[0] > 2
     assert output[2] < -1.7
 
 
 def test_no_crops_give_no_rows():
-    assert normalise(torch.zeros(0, 4, 6, 3, dtype=torch.uint8)).shape == (0, 3, 4, 6)
+    assert normalize(torch.zeros(0, 4, 6, 3, dtype=torch.uint8)).shape == (0, 3, 4, 6)
 
 
 def test_layout_is_channels_last():
-    output = normalise(torch.zeros(2, 4, 6, 3, dtype=torch.uint8))
+    output = normalize(torch.zeros(2, 4, 6, 3, dtype=torch.uint8))
     assert output.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_constants_are_not_weights():
-    assert not Normalise().state_dict()
+    assert not Normalize().state_dict()

@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.rep_pose import RepUnit, merged
@@ -34,7 +34,7 @@ def crops(n, height=64, width=96):
 def trained(num_keypoints=5, **options):
     """A network after three steps, so that no norm is as it was drawn."""
     torch.manual_seed(0)
-    model = create_model("rep_pose", num_keypoints, width=0.5, **options)
+    model = create_network("rep_pose", num_keypoints, width=0.5, **options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(3):
         optimizer.zero_grad()
@@ -72,7 +72,7 @@ def test_every_branch_counts_in_a_merged_unit(channels, stride):
 
 
 def test_merging_leaves_the_network_alone_and_no_branch_behind():
-    model = create_model("rep_pose", 5, width=0.5).train()
+    model = create_network("rep_pose", 5, width=0.5).train()
     before = copy.deepcopy(model.state_dict())
     plain = model.for_export()
     assert model.training and not plain.training
@@ -85,7 +85,7 @@ def test_merging_leaves_the_network_alone_and_no_branch_behind():
 @pytest.mark.parametrize(("options", "parameters", "left", "macs"), COUNTS)
 def test_counts(options, parameters, left, macs):
     with torch.device("meta"):
-        model = create_model("rep_pose", **options)
+        model = create_network("rep_pose", **options)
         plain = model.for_export()
     assert (count_parameters(model), count_parameters(plain), count_macs(plain, (192, 256))) == (parameters, left, macs)
 
@@ -93,7 +93,7 @@ def test_counts(options, parameters, left, macs):
 @pytest.mark.parametrize("width", [0.01, 0.5, 0.75, 1, 1.3, 1.5])
 def test_channels_are_whole_blocks(width):
     with torch.device("meta"):
-        model = create_model("rep_pose", width=width)
+        model = create_network("rep_pose", width=width)
     maps = [m.out_channels for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
     gates = [n for n, _ in model.named_modules() if n.endswith("spatial.conv")]
     assert sum(c % 16 != 0 for c in maps) == len(gates) + 1  # and the heatmaps
@@ -101,7 +101,7 @@ def test_channels_are_whole_blocks(width):
 
 @pytest.mark.parametrize("attention", sorted(ATTENTIONS))
 def test_attention_stands_at_every_resolution(attention):
-    model = create_model("rep_pose", 5, width=0.5, attention=attention).eval()
+    model = create_network("rep_pose", 5, width=0.5, attention=attention).eval()
     sizes = []
     for gate in model.keypoint_head.attention:
         gate.register_forward_hook(lambda _m, _i, out: sizes.append(tuple(out.shape[-2:])))
@@ -113,7 +113,7 @@ def test_attention_stands_at_every_resolution(attention):
 @pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
 def test_width_without_sense_is_refused(width):
     with pytest.raises(ModelError, match=r"width is .*; it scales the channels and must be above 0, for example"):
-        create_model("rep_pose", width=width)
+        create_network("rep_pose", width=width)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.counts import count_parameters
 from featherpose.networks.shufflenet_v1 import GroupUnit, shuffle
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.torch
 def test_counts():
     """mmpretrain's table has 1.87 M for the network with its classifier, 960 x 1000 + 1000."""
     with torch.device("meta"):
-        model = create_model("shufflenet_v1")
+        model = create_network("shufflenet_v1")
     assert count_parameters(model.backbone) == 904_728
     assert round((904_728 + 961_000) / 1e6, 2) == 1.87
     assert count_parameters(model) == 904_728 + 6_035_217
@@ -67,7 +67,7 @@ def test_units_add_or_stand_beside_the_inputs_averages():
 
 def test_fresh_weights_are_drawn_as_published():
     torch.manual_seed(0)
-    backbone = create_model("shufflenet_v1").backbone
+    backbone = create_network("shufflenet_v1").backbone
     first, later = backbone.layers[0][0], backbone.layers[2][1]
     assert first.g_conv_1x1_compress.conv.groups == 1
     assert later.g_conv_1x1_compress.conv.groups == 3

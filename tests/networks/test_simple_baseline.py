@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.heads import DeconvolutionHead
@@ -26,7 +26,7 @@ def mmpose_name(name):
 
 def weightless(name):
     with torch.device("meta"):
-        return create_model(name)
+        return create_network(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,7 +62,7 @@ def test_head_enlarges_eightfold():
 
 def test_fresh_head_is_drawn_as_published():
     torch.manual_seed(0)
-    head = create_model("shufflenet_v2").keypoint_head
+    head = create_network("shufflenet_v2").keypoint_head
     for layer in (0, 3, 6):
         assert head.deconv_layers[layer].weight.std().item() == pytest.approx(0.001, rel=0.01)
     assert head.final_layer.weight.std().item() == pytest.approx(0.001, rel=0.1)

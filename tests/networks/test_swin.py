@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.counts import count_parameters
 from featherpose.networks.swin import WINDOW, Merging, WindowAttention, cut, joined, offsets
 
@@ -21,7 +21,7 @@ BACKBONE = 28_288_354 - (768 * 1000 + 1000)
 
 def test_counts():
     with torch.device("meta"):
-        model = create_model("swin_t")
+        model = create_network("swin_t")
     assert count_parameters(model.backbone) == BACKBONE
     assert count_parameters(model) == BACKBONE + 5_248_785
 
@@ -100,7 +100,7 @@ def test_merging_takes_neighbours_in_the_published_order():
 
 def test_every_second_block_is_shifted():
     with torch.device("meta"):
-        backbone = create_model("swin_t").backbone
+        backbone = create_network("swin_t").backbone
     stages = [backbone[number] for number in (1, 3, 5, 7)]
     shifts = [[block.attn.shift for block in stage] for stage in stages]
     assert shifts == [[0, 3], [0, 3], [0, 3, 0, 3, 0, 3], [0, 3]]
@@ -108,7 +108,7 @@ def test_every_second_block_is_shifted():
 
 def test_fresh_weights_are_drawn_as_published():
     torch.manual_seed(0)
-    backbone = create_model("swin_t").backbone
+    backbone = create_network("swin_t").backbone
     block = backbone[1][0]
     for weight in (block.mlp[0].weight, block.attn.qkv.weight, block.attn.relative_position_bias_table):
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)

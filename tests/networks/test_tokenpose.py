@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.tokenpose import cut
@@ -23,7 +23,7 @@ SHARP = 1e-9  # float64, in standard deviations of the output
 
 def weightless(name, **options):
     with torch.device("meta"):
-        return create_model(name, **options)
+        return create_network(name, **options)
 
 
 def without_place(name):
@@ -52,7 +52,7 @@ def test_counts_are_the_published_ones(shared, name):
 def published(request, reference):
     """A published network's record and our network with its weights, read under their official names."""
     record = reference(request.param)
-    model = create_model(request.param)
+    model = create_network(request.param)
     table = model.keypoint_head.pos_embedding.clone()
     load_weights(model, {**record.weights(), record.facts["pos_embedding"]["name"]: table})
     return record, model.eval()
@@ -90,7 +90,7 @@ def test_patches_are_read_row_by_row():
 
 def test_fresh_weights_are_drawn_as_published():
     torch.manual_seed(0)
-    model = create_model("tokenpose_s_v1")
+    model = create_network("tokenpose_s_v1")
     head = model.keypoint_head
     linear = [m for m in head.modules() if isinstance(m, torch.nn.Linear)]
     assert all(m.weight.std().item() == pytest.approx(0.02, rel=0.02) for m in linear)
@@ -151,4 +151,4 @@ def test_weights_of_another_size_are_refused():
 )
 def test_sizes_that_it_cannot_be_built_for_are_refused(size, message):
     with pytest.raises(ModelError, match=message):
-        create_model("tokenpose_b", size=size)
+        create_network("tokenpose_b", size=size)

@@ -126,7 +126,7 @@ def test_bad_boxes_are_refused_by_their_number(estimator, boxes, message):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        pytest.param(np.zeros((9, 9), np.uint8), r"uint8 \(9, 9\), wanted uint8 \(height, width, 3\)", id="grey"),
+        pytest.param(np.zeros((9, 9), np.uint8), r"uint8 \(9, 9\), wanted uint8 \(height, width, 3\)", id="gray"),
         pytest.param(np.zeros((9, 9, 4), np.uint8), "wanted uint8", id="four channels"),
         pytest.param(np.zeros((9, 9, 3)), "float64 .* wanted uint8", id="floats"),
         pytest.param(np.zeros((0, 9, 3), np.uint8), "wanted uint8", id="no rows"),
@@ -278,10 +278,10 @@ def test_without_refine_nobody_looks_twice():
 
 
 @pytest.mark.parametrize(
-    ("sure", "level", "kept"), [(8, 0.5, True), (9, 0.5, False), (17, 0.2, True), (17, 0.21, False)]
+    ("confident", "level", "kept"), [(8, 0.5, True), (9, 0.5, False), (17, 0.2, True), (17, 0.21, False)]
 )
-def test_the_given_box_is_kept_where_too_few_joints_are_sure(sure, level, kept):
-    session = WitnessSession(GRID, np.where(np.arange(17) < sure, level, 0.1))
+def test_the_given_box_is_kept_where_too_few_joints_are_sure(confident, level, kept):
+    session = WitnessSession(GRID, np.where(np.arange(17) < confident, level, 0.1))
     Estimator(session, refine=True)(ramp(), [BAD_BOX])
     assert (session.extents[0] == session.extents[1]) == kept
 

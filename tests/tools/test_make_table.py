@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 import make_table
 
 from featherpose.errors import ModelError
-from featherpose.networks import NETWORKS, create_model
+from featherpose.networks import NETWORKS, create_network
 from featherpose.networks.counts import count_macs
 
 pytestmark = pytest.mark.torch
@@ -44,7 +44,7 @@ def test_a_row_is_what_the_facts_say(name: str):
 @pytest.mark.parametrize("name", ["cbam_lite_hrnet_18", "cbam_lite_hrnet_30"])
 def test_the_formula_as_written_costs_what_its_written_order_does(name: str):
     """Bilinear upsampling does not commute with attention, so that network is computed in the written order."""
-    assert ROWS[name]["macs"] == count_macs(create_model(name, upsample="bilinear"), (192, 256))
+    assert ROWS[name]["macs"] == count_macs(create_network(name, upsample="bilinear"), (192, 256))
 
 
 def test_a_merged_network_runs_with_less():

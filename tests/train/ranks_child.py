@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from featherpose.networks import create_model
-from featherpose.train.learner import Learner
+from featherpose.networks import create_network
+from featherpose.train.learner import TrainStep
 from featherpose.train.ranks import Ranks, join
 from featherpose.train.recipe import Recipe, load
 from featherpose.train.tasks import pose
@@ -29,12 +29,12 @@ class Double(torch.nn.Module):
 def learn_and_judge(recipe: Recipe, ranks: Ranks) -> dict[str, np.ndarray]:
     """Gradients of this process's share of sixteen crops, averaged, and the scores of the whole validation part."""
     torch.manual_seed(recipe.seed)
-    network = Double(create_model(recipe.network, **recipe.options)).eval()  # batch norms are frozen
+    network = Double(create_network(recipe.network, **recipe.options)).eval()  # batch norms are frozen
     crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)
     targets, weights = torch.rand(16, 17, 16, 16), torch.randint(0, 2, (16, 17)).float()
-    learn = Learner(network, recipe, None, CPU)
-    learn(*(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
-    stop = ranks.agree(network, stop=ranks.index == 1)
+    train_step = TrainStep(network, recipe, None, CPU)
+    train_step(*(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
+    stop = ranks.average_gradients(network, stop=ranks.index == 1)
     gradients = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
     ready = pose.prepare(recipe, pose.read_people(recipe), recipe.stages[0])
     scores = pose.validate(network, ready.validation, CPU, ranks)

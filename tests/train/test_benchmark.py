@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 
 from featherpose.errors import DataError, InputError, ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.skeleton import COCO17
 from featherpose.train import benchmark, loop
 from featherpose.train.batches import batches
@@ -138,10 +138,10 @@ def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypat
 
     networks: list[Any] = []
     monkeypatch.setattr(
-        benchmark, "create_model", lambda *a, **k: networks.append(create_model(*a, **k)) or networks[0]
+        benchmark, "create_network", lambda *a, **k: networks.append(create_network(*a, **k)) or networks[0]
     )
-    labelled = pose.read_people(recipe)
-    ready, plan = pose.prepare(recipe, labelled, recipe.stages[0]), epochs(recipe, labelled.epoch_length)
+    labeled = pose.read_people(recipe)
+    ready, plan = pose.prepare(recipe, labeled, recipe.stages[0]), epochs(recipe, labeled.epoch_length)
     batch = next(batches(ready.people, ready.codec, recipe, plan[0], 0, 0, ALONE))
     step = benchmark._step(recipe, COCO17.num_joints, torch.device("cpu"), ALONE, compiled=False)
     before = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
@@ -192,7 +192,7 @@ class TestScripts:
     def test_the_yardstick_is_the_same_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Heatmaps, running statistics and gradients, in double precision."""
         torch.manual_seed(0)
-        ours = create_model("lite_hrnet_18", 5).double()
+        ours = create_network("lite_hrnet_18", 5).double()
         plain = script("plain_lite_hrnet", monkeypatch).LiteHRNet18(5).double()
         plain.load_state_dict(ours.state_dict())
         pictures = torch.randn(3, 3, 32, 32, dtype=torch.float64)

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from featherpose.errors import DataError, ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import read_facts, save_weights
 from featherpose.skeleton import COCO17, MPII16
 from featherpose.train import loop
@@ -26,7 +26,7 @@ def teacher(tmp_path: Path) -> Path:
     facts = {"network": "cbam_lite_hrnet_18", "options": {"width": 8}, "skeleton": COCO17.to_dict()}
     path = tmp_path / "teacher.safetensors"
     torch.manual_seed(3)
-    network = create_model("cbam_lite_hrnet_18", width=8)
+    network = create_network("cbam_lite_hrnet_18", width=8)
     save_weights(network, path, {key: json.dumps(value) for key, value in facts.items()})
     return path
 

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 import safetensors.torch
 
 from featherpose.errors import RecipeError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import save_weights
 from featherpose.train import loop
 from featherpose.train.check import check
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.torch
 @pytest.fixture
 def start(tmp_path: Path) -> Path:
     path = tmp_path / "start.safetensors"
-    save_weights(create_model("inverted_pose", width=0.5), path)
+    save_weights(create_network("inverted_pose", width=0.5), path)
     return path
 
 

@@ -7,9 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn
 
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.train.distill import Teacher
-from featherpose.train.learner import Learner
+from featherpose.train.learner import TrainStep
 from featherpose.train.recipe import Recipe, change
 
 pytestmark = pytest.mark.torch
@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 def network() -> nn.Module:
     """In eval mode: batch norms would tell parts from the whole."""
     torch.manual_seed(0)
-    return create_model("cbam_lite_hrnet_18", width=8).eval()
+    return create_network("cbam_lite_hrnet_18", width=8).eval()
 
 
 @pytest.fixture
@@ -31,22 +31,22 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 # Gradients here go up to about 80: tolerances are float32's for sums in another order.
-def gradients(network: nn.Module, learn: Learner, *batch: torch.Tensor, parts: int = 1) -> torch.Tensor:
+def gradients(network: nn.Module, train_step: TrainStep, *batch: torch.Tensor, parts: int = 1) -> torch.Tensor:
     network.zero_grad()
-    learn(*batch, parts=parts)
+    train_step(*batch, parts=parts)
     return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
 
 def test_accumulated_parts_are_the_whole_batch(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
-    learn = Learner(network, Recipe(), None, CPU)
-    whole = gradients(network, learn, *batch)
-    torch.testing.assert_close(gradients(network, learn, *batch, parts=2), whole, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(learn(*batch, parts=4), learn(*batch), rtol=1e-5, atol=0)
+    train_step = TrainStep(network, Recipe(), None, CPU)
+    whole = gradients(network, train_step, *batch)
+    torch.testing.assert_close(gradients(network, train_step, *batch, parts=2), whole, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(train_step(*batch, parts=4), train_step(*batch), rtol=1e-5, atol=0)
 
 
 def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
-    exact = gradients(network, Learner(network, Recipe(), None, CPU), *batch)
-    rough = gradients(network, Learner(network, change(Recipe(), ["precision=bf16"]), None, CPU), *batch)
+    exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+    rough = gradients(network, TrainStep(network, change(Recipe(), ["precision=bf16"]), None, CPU), *batch)
     assert torch.cosine_similarity(exact, rough, dim=0) > 0.9
     assert not torch.equal(exact, rough)
 
@@ -56,8 +56,8 @@ def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Ten
 def test_a_compiled_network_learns_the_same(batch: tuple[torch.Tensor, ...]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 17, 1))
-    exact = gradients(network, Learner(network, Recipe(), None, CPU), *batch)
-    compiled = gradients(network, Learner(network, Recipe(), None, CPU, compiled=True), *batch)
+    exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+    compiled = gradients(network, TrainStep(network, Recipe(), None, CPU, compiled=True), *batch)
     torch.testing.assert_close(compiled, exact, rtol=1e-4, atol=1e-6)
 
 
@@ -66,14 +66,16 @@ class TestTeacher:
         self, network: nn.Module, batch: tuple[torch.Tensor, ...]
     ) -> None:
         torch.manual_seed(2)
-        learn = Learner(network, Recipe(), Teacher(create_model("cbam_lite_hrnet_18", width=8), share=1.0), CPU)
+        train_step = TrainStep(
+            network, Recipe(), Teacher(create_network("cbam_lite_hrnet_18", width=8), share=1.0), CPU
+        )
         crops, targets, weights = batch
-        assert torch.equal(learn(crops, targets, weights), learn(crops, 0 * targets, weights))
-        assert learn(crops, targets, weights) > 0
+        assert torch.equal(train_step(crops, targets, weights), train_step(crops, 0 * targets, weights))
+        assert train_step(crops, targets, weights) > 0
 
     def test_the_network_itself_as_teacher_leaves_its_share_of_the_labels(
         self, network: nn.Module, batch: tuple[torch.Tensor, ...]
     ) -> None:
-        alone = gradients(network, Learner(network, Recipe(), None, CPU), *batch)
-        taught = Learner(network, Recipe(), Teacher(copy.deepcopy(network), share=0.25), CPU)
+        alone = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+        taught = TrainStep(network, Recipe(), Teacher(copy.deepcopy(network), share=0.25), CPU)
         torch.testing.assert_close(gradients(network, taught, *batch), 0.75 * alone, rtol=1e-3, atol=1e-3)

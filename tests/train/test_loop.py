@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 
 from featherpose.errors import DataError, ModelError, RecipeError
-from featherpose.networks.checkpoints import Start, read_facts, save_weights
+from featherpose.networks.checkpoints import PretrainedReport, read_facts, save_weights
 from featherpose.train import loop
 from featherpose.train.batches import batches
 from featherpose.train.card import markdown, training
@@ -248,14 +248,14 @@ def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> 
 
 def test_ranks_divide_an_epoch_without_loss_or_repetition(drawn_people: Path) -> None:
     chosen = recipe(drawn_people)
-    labelled = pose.read_people(chosen)
-    ready = pose.prepare(chosen, labelled, chosen.stages[0])
+    labeled = pose.read_people(chosen)
+    ready = pose.prepare(chosen, labeled, chosen.stages[0])
 
     def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
         found = batches(ready.people, ready.codec, chosen, epoch, epoch.first, 0, ranks)
         return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
 
-    plan = epochs(chosen, len(labelled.training))
+    plan = epochs(chosen, len(labeled.training))
     assert len(plan) == 2
     for epoch in plan:
         together = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
@@ -290,7 +290,7 @@ def test_waiting_for_data_is_told_with_what_helps() -> None:
 
 def test_weights_to_start_from_are_told_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
     fresh = ["head.final.weight", "head.final.bias"]
-    start = Start(loaded=["body.a.weight"], fresh=fresh, ignored=["fc.weight"])
-    Display(epochs(recipe(Path("people")), 40)).started_from(Path("a.pth"), start)
+    start = PretrainedReport(loaded=["body.a.weight"], fresh=fresh, ignored=["fc.weight"])
+    Display(epochs(recipe(Path("people")), 40)).pretrained_loaded(Path("a.pth"), start)
     said = " ".join(capsys.readouterr().err.split())
     assert said == "Starting from a.pth: 1 tensors taken over; made anew: head.final (2); of no use here: fc (1)."

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from featherpose import api, images, weights
 from featherpose.cli import featherpose as command
 from featherpose.errors import DataError
-from featherpose.networks import create_model
-from featherpose.networks.checkpoints import read_facts, start_from
+from featherpose.networks import create_network
+from featherpose.networks.checkpoints import load_pretrained, read_facts
 from featherpose.skeleton import COCO17
 from featherpose.train.recipe import Recipe, change
 from featherpose.train.recipes import named
@@ -111,9 +111,9 @@ def test_other_joints_are_not_judged(file: Path) -> None:
 
 def test_joints_of_the_same_name_keep_their_weights() -> None:
     path = weights.find("default", ".safetensors")
-    network, before = create_model(read_facts(path)["network"], len(JOINTS)), load_file(path)
+    network, before = create_network(read_facts(path)["network"], len(JOINTS)), load_file(path)
     drawn = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    start = start_from(network, path, JOINTS)
+    start = load_pretrained(network, path, JOINTS)
     assert start.fresh == []
     last = [name for name in before if "final_layer" in name]
     assert last
@@ -125,18 +125,18 @@ def test_joints_of_the_same_name_keep_their_weights() -> None:
 
 
 def test_labels_reach_the_trainer_in_the_pixels_of_the_photo(file: Path) -> None:
-    labelled = pose.read_people(recipe(file))
+    labeled = pose.read_people(recipe(file))
     truth = json.loads(file.read_text())
     joints = {f"{a['id']}": np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
-    assert {sample.image for sample in labelled.samples} == {photo["file_name"] for photo in truth["images"]}
-    for row, sample in enumerate(labelled.samples):
+    assert {sample.image for sample in labeled.samples} == {photo["file_name"] for photo in truth["images"]}
+    for row, sample in enumerate(labeled.samples):
         part, wanted = sample.location.part, joints[sample.key.rpartition(":")[2]]
         assert part is not None
-        seen = labelled.weights[row, 0] > 0
+        seen = labeled.weights[row, 0] > 0
         assert np.array_equal(seen, wanted[:, 2] > 0)
-        found = labelled.keypoints[row, 0] + (part.left, part.top)
+        found = labeled.keypoints[row, 0] + (part.left, part.top)
         np.testing.assert_allclose(found[seen], wanted[seen, :2], atol=1e-3)
-    sides = [{labelled.samples[row].image for row in rows} for rows in (labelled.training, labelled.validation)]
+    sides = [{labeled.samples[row].image for row in rows} for rows in (labeled.training, labeled.validation)]
     assert not sides[0] & sides[1], "a photo is trained on or judged on, never both"
 
 

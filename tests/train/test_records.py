@@ -19,16 +19,16 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_what_came_after_the_saved_state_is_dropped(tmp_path: Path) -> None:
-    judged = {"step": 50, "pck": 2.0}
+    validated = {"step": 50, "pck": 2.0}
     first = Records(tmp_path, 0, [])
-    for record in ({"step": 50, "loss": 1.0}, judged, {"step": 100, "loss": 0.5}, {"step": 100, "pck": 3.0}):
+    for record in ({"step": 50, "loss": 1.0}, validated, {"step": 100, "loss": 0.5}, {"step": 100, "pck": 3.0}):
         first.add(record)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 150, "lo')
-    Records(tmp_path, 100, [judged]).add({"step": 150, "loss": 0.4})
+    Records(tmp_path, 100, [validated]).add({"step": 150, "loss": 0.4})
     assert lines(tmp_path) == [
         {"step": 50, "loss": 1.0},
-        judged,
+        validated,
         {"step": 100, "loss": 0.5},
         {"step": 150, "loss": 0.4},
     ]

@@ -10,7 +10,7 @@ import click
 
 from featherpose.errors import FeatherposeError, did_you_mean
 
-VERBS = {
+COMMANDS = {
     "predict": "Find poses on photos: pictures with skeletons, and JSON.",
     "models": "List the networks: size, cost, published scores, weights.",
     "evaluate": "Judge a model on a labelled data set: AP and AR.",
@@ -22,23 +22,23 @@ VERBS = {
 """Verb -> its one line in --help; the verb's function lies in the file of its name."""
 
 
-class Verbs(click.Group):
+class CommandGroup(click.Group):
     """A group whose commands are imported one at a time."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            ctx.fail(f"There is no verb {cmd_name!r}.{did_you_mean(cmd_name, VERBS)}")
+        if cmd_name not in COMMANDS:
+            ctx.fail(f"There is no verb {cmd_name!r}.{did_you_mean(cmd_name, COMMANDS)}")
         return getattr(import_module(f"featherpose.cli.{cmd_name}"), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("featherpose"), prog_name="featherpose")
 def featherpose() -> None:
     """Small, fast, honest human pose estimation.

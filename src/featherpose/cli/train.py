@@ -8,7 +8,7 @@ import click
 
 from featherpose.cli.recipe import SETTINGS
 
-OWN_PEOPLE = "own-feather_pose"
+CUSTOM_RECIPE = "own-feather_pose"
 """The recipe for people of one's own, when none is named."""
 
 
@@ -61,7 +61,7 @@ def train(
     if resume and out and not recipe:
         recipe = str(out / "recipe.yaml")
     elif data and not recipe:
-        recipe = OWN_PEOPLE
+        recipe = CUSTOM_RECIPE
     if not recipe:
         raise click.UsageError(
             "Name a RECIPE (`featherpose recipe list`), give people of your own with --data, or go on with "

@@ -25,7 +25,7 @@ Label = TypeVar("Label", bound=np.number[Any])
 
 _LOWER = ("hip", "pelvis", "knee", "ankle", "heel", "toe")
 _LUMA = np.array([0.299, 0.587, 0.114])  # brightness of R, G, B (ITU-R BT.601)
-_GREY_AXIS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3)
+_GRAY_AXIS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Augmentation:
     """Colours turn round the grey axis by at most this many degrees."""
     gamma: float = 0.3
     """Exponent of the brightness curve is at most 1 plus this, or its inverse."""
-    grey_prob: float = 0.05
+    gray_prob: float = 0.05
     """How often colour is taken away."""
     blur_prob: float = 0.1
     """How often the crop is blurred, by a Gaussian of 0.4 to 1.4 pixels."""
@@ -114,7 +114,7 @@ def augment(
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
     crop = _moved(Crop.from_box(box_xyxy, size, mode), settings, rng)
-    pixels = _covered(_recoloured(images.warp(image, crop), settings, rng), settings, rng)
+    pixels = _covered(_color_jittered(images.warp(image, crop), settings, rng), settings, rng)
     order = skeleton.flip_order if crop.flip else slice(None)
     return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]
 
@@ -131,11 +131,11 @@ def _half_body(
     rng: np.random.Generator,
 ) -> NDArray[np.float32] | None:
     """Joints (K, 2) -> box (4,) xyxy of the upper or lower body (as HRNet's loader has it), or None for the whole."""
-    labelled = np.asarray(visibility > 0)
-    if not _happens(settings.half_body_prob, rng) or labelled.sum() < settings.half_body_joints:
+    labeled = np.asarray(visibility > 0)
+    if not _happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_joints:
         return None
     lower = _lower_body(skeleton)
-    chosen = labelled & (lower if rng.random() < 0.5 else ~lower)
+    chosen = labeled & (lower if rng.random() < 0.5 else ~lower)
     low, high = keypoints[chosen].min(0, initial=np.inf), keypoints[chosen].max(0, initial=-np.inf)
     if chosen.sum() < 3 or min(high - low) <= 1:
         return None
@@ -162,11 +162,11 @@ def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop
     )
 
 
-def _recoloured(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
+def _color_jittered(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
     pixels: NDArray[Any] = image
     if _happens(settings.color_prob, rng):
         pixels = cv2.LUT(cv2.transform(pixels, _color_matrix(settings, rng)), _gamma_table(settings, rng))
-    if _happens(settings.grey_prob, rng):
+    if _happens(settings.gray_prob, rng):
         pixels = cv2.transform(pixels, np.tile(_LUMA, (3, 1)))
     if _happens(settings.blur_prob, rng):
         pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.4))
@@ -179,7 +179,7 @@ def _recoloured(image: Image, settings: Augmentation, rng: np.random.Generator) 
 def _color_matrix(settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
     """(3, 4) matrix RGB1 -> RGB: hue, saturation, brightness and contrast in one."""
     turn = np.deg2rad(rng.uniform(-settings.hue, settings.hue))
-    hue = np.cos(turn) * np.eye(3) + np.sin(turn) * _GREY_AXIS + (1 - np.cos(turn)) / 3
+    hue = np.cos(turn) * np.eye(3) + np.sin(turn) * _GRAY_AXIS + (1 - np.cos(turn)) / 3
     spread = np.array([settings.saturation, settings.brightness, settings.contrast])
     saturation, brightness, contrast = 1 + spread * rng.uniform(-1, 1, 3)
     colors = saturation * np.eye(3) + (1 - saturation) * _LUMA

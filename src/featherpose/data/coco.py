@@ -193,10 +193,10 @@ def _around(joints: Sequence[float]) -> list[float] | None:
 
     Someone without labelled joints, whom neither training nor the metrics look at, gets a box without an area.
     """
-    labelled = [(x, y) for x, y, v in zip(joints[::3], joints[1::3], joints[2::3], strict=False) if v > 0]
-    if len(set(labelled)) < 2:
-        return None if labelled else [0.0] * 4
-    low, high = ([edge(values) for values in zip(*labelled, strict=True)] for edge in (min, max))
+    labeled = [(x, y) for x, y, v in zip(joints[::3], joints[1::3], joints[2::3], strict=False) if v > 0]
+    if len(set(labeled)) < 2:
+        return None if labeled else [0.0] * 4
+    low, high = ([edge(values) for values in zip(*labeled, strict=True)] for edge in (min, max))
     more = GROWN * max(b - a for a, b in zip(low, high, strict=True))
     return [low[0] - more, low[1] - more, high[0] - low[0] + 2 * more, high[1] - low[1] + 2 * more]
 

@@ -75,7 +75,7 @@ def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
     if not isinstance(record, dict):
         raise DataError(f"{where} is no record.")
     joints, center = (_numbers(record, key, shape, where) for key, shape in (("joints", (16, 2)), ("center", (2,))))
-    labelled = _numbers(record, "joints_vis", (16,), where) > 0
+    labeled = _numbers(record, "joints_vis", (16,), where) > 0
     scale, head = (float(_numbers(record, key, (), where)) for key in ("scale", "headsize"))
     for key, value in (("scale", scale), ("headsize", head)):
         if value <= 0:
@@ -84,7 +84,7 @@ def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
         raise DataError(f"{where} has no image.")
     middle, half = center + np.array((0, LOWERED * scale)), UNIT * scale / 2
     box = np.concatenate([middle - half, middle + half]).astype(np.float32)
-    return record["image"], joints, labelled.astype(np.int64), box, head
+    return record["image"], joints, labeled.astype(np.int64), box, head
 
 
 def _numbers(record: dict[str, Any], key: str, shape: Sequence[int], where: str) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ ROOM = 1.5
 and turns it."""
 
 
-def labelled_people(place: Path) -> tuple[list[Sample], list[str]]:
+def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
     """Folder of shards, or COCO file or folder -> all people, and a sentence for all that has to be known of them."""
     if is_coco(place) and not any(place.glob("*.tar")):
         coco = read_coco(place)

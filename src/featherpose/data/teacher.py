@@ -89,9 +89,9 @@ def fill_gaps(
     Labelled joints (v > 0) keep their place and weight 1. The others take the teacher's place with its score as
     weight where that is above `threshold`, and weight 0 elsewhere: an unsure teacher is not a label.
     """
-    labelled = visibility > 0
-    filled = ~labelled & (teacher_scores > threshold)
-    weights = np.where(labelled, 1.0, np.where(filled, np.minimum(teacher_scores, 1.0), 0.0)).astype(np.float32)
+    labeled = visibility > 0
+    filled = ~labeled & (teacher_scores > threshold)
+    weights = np.where(labeled, 1.0, np.where(filled, np.minimum(teacher_scores, 1.0), 0.0)).astype(np.float32)
     return np.where(filled[..., None], teacher_keypoints, keypoints).astype(np.float32), weights
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from featherpose.codecs import NEIGHBOURS, Codec, Dark, Msra, Newton, Udp, blur_matrix
+from featherpose.codecs import NEIGHBORS, Codec, Dark, Msra, Newton, Udp, blur_matrix
 from featherpose.errors import ModelError, did_you_mean
 
 
@@ -70,8 +70,8 @@ class DecodeMsra(Decode):
 
     def __init__(self, codec: Msra) -> None:
         super().__init__(codec)
-        self.keep("dx", NEIGHBOURS[:, 0])
-        self.keep("dy", NEIGHBOURS[:, 1])
+        self.keep("dx", NEIGHBORS[:, 0])
+        self.keep("dy", NEIGHBORS[:, 1])
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
         right, left, below, above = self.around(heatmaps, x, y, self.dx, self.dy).chunk(4, dim=2)
@@ -121,14 +121,18 @@ class DecodeNewton(Decode):
         return torch.where(determinant == 0, 0, step / torch.where(determinant == 0, 1, determinant))
 
 
-TWINS: Mapping[type[Codec], Callable[[Any], nn.Module]] = {Msra: DecodeMsra, Dark: DecodeNewton, Udp: DecodeNewton}
+GRAPH_DECODERS: Mapping[type[Codec], Callable[[Any], nn.Module]] = {
+    Msra: DecodeMsra,
+    Dark: DecodeNewton,
+    Udp: DecodeNewton,
+}
 
 
-def twin(codec: Codec) -> nn.Module:
+def graph_decoder(codec: Codec) -> nn.Module:
     """The module that decodes inside the graph as `codec.decode` does outside: heatmaps -> keypoints, scores."""
-    if type(codec) not in TWINS:
+    if type(codec) not in GRAPH_DECODERS:
         raise ModelError(
             f"Codec {codec.name!r} has no decoder for the exported graph."
-            f"{did_you_mean(codec.name, [known.name for known in TWINS])}"
+            f"{did_you_mean(codec.name, [known.name for known in GRAPH_DECODERS])}"
         )
-    return TWINS[type(codec)](codec)
+    return GRAPH_DECODERS[type(codec)](codec)

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from featherpose import files
 from featherpose.errors import InputError, ModelError
-from featherpose.export import crops as proof
-from featherpose.export.decode import twin
-from featherpose.export.parity import Outputs, prove
+from featherpose.export import crops as parity_crops
+from featherpose.export.decode import graph_decoder
+from featherpose.export.parity import Outputs, check_parity
 from featherpose.manifest import KEY, Manifest
-from featherpose.networks.preprocess import Normalise
+from featherpose.networks.preprocess import Normalize
 from featherpose.runtime.session import Session
 
 OUTPUTS = ("keypoints", "scores", "heatmaps")
@@ -49,9 +49,9 @@ class Graph(nn.Module):
 
     def __init__(self, network: nn.Module, manifest: Manifest) -> None:
         super().__init__()
-        self.normalise = Normalise()
+        self.normalize = Normalize()
         self.network = network
-        self.decode = twin(manifest.make_codec())
+        self.decode = graph_decoder(manifest.make_codec())
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         heatmaps = self.heatmaps(crops)
@@ -61,7 +61,7 @@ class Graph(nn.Module):
     def heatmaps(self, crops: Tensor) -> Tensor:
         """Crops as above -> heatmaps (N, K, h, w)."""
         # Contiguous: for channels_last maps, as (N, H, W, 3) crops become, layers write transpositions into the graph.
-        return self.network(self.normalise(crops).contiguous())
+        return self.network(self.normalize(crops).contiguous())
 
     @torch.inference_mode()
     def run(self, crops: NDArray[np.uint8]) -> Outputs:
@@ -86,7 +86,7 @@ def export(
     path = Path(path)
     _refuse_path(path)
     graph = Graph(copy.deepcopy(model).cpu(), manifest).eval()
-    taken = _checked_crops(crops, manifest) | proof.synthetic(manifest.input_size)
+    taken = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
     _refuse_misfit(graph, manifest, next(iter(taken.values())))
     two = torch.from_numpy(np.stack(list(taken.values())[:2]))
     written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph as trained
@@ -94,10 +94,10 @@ def export(
     codec, joints = manifest.make_codec(), manifest.skeleton.joints
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
-        draft.write_bytes(_labelled(file, manifest))
-        parity = prove(graph.run, Session.open(draft, "cpu").run, taken, codec, joints)
+        draft.write_bytes(_labeled(file, manifest))
+        parity = check_parity(graph.run, Session.open(draft, "cpu").run, taken, codec, joints)
     manifest = replace(manifest, parity=parity)
-    files.replace(path, _labelled(file, manifest))
+    files.replace(path, _labeled(file, manifest))
     return manifest
 
 
@@ -139,9 +139,9 @@ def _refuse_path(path: Path) -> None:
         raise InputError(f"{path.parent} is no folder; make it first, or choose another for {path.name}.")
 
 
-def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> proof.Crops:
+def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
     width, height = manifest.input_size
-    taken = proof.photos(manifest) if crops is None else dict(crops)
+    taken = parity_crops.photos(manifest) if crops is None else dict(crops)
     for name, crop in taken.items():
         if crop.dtype != np.uint8 or crop.shape != (height, width, 3):
             raise InputError(f"Crop {name!r} is {crop.dtype} {crop.shape}, wanted uint8 ({height}, {width}, 3).")
@@ -200,7 +200,7 @@ def _forget_origins(file: onnx.ModelProto) -> None:
         item.doc_string = ""
 
 
-def _labelled(file: onnx.ModelProto, manifest: Manifest) -> bytes:
+def _labeled(file: onnx.ModelProto, manifest: Manifest) -> bytes:
     del file.metadata_props[:]
     file.metadata_props.add(key=KEY, value=manifest.to_json())
     return file.SerializeToString()

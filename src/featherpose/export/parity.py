@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose.codecs import NEIGHBOURS, Codec, Newton, around, blur, newton_step, peaks
+from featherpose.codecs import NEIGHBORS, Codec, Newton, around, blur, newton_step, peaks
 from featherpose.errors import ModelError
 
 Array = NDArray[np.float32]
@@ -27,7 +27,7 @@ ROUNDING = 1e-6
 BATCHES = (1, 5)  # 5: the runtime has engines for 4 and for 1
 
 
-def prove(
+def check_parity(
     network: Run, engine: Run, crops: Mapping[str, NDArray[np.uint8]], codec: Codec, joints: Sequence[str]
 ) -> dict[str, Any]:
     """Both sides and named crops (H, W, 3) -> the record of their agreement; ModelError where they differ.
@@ -157,7 +157,7 @@ def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:
 
 def _quarter_reach(heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
     """Half a cell where a central difference can turn, else none."""
-    right, left, below, above = np.moveaxis(around(heatmaps, cells, NEIGHBOURS), -1, 0)
+    right, left, below, above = np.moveaxis(around(heatmaps, cells, NEIGHBORS), -1, 0)
     turns = np.minimum(np.abs(right - left), np.abs(below - above)) <= 2 * change
     return 0.5 * (turns & (change > 0))
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from featherpose.codecs import CODECS
 from featherpose.errors import InputError, ModelError, did_you_mean
-from featherpose.export import crops as proof
+from featherpose.export import crops as parity_crops
 from featherpose.export.onnx import export
 from featherpose.manifest import Manifest
-from featherpose.networks import create_model, stride_of
+from featherpose.networks import create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.skeleton import SKELETONS, Skeleton
 
@@ -29,7 +29,7 @@ def export_weights(
     """
     model, manifest = open_weights(weights, **given)
     out = Path(weights).with_suffix(".onnx") if out is None else Path(out)
-    photos = proof.photos(manifest, None if crops is None else Path(crops))
+    photos = parity_crops.photos(manifest, None if crops is None else Path(crops))
     return out, export(model, out, manifest, crops=photos)
 
 
@@ -91,6 +91,6 @@ def _skeleton(value: str | dict[str, Any]) -> Skeleton:
 
 def _create(manifest: Manifest) -> nn.Module:
     try:
-        return create_model(manifest.network, manifest.skeleton.num_joints, **manifest.options)
+        return create_network(manifest.network, manifest.skeleton.num_joints, **manifest.options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{manifest.network} cannot be built with {manifest.options} ({error}).") from None

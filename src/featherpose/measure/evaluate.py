@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherpose import images
-from featherpose.boxes import jittered, xywh_to_xyxy
+from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import DataError, InputError, did_you_mean
 from featherpose.formats import person_boxes
@@ -84,10 +84,10 @@ def evaluate(
     count as missed.
     """
     evaluator()  # refuses now, not after the photos, if it is not installed
-    category, labelled = _category(dataset.truth), boxes == "gt"
-    _refuse_useless(labelled, nms, jitter)
-    suppress = NMS["none" if labelled else nms or "oks"]
-    asked = _jittered(_labelled(dataset, category), jitter) if labelled else _detected(dataset, Path(boxes))
+    category, labeled = _category(dataset.truth), boxes == "gt"
+    _refuse_useless(labeled, nms, jitter)
+    suppress = NMS["none" if labeled else nms or "oks"]
+    asked = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
     start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
     people = outside = 0
     for done, photo in enumerate(asked):
@@ -113,15 +113,15 @@ def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) ->
         progress(done, total)
 
 
-def _refuse_useless(labelled: bool, nms: str | None, jitter: float) -> None:
+def _refuse_useless(labeled: bool, nms: str | None, jitter: float) -> None:
     """InputError for options that are wrong, or that the boxes have no use for."""
     if nms is not None and nms not in NMS:
         raise InputError(f"nms {nms!r} is not known.{did_you_mean(nms, NMS)}")
     if not 0 <= jitter < LARGEST_JITTER:
         raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {LARGEST_JITTER}, a part of the box's sides.")
-    if labelled and nms is not None:
+    if labeled and nms is not None:
         raise InputError(f"nms {nms} is for detected boxes: labelled ones are all kept; leave it out, or give --boxes.")
-    if jitter and not labelled:
+    if jitter and not labeled:
         raise InputError(f"jitter {jitter} is for labelled boxes: detected ones err already; type --boxes gt.")
 
 
@@ -134,7 +134,7 @@ def _category(truth: Mapping[str, Any]) -> int:
     return posed[0]["id"]
 
 
-def _labelled(dataset: Dataset, category: int) -> list[_Photo]:
+def _labeled(dataset: Dataset, category: int) -> list[_Photo]:
     """The annotated boxes of everyone with a labelled joint who is no crowd region, by photo."""
     boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
     for person in dataset.truth["annotations"]:
@@ -145,10 +145,10 @@ def _labelled(dataset: Dataset, category: int) -> list[_Photo]:
     return [_Photo(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
 
 
-def _jittered(photos: list[_Photo], amount: float) -> list[_Photo]:
+def _with_jitter(photos: list[_Photo], amount: float) -> list[_Photo]:
     """The same photos with boxes that are off; the draws are the same for every model and amount."""
     rng = np.random.default_rng(0)
-    return [replace(photo, boxes=jittered(photo.boxes, amount, rng)) for photo in photos] if amount else photos
+    return [replace(photo, boxes=jitter_boxes(photo.boxes, amount, rng)) for photo in photos] if amount else photos
 
 
 def _is_posed(person: Mapping[str, Any]) -> bool:

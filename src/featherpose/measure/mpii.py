@@ -94,8 +94,8 @@ def _scores(joints: NDArray[np.float64], people: Mpii, known: NDArray[np.bool_])
     visible = people.visible * known
     limbs = visible * np.isin(MPII16.joints, LIMBS)
     at_half, at_tenth, of_limbs = (
-        pckh(joints, people.keypoints, labelled, people.head_sizes, threshold)
-        for labelled, threshold in ((visible, 0.5), (visible, 0.1), (limbs, 0.5))
+        pckh(joints, people.keypoints, labeled, people.head_sizes, threshold)
+        for labeled, threshold in ((visible, 0.5), (visible, 0.1), (limbs, 0.5))
     )
     whole = bool(known.all())
     return MpiiScores(

@@ -43,15 +43,15 @@ def pck(
     A joint is right when its error is at most `threshold` x the person's reference length (Yang and Ramanan 2013; with
     MPII's head size as the reference it is PCKh, see `pckh`). `in_mean` (K,): the joints that the mean is about.
     """
-    labelled = np.asarray(visible) > 0
-    right = (normalised_errors(predicted, keypoints, reference) <= threshold) & labelled
-    counted = np.ones(labelled.shape[1], bool) if in_mean is None else np.asarray(in_mean, bool)
+    labeled = np.asarray(visible) > 0
+    right = (normalized_errors(predicted, keypoints, reference) <= threshold) & labeled
+    counted = np.ones(labeled.shape[1], bool) if in_mean is None else np.asarray(in_mean, bool)
     with np.errstate(invalid="ignore"):  # 0 of 0 is nan: nothing to say about that joint
-        mean = np.float64(right[:, counted].sum()) / labelled[:, counted].sum()
-        return Pck(right.sum(axis=0) / labelled.sum(axis=0), float(mean))
+        mean = np.float64(right[:, counted].sum()) / labeled[:, counted].sum()
+        return Pck(right.sum(axis=0) / labeled.sum(axis=0), float(mean))
 
 
-def normalised_errors(predicted: ArrayLike, keypoints: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
+def normalized_errors(predicted: ArrayLike, keypoints: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
     """Joints (N, K, 2), truth (N, K, 2), reference lengths (N,) -> distance / reference, (N, K) float64."""
     points, truth = _same_shape(predicted, keypoints)
     return np.linalg.norm(points - truth, axis=-1) / _positive(reference, "Reference length")[:, None]

@@ -27,7 +27,7 @@ from featherpose.networks import (
     tokenpose,
 )
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.initialise import initialise
+from featherpose.networks.initialise import initialize
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lite_hrnet_18": lite_hrnet.lite_hrnet_18,
@@ -60,7 +60,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def list_models() -> list[str]:
+def list_networks() -> list[str]:
     """The names that `create_model` knows, sorted."""
     return sorted(NETWORKS)
 
@@ -70,7 +70,7 @@ def stride_of(name: str) -> int:
     return getattr(get_type_hints(_builder(name)).get("return"), "stride", PoseNetwork.stride)
 
 
-def create_model(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
+def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
     """Name, number of joints K and the network's own options -> a freshly initialised network in train mode.
 
     Its input is normalised float (N, 3, H, W), its output heatmaps (N, K, H / stride, W / stride); a network whose
@@ -86,7 +86,7 @@ def create_model(name: str, num_keypoints: int = 17, **options: object) -> nn.Mo
     if num_keypoints < 1:
         raise ModelError(f"num_keypoints is {num_keypoints}; a network needs at least 1.")
     model = build(num_keypoints, **options)
-    initialise(model)
+    initialize(model)
     return model
 
 

@@ -47,7 +47,7 @@ def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str,
 
 
 @dataclass(frozen=True)
-class Start:
+class PretrainedReport:
     """Names of the tensors that a network took over, of those that were left as they were drawn, and of those in the
     file that it has no place for, such as a classifier."""
 
@@ -56,7 +56,7 @@ class Start:
     ignored: list[str]
 
 
-def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[str]) -> Start:
+def load_pretrained(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[str]) -> PretrainedReport:
     """Network for `joints` and a weights file in; the network holds what fits of it, and for joints of the same name
     the rows of the last layer, also between different skeletons. Of an ImageNet checkpoint the backbone is taken.
 
@@ -74,7 +74,7 @@ def start_from(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[
         problems = _differences(own, given)
         raise ModelError(f"The weights of {path} are of another network: {'; '.join(problems)}.")
     model.load_state_dict({**own, **fitting})
-    return Start(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
+    return PretrainedReport(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
 
 
 def _by_joint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:

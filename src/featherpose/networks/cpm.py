@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.initialise import draw_alike
+from featherpose.networks.initialise import init_normal
 from featherpose.networks.layers import ConvUnit
 
 CHANNELS, HIDDEN, FEATURES = 128, 512, 32  # of most layers, of the first stage's classifier, of what later stages see
@@ -49,8 +49,8 @@ class CPM(nn.Module):
         self.middle_conv = nn.ModuleList(nn.Sequential(ConvUnit(CHANNELS, FEATURES, 5)) for _ in stages)
         self.out_convs = nn.ModuleList(_classifier(num_keypoints) for _ in stages)
 
-    def draw(self) -> None:
-        draw_alike(self)
+    def init_weights(self) -> None:
+        init_normal(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         heatmaps, features = [self.stem(x)], self.middle(x)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from featherpose.errors import ModelError
 from featherpose.networks.efficientnet_lite0 import CHANNELS, efficientnet_lite0
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.pyramid import BLOCK, PyramidHead, Stages
+from featherpose.networks.pyramid import BLOCK, FPNHead, Stages
 
 
 def feather_pose(num_keypoints: int = 17, *, attention: str = "none", head_channels: int = 128) -> PoseNetwork:
@@ -19,5 +19,5 @@ def feather_pose(num_keypoints: int = 17, *, attention: str = "none", head_chann
     """
     if head_channels < BLOCK or head_channels % BLOCK:
         raise ModelError(f"head_channels is {head_channels}; wanted a multiple of {BLOCK}, which CPUs like.")
-    head = PyramidHead(CHANNELS, num_keypoints, hidden=head_channels, attention=attention)
+    head = FPNHead(CHANNELS, num_keypoints, hidden=head_channels, attention=attention)
     return PoseNetwork(Stages(efficientnet_lite0()), head)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import Attention, create_attention
-from featherpose.networks.initialise import draw_alike
+from featherpose.networks.initialise import init_normal
 from featherpose.networks.layers import ConvUnit, enlarge, relu
 
 UPSAMPLINGS = ("nearest", "bilinear")
@@ -72,8 +72,8 @@ class DeconvolutionHead(nn.Module):
         self.deconv_layers = nn.Sequential(*layers)
         self.final_layer = nn.Conv2d(hidden, num_keypoints, 1)
 
-    def draw(self) -> None:
-        draw_alike(self)
+    def init_weights(self) -> None:
+        init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.final_layer(self.deconv_layers(x))

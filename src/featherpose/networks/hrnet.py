@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from featherpose.networks.branches import Exchange, Transition
 from featherpose.networks.heads import AttentionHead, FinalLayer, PoseNetwork
-from featherpose.networks.initialise import draw_alike
+from featherpose.networks.initialise import init_normal
 from featherpose.networks.layers import BasicBlock, Bottleneck, relu
 
 STEM_CHANNELS = 256
@@ -86,8 +86,8 @@ class HRNet(nn.Module):
         self.stages = stages
         self.all_maps = all_maps
 
-    def draw(self) -> None:
-        draw_alike(self)
+    def init_weights(self) -> None:
+        init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         x = self.bn1(self.conv1(x)).relu_()
@@ -102,8 +102,8 @@ class HRNet(nn.Module):
 class HeatmapLayer(FinalLayer):
     """The last 1x1 convolution, drawn as published."""
 
-    def draw(self) -> None:
-        draw_alike(self)
+    def init_weights(self) -> None:
+        init_normal(self)
 
 
 def hrnet(width: int, num_keypoints: int, attention: str) -> PoseNetwork:

@@ -15,15 +15,15 @@ HIDDEN_BIAS = 0.1
 
 
 @runtime_checkable
-class DrawsItself(Protocol):
+class InitializesItself(Protocol):
     """A module whose published code draws its weights in a way of its own."""
 
-    def draw(self) -> None:
+    def init_weights(self) -> None:
         """All weights of this module and of what is in it, anew and in place."""
         ...
 
 
-def initialise(model: nn.Module) -> None:
+def initialize(model: nn.Module) -> None:
     """Any network in; its weights are drawn anew in place.
 
     Convolutions: normal, deviation sqrt(2 / fan_out) with the fan of their own group (He et al. 2015). Convolutions
@@ -32,20 +32,20 @@ def initialise(model: nn.Module) -> None:
     convolutions with deviation 0.001, which the norms behind them make up for; Adam's first steps are then larger
     than the weights. Networks of others are drawn as their own code has it (`DrawsItself`).
     """
-    if isinstance(model, DrawsItself):
-        model.draw()
+    if isinstance(model, InitializesItself):
+        model.init_weights()
         return
     if isinstance(model, nn.Conv2d | nn.Linear):
-        _draw(model)
+        _init_layer(model)
     elif isinstance(model, nn.BatchNorm2d):
         model.reset_parameters()
     for part in model.children():
-        initialise(part)
+        initialize(part)
     if isinstance(model, ChannelGate):
         nn.init.constant_(model.reduce.bias, HIDDEN_BIAS)
 
 
-def draw_alike(module: nn.Module, deviation: float = 0.001) -> None:
+def init_normal(module: nn.Module, deviation: float = 0.001) -> None:
     """Module in; all its convolutions are drawn with one deviation, biases are 0, norms start as the identity.
 
     So the official code of HRNet and SimpleBaseline has it, wherever no ImageNet weights are loaded.
@@ -59,7 +59,7 @@ def draw_alike(module: nn.Module, deviation: float = 0.001) -> None:
             part.reset_parameters()
 
 
-def draw_truncated(module: nn.Module, deviation: float = 0.09) -> None:
+def init_truncated_normal(module: nn.Module, deviation: float = 0.09) -> None:
     """Module in; its convolutions are drawn from a normal distribution cut off at two deviations, biases are 0.
 
     So the authors' code of the MobileNets has it (TensorFlow's slim models).
@@ -73,7 +73,7 @@ def draw_truncated(module: nn.Module, deviation: float = 0.09) -> None:
             part.reset_parameters()
 
 
-def _draw(layer: nn.Conv2d | nn.Linear) -> None:
+def _init_layer(layer: nn.Conv2d | nn.Linear) -> None:
     if layer.bias is not None:
         nn.init.normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)

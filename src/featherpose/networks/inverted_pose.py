@@ -13,7 +13,7 @@ from torch import nn
 from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.layers import ConvUnit, relu
 from featherpose.networks.mobilenet_v2 import InvertedResidual
-from featherpose.networks.pyramid import PyramidHead, Stages, scaled
+from featherpose.networks.pyramid import FPNHead, Stages, scaled
 
 CHANNELS = (16, 32, 48, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
 DEPTHS = (2, 3, 4, 3)  # blocks at 1/4 and below, the first with stride 2; at 1/2 there is one convolution
@@ -31,5 +31,5 @@ def inverted_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str
     """InvertedPose: 0.7 M parameters; `width` scales the channels."""
     *channels, hidden = scaled((*CHANNELS, HEAD_CHANNELS), width)
     stem = ConvUnit(3, channels[0], 3, stride=2)
-    body = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
-    return PoseNetwork(body, PyramidHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))
+    backbone = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
+    return PoseNetwork(backbone, FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
-from featherpose.networks.initialise import draw_truncated
+from featherpose.networks.initialise import init_truncated_normal
 from featherpose.networks.layers import ConvUnit
 
 STEM_CHANNELS = 32
@@ -40,8 +40,8 @@ class MobileNetV1(nn.Module):
         inputs = [STEM_CHANNELS, *(channels for channels, _, _ in STAGES)]
         self.layers = nn.Sequential(*(_stage(i, *sizes) for i, sizes in zip(inputs, STAGES, strict=False)))
 
-    def draw(self) -> None:
-        draw_truncated(self)
+    def init_weights(self) -> None:
+        init_truncated_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(self.conv1(x))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
-from featherpose.networks.initialise import draw_truncated
+from featherpose.networks.initialise import init_truncated_normal
 from featherpose.networks.layers import Activation, ConvUnit, relu
 
 STEM_CHANNELS = 16
@@ -112,8 +112,8 @@ class MobileNetV3(nn.Sequential):
             if isinstance(part, nn.BatchNorm2d):
                 part.eps, part.momentum = NORM["eps"], NORM["momentum"]
 
-    def draw(self) -> None:
-        draw_truncated(self)
+    def init_weights(self) -> None:
+        init_truncated_normal(self)
 
 
 def mobilenet_v3(rows: Sequence[Row], num_keypoints: int) -> PoseNetwork:

@@ -10,7 +10,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """Crops uint8 (N, H, W, 3) RGB in, float32 (N, 3, H, W) out: (x / 255 - mean) / deviation of ImageNet."""
 
     mean: Tensor
@@ -26,6 +26,6 @@ class Normalise(nn.Module):
         return (crops.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
-def normalise(crops: Tensor) -> Tensor:
+def normalize(crops: Tensor) -> Tensor:
     """Crops uint8 (N, H, W, 3) RGB in, float32 (N, 3, H, W) in channels_last layout out: the step of `Normalise`."""
-    return Normalise().to(crops.device)(crops)
+    return Normalize().to(crops.device)(crops)

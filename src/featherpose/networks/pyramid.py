@@ -44,7 +44,7 @@ class Stages(nn.Module):
         return maps[1:]
 
 
-class PyramidHead(nn.Module):
+class FPNHead(nn.Module):
     """Attention on every resolution, then one pyramid: maps, finest first, in; heatmaps (N, K, H/4, W/4) out.
 
     Each map passes an attention block of its own and a 1x1 convolution to `hidden` channels; from the coarsest to the

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.layers import ConvUnit, relu
-from featherpose.networks.pyramid import PyramidHead, Stages, scaled
+from featherpose.networks.pyramid import FPNHead, Stages, scaled
 
 CHANNELS = (16, 32, 64, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
 DEPTHS = (2, 2, 4, 3)  # layers at 1/4 and below, the first with stride 2; at 1/2 there is one plain convolution
@@ -90,5 +90,5 @@ def rep_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str = "c
     *channels, hidden = scaled((*CHANNELS, HEAD_CHANNELS), width)
     # Without branches: torch 2.13 writes past its memory in the gradient of a 1x1 with stride 2 over 3 channels.
     stem = ConvUnit(3, channels[0], 3, stride=2)
-    body = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
-    return RepPose(body, PyramidHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))
+    backbone = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
+    return RepPose(backbone, FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))

@@ -57,7 +57,7 @@ class ShuffleNetV1(nn.Module):
         stages = zip(inputs, STAGES, strict=False)
         self.layers = nn.Sequential(*(_stage(i, *sizes, groups=1 if sizes is first else GROUPS) for i, sizes in stages))
 
-    def draw(self) -> None:
+    def init_weights(self) -> None:
         """Deviation 0.01 in the stem, else one over the inputs of a group; norms start at 1 and 0.0001."""
         for part in self.modules():
             if isinstance(part, nn.Conv2d):

@@ -147,7 +147,7 @@ class SwinTransformer(nn.Sequential):
         names = [*map(str, range(len(layers))), "norm"]
         super().__init__(OrderedDict(zip(names, [*layers, nn.LayerNorm(LAST_CHANNELS)], strict=True)))
 
-    def draw(self) -> None:
+    def init_weights(self) -> None:
         """As the official code has it: the convolution of the patches is drawn as PyTorch does by itself."""
         for part in self.modules():
             if isinstance(part, nn.Linear):

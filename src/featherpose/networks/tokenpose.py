@@ -114,7 +114,7 @@ class TokenHead(nn.Module):
         self.patch = patch
         self.heatmap_size = heatmap_size
 
-    def draw(self) -> None:
+    def init_weights(self) -> None:
         nn.init.trunc_normal_(self.keypoint_token, std=DEVIATION)
         for part in self.modules():
             if isinstance(part, nn.Linear):

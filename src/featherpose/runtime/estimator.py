@@ -12,7 +12,7 @@ from featherpose.boxes import box_of_joints
 from featherpose.codecs import merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.errors import InputError
-from featherpose.poses import SURE, Poses
+from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
 from featherpose.runtime.session import Session
 
 
@@ -76,12 +76,12 @@ class Estimator:
         manifest = self.session.manifest
         if not len(boxes):
             return Poses.empty(manifest.skeleton, size)
-        keypoints, joint_scores = self._look(image, boxes)
+        keypoints, joint_scores = self._estimate(image, boxes)
         if self.refine:
-            keypoints, joint_scores = self._look(image, _refined(boxes, keypoints, joint_scores))
+            keypoints, joint_scores = self._estimate(image, _refined(boxes, keypoints, joint_scores))
         return Poses(keypoints, joint_scores, boxes, scores, manifest.skeleton, size)
 
-    def _look(
+    def _estimate(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Picture and one or more boxes (N, 4) -> joints (N, K, 2) in its pixels and scores (N, K)."""
@@ -111,7 +111,10 @@ def _refined(
 ) -> NDArray[np.float32]:
     """Boxes (N, 4), joints (N, K, 2) and scores (N, K) found in them -> boxes of the joints, or the given ones where
     too few are sure."""
-    found = [box_of_joints(joints, sure) for joints, sure in zip(keypoints, scores > SURE, strict=True)]
+    found = [
+        box_of_joints(joints, confident)
+        for joints, confident in zip(keypoints, scores > MIN_KEYPOINT_SCORE, strict=True)
+    ]
     return np.stack([given if box is None else box for given, box in zip(boxes, found, strict=True)])
 
 

@@ -100,11 +100,11 @@ def batches(
     whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
     rows = [batch[ranks.index :: ranks.count] for batch in whole]
     examples = Examples(people, codec, recipe.augmentation, recipe.seed, epoch.number)
-    loader = DataLoader(examples, batch_sampler=rows, num_workers=workers, pin_memory=pin, worker_init_fn=_settle)
+    loader = DataLoader(examples, batch_sampler=rows, num_workers=workers, pin_memory=pin, worker_init_fn=_init_worker)
     return iter(loader)
 
 
-def _settle(_: int) -> None:
+def _init_worker(_: int) -> None:
     """A worker leaves Ctrl-C to the run, which ends after the step it is in, and the other cores to the network."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -29,13 +29,13 @@ from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_index
 from featherpose.data.teacher import mapped
 from featherpose.errors import InputError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.runtime import threads as cores
 from featherpose.skeleton import COCO17
 from featherpose.train import ema, loop
 from featherpose.train.batches import People, batches
 from featherpose.train.devices import open_device, pick_workers
-from featherpose.train.learner import Learner
+from featherpose.train.learner import TrainStep
 from featherpose.train.ranks import Ranks, join
 from featherpose.train.recipe import Recipe, from_dict
 from featherpose.train.schedule import Epoch
@@ -178,17 +178,17 @@ def _both_ways(
 def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks, compiled: bool) -> Step:
     """What the loop does with a batch."""
     torch.manual_seed(recipe.seed)
-    network = create_model(recipe.network, num_keypoints, **recipe.options)
+    network = create_network(recipe.network, num_keypoints, **recipe.options)
     network = loop.placed(network, recipe, place)
     average = copy.deepcopy(network).eval()
     optimizer = loop.make_optimizer(network, recipe.optimizer)
-    learn = Learner(network, recipe, None, place, compiled)
+    train_step = TrainStep(network, recipe, None, place, compiled)
 
     def step(batch: Batch, stop: bool) -> bool:
         crops, heatmaps, weights = batch
         optimizer.zero_grad()
-        learn(crops, heatmaps, weights)
-        stop = ranks.agree(network, stop)
+        train_step(crops, heatmaps, weights)
+        stop = ranks.average_gradients(network, stop)
         optimizer.step()
         ema.update(average, network, recipe.ema, 0)
         return stop

@@ -20,12 +20,12 @@ from featherpose.networks.checkpoints import read_facts
 from featherpose.train.distill import LABELS
 from featherpose.train.recipe import Recipe, to_dict
 from featherpose.train.schedule import Epoch
-from featherpose.train.tasks.pose import Labelled, codec_of
+from featherpose.train.tasks.pose import LabeledSet, codec_of
 
 
-def metadata(recipe: Recipe, labelled: Labelled, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
+def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
     """What a weights file says of itself: all that the export needs, each value as JSON."""
-    skeleton, codec = labelled.skeleton, codec_of(recipe, epoch.stage)
+    skeleton, codec = labeled.skeleton, codec_of(recipe, epoch.stage)
     facts = {
         "network": recipe.network,
         "options": recipe.options,
@@ -33,14 +33,14 @@ def metadata(recipe: Recipe, labelled: Labelled, epoch: Epoch, result: dict[str,
         "skeleton": skeleton.to_dict(),
         "size": list(epoch.stage.size),
         "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
-        "recipe": {"digest": recipe.digest, **_anywhere(recipe)},
-        "training": training(recipe, labelled),
+        "recipe": {"digest": recipe.digest, **_without_paths(recipe)},
+        "training": training(recipe, labeled),
         "results": result,
     }
     return {key: json.dumps(value) for key, value in facts.items()}
 
 
-def _anywhere(recipe: Recipe) -> dict[str, Any]:
+def _without_paths(recipe: Recipe) -> dict[str, Any]:
     """The recipe without the folders of this machine: of files only the names."""
     plain = to_dict(recipe)
     plain["data"]["folder"] = Path(recipe.data.folder).name
@@ -49,9 +49,9 @@ def _anywhere(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
-def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
+def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
     """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
-    sources = Counter(labelled.samples[row].source for row in labelled.training)
+    sources = Counter(labeled.samples[row].source for row in labeled.training)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
     teachers = [TEACHER] if recipe.data.labels == "mixed" or recipe.distill.teacher == LABELS else []
     if recipe.distill.teacher not in ("", LABELS):
@@ -61,12 +61,12 @@ def training(recipe: Recipe, labelled: Labelled) -> dict[str, Any]:
         "terms": terms,
         "teacher": "; ".join(teachers) or None,
     }
-    return {**own, **_before(recipe.init, terms)} if recipe.init else own
+    return {**own, **_pretrained_facts(recipe.init, terms)} if recipe.init else own
 
 
-def _before(init: str, terms: list[str]) -> dict[str, Any]:
+def _pretrained_facts(init: str, terms: list[str]) -> dict[str, Any]:
     """Weights that a run started from -> what they say of themselves, and the terms of both together."""
-    path = weights.find_start(init)
+    path = weights.find_pretrained(init)
     facts = read_facts(path)
     if not facts:
         theirs = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
@@ -75,13 +75,13 @@ def _before(init: str, terms: list[str]) -> dict[str, Any]:
     return {"before": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
 
-def card(recipe: Recipe, labelled: Labelled, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """The run card: recipe, data, versions, hours and every validation."""
     return {
-        "recipe": _anywhere(recipe),
+        "recipe": _without_paths(recipe),
         "recipe_digest": recipe.digest,
-        "training": training(recipe, labelled),
-        "validation_people": len(labelled.validation),
+        "training": training(recipe, labeled),
+        "validation_people": len(labeled.validation),
         "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
         "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -7,7 +7,7 @@ import torch
 from featherpose import weights
 from featherpose.data.folder import find_data
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.skeleton import SKELETONS
 from featherpose.train.freeze import freeze
 from featherpose.train.recipe import Recipe
@@ -18,10 +18,10 @@ def check(recipe: Recipe) -> int:
     """Recipe -> number of parameters of its network; the error that `train` would end with, if there is one."""
     find_data(recipe.data.folder)
     if recipe.init:
-        weights.find_start(recipe.init)
+        weights.find_pretrained(recipe.init)
     joints = SKELETONS[recipe.skeleton].num_joints if recipe.skeleton in SKELETONS else 17
     with torch.device("meta"):
-        network = create_model(recipe.network, joints, **recipe.options).eval()
+        network = create_network(recipe.network, joints, **recipe.options).eval()
         freeze(network, recipe)
         for stage in recipe.stages:
             width, height = stage.size

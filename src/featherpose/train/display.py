@@ -10,10 +10,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from featherpose.networks.checkpoints import Start
+from featherpose.networks.checkpoints import PretrainedReport
 from featherpose.train.recipe import Recipe
 from featherpose.train.schedule import Epoch, largest_rate
-from featherpose.train.tasks.pose import Labelled
+from featherpose.train.tasks.pose import LabeledSet
 
 SECONDS_BETWEEN_LINES = 30
 MUCH_WAITING = 5.0
@@ -38,14 +38,14 @@ class Display:
         """A sentence that stays."""
         self.console.print(sentence, highlight=False)
 
-    def greet(self, recipe: Recipe, labelled: Labelled, device: str, workers: int) -> None:
+    def announce(self, recipe: Recipe, labeled: LabeledSet, device: str, workers: int) -> None:
         """What is going to happen, in three lines."""
-        for note in labelled.notes:
+        for note in labeled.notes:
             self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         self.say(
-            f"Training {recipe.network}{options} on {len(labelled.training)} people, judged on "
-            f"{len(labelled.validation)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
+            f"Training {recipe.network}{options} on {len(labeled.training)} people, judged on "
+            f"{len(labeled.validation)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
         self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} worker processes.")
         rates = {stage.batch: largest_rate(recipe.optimizer, stage) for stage in recipe.stages}
@@ -53,7 +53,7 @@ class Display:
         words = "; ".join(f"{batch} people a step at rate {value:g}" for batch, value in rates.items())
         self.say(f"{recipe.optimizer.name}: {words}{scaled}.")
 
-    def started_from(self, path: Path, start: Start) -> None:
+    def pretrained_loaded(self, path: Path, start: PretrainedReport) -> None:
         """Which weights were taken over, which had to be drawn, and which the network has no place for."""
         fresh = f"; made anew: {_by_layer(start.fresh)}" if start.fresh else ""
         ignored = f"; of no use here: {_by_layer(start.ignored)}" if start.ignored else ""
@@ -73,7 +73,7 @@ class Display:
         """Pictures are being decoded into the cache."""
         self._show("decoding pictures", "once for each input size", done, total)
 
-    def judged(self, epoch: Epoch, scores: dict[str, float]) -> None:
+    def validated(self, epoch: Epoch, scores: dict[str, float]) -> None:
         """An epoch was judged on the validation part."""
         self.score = "".join(f"{name.upper()} {value:.1f}  " for name, value in scores.items() if name != "oks")
         words = "  ".join(f"{name.upper()} {value:.2f}" for name, value in scores.items())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from featherpose import weights
 from featherpose.errors import ModelError
-from featherpose.networks import create_model
+from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.skeleton import Skeleton
 from featherpose.train.losses import Loss
@@ -59,6 +59,6 @@ def _network(path: Path, skeleton: Skeleton) -> nn.Module:
     theirs = Skeleton.from_dict(facts["skeleton"])
     if theirs.joints != skeleton.joints:
         raise ModelError(f"{path} finds the joints of {theirs.name}, wanted those of {skeleton.name}, in their order.")
-    network = create_model(facts["network"], skeleton.num_joints, **facts.get("options", {}))
+    network = create_network(facts["network"], skeleton.num_joints, **facts.get("options", {}))
     load_weights(network, path)
     return network

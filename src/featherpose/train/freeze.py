@@ -23,10 +23,10 @@ def freeze(network: nn.Module, recipe: Recipe) -> None:
         return
     if not recipe.init:
         raise RecipeError("frozen_stages: fresh weights would stay as drawn; say with init what to start from.")
-    body = getattr(network, "backbone", None)
-    if not isinstance(body, Stages):
+    backbone = getattr(network, "backbone", None)
+    if not isinstance(backbone, Stages):
         raise RecipeError(f"frozen_stages: {recipe.network} is not made of stages; leave it out.")
-    if recipe.frozen_stages > len(body.stages):
-        raise RecipeError(f"frozen_stages is {recipe.frozen_stages}; {recipe.network} has {len(body.stages)}.")
-    for stage in body.stages[: recipe.frozen_stages]:
+    if recipe.frozen_stages > len(backbone.stages):
+        raise RecipeError(f"frozen_stages is {recipe.frozen_stages}; {recipe.network} has {len(backbone.stages)}.")
+    for stage in backbone.stages[: recipe.frozen_stages]:
         stage.eval().requires_grad_(False)

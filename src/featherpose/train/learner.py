@@ -5,20 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from featherpose.networks.preprocess import Normalise
+from featherpose.networks.preprocess import Normalize
 from featherpose.train.distill import Teacher
 from featherpose.train.losses import LOSSES, on_every_stage
 from featherpose.train.recipe import Recipe
 
 
-class Learner:
+class TrainStep:
     """Adds the gradients of a batch to the network's weights, part by part."""
 
     def __init__(
         self, network: nn.Module, recipe: Recipe, teacher: Teacher | None, device: torch.device, compiled: bool = False
     ) -> None:
         self._network = torch.compile(network, mode=_mode(device)) if compiled else network
-        self._normalise = Normalise().to(device)
+        self._normalize = Normalize().to(device)
         self._loss = on_every_stage(LOSSES[recipe.loss])
         self._teacher = teacher
         self._device = device
@@ -27,12 +27,12 @@ class Learner:
     def __call__(self, crops: Tensor, targets: Tensor, weights: Tensor, parts: int = 1) -> Tensor:
         """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K) -> the loss, a mean over the `parts`."""
         c, t, w = (tensor.to(self._device, non_blocking=True).chunk(parts) for tensor in (crops, targets, weights))
-        losses = [self._learn(*part, parts) for part in zip(c, t, w, strict=True)]
+        losses = [self._backward(*part, parts) for part in zip(c, t, w, strict=True)]
         return torch.stack(losses).sum()
 
-    def _learn(self, crops: Tensor, targets: Tensor, weights: Tensor, parts: int) -> Tensor:
+    def _backward(self, crops: Tensor, targets: Tensor, weights: Tensor, parts: int) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            pictures = self._normalise(crops)
+            pictures = self._normalize(crops)
             heatmaps = self._network(pictures).float()
             loss = self._loss(heatmaps, targets, weights)
             if self._teacher:

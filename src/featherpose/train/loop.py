@@ -22,8 +22,8 @@ from torch import nn
 
 from featherpose import weights
 from featherpose.errors import RecipeError
-from featherpose.networks import create_model
-from featherpose.networks.checkpoints import save_weights, start_from
+from featherpose.networks import create_network
+from featherpose.networks.checkpoints import load_pretrained, save_weights
 from featherpose.train import card, checkpoint, ema
 from featherpose.train.batches import batches
 from featherpose.train.devices import open_device, pick_workers
@@ -31,7 +31,7 @@ from featherpose.train.display import Display
 from featherpose.train.distill import open_teacher
 from featherpose.train.folder import RunFolder
 from featherpose.train.freeze import freeze
-from featherpose.train.learner import Learner
+from featherpose.train.learner import TrainStep
 from featherpose.train.ranks import join
 from featherpose.train.recipe import Optimizer, Recipe
 from featherpose.train.records import STEPS_BETWEEN, Records
@@ -76,19 +76,19 @@ def train(
     files.prepare(recipe, resume)
 
     # The people, the network, its averaged twin, the optimizer, the teacher.
-    labelled = pose.read_people(recipe)
-    plan = epochs(recipe, labelled.epoch_length, ranks.count)
+    labeled = pose.read_people(recipe)
+    plan = epochs(recipe, labeled.epoch_length, ranks.count)
     display = Display(plan, quiet or not ranks.is_first)
-    display.greet(recipe, labelled, f"{place} x {ranks.count}", workers)
+    display.announce(recipe, labeled, f"{place} x {ranks.count}", workers)
     torch.manual_seed(recipe.seed)
-    network = create_model(recipe.network, labelled.skeleton.num_joints, **recipe.options)
+    network = create_network(recipe.network, labeled.skeleton.num_joints, **recipe.options)
     if recipe.init:
-        path = weights.find_start(recipe.init)
-        display.started_from(path, start_from(network, path, labelled.skeleton.joints))
+        path = weights.find_pretrained(recipe.init)
+        display.pretrained_loaded(path, load_pretrained(network, path, labeled.skeleton.joints))
     network = placed(network, recipe, place)
     average = copy.deepcopy(network).eval()
     optimizer = make_optimizer(network, recipe.optimizer)
-    learn = Learner(network, recipe, open_teacher(recipe.distill, labelled.skeleton, place), place, compiled)
+    train_step = TrainStep(network, recipe, open_teacher(recipe.distill, labeled.skeleton, place), place, compiled)
 
     # Where it stands: from the beginning, or behind the last step that was saved.
     facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "history": []}
@@ -113,7 +113,7 @@ def train(
             if step >= epoch.last and (not due or epoch.number in {r["epoch"] for r in facts["history"]}):
                 continue
             if ready is None or ready.stage is not epoch.stage:
-                ready = pose.prepare(recipe, labelled, epoch.stage, display.decoding)
+                ready = pose.prepare(recipe, labeled, epoch.stage, display.decoding)
                 display.left_out(ready.unreadable)
             tick = time.monotonic()
             for batch in batches(ready.people, ready.codec, recipe, epoch, step, workers, ranks, place.type == "cuda"):
@@ -122,9 +122,9 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = now
                 optimizer.zero_grad()
-                loss = learn(*batch, parts=epoch.stage.accumulate)
+                loss = train_step(*batch, parts=epoch.stage.accumulate)
                 late = max_minutes is not None and time.monotonic() - began > 60 * max_minutes
-                stop = ranks.agree(network, interrupted.is_set() or late)
+                stop = ranks.average_gradients(network, interrupted.is_set() or late)
                 if recipe.optimizer.clip:
                     nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip)
                 optimizer.step()
@@ -146,23 +146,23 @@ def train(
 
             # An epoch is done: judge the averaged weights, keep them if they are the best of this input size.
             if due:
-                ranks.agree_on(average)
+                ranks.broadcast_from_first(average)
                 scores = pose.validate(average, ready.validation, place, ranks)
                 result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
                 result["hours"] = round(seconds() / 3600, 2)
                 facts["history"].append(result)
-                display.judged(epoch, scores)
+                display.validated(epoch, scores)
                 if records:
                     records.add(result)
                 if ranks.is_first and _is_better(result, facts["best"]):
                     facts["best"] = result
-                    save_weights(average, files.best, card.metadata(recipe, labelled, epoch, result))
+                    save_weights(average, files.best, card.metadata(recipe, labeled, epoch, result))
             save()
             saved = time.monotonic()
 
     if ranks.is_first:
-        save_weights(average, files.last, card.metadata(recipe, labelled, plan[-1], facts["history"][-1]))
-        files.write_card(card.card(recipe, labelled, facts, place))
+        save_weights(average, files.last, card.metadata(recipe, labeled, plan[-1], facts["history"][-1]))
+        files.write_card(card.card(recipe, labeled, facts, place))
     display.say(f"Done: {files.best} and {files.path / 'card.md'}")
     return Outcome(True, out, facts["best"])
 

@@ -29,7 +29,7 @@ class Ranks:
     def is_first(self) -> bool:
         return self.index == 0
 
-    def agree(self, network: nn.Module, stop: bool) -> bool:
+    def average_gradients(self, network: nn.Module, stop: bool) -> bool:
         """Gradients become the mean over all processes -> whether any of them wants to stop."""
         if self.count == 1:
             return stop
@@ -42,7 +42,7 @@ class Ranks:
             gradient.copy_(mean.view_as(gradient))
         return bool(wishes.item() > 0)
 
-    def agree_on(self, network: nn.Module) -> None:
+    def broadcast_from_first(self, network: nn.Module) -> None:
         """Everything the network holds becomes what the first process holds: running statistics differ otherwise."""
         if self.count > 1:
             for tensor in network.state_dict().values():

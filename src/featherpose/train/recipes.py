@@ -21,7 +21,7 @@ MILD = Augmentation(
 
 # FeatherPose learns more from people who are hardly disguised (docs/log/2026-11-29-candidates.md).
 WEAK = replace(
-    MILD, rotation_prob=0.2, color_prob=0.2, half_body_prob=0, occlusion_prob=0, grey_prob=0, blur_prob=0, noise_prob=0
+    MILD, rotation_prob=0.2, color_prob=0.2, half_body_prob=0, occlusion_prob=0, gray_prob=0, blur_prob=0, noise_prob=0
 )
 
 # Most is learnt at low resolution, where a step costs a quarter: a constant rate for as long as there is time.
@@ -107,7 +107,7 @@ PAPER = Recipe(
         rotation=80.0,
         rotation_prob=0.6,
         color_prob=0.0,
-        grey_prob=0.0,
+        gray_prob=0.0,
         blur_prob=0.0,
         noise_prob=0.0,
         occlusion_prob=0.0,

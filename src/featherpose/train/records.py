@@ -18,11 +18,11 @@ class Records:
     What a killed run wrote after its last saved state is dropped; `judged` are the judgements in that state.
     """
 
-    def __init__(self, folder: Path, step: int, judged: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, step: int, validated: list[dict[str, Any]]) -> None:
         self.path = folder / "log.jsonl"
         if self.path.exists():
             records = (_parse(line) for line in self.path.read_text(encoding="utf-8").splitlines())
-            kept = [r for r in records if r and r["step"] <= step and ("pck" not in r or r in judged)]
+            kept = [r for r in records if r and r["step"] <= step and ("pck" not in r or r in validated)]
             files.replace(self.path, "".join(f"{json.dumps(record)}\n" for record in kept).encode())
         self._board = _tensorboard(folder, step)
 

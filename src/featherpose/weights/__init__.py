@@ -41,7 +41,7 @@ def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _F
     return path
 
 
-def find_start(model: str | os.PathLike[str]) -> Path:
+def find_pretrained(model: str | os.PathLike[str]) -> Path:
     """Weights to start a training from -> their file: a shipped name, an alias, a path with any suffix, or a name of
     `PACKAGED`."""
     if model in PACKAGED:

@@ -17,14 +17,14 @@ from featherpose.codecs import CODECS, Codec, merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops, Progress
 from featherpose.data.folder import find_data
-from featherpose.data.people import labelled_people
+from featherpose.data.people import labeled_samples
 from featherpose.data.sample import Sample, epoch_length, is_validation, possible_hold_out
 from featherpose.data.teacher import coco_targets, mapped, opinions, teacher_labels
 from featherpose.errors import DataError
 from featherpose.measure.coco import BOX_TO_OUTLINE
 from featherpose.measure.pck import pck, validation_oks
 from featherpose.networks import stride_of
-from featherpose.networks.preprocess import Normalise
+from featherpose.networks.preprocess import Normalize
 from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 from featherpose.train.batches import People
 from featherpose.train.distill import LABELS
@@ -36,7 +36,7 @@ PCK_THRESHOLD = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabeledSet:
     """All people of the recipe's folder, T opinions about the joints of each, and which rows train and validate."""
 
     samples: list[Sample]
@@ -88,11 +88,11 @@ class Ready:
     """People of both parts whose picture could not be decoded."""
 
 
-def prepare(recipe: Recipe, labelled: Labelled, stage: Stage, progress: Progress | None = None) -> Ready:
+def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> Ready:
     """Both parts at the input size of a stage; pictures are decoded into the cache the first time."""
     codec = codec_of(recipe, stage)
-    people = people_of(labelled, stage, progress)
-    validation = validation_of(labelled, stage, codec, recipe.judging)
+    people = people_of(labeled, stage, progress)
+    validation = validation_of(labeled, stage, codec, recipe.judging)
     return Ready(stage, codec, people, validation, int(np.count_nonzero(~people.crops.usable)))
 
 
@@ -102,10 +102,10 @@ def codec_of(recipe: Recipe, stage: Stage) -> Codec:
     return CODECS[recipe.codec](stage.size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
 
 
-def read_people(recipe: Recipe) -> Labelled:
+def read_people(recipe: Recipe) -> LabeledSet:
     """Recipe -> its people, split into the training and the validation part."""
     folder, data = find_data(recipe.data.folder), recipe.data
-    everyone, notes = labelled_people(folder)
+    everyone, notes = labeled_samples(folder)
     samples = [s for s in everyone if not data.sources or s.source in data.sources]
     if not samples:
         raise DataError(f"{folder}: no person to train on (sources {', '.join(data.sources) or 'all'}).")
@@ -120,7 +120,7 @@ def read_people(recipe: Recipe) -> Labelled:
     trust = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
     shares = _shares([samples[row].source for row in training], data)
     validation = np.flatnonzero(held_out)
-    return Labelled(samples, keypoints, weights, training, validation, skeleton, trust, shares, tuple(notes))
+    return LabeledSet(samples, keypoints, weights, training, validation, skeleton, trust, shares, tuple(notes))
 
 
 def _one_sided(photos: list[str], hold_out: int) -> str:
@@ -130,32 +130,32 @@ def _one_sided(photos: list[str], hold_out: int) -> str:
     return f"{seen}; " + (f"set data.hold_out={better}." if better else "label more photos.")
 
 
-def people_of(labelled: Labelled, stage: Stage, progress: Progress | None = None) -> People:
+def people_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> People:
     """The training part in the pixels of the crops cached for this stage."""
-    crops = Crops.build(labelled.samples, stage.size[1], progress=progress)
-    usable = crops.usable[labelled.training]
-    rows = labelled.training[usable]
+    crops = Crops.build(labeled.samples, stage.size[1], progress=progress)
+    usable = crops.usable[labeled.training]
+    rows = labeled.training[usable]
     return People(
         crops,
         rows,
-        np.stack([crops.to_cache(opinion)[rows] for opinion in labelled.keypoints.swapaxes(0, 1)], axis=1),
-        labelled.weights[rows],
-        crops.boxes_to_cache(_boxes(labelled.samples))[rows],
-        labelled.skeleton,
-        labelled.trust,
-        None if labelled.shares is None else labelled.shares[usable],
+        np.stack([crops.to_cache(opinion)[rows] for opinion in labeled.keypoints.swapaxes(0, 1)], axis=1),
+        labeled.weights[rows],
+        crops.boxes_to_cache(_boxes(labeled.samples))[rows],
+        labeled.skeleton,
+        labeled.trust,
+        None if labeled.shares is None else labeled.shares[usable],
     )
 
 
-def validation_of(labelled: Labelled, stage: Stage, codec: Codec, judging: Judging) -> Validation:
+def validation_of(labeled: LabeledSet, stage: Stage, codec: Codec, judging: Judging) -> Validation:
     """The validation part at this stage's size, with human labels alone."""
-    crops = Crops.build(labelled.samples, stage.size[1])
-    rows = labelled.validation[crops.usable[labelled.validation]]
-    keypoints, visible = mapped(labelled.samples, labelled.skeleton)
-    keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labelled.samples))[rows]
+    crops = Crops.build(labeled.samples, stage.size[1])
+    rows = labeled.validation[crops.usable[labeled.validation]]
+    keypoints, visible = mapped(labeled.samples, labeled.skeleton)
+    keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
     places = [Crop.from_box(box, stage.size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
     zoom = np.array([place.matrix[0, 0] for place in places])
-    samples = [labelled.samples[row] for row in rows]
+    samples = [labeled.samples[row] for row in rows]
     return Validation(
         crops=np.stack([images.warp(crops[row], place) for row, place in zip(rows, places, strict=True)]),
         keypoints=np.array([place.to_crop(k) for place, k in zip(places, keypoints, strict=True)], np.float32),
@@ -163,7 +163,7 @@ def validation_of(labelled: Labelled, stage: Stage, codec: Codec, judging: Judgi
         sides=boxes[:, 2:].max(axis=1) * zoom,
         areas=np.array([_area(sample) for sample in samples]) * crops.factors[rows].prod(axis=1) * zoom**2,
         is_coco=np.array([sample.skeleton.landmarks == "coco" for sample in samples], bool),
-        skeleton=labelled.skeleton,
+        skeleton=labeled.skeleton,
         codec=codec,
         judging=judging,
     )
@@ -203,9 +203,9 @@ def _scores(found: NDArray[np.float32], people: Validation) -> dict[str, float]:
 @torch.no_grad()
 def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, batch: int = 64) -> NDArray[np.float32]:
     """Crops (N, H, W, 3) -> heatmaps (N, K, h, w), in eval mode; the network's mode is left as it was."""
-    normalise, was_training = Normalise().to(device), network.training
+    normalize, was_training = Normalize().to(device), network.training
     network.eval()
-    parts = [network(normalise(torch.from_numpy(crops[i : i + batch]).to(device))) for i in range(0, len(crops), batch)]
+    parts = [network(normalize(torch.from_numpy(crops[i : i + batch]).to(device))) for i in range(0, len(crops), batch)]
     network.train(was_training)
     return torch.cat(parts).float().cpu().numpy()
 
