@@ -40,7 +40,7 @@ from featherpose.runtime import threads
 from featherpose.runtime.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
-PEOPLE = 19_326  # of pose-train, those of the validation part left out
+SAMPLES = 19_326  # of pose-train, those of the validation part left out
 RECIPE = "open-rep_pose"  # what `settings` change
 BATCH = 64
 ROUNDS = 25  # turns of each network when they are timed
@@ -113,7 +113,7 @@ def train_candidate(
     """What to train and for how long -> what it reached, and what that took."""
     if passes is None:
         seconds = hours * 3600 / threads.available()
-        passes = max(1, round(seconds * images_per_second(network, option, size) / PEOPLE))
+        passes = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
     print(f"{network}: {passes} passes", flush=True)
     words = [word for setting in settings(network, option, passes, size, rate) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
@@ -156,7 +156,7 @@ def images_per_second(network: str, option: list[str], size: str) -> float:
     words = [word for o in option for word in ("--option", o)]
     how = ("--size", size, "--batch", str(BATCH), "--data", "pose-train", "--json")
     said = featherpose("benchmark", "train", network, *words, *how, output=subprocess.PIPE)
-    return json.loads(said)["loading"]["images_per_s"]
+    return json.loads(said)["loading"]["samples_per_s"]
 
 
 def featherpose(*words: str, output: int | None = None) -> str:

@@ -23,7 +23,7 @@ from featherpose.data.sample import Sample, is_validation
 from featherpose.data.shards import read_bytes, read_index
 from featherpose.train.benchmark import machine
 
-PEOPLE = 200
+SAMPLES = 200
 RECIPE = "own-feather_pose"
 RESULTS = Path(__file__).parent / "results" / "fine_tune.json"
 
@@ -63,15 +63,15 @@ def both(own: Path, seed: int) -> list[dict[str, Any]]:
 
 def write_people(shards: Path, folder: Path) -> Path:
     """Folder of shards -> a COCO file with the 200 and MPII's validation part, its pictures beside it."""
-    people = [sample for sample in read_index(shards) if sample.source == "mpii"]
-    judges = [sample for sample in people if is_validation(sample.image)]
-    learners = [sample for sample in people if not is_validation(sample.image)][:PEOPLE]
+    samples = [sample for sample in read_index(shards) if sample.source == "mpii"]
+    judges = [sample for sample in samples if is_validation(sample.image)]
+    learners = [sample for sample in samples if not is_validation(sample.image)][:SAMPLES]
     records = [_record(number, sample, folder) for number, sample in enumerate([*learners, *judges], start=1)]
-    skeleton = people[0].skeleton
+    skeleton = samples[0].skeleton
     category = {
         "id": 1,
         "name": "person",
-        "keypoints": skeleton.joints,
+        "keypoints": skeleton.keypoint_names,
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
     }
     images, annotations = zip(*records, strict=True)
@@ -87,7 +87,7 @@ def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], 
     name = next(name for name in names if is_validation(name, hold_out) == held_out)
     (folder / name).write_bytes(read_bytes(sample.location))
     width, height = (int(side) for side in sample.size)
-    joints = [[float(x), float(y), int(v)] for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True)]
+    keypoints = [[float(x), float(y), int(v)] for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True)]
     return (
         {"id": number, "file_name": name, "width": width, "height": height},
         {
@@ -95,7 +95,7 @@ def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], 
             "image_id": number,
             "category_id": 1,
             "bbox": [float(value) for value in sample.box_xywh],
-            "keypoints": [value for joint in joints for value in joint],
+            "keypoints": [value for keypoint in keypoints for value in keypoint],
         },
     )
 

@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from featherpose.codecs import Msra
 from featherpose.data.augment import Augmentation
 from featherpose.networks.preprocess import MEAN, STD
-from featherpose.train.batches import Examples
-from featherpose.train.benchmark import Batch, Speed, Step, clocked, machine, open_people, peak_memory
+from featherpose.train.batches import SampleDataset
+from featherpose.train.benchmark import Batch, Speed, Step, clocked, machine, open_samples, peak_memory
 
 RATE = 2e-3
 MOST_STEPS = 1000
@@ -37,16 +37,16 @@ MOST_STEPS = 1000
 class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Person by number -> picture float32 (3, H, W), heatmaps (K, h, w), weights (K, 1, 1)."""
 
-    examples: Examples
+    examples: SampleDataset
 
     def __len__(self) -> int:
-        return len(self.examples.people)
+        return len(self.examples.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         crop, heatmaps, weights = self.examples[index]
-        picture = crop.permute(2, 0, 1).float() / 255
-        picture = (picture - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-        return picture.contiguous(), heatmaps, weights[:, None, None]
+        image = crop.permute(2, 0, 1).float() / 255
+        image = (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+        return image.contiguous(), heatmaps, weights[:, None, None]
 
 
 def trainer(num_keypoints: int) -> Step:
@@ -55,9 +55,9 @@ def trainer(num_keypoints: int) -> Step:
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
 
     def step(batch: Batch, stop: bool) -> bool:
-        pictures, heatmaps, weights = batch
+        images, heatmaps, weights = batch
         optimizer.zero_grad()
-        loss(network(pictures) * weights, heatmaps * weights).backward()
+        loss(network(images) * weights, heatmaps * weights).backward()
         optimizer.step()
         return stop
 
@@ -67,11 +67,11 @@ def trainer(num_keypoints: int) -> Step:
 def measure(size: tuple[int, int], batch: int, seconds: float, workers: int, data: str | None) -> dict[str, Speed]:
     """Width and height, images a step, seconds of each way -> speed on the same batch, and with loading."""
     with TemporaryDirectory(prefix="featherpose-") as scratch:
-        people = open_people(data, size, Path(scratch))
-        examples = Normalized(Examples(people, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
+        samples = open_samples(data, size, Path(scratch))
+        examples = Normalized(SampleDataset(samples, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
         draws = RandomSampler(examples, replacement=True, num_samples=MOST_STEPS * batch)
         loader: DataLoader[Any] = DataLoader(examples, batch, sampler=draws, num_workers=workers)
-        train, same = trainer(people.skeleton.num_joints), itertools.repeat(next(iter(loader)))
+        train, same = trainer(samples.skeleton.num_keypoints), itertools.repeat(next(iter(loader)))
         alone = clocked(train, same, batch, seconds=seconds)
         return {"step": alone, "loading": clocked(train, loader, batch, alone.steps)}
 

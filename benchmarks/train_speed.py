@@ -55,7 +55,7 @@ def commands(args: argparse.Namespace, cores: int) -> dict[str, tuple[list[str],
 
 def summary(rounds: Sequence[dict[str, Any]], way: str) -> dict[str, Any]:
     """Rounds, each with both sides, and a way of measuring -> median speeds, ratio of each round, median and spread."""
-    speeds = {side: [r[side][way]["images_per_s"] for r in rounds] for side in ("baseline", "featherpose")}
+    speeds = {side: [r[side][way]["samples_per_s"] for r in rounds] for side in ("baseline", "featherpose")}
     ratios = [ours / plain for plain, ours in zip(speeds["baseline"], speeds["featherpose"], strict=True)]
     medians = {side: statistics.median(values) for side, values in speeds.items()}
     return {**medians, "ratios": ratios, "ratio": statistics.median(ratios), "spread": [min(ratios), max(ratios)]}
@@ -102,7 +102,9 @@ def main() -> None:
 
 
 def _brief(side: str, both: dict[str, Any]) -> str:
-    return f" {side} {both[side]['step']['images_per_s']:.1f} and {both[side]['loading']['images_per_s']:.1f} images/s"
+    return (
+        f" {side} {both[side]['step']['samples_per_s']:.1f} and {both[side]['loading']['samples_per_s']:.1f} images/s"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from featherpose.boxes import BOX_MARGINS, box_of_joints, iou, jitter_boxes, nms, xywh_to_xyxy, xyxy_to_xywh
+from featherpose.boxes import BOX_MARGINS, box_of_keypoints, iou, jitter_boxes, nms, xywh_to_xyxy, xyxy_to_xywh
 
 
 def test_formats_round_trip():
@@ -48,24 +48,24 @@ def test_an_error_of_nothing_changes_nothing_and_the_same_draws_scale():
 
 
 def test_the_box_of_joints_goes_beyond_them_most_above_the_head():
-    joints, confident = [[10, 20], [50, 20], [30, 120], [900, 900], [-900, -900]], [True, True, True, False, False]
-    box = box_of_joints(joints, confident)
+    keypoints, confident = [[10, 20], [50, 20], [30, 120], [900, 900], [-900, -900]], [True, True, True, False, False]
+    box = box_of_keypoints(keypoints, confident)
     np.testing.assert_allclose(box, [10 - 7, 20 - 14, 50 + 7, 120 + 9], rtol=1e-6)
     assert box.dtype == np.float32
-    wide = box_of_joints(np.array(joints)[:, ::-1], confident)
+    wide = box_of_keypoints(np.array(keypoints)[:, ::-1], confident)
     np.testing.assert_allclose(wide, [20 - 7, 10 - 14, 120 + 7, 50 + 9], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("number", "enough"), [(0, False), (8, False), (9, True), (17, True)])
 def test_half_of_the_joints_have_to_be_sure(number, enough):
-    joints = np.random.default_rng(0).uniform(0, 100, (17, 2))
-    assert (box_of_joints(joints, np.arange(17) < number) is not None) == enough
+    keypoints = np.random.default_rng(0).uniform(0, 100, (17, 2))
+    assert (box_of_keypoints(keypoints, np.arange(17) < number) is not None) == enough
 
 
 def test_joints_in_one_line_are_no_box():
     line = np.column_stack([np.full(17, 5), np.arange(17)])
-    assert box_of_joints(line, np.ones(17)) is None
-    assert box_of_joints(np.zeros((17, 2)), np.ones(17)) is None
+    assert box_of_keypoints(line, np.ones(17)) is None
+    assert box_of_keypoints(np.zeros((17, 2)), np.ones(17)) is None
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_grown_boxes_are_as_annotated_ones(shared):
         labeled = person.visibility > 0
         if person.source == "coco" and is_validation(person.image) and labeled.sum() >= 9:
             box, side = xywh_to_xyxy(person.box_xywh), max(np.ptp(person.keypoints[labeled], axis=0))
-            errors.append((box_of_joints(person.keypoints, labeled) - box) / side)
+            errors.append((box_of_keypoints(person.keypoints, labeled) - box) / side)
     assert len(errors) > 300
     np.testing.assert_allclose(np.median(errors, axis=0), 0, atol=0.015)
     assert (np.abs(BOX_MARGINS) > 0.05).all()

@@ -49,8 +49,8 @@ def test_targets_equal_the_published_ones(published, tag, kind, own, form):
 
 @pytest.mark.parametrize(("kind", "own", "form"), ENCODED, ids=["msra", "unbiased", "dark", "udp"])
 def test_whole_target_maps_equal_the_published_ones(published, kind, own, form):
-    joints, visible = published["enc_256x192_joints"], published["enc_256x192_visible"]
-    heatmaps, _ = kind((192, 256), **own).encode(joints, visible)
+    keypoints, visible = published["enc_256x192_joints"], published["enc_256x192_visible"]
+    heatmaps, _ = kind((192, 256), **own).encode(keypoints, visible)
     rows = published.get(f"enc_256x192_{form}_joints", np.arange(40))
     np.testing.assert_allclose(heatmaps[rows], published[f"enc_256x192_{form}"], atol=2e-6)
 
@@ -58,13 +58,13 @@ def test_whole_target_maps_equal_the_published_ones(published, kind, own, form):
 @pytest.mark.parametrize("tag", SIZES)
 def test_dark_targets_equal_those_of_its_authors(published, tag):
     """Their joints are in cells. One lies 7.4 cells left of the map: they round towards 0 and keep it, mmpose not."""
-    joints = published[f"enc_{tag}_joints_heatmap_dark"]
-    heatmaps, weights = Dark(SIZES[tag]).encode(joints * 4, published[f"enc_{tag}_visible"])
+    keypoints = published[f"enc_{tag}_joints_heatmap_dark"]
+    heatmaps, weights = Dark(SIZES[tag]).encode(keypoints * 4, published[f"enc_{tag}_visible"])
     same = np.arange(40) != 38
     samples = np.take_along_axis(heatmaps.reshape(40, -1), published[f"enc_{tag}_dark_idx"], axis=1)
     np.testing.assert_array_equal(weights[same], published[f"enc_{tag}_dark_weight"][same])
     np.testing.assert_allclose(samples[same], published[f"enc_{tag}_dark_val"][same], atol=2e-6)
-    assert weights[38] == 0 and joints[38, 0] < -7
+    assert weights[38] == 0 and keypoints[38, 0] < -7
 
 
 @pytest.mark.parametrize("tag", SIZES)
@@ -227,9 +227,9 @@ class TestEveryCodec:
     def test_a_joint_found_on_the_mirrored_crop_comes_back_to_its_place(self, name, place):
         """Exactly in "udp"; to a quarter of a cell in "msra", where the mirror's axis lies between two cells."""
         codec = CODECS[name]((192, 256), **({"unbiased": True} if name == "msra" else {}))
-        joint = place * codec.cell
-        plain, _ = codec.encode([joint], [1])
-        mirrored, _ = codec.encode([[191 - joint[0], joint[1]]], [1])
+        keypoint = place * codec.cell
+        plain, _ = codec.encode([keypoint], [1])
+        mirrored, _ = codec.encode([[191 - keypoint[0], keypoint[1]]], [1])
         same = np.array([0])
         right, wrong = (2 * merge_flipped(0 * plain, mirrored, same, shift) for shift in (codec.flip_shift, True))
         away = (right * np.arange(48)).sum() / right.sum() - place[0]  # the middle of the map, as UDP's is cut off

@@ -20,10 +20,10 @@ def test_matrices_and_points_equal_the_published_ones(shared, tag, mode, publish
         box, angle = published["boxes_xywh"][i], float(published["rotations"][i])
         upright = Crop.from_box(xywh_to_xyxy(box), SIZES[tag], mode)
         crop = replace(upright, rotation=angle)
-        joints = published["tf_keypoints_image"][i]
+        keypoints = published["tf_keypoints_image"][i]
         np.testing.assert_allclose(crop.matrix, published[f"tf_{tag}_matrix_{published_name}"][i], atol=1e-4)
         np.testing.assert_allclose(
-            crop.to_crop(joints), published[f"tf_{tag}_keypoints_{published_name}"][i], atol=1e-4
+            crop.to_crop(keypoints), published[f"tf_{tag}_keypoints_{published_name}"][i], atol=1e-4
         )
         np.testing.assert_allclose(np.array(upright.extent) / 200, published[f"tf_{tag}_scale"][i], atol=1e-6)
 

@@ -135,8 +135,8 @@ def test_small_people_are_drawn_over_large_ones():
 
 @pytest.mark.parametrize("skeleton", [MPII16, LSP14])
 def test_other_skeletons(skeleton):
-    keypoints = np.random.default_rng(0).uniform(50, 350, (1, skeleton.num_joints, 2))
-    poses = Poses(keypoints, np.ones((1, skeleton.num_joints)), [[50, 50, 350, 350]], [1], skeleton, (400, 400))
+    keypoints = np.random.default_rng(0).uniform(50, 350, (1, skeleton.num_keypoints, 2))
+    poses = Poses(keypoints, np.ones((1, skeleton.num_keypoints)), [[50, 50, 350, 350]], [1], skeleton, (400, 400))
     assert changed(canvas(), draw(canvas(), poses)).any()
 
 

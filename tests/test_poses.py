@@ -29,19 +29,19 @@ def poses(people: int = 3, seed: int = 0, ids: bool = False) -> Poses:
 def test_person_scores_and_suppression_equal_the_published_path(shared: Path) -> None:
     """Box score x mean of the joint scores above 0.2, then OKS suppression at 0.9, photo by photo."""
     recorded = json.loads((shared / "parity/rescore.json").read_text())
-    joints, images = np.array(recorded["keypoints"]), np.array(recorded["image_id"])
+    keypoints, images = np.array(recorded["keypoints"]), np.array(recorded["image_id"])
     areas, boxes = np.array(recorded["area"]), np.array(recorded["box_score"])
     for n, image in enumerate(recorded["image_order"]):
         of_image = np.flatnonzero(images == image)
         people = Poses(
-            joints[of_image, :, :2],
-            joints[of_image, :, 2],
+            keypoints[of_image, :, :2],
+            keypoints[of_image, :, 2],
             np.zeros((len(of_image), 4)),
             boxes[of_image],
             COCO17,
             (640, 480),
         )
-        kept = oks_nms(joints[of_image, :, :2], people.person_scores, areas[of_image], COCO17.sigmas, 0.9)
+        kept = oks_nms(keypoints[of_image, :, :2], people.person_scores, areas[of_image], COCO17.sigmas, 0.9)
         assert of_image[kept].tolist() == recorded["kept_per_image"][n]
         np.testing.assert_allclose(people.person_scores[kept], recorded["score_of_kept"][n], rtol=1e-6)
 
@@ -65,7 +65,7 @@ def test_nobody_is_a_result() -> None:
     assert nobody.scores.shape == (0, 14)
     assert nobody.person_scores.shape == (0,)
     assert list(nobody) == []
-    assert nobody.to_dict()["people"] == []
+    assert nobody.to_dict()["instances"] == []
 
 
 def test_every_array_is_float32() -> None:
@@ -84,11 +84,11 @@ INDICES += [(np.array([True, False, True]), [0, 2]), ([0], [0]), (np.int64(2), [
 @pytest.mark.parametrize(("index", "people"), INDICES, ids=lambda value: repr(value))
 @pytest.mark.parametrize("ids", [False, True], ids=["untracked", "tracked"])
 def test_indexing_gives_poses_whatever_the_index(index: Any, people: list[int], ids: bool) -> None:
-    everyone = poses(ids=ids)
-    chosen = everyone[index]
+    all_samples = poses(ids=ids)
+    chosen = all_samples[index]
     assert isinstance(chosen, Poses)
-    np.testing.assert_array_equal(chosen.keypoints, everyone.keypoints[people])
-    np.testing.assert_array_equal(chosen.person_scores, everyone.person_scores[people])
+    np.testing.assert_array_equal(chosen.keypoints, all_samples.keypoints[people])
+    np.testing.assert_array_equal(chosen.person_scores, all_samples.person_scores[people])
     assert (None if chosen.ids is None else chosen.ids.tolist()) == ([i + 7 for i in people] if ids else None)
 
 
@@ -115,8 +115,8 @@ def test_a_dict_through_json_gives_the_same_people(people: int, ids: bool) -> No
 
 
 def test_the_dict_names_every_joint() -> None:
-    person = poses(1).to_dict()["people"][0]
-    assert list(person["joints"]) == list(COCO17.joints)
+    person = poses(1).to_dict()["instances"][0]
+    assert list(person["keypoints"]) == list(COCO17.keypoint_names)
 
 
 def test_a_dict_of_another_skeleton_is_refused() -> None:

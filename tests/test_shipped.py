@@ -62,9 +62,9 @@ def posed(truth, folder, name):
         boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in people if not a["iscrowd"])])
         if len(boxes):
             poses = featherpose.estimate(folder / image["file_name"], boxes=boxes, model=name)
-            joints = np.dstack([poses.keypoints, poses.scores]).reshape(len(poses), -1).tolist()
+            keypoints = np.dstack([poses.keypoints, poses.scores]).reshape(len(poses), -1).tolist()
             results += [
                 {"image_id": image["id"], "category_id": 1, "keypoints": k, "score": float(s)}
-                for k, s in zip(joints, poses.person_scores, strict=True)
+                for k, s in zip(keypoints, poses.person_scores, strict=True)
             ]
     return results

@@ -13,31 +13,33 @@ from featherpose.skeleton import (
     RIGHT,
     SKELETONS,
     Skeleton,
-    joints_without_sigma,
-    map_joints,
+    keypoints_without_sigma,
+    map_keypoints,
     standard_names,
-    unpaired_joints,
+    unpaired_keypoints,
 )
 
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 class TestEverySkeleton:
     def test_mirroring_twice_changes_nothing(self, skeleton):
-        np.testing.assert_array_equal(skeleton.flip_order[skeleton.flip_order], np.arange(skeleton.num_joints))
+        np.testing.assert_array_equal(skeleton.flip_order[skeleton.flip_order], np.arange(skeleton.num_keypoints))
 
     def test_mirroring_swaps_left_and_right(self, skeleton):
-        swapped = [skeleton.joints[i] for i in skeleton.flip_order]
+        swapped = [skeleton.keypoint_names[i] for i in skeleton.flip_order]
         sides = str.maketrans({"<": "right", ">": "left"})
-        wanted = [j.replace("left", "<").replace("right", ">").translate(sides) for j in skeleton.joints]
+        wanted = [j.replace("left", "<").replace("right", ">").translate(sides) for j in skeleton.keypoint_names]
         assert swapped == wanted
 
     def test_limbs_reach_every_joint(self, skeleton):
-        assert {joint for limb in skeleton.limbs for joint in limb} == set(range(skeleton.num_joints))
+        assert {keypoint for limb in skeleton.limbs for keypoint in limb} == set(range(skeleton.num_keypoints))
 
     def test_names_alone_make_it(self, skeleton):
-        assert Skeleton.from_names(skeleton.name, skeleton.joints, skeleton.limbs, skeleton.landmarks) == skeleton
-        assert standard_names(skeleton.joints) == skeleton.joints
-        assert unpaired_joints(skeleton) == joints_without_sigma(skeleton) == []
+        assert (
+            Skeleton.from_names(skeleton.name, skeleton.keypoint_names, skeleton.limbs, skeleton.landmarks) == skeleton
+        )
+        assert standard_names(skeleton.keypoint_names) == skeleton.keypoint_names
+        assert unpaired_keypoints(skeleton) == keypoints_without_sigma(skeleton) == []
 
     def test_file_and_dict_round_trips(self, skeleton, tmp_path):
         (tmp_path / "s.yaml").write_text(yaml.safe_dump(skeleton.to_dict()))
@@ -75,17 +77,17 @@ def test_spellings_of_a_side(names, wanted):
 
 def test_own_joints_find_partners_sigmas_and_colours():
     own = Skeleton.from_names("dog", ["LHip", "tail", "RHip", "nose"], [(0, 1), (1, 2), (1, 3)])
-    assert own.joints == ("LHip", "tail", "RHip", "nose")
+    assert own.keypoint_names == ("LHip", "tail", "RHip", "nose")
     assert own.flip_pairs == ((0, 2),)
     assert own.flip_order.tolist() == [2, 1, 0, 3]
     assert own.sigmas == (0.107, OTHER_SIGMA, 0.107, 0.026)
     assert own.colors == (LEFT, RIGHT, MIDDLE)
-    assert joints_without_sigma(own) == ["tail"]
-    assert unpaired_joints(own) == []
+    assert keypoints_without_sigma(own) == ["tail"]
+    assert unpaired_keypoints(own) == []
 
 
 @pytest.mark.parametrize(
-    ("joints", "alone"),
+    ("keypoint_names", "alone"),
     [
         ([], []),
         (["nose", "tail"], []),
@@ -94,8 +96,8 @@ def test_own_joints_find_partners_sigmas_and_colours():
         (["LPaw", "RPaw", "REar"], ["REar"]),
     ],
 )
-def test_a_side_without_a_partner(joints, alone):
-    assert unpaired_joints(Skeleton.from_names("own", joints)) == alone
+def test_a_side_without_a_partner(keypoints, alone):
+    assert unpaired_keypoints(Skeleton.from_names("own", keypoints)) == alone
 
 
 def test_two_spellings_of_one_joint_are_refused():
@@ -110,23 +112,25 @@ def test_coco_has_the_sigmas_of_its_evaluation():
 
 def test_mpii_to_coco_keeps_limbs_and_masks_hips_shoulders_and_face():
     points = np.arange(32).reshape(16, 2)
-    mapped, seen = map_joints(points, np.full(16, 2), MPII16, COCO17)
-    kept = {joint for joint, v in zip(COCO17.joints, seen, strict=True) if v}
-    assert kept == {f"{side}_{joint}" for side in ("left", "right") for joint in ("elbow", "wrist", "knee", "ankle")}
-    np.testing.assert_array_equal(mapped[COCO17.joints.index("left_wrist")], [30, 31])
+    mapped, seen = map_keypoints(points, np.full(16, 2), MPII16, COCO17)
+    kept = {keypoint for keypoint, v in zip(COCO17.keypoint_names, seen, strict=True) if v}
+    assert kept == {
+        f"{side}_{keypoint}" for side in ("left", "right") for keypoint in ("elbow", "wrist", "knee", "ankle")
+    }
+    np.testing.assert_array_equal(mapped[COCO17.keypoint_names.index("left_wrist")], [30, 31])
     np.testing.assert_array_equal(mapped[0], [0, 0])
 
 
 def test_lsp_and_mpii_share_hips_and_shoulders():
-    _, seen = map_joints(np.zeros((14, 2)), np.full(14, 2), LSP14, MPII16)
-    lacking = {joint for joint, v in zip(MPII16.joints, seen, strict=True) if not v}
+    _, seen = map_keypoints(np.zeros((14, 2)), np.full(14, 2), LSP14, MPII16)
+    lacking = {keypoint for keypoint, v in zip(MPII16.keypoint_names, seen, strict=True) if not v}
     assert lacking == {"pelvis", "thorax", "upper_neck"}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"joints": ("a", "a")}, "names a more than once"),
+        ({"keypoint_names": ("a", "a")}, "names a more than once"),
         ({"sigmas": (0.1,)}, "1 sigmas for 2 joints"),
         ({"colors": ()}, "0 colours for 1 limbs"),
         ({"limbs": ((0, 2),)}, r"\(0, 2\) is no pair of joints 0 to 1"),
@@ -136,7 +140,7 @@ def test_lsp_and_mpii_share_hips_and_shoulders():
 )
 def test_a_wrong_skeleton_is_refused(change, message):
     values = {
-        **{"name": "two", "joints": ("a", "b"), "limbs": ((0, 1),), "flip_pairs": ((0, 1),)},
+        **{"name": "two", "keypoint_names": ("a", "b"), "limbs": ((0, 1),), "flip_pairs": ((0, 1),)},
         **{"sigmas": (0.1, 0.1), "colors": ((1, 2, 3),)},
     }
     with pytest.raises(InputError, match=message):

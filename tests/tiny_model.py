@@ -32,14 +32,14 @@ def tiny_model(
     from onnx import TensorProto, helper, numpy_helper
 
     manifest = manifest or tiny_manifest()
-    joints, (width, height) = manifest.skeleton.num_joints, manifest.input_size
+    keypoints, (width, height) = manifest.skeleton.num_keypoints, manifest.input_size
     h, w = height // 4, width // 4
-    colors = np.full((joints, 3, 1, 1), -0.5, np.float32)
-    colors[np.arange(joints), np.arange(joints) % 3] = 1
+    colors = np.full((keypoints, 3, 1, 1), -0.5, np.float32)
+    colors[np.arange(keypoints), np.arange(keypoints) % 3] = 1
     constants = {
         "white": np.float32(255),
         "colors": colors,
-        "flat": np.array([0, joints, h * w], np.int64),
+        "flat": np.array([0, keypoints, h * w], np.int64),
         "w": np.int64(w),
         "last": np.array([-1], np.int64),
         "two": np.array([2], np.int64),
@@ -67,9 +67,9 @@ def tiny_model(
         "tiny",
         [helper.make_tensor_value_info("crops", TensorProto.UINT8, [batch, height, width, 3])],
         [
-            helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, [batch, joints, 2]),
-            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, joints]),
-            helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, [batch, joints, h, w]),
+            helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, [batch, keypoints, 2]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, keypoints]),
+            helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, [batch, keypoints, h, w]),
         ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )

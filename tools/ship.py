@@ -46,18 +46,23 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     """Network and what is known of it -> the interval of the AP-like figure that it was chosen by."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     stage = next(stage for stage in recipe.stages if stage.size == manifest.input_size)
-    labeled = pose.read_people(recipe)
-    people = pose.validation_of(labeled, stage, pose.codec_of(recipe, stage), recipe.judging)
-    found = pose.locate(model, people, torch.device("cpu"))
-    photos: defaultdict[str, list[int]] = defaultdict(list)
-    for row, (person, is_coco) in enumerate(zip(labeled.validation, people.is_coco, strict=True)):
+    labeled = pose.read_samples(recipe)
+    validation_set = pose.validation_set_of(labeled, stage, pose.codec_of(recipe, stage), recipe.judging)
+    found = pose.predict_keypoints(model, validation_set, torch.device("cpu"))
+    image_names: defaultdict[str, list[int]] = defaultdict(list)
+    for row, (person, is_coco) in enumerate(zip(labeled.validation_rows, validation_set.is_coco, strict=True)):
         if is_coco:
-            photos[labeled.samples[person].image].append(row)
-    rows = list(photos.values())
+            image_names[labeled.samples[person].image].append(row)
+    rows = list(image_names.values())
 
     def score(drawn: NDArray[np.int64]) -> float:
-        of = np.concatenate([rows[photo] for photo in drawn])
-        labels = (people.keypoints[of], people.visible[of], people.areas[of], people.skeleton.sigmas)
+        of = np.concatenate([rows[image_name] for image_name in drawn])
+        labels = (
+            validation_set.keypoints[of],
+            validation_set.visible[of],
+            validation_set.areas[of],
+            validation_set.skeleton.sigmas,
+        )
         return validation_oks(found[of], *labels).ap
 
     return bootstrap(score, len(rows))
@@ -67,7 +72,7 @@ def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> 
     """Network and the name it will have -> scores in percent on both folders of test photos."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        export(model, file, manifest, crops=crops.photos(manifest))
+        export(model, file, manifest, crops=crops.image_crops(manifest))
         on_coco = api.evaluate(file, data / "coco-test")
         on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
     interval = ap_interval(read_coco(data / "coco-test").truth, on_coco.results, manifest.skeleton.sigmas)
@@ -83,11 +88,13 @@ def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> 
 
 def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
     """MPII's people and what a model found -> the interval of PCKh@0.5 over arms and legs."""
-    joints = np.array([[joint or (np.inf, np.inf) for joint in result["joints"]] for result in evaluation.results])
-    visible = people.visible * np.isin(MPII16.joints, LIMBS)
+    keypoints = np.array(
+        [[keypoint or (np.inf, np.inf) for keypoint in result["keypoints"]] for result in evaluation.results]
+    )
+    visible = people.visible * np.isin(MPII16.keypoint_names, LIMBS)
 
     def score(rows: NDArray[np.int64]) -> float:
-        return pckh(joints[rows], people.keypoints[rows], visible[rows], people.head_sizes[rows]).mean
+        return pckh(keypoints[rows], people.keypoints[rows], visible[rows], people.head_sizes[rows]).mean
 
     return bootstrap(score, len(people))
 
@@ -97,7 +104,11 @@ def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
     scores |= {key: _percent(ends) for key, ends in intervals.items()}
     return {
-        **{"data": command.split("--data ")[1].split()[0], "photos": evaluation.photos, "people": evaluation.people},
+        **{
+            "data": command.split("--data ")[1].split()[0],
+            "num_images": evaluation.num_images,
+            "num_instances": evaluation.num_instances,
+        },
         **{"percent": scores, "command": command, "date": datetime.now(UTC).date().isoformat()},
     }
 
@@ -122,7 +133,7 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     manifest = replace(manifest, accuracy=(*chosen_by, *evaluate_on_tests(model, manifest, name, data)))
     path = WEIGHTS / name
     parity_crops = export(
-        model, path.with_suffix(".onnx"), manifest, crops=crops.photos(manifest, find_folder("pose-train"))
+        model, path.with_suffix(".onnx"), manifest, crops=crops.image_crops(manifest, find_folder("pose-train"))
     )
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
     card = {

@@ -53,7 +53,7 @@ def jitter_boxes(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator)
     return (boxes + errors * np.tile(boxes[:, 2:] - boxes[:, :2], 2)).astype(np.float32)
 
 
-def box_of_joints(keypoints: ArrayLike, confident: ArrayLike) -> NDArray[np.float32] | None:
+def box_of_keypoints(keypoints: ArrayLike, confident: ArrayLike) -> NDArray[np.float32] | None:
     """Joints (K, 2), of which those marked in `sure` (K,) count -> box (4,) round them, grown by `GROWTH`.
 
     None where less than half of the joints are sure, or they lie in one line: they do not say where a whole person is.

@@ -79,11 +79,11 @@ def _strokes(
         if present[a] and present[b]:
             # A short limb gets a finer line: the face is not to be covered.
             fine = float(np.clip(0.2 * np.linalg.norm(points[a] - points[b]), 0.45 * width, width))
-            dots |= {joint: max(fine, dots.get(joint, 0)) for joint in (a, b)}
+            dots |= {keypoint: max(fine, dots.get(keypoint, 0)) for keypoint in (a, b)}
             if not (drop[a] and drop[b]):
                 limbs.append(_Stroke(points[a], points[b], scale * fine, color))
-    joints = [i for i in range(len(points)) if present[i] and not drop[i]]
-    spots = [_Stroke(points[i], points[i], 1.5 * scale * dots.get(i, width), KEYPOINT_COLOR) for i in joints]
+    keypoints = [i for i in range(len(points)) if present[i] and not drop[i]]
+    spots = [_Stroke(points[i], points[i], 1.5 * scale * dots.get(i, width), KEYPOINT_COLOR) for i in keypoints]
     return [*(limb.outline() for limb in limbs), *limbs, *(spot.outline() for spot in spots), *spots]
 
 

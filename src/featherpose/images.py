@@ -73,11 +73,11 @@ def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
 def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, max_pixels: int) -> NDArray[np.uint8]:
     if nbytes == 0:
         raise InputError(f"{name}: the file is empty (0 bytes). Copy or download it again.")
-    with _opened(file, name) as picture:
-        _check_size(picture.size, name, max_pixels)
+    with _opened(file, name) as pil_image:
+        _check_size(pil_image.size, name, max_pixels)
         try:
-            picture.load()
-            return _to_rgb(ImageOps.exif_transpose(picture), name)
+            pil_image.load()
+            return _to_rgb(ImageOps.exif_transpose(pil_image), name)
         except _DAMAGE as error:
             raise InputError(f"{name}: cut short or damaged ({error}). Copy or download it again.") from None
 
@@ -91,12 +91,12 @@ def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Generator[Image.
     try:
         with _without_pillow_limit():
             Image.init()
-            picture = Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
+            pil_image = Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
     except _DAMAGE:
         hint = "Convert it: magick FILE photo.jpg"
         raise InputError(f"{name}: not a picture in a known format ({_FORMAT_WORDS}). {hint}") from None
-    with picture:
-        yield picture
+    with pil_image:
+        yield pil_image
 
 
 @contextlib.contextmanager
@@ -131,15 +131,15 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
 
 
-def _to_rgb(picture: Image.Image, name: str) -> NDArray[np.uint8]:
-    if picture.mode == "F":
+def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
+    if pil_image.mode == "F":
         raise InputError(f"{name}: pixels are floating point, of unknown range. Convert them to 8 or 16 bits.")
-    if picture.mode.startswith("I"):
-        return _from_16_bit(np.asarray(picture), name)
-    if picture.has_transparency_data:
-        above = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return np.array(picture.convert("RGB"))
+    if pil_image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(pil_image), name)
+    if pil_image.has_transparency_data:
+        above = pil_image.convert("RGBA")
+        pil_image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
+    return np.array(pil_image.convert("RGB"))
 
 
 def _from_16_bit(gray: NDArray[np.generic], name: str) -> NDArray[np.uint8]:

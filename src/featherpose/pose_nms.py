@@ -25,7 +25,7 @@ validation data; for these, AP on the validation part is flat all round (docs/lo
 
 def pose_likeness(
     keypoints: ArrayLike,
-    joint_scores: ArrayLike,
+    keypoint_scores: ArrayLike,
     others: ArrayLike,
     other_scores: ArrayLike,
     box_xyxy: ArrayLike,
@@ -39,7 +39,7 @@ def pose_likeness(
     """
     away = np.abs(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64))
     tenth = np.maximum(np.diff(np.reshape(np.asarray(box_xyxy, np.float64), (2, 2)), axis=0)[0], np.spacing(1)) / 10
-    confident = np.tanh(np.asarray(joint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)
+    confident = np.tanh(np.asarray(keypoint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)
     matched = (away <= tenth / 2).all(axis=-1)
     near = np.exp(-((away / tenth.max()) ** 2).sum(axis=-1) / sigma2)
     return (confident * matched + balance * near).mean(axis=-1)
@@ -47,7 +47,7 @@ def pose_likeness(
 
 def pose_nms(
     keypoints: ArrayLike,
-    joint_scores: ArrayLike,
+    keypoint_scores: ArrayLike,
     scores: ArrayLike,
     boxes_xyxy: ArrayLike,
     threshold: float = ETA,
@@ -59,7 +59,7 @@ def pose_nms(
 
     A person goes when its likeness to a better one that is kept is greater than the threshold.
     """
-    points, confident = np.asarray(keypoints, np.float64), np.asarray(joint_scores, np.float64)
+    points, confident = np.asarray(keypoints, np.float64), np.asarray(keypoint_scores, np.float64)
     boxes = np.asarray(boxes_xyxy, np.float64)
     order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
     while order.size:

@@ -31,10 +31,10 @@ class Poses:
     ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        people, joints = len(self.keypoints), self.skeleton.num_joints
+        people, num_keypoints = len(self.keypoints), self.skeleton.num_keypoints
         wanted = {
-            "keypoints": (people, joints, 2),
-            "scores": (people, joints),
+            "keypoints": (people, num_keypoints, 2),
+            "scores": (people, num_keypoints),
             "boxes": (people, 4),
             "box_scores": (people,),
         }
@@ -49,7 +49,7 @@ class Poses:
     @classmethod
     def empty(cls, skeleton: Skeleton, image_size: tuple[int, int]) -> "Poses":
         """Nobody on the picture: a result like any other."""
-        keypoints = np.zeros((0, skeleton.num_joints, 2), np.float32)
+        keypoints = np.zeros((0, skeleton.num_keypoints, 2), np.float32)
         nothing = np.zeros(0, np.float32)
         return cls(keypoints, keypoints[..., 0], nothing.reshape(0, 4), nothing, skeleton, image_size)
 
@@ -82,28 +82,30 @@ class Poses:
     def to_dict(self) -> dict[str, Any]:
         """Poses -> plain dict: every joint by its name, pixels rounded to 0.01 and scores to 0.0001."""
         people = [self._person(i) for i in range(len(self))]
-        return {"image_size": list(self.image_size), "skeleton": self.skeleton.name, "people": people}
+        return {"image_size": list(self.image_size), "skeleton": self.skeleton.name, "instances": people}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
         """Plain dict, as `to_dict` writes it -> Poses."""
-        people, size = values["people"], tuple(values["image_size"])
+        people, size = values["instances"], tuple(values["image_size"])
         if values["skeleton"] != skeleton.name:
             raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
         if not people:
             return cls.empty(skeleton, size)  # whether ids were asked for cannot be seen from nobody
-        joints = np.array([[person["joints"][name] for name in skeleton.joints] for person in people], np.float32)
+        keypoints = np.array(
+            [[person["keypoints"][name] for name in skeleton.keypoint_names] for person in people], np.float32
+        )
         boxes, scores = (np.array([person[key] for person in people], np.float32) for key in ("box_xyxy", "box_score"))
         ids = np.array([person["id"] for person in people]) if "id" in people[0] else None
-        return cls(joints[..., :2], joints[..., 2], boxes, scores, skeleton, size, ids)
+        return cls(keypoints[..., :2], keypoints[..., 2], boxes, scores, skeleton, size, ids)
 
     def _person(self, i: int) -> dict[str, Any]:
-        rows = zip(self.skeleton.joints, self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
+        rows = zip(self.skeleton.keypoint_names, self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
         person: dict[str, Any] = {
             "score": round(float(self.person_scores[i]), 4),
             "box_xyxy": [round(value, 2) for value in self.boxes[i].tolist()],
             "box_score": round(float(self.box_scores[i]), 4),
-            "joints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in rows},
+            "keypoints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in rows},
         }
         return person if self.ids is None else {"id": int(self.ids[i]), **person}
 

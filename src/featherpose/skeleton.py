@@ -25,7 +25,7 @@ class Skeleton:
     """
 
     name: str
-    joints: tuple[str, ...]
+    keypoint_names: tuple[str, ...]
     limbs: tuple[tuple[int, int], ...]
     flip_pairs: tuple[tuple[int, int], ...]
     sigmas: tuple[float, ...]
@@ -38,14 +38,14 @@ class Skeleton:
         self._refuse_indices_out_of_range()
 
     @property
-    def num_joints(self) -> int:
+    def num_keypoints(self) -> int:
         """K."""
-        return len(self.joints)
+        return len(self.keypoint_names)
 
     @cached_property
     def flip_order(self) -> NDArray[np.int64]:
         """(K,) index array: the joints of the mirrored person are `keypoints[..., flip_order, :]`."""
-        order = np.arange(self.num_joints)
+        order = np.arange(self.num_keypoints)
         for a, b in self.flip_pairs:
             order[a], order[b] = b, a
         return order
@@ -64,17 +64,17 @@ class Skeleton:
 
     @classmethod
     def from_names(
-        cls, name: str, joints: Sequence[str], limbs: Sequence[tuple[int, int]] = (), landmarks: str = "coco"
+        cls, name: str, keypoint_names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), landmarks: str = "coco"
     ) -> "Skeleton":
         """Joint names in any usual spelling and limbs by index -> Skeleton; mirror pairs, sigmas, colours by name.
 
         Joints that COCO has take COCO's sigmas, some others that of the joint nearest to them, the rest the mean of
         COCO's 17 (`OTHER_SIGMA`). `unpaired_joints` says which joints name a side and stay alone.
         """
-        names = standard_names(joints)
+        names = standard_names(keypoint_names)
         return cls(
             name=name,
-            joints=tuple(joints),
+            keypoint_names=tuple(keypoint_names),
             limbs=tuple(limbs),
             flip_pairs=tuple((i, names.index(_mirrored(n))) for i, n in enumerate(names) if _leads_a_pair(n, names)),
             sigmas=tuple(_SIGMAS.get(_sideless(n), OTHER_SIGMA) for n in names),
@@ -96,29 +96,31 @@ class Skeleton:
         return cls.from_dict(values)
 
     def _refuse_repeated_names(self) -> None:
-        repeated = sorted({joint for joint in self.joints if self.joints.count(joint) > 1})
+        repeated = sorted({keypoint for keypoint in self.keypoint_names if self.keypoint_names.count(keypoint) > 1})
         if repeated:
             raise InputError(f"Skeleton {self.name!r} names {', '.join(repeated)} more than once.")
 
     def _refuse_wrong_lengths(self) -> None:
-        if len(self.sigmas) != len(self.joints):
-            raise InputError(f"Skeleton {self.name!r}: {len(self.sigmas)} sigmas for {len(self.joints)} joints.")
+        if len(self.sigmas) != len(self.keypoint_names):
+            raise InputError(
+                f"Skeleton {self.name!r}: {len(self.sigmas)} sigmas for {len(self.keypoint_names)} joints."
+            )
         if len(self.colors) != len(self.limbs):
             raise InputError(f"Skeleton {self.name!r}: {len(self.colors)} colours for {len(self.limbs)} limbs.")
 
     def _refuse_indices_out_of_range(self) -> None:
         for a, b in (*self.limbs, *self.flip_pairs):
-            if not (0 <= a < len(self.joints) and 0 <= b < len(self.joints)):
+            if not (0 <= a < len(self.keypoint_names) and 0 <= b < len(self.keypoint_names)):
                 raise InputError(
-                    f"Skeleton {self.name!r}: ({a}, {b}) is no pair of joints 0 to {len(self.joints) - 1}."
+                    f"Skeleton {self.name!r}: ({a}, {b}) is no pair of joints 0 to {len(self.keypoint_names) - 1}."
                 )
-        paired = [joint for pair in self.flip_pairs for joint in pair]
-        repeated = sorted({self.joints[joint] for joint in paired if paired.count(joint) > 1})
+        paired = [keypoint for pair in self.flip_pairs for keypoint in pair]
+        repeated = sorted({self.keypoint_names[keypoint] for keypoint in paired if paired.count(keypoint) > 1})
         if repeated:
             raise InputError(f"Skeleton {self.name!r}: {', '.join(repeated)} stands in two flip pairs.")
 
 
-def map_joints(
+def map_keypoints(
     keypoints: ArrayLike, visibility: ArrayLike, source: Skeleton, target: Skeleton
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Joints (..., Ks, 2) and visibility (..., Ks) of `source` -> (..., Kt, 2) and (..., Kt) of `target`, by name.
@@ -126,39 +128,43 @@ def map_joints(
     A joint that the source lacks, or marks by another convention (`landmarks`), is (0, 0) with visibility 0.
     """
     points, seen = np.asarray(keypoints, np.float32), np.asarray(visibility, np.int64)
-    mapped = np.zeros((*points.shape[:-2], target.num_joints, 2), np.float32)
-    mapped_seen = np.zeros((*seen.shape[:-1], target.num_joints), np.int64)
+    mapped = np.zeros((*points.shape[:-2], target.num_keypoints, 2), np.float32)
+    mapped_seen = np.zeros((*seen.shape[:-1], target.num_keypoints), np.int64)
     disputed: frozenset[str] = frozenset() if source.landmarks == target.landmarks else DISPUTED
-    for t, joint in enumerate(target.joints):
-        if joint in source.joints and joint not in disputed:
-            s = source.joints.index(joint)
+    for t, keypoint in enumerate(target.keypoint_names):
+        if keypoint in source.keypoint_names and keypoint not in disputed:
+            s = source.keypoint_names.index(keypoint)
             mapped[..., t, :], mapped_seen[..., t] = points[..., s, :], seen[..., s]
     return mapped, mapped_seen
 
 
-def standard_names(joints: Sequence[str]) -> tuple[str, ...]:
+def standard_names(keypoint_names: Sequence[str]) -> tuple[str, ...]:
     """Names of all joints of a skeleton -> the same as COCO spells them, side first.
 
     >>> standard_names(["Nose", "LHip", "hip.R", "knee right", "lsho", "rsho"])
     ('nose', 'left_hip', 'right_hip', 'right_knee', 'left_sho', 'right_sho')
     """
-    names = [_standard_name(joint) for joint in joints]
+    names = [_standard_name(keypoint) for keypoint in keypoint_names]
     glued = {n[1:] for n in names if n[:1] == "l"} & {n[1:] for n in names if n[:1] == "r"}  # "lsho" beside "rsho"
     sides = {"l": "left_", "r": "right_"}
     return tuple(sides[n[0]] + n[1:] if n[:1] in sides and n[1:] in glued else n for n in names)
 
 
-def unpaired_joints(skeleton: Skeleton) -> list[str]:
+def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
     """Skeleton -> its joints that name a side and have no partner: a mirrored picture shows them on the wrong side."""
-    paired = {joint for pair in skeleton.flip_pairs for joint in pair}
-    names = standard_names(skeleton.joints)
-    return [skeleton.joints[i] for i, n in enumerate(names) if _mirrored(n) != n and i not in paired]
+    paired = {keypoint for pair in skeleton.flip_pairs for keypoint in pair}
+    names = standard_names(skeleton.keypoint_names)
+    return [skeleton.keypoint_names[i] for i, n in enumerate(names) if _mirrored(n) != n and i not in paired]
 
 
-def joints_without_sigma(skeleton: Skeleton) -> list[str]:
+def keypoints_without_sigma(skeleton: Skeleton) -> list[str]:
     """Skeleton -> its joints that `from_names` knows no sigma for, so that they take `OTHER_SIGMA`."""
-    names = standard_names(skeleton.joints)
-    return [joint for joint, name in zip(skeleton.joints, names, strict=True) if _sideless(name) not in _SIGMAS]
+    names = standard_names(skeleton.keypoint_names)
+    return [
+        keypoint
+        for keypoint, name in zip(skeleton.keypoint_names, names, strict=True)
+        if _sideless(name) not in _SIGMAS
+    ]
 
 
 _SIDES = {**dict.fromkeys(("left", "l", "lt"), "left"), **dict.fromkeys(("right", "r", "rt"), "right")}
@@ -167,9 +173,9 @@ _NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # hi
 _WORD = re.compile(r"left|right|(?:(?!left|right)[^\W\d_])+|\d+")
 
 
-def _standard_name(joint: str) -> str:
+def _standard_name(keypoint: str) -> str:
     """Name of one joint -> its words in lower case, the first side among them in front."""
-    found: list[str] = _WORD.findall(_NEW_WORD.sub(" ", joint).lower())
+    found: list[str] = _WORD.findall(_NEW_WORD.sub(" ", keypoint).lower())
     words = [_SIDES.get(word, word) for word in found]
     side = next((word for word in words if word in _OPPOSITE), None)
     if side:
@@ -212,12 +218,14 @@ _ARMS_AND_LEGS = tuple(
 
 def _standard(name: str, names: str, limbs: tuple[tuple[str, str], ...], landmarks: str) -> Skeleton:
     """Joint names in one string and limbs by name -> Skeleton."""
-    joints = names.split()
-    return Skeleton.from_names(name, joints, [(joints.index(a), joints.index(b)) for a, b in limbs], landmarks)
+    keypoint_names = names.split()
+    return Skeleton.from_names(
+        name, keypoint_names, [(keypoint_names.index(a), keypoint_names.index(b)) for a, b in limbs], landmarks
+    )
 
 
 def _color(a: str, b: str) -> tuple[int, int, int]:
-    sides = {joint.split("_")[0] for joint in (a, b)}
+    sides = {keypoint.split("_")[0] for keypoint in (a, b)}
     if "left" in sides and "right" not in sides:
         return LEFT
     return RIGHT if "right" in sides and "left" not in sides else MIDDLE

@@ -81,7 +81,7 @@ def test_json_of_a_real_network() -> None:
     found = json.loads(result.stdout)
     assert (found["network"], found["size"], found["batch"]) == ("lite_hrnet_18", [64, 64], 4)
     assert found["options"] == {"width": 8}
-    assert found["step"]["images_per_s"] > 0 and found["loading"]["steps"] == 1
+    assert found["step"]["samples_per_s"] > 0 and found["loading"]["steps"] == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from featherpose import images
 from featherpose.cli.evaluate import evaluate, percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
 from featherpose.skeleton import LSP14, MPII16
-from tests.measure.folders import PEOPLE, UNLABELLED, person, write_folder
+from tests.measure.folders import SAMPLES, UNLABELLED, person, write_folder
 from tests.tiny_model import tiny_manifest, tiny_model
 
 pytest.importorskip("onnx")
@@ -51,12 +51,12 @@ def test_a_model_that_finds_the_joints_is_given_them(run, tmp_path: Path) -> Non
     image = np.full((240, 320, 3), 255, np.uint8)
     image[100:108, 150:158] = (255, 0, 0)
     images.write(folder / "images/photo-5.png", image)
-    joints = np.zeros((17, 3))
-    joints[0::3] = (153.5, 103.5, 2)
+    keypoints = np.zeros((17, 3))
+    keypoints[0::3] = (153.5, 103.5, 2)
     truth = json.loads((folder / "person_keypoints.json").read_text())
     for spot, found in (((153.5, 103.5), 1), ((180, 60), 0)):
-        joints[0::3, :2] = spot
-        lone = person(1, 5, (120, 40, 90, 120), keypoints=joints.ravel().tolist())
+        keypoints[0::3, :2] = spot
+        lone = person(1, 5, (120, 40, 90, 120), keypoints=keypoints.ravel().tolist())
         (folder / "person_keypoints.json").write_text(json.dumps({**truth, "annotations": [lone]}))
         assert json.loads(run("--json").stdout)["scores"]["ap50"] == found
 
@@ -71,11 +71,11 @@ def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
     assert facts["results"] == "mine/results.json"
     assert Path("mine/results.json").is_file()
     assert 0 <= facts["scores"]["ap"] <= 1
-    assert (facts["photos"], facts["people"], facts["broken"]) == (2, 3, [])
+    assert (facts["num_images"], facts["num_instances"], facts["broken"]) == (2, 3, [])
 
 
 def test_nobody_to_find_is_a_dash(run, tmp_path: Path) -> None:
-    write_folder(tmp_path / "nobody", people=[person(1, 5, (0, 0, 30, 30), **UNLABELLED)])
+    write_folder(tmp_path / "nobody", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELLED)])
     result = run("--data", "nobody")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split() == ["-"] * 7
@@ -92,7 +92,7 @@ def test_a_broken_photo_is_listed_and_the_exit_code_is_one(run, tmp_path: Path) 
 
 
 def test_boxes_of_a_file(run, tmp_path: Path) -> None:
-    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 5, "bbox": PEOPLE[0]["bbox"], "score": 0.5}]))
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 5, "bbox": SAMPLES[0]["bbox"], "score": 0.5}]))
     result = run("--boxes", "boxes.json")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].startswith("people: 1, photos: 1 of")
@@ -130,7 +130,7 @@ def test_the_way_duplicates_go(run, tmp_path: Path, nms: str, kept: int) -> None
     for (x, y), color in zip(((30, 50), (45, 80), (35, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
         image[y - 6 : y + 7, x - 6 : x + 7] = color
     images.write(tmp_path / "people/images/photo-5.png", image)
-    twice = [{"image_id": 5, "bbox": PEOPLE[0]["bbox"], "score": score} for score in (0.5, 0.4)]
+    twice = [{"image_id": 5, "bbox": SAMPLES[0]["bbox"], "score": score} for score in (0.5, 0.4)]
     (tmp_path / "boxes.json").write_text(json.dumps(twice))
     result = run("--boxes", "boxes.json", "--nms", nms, "--out", "kept.json")
     assert result.exit_code == 0, result.output
@@ -144,7 +144,7 @@ def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
     image = np.full((240, 320, 3), 255, np.uint8)
     image[100:108, 150:158] = (255, 0, 0)
     images.write(tmp_path / "people/images/photo-5.png", image)
-    facts = {"joints": [[153.5, 103.5]] * 16, "joints_vis": [1] * 16, "headsize": 20.0}
+    facts = {"keypoints_compared": [[153.5, 103.5]] * 16, "joints_vis": [1] * 16, "headsize": 20.0}
     record = {"image": "photo-5.png", "center": [153.5, 100.0], "scale": 0.8, **facts}
     (tmp_path / "people/people.json").write_text(json.dumps([record]))
     result = run("--format", "mpii", "--padding", "1")
@@ -212,7 +212,7 @@ def test_data_of_another_skeleton_is_judged_if_the_model_has_it(run, tmp_path: P
     tiny_model(tmp_path / "tiny.onnx", tiny_manifest(skeleton=LSP14))
     lone = person(1, 5, (10, 20, 60, 100))
     lone["keypoints"] = lone["keypoints"][: 3 * 14]
-    write_folder(tmp_path / "lsp", people=[lone], skeleton=LSP14)
+    write_folder(tmp_path / "lsp", annotations=[lone], skeleton=LSP14)
     result = run("--data", "lsp")
     assert result.exit_code == 0, result.output
 

@@ -50,10 +50,12 @@ def test_refine_looks_again(run, tmp_path):
         image[y - 6 : y + 7, x - 6 : x + 7] = color
     images.write(tmp_path / "a.png", image)
     found = [
-        json.loads(run("a.png", "--whole-image", "--no-draw", "--json", "-", *words).stdout)["images"][0]["people"][0]
+        json.loads(run("a.png", "--whole-image", "--no-draw", "--json", "-", *words).stdout)["images"][0][
+            "num_instances"
+        ][0]
         for words in ([], ["--refine"])
     ]
-    assert found[0]["joints"] != found[1]["joints"]
+    assert found[0]["keypoints"] != found[1]["keypoints"]
     assert found[0]["box_xyxy"] == found[1]["box_xyxy"] == [0, 0, 120, 160]
 
 

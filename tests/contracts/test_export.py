@@ -60,7 +60,7 @@ def test_every_network_is_exported_and_proven(name, tmp_path):
     manifest = described(name, size)
     proven = export(settled(manifest), path, manifest)
     assert read_manifest(path) == proven
-    assert len(proven.parity["jumps"]) < 0.05 * proven.parity["joints"]
+    assert len(proven.parity["jumps"]) < 0.05 * proven.parity["keypoints_compared"]
     assert takes_any_number(path, size)
 
 

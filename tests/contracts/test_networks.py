@@ -166,8 +166,8 @@ def four_people(stride, seed=0):
     """Stride -> four crops uint8 (4, H, W, 3) of noise, heatmaps of five joints each and their weights."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (4, SMALL[1], SMALL[0], 3), np.uint8)
-    joints = rng.uniform(8, np.array(SMALL) - 8, (4, 5, 2))
-    heatmaps, weights = Msra(SMALL, stride, sigma=1.5, unbiased=True).encode(joints, np.ones((4, 5)))
+    keypoints = rng.uniform(8, np.array(SMALL) - 8, (4, 5, 2))
+    heatmaps, weights = Msra(SMALL, stride, sigma=1.5, unbiased=True).encode(keypoints, np.ones((4, 5)))
     return tuple(map(torch.from_numpy, (pixels, heatmaps, weights)))
 
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 ROWS = [name for name in RECIPES if name.startswith("paper-")]
 SIZE, BATCH, EPOCHS = 64, 4, 1
-PEOPLE, PHOTOS = 24, 3  # in the shard, of which a fifth of the photos validates; in the folder to evaluate on
+SAMPLES, MAX_IMAGES = 24, 3  # in the shard, of which a fifth of the photos validates; in the folder to evaluate on
 
 
 def shard(source: Path, target: Path) -> Path:
@@ -30,7 +30,7 @@ def shard(source: Path, target: Path) -> Path:
     target.mkdir()
     with tarfile.open(source) as archive, tarfile.open(target / source.name, "w") as small:
         members = archive.getmembers()  # a picture and a record each
-        for first in range(0, 20 * PEOPLE, 20):
+        for first in range(0, 20 * SAMPLES, 20):
             for info in members[first : first + 2]:
                 small.addfile(info, io.BytesIO(archive.extractfile(info).read()))
     return target
@@ -40,7 +40,7 @@ def coco_labels(folder: Path) -> tuple[str, Any]:
     """coco-test -> its file of labels, and what that says of a few photos on which someone is labelled."""
     truth = json.loads((folder / "person_keypoints.json").read_text())
     posed = {person["image_id"] for person in truth["annotations"] if person.get("num_keypoints")}
-    truth["images"] = [photo for photo in truth["images"] if photo["id"] in posed][:PHOTOS]
+    truth["images"] = [photo for photo in truth["images"] if photo["id"] in posed][:MAX_IMAGES]
     chosen = {photo["id"] for photo in truth["images"]}
     truth["annotations"] = [person for person in truth["annotations"] if person["image_id"] in chosen]
     return "person_keypoints.json", truth
@@ -49,12 +49,12 @@ def coco_labels(folder: Path) -> tuple[str, Any]:
 def mpii_labels(folder: Path) -> tuple[str, Any]:
     """mpii-test -> the same of it."""
     people = json.loads((folder / "people.json").read_text())
-    photos = list(dict.fromkeys(person["image"] for person in people))[:PHOTOS]
+    photos = list(dict.fromkeys(person["image"] for person in people))[:MAX_IMAGES]
     return "people.json", [person for person in people if person["image"] in photos]
 
 
 LABELS = {"coco": coco_labels, "mpii": mpii_labels}
-JOINTS = {"coco": list(COCO17.joints), "mpii": list(MPII16.joints)}
+JOINTS = {"coco": list(COCO17.keypoint_names), "mpii": list(MPII16.keypoint_names)}
 SCORE = {"coco": "ap", "mpii": "mean"}
 
 
@@ -100,14 +100,14 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
     exported = run("export", tmp_path / "run/best.safetensors", "--out", tmp_path / "row.onnx")
     manifest = exported["manifest"]
     assert (manifest["network"], manifest["input_size"]) == (recipe.network, [SIZE, SIZE])
-    assert (manifest["codec"]["name"], manifest["skeleton"]["joints"]) == (recipe.codec, JOINTS[source])
+    assert (manifest["codec"]["name"], manifest["skeleton"]["keypoints_compared"]) == (recipe.codec, JOINTS[source])
 
     model = ["--model", tmp_path / "row.onnx", "--device", "cpu", "--out", tmp_path / "results.json"]
     scored = run("evaluate", *model, "--data", photos, "--format", source)
-    assert scored["photos"] == PHOTOS and scored["people"] >= PHOTOS
+    assert scored["num_images"] == MAX_IMAGES and scored["num_instances"] >= MAX_IMAGES
     assert 0 <= scored["scores"][SCORE[source]] <= 1
 
     how = ["--size", f"{SIZE}x{SIZE}", "--batch", 2, "--steps", 1, "--device", "cpu", "--workers", 0, "--data", people]
     words = [word for key, value in options.items() for word in ("--option", f"{key}={json.dumps(value)}")]
     timed = run("benchmark", "train", recipe.network, *how, *words)
-    assert timed["step"]["images_per_s"] > 0 and timed["loading"]["images_per_s"] > 0
+    assert timed["step"]["samples_per_s"] > 0 and timed["loading"]["samples_per_s"] > 0

@@ -22,7 +22,7 @@ Pack = Callable[..., Path]
 def record(key: str, skeleton: str = "coco17", size: tuple[int, int] = (120, 160), **changes: Any) -> dict[str, Any]:
     """A labelled person whose joints lie on a line through the picture."""
     width, height = size
-    steps = np.linspace(0.3, 0.7, SKELETONS[skeleton].num_joints)
+    steps = np.linspace(0.3, 0.7, SKELETONS[skeleton].num_keypoints)
     return {
         **{"key": key, "image": f"{key}.jpg", "source": "own", "skeleton": skeleton, "scale": 0.5, "area": 100.0},
         **{"width": width, "height": height, "box_xywh": [0.2 * width, 0.2 * height, 0.6 * width, 0.6 * height]},

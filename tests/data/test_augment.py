@@ -33,7 +33,7 @@ def generator(seed: int = 0) -> np.random.Generator:
 def people(seed: int, skeleton: Skeleton = COCO17) -> NDArray[np.float32]:
     """Joints (K, 2) inside WHOLE, no two nearer than 8 pixels."""
     cells = np.stack(np.meshgrid(np.arange(16, 80, 12), np.arange(20, 110, 12)), -1).reshape(-1, 2)
-    return np.random.default_rng(seed).permutation(cells)[: skeleton.num_joints].astype(np.float32)
+    return np.random.default_rng(seed).permutation(cells)[: skeleton.num_keypoints].astype(np.float32)
 
 
 def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -91,7 +91,7 @@ def test_joints_move_with_their_pixels(seed: int, mode: str) -> None:
 def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
     always = replace(NONE, flip_prob=1.0)
     image, keypoints = picture(SIZE, 3), people(3, skeleton)
-    visibility = np.arange(skeleton.num_joints) % 3
+    visibility = np.arange(skeleton.num_keypoints) % 3
     once = augment(image, keypoints, visibility, WHOLE, skeleton, SIZE, always, generator())
     twice = augment(*once, WHOLE, skeleton, SIZE, always, generator())
     assert np.array_equal(once[0], image[:, ::-1])
@@ -101,7 +101,7 @@ def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
 
 
 def test_mirroring_swaps_left_and_right() -> None:
-    left, right, nose = (COCO17.joints.index(name) for name in ("left_wrist", "right_wrist", "nose"))
+    left, right, nose = (COCO17.keypoint_names.index(name) for name in ("left_wrist", "right_wrist", "nose"))
     keypoints, weights = people(1), np.arange(17, dtype=np.float32)
     _, moved, kept = augment(
         picture(SIZE), keypoints, weights, WHOLE, COCO17, SIZE, replace(NONE, flip_prob=1.0), generator()
@@ -206,7 +206,7 @@ def test_half_body_shows_one_half_larger() -> None:
 def test_people_with_few_labels_stay_whole(labeled: Any, least: int) -> None:
     visibility = np.zeros(17, np.uint8)
     visibility[list(labeled)] = 2
-    halves = replace(NONE, half_body_prob=1.0, half_body_joints=least)
+    halves = replace(NONE, half_body_prob=1.0, half_body_keypoints=least)
     for seed in range(10):
         _, moved, _ = augment(picture(SIZE), standing(), visibility, WHOLE, COCO17, SIZE, halves, generator(seed))
         np.testing.assert_allclose(moved, standing(), atol=1e-4)

@@ -11,7 +11,7 @@ from featherpose.errors import DataError
 from featherpose.skeleton import COCO17, LSP14, Skeleton
 
 IMAGE = {"id": 5, "file_name": "a.jpg", "width": 20, "height": 30}
-PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
+PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}
 DOG = {"id": 2, "name": "dog"}
 OWN = {"id": 1, "name": "bird", "keypoints": ["beak", "LWing", "RWing"], "skeleton": [[1, 2], [1, 3]]}
 
@@ -71,9 +71,9 @@ def test_nobody_is_a_data_set_too(root: Path) -> None:
 
 
 def test_skeleton_goes_by_the_names(root: Path) -> None:
-    joints = [1, 1, 2] * LSP14.num_joints
-    person = PERSON | {"keypoints": list(LSP14.joints)}
-    write(root / "person_keypoints.json", truth(categories=[person], annotations=[annotation(keypoints=joints)]))
+    keypoints = [1, 1, 2] * LSP14.num_keypoints
+    person = PERSON | {"keypoints": list(LSP14.keypoint_names)}
+    write(root / "person_keypoints.json", truth(categories=[person], annotations=[annotation(keypoints=keypoints)]))
     assert read_coco(root).skeleton is LSP14
 
 
@@ -120,8 +120,8 @@ def test_a_file_without_its_photos(tmp_path: Path) -> None:
 
 
 def test_a_person_without_a_box_gets_that_of_the_joints(root: Path) -> None:
-    joints = [0, 0, 0, 10, 20, 2, 30, 24, 1] + [0] * 42
-    people = [annotation(bbox=box, keypoints=joints) for box in (None, [], [1, 2, 3, 4])]
+    keypoints = [0, 0, 0, 10, 20, 2, 30, 24, 1] + [0] * 42
+    people = [annotation(bbox=box, keypoints=keypoints) for box in (None, [], [1, 2, 3, 4])]
     people += [annotation(bbox=None, keypoints=nobody) for nobody in ([0] * 51, None)]
     del people[0]["bbox"]
     write(root / "person_keypoints.json", truth(annotations=people))

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, *people: object) -> Path:
 def test_a_record_becomes_a_person(tmp_path: Path) -> None:
     people = read_mpii(folder(tmp_path, PERSON, {**PERSON, "image": "b.jpg", "scale": 1}))
     assert len(people) == 2
-    assert people.photos == ("a.jpg", "b.jpg")
+    assert people.image_names == ("a.jpg", "b.jpg")
     assert people.images == tmp_path / "images"
     assert people.keypoints.shape == (2, 16, 2)
     assert people.visible.sum() == 30
@@ -39,8 +39,8 @@ def test_a_record_becomes_a_person(tmp_path: Path) -> None:
 def test_the_test_people(shared: Path) -> None:
     people = read_mpii(shared / "data/mpii-test")
     assert len(people) == 401
-    assert len(set(people.photos)) == 337
-    assert all((people.images / photo).is_file() for photo in people.photos)
+    assert len(set(people.image_names)) == 337
+    assert all((people.images / photo).is_file() for photo in people.image_names)
     inside = (people.keypoints >= people.boxes_xyxy[:, None, :2]) & (people.keypoints <= people.boxes_xyxy[:, None, 2:])
     assert inside.all(axis=2)[people.visible > 0].mean() > 0.95
 

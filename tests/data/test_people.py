@@ -45,7 +45,7 @@ def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> 
         ("photo-1.png:9", "photo-1.png", "birds", None),
     ]
     first, _, corner = samples
-    part = first.location.part
+    part = first.location.region
     assert part is not None
     # the box is 30 x 40, its centre (65, 50): a square of 1.5 x 40 round it
     assert (part.left, part.top, part.size) == (35, 20, SIZE)
@@ -53,9 +53,9 @@ def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> 
     np.testing.assert_array_equal(first.keypoints, [[25, 20], [35, 30], [0, 0]])
     np.testing.assert_array_equal(first.visibility, [2, 1, 0])
     np.testing.assert_array_equal(first.box_xywh, [15, 10, 30, 40])
-    assert corner.location.part is not None
-    assert corner.location.part.left + corner.size[0] == SIZE[0], "a part ends with its photo"
-    assert corner.location.part.top + corner.size[1] == SIZE[1]
+    assert corner.location.region is not None
+    assert corner.location.region.left + corner.size[0] == SIZE[0], "a part ends with its photo"
+    assert corner.location.region.top + corner.size[1] == SIZE[1]
 
 
 def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_real_people_on_whole_photos(shared: Path, tmp_path: Path) -> None:
     crops = Crops.build(chosen, 64, tmp_path)
     assert crops.usable.all()
     for row, sample in enumerate(chosen):
-        part, (width, height) = sample.location.part, sample.size
+        part, (width, height) = sample.location.region, sample.size
         assert part is not None
         whole = images.read(sample.location.path)
         assert whole.shape[1::-1] == part.size

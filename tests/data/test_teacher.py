@@ -12,15 +12,15 @@ from featherpose.data.teacher import (
     coco_targets,
     disputed,
     fill_gaps,
-    mapped,
-    opinions,
+    map_samples,
+    pseudo_labels,
     teacher_labels,
 )
 from featherpose.errors import DataError
 from featherpose.skeleton import COCO17
 from tests.data.conftest import Pack, record
 
-HIP, KNEE, NOSE = (COCO17.joints.index(name) for name in ("left_hip", "left_knee", "nose"))
+HIP, KNEE, NOSE = (COCO17.keypoint_names.index(name) for name in ("left_hip", "left_knee", "nose"))
 
 FILLS = [  # visibility, teacher's score -> from the teacher?, weight
     (2, 0.9, False, 1.0),
@@ -70,17 +70,17 @@ def test_a_sure_teacher_disputes_far_labels(visible: int, score: float, distance
 
 def test_hips_and_shoulders_are_not_copied_across(pack: Pack) -> None:
     samples = read_index(pack(record("a", "lsp14"), record("b", "mpii16"), record("c")).parent)
-    keypoints, visibility = mapped(samples)
+    keypoints, visibility = map_samples(samples)
     assert visibility[:, HIP].tolist() == [0, 0, 2]
     assert visibility[:, KNEE].tolist() == [2, 2, 2]
     assert visibility[:, NOSE].tolist() == [0, 0, 2]
-    knee = samples[0].skeleton.joints.index("left_knee")
+    knee = samples[0].skeleton.keypoint_names.index("left_knee")
     assert np.array_equal(keypoints[0, KNEE], samples[0].keypoints[knee])
     assert np.array_equal(keypoints[2], samples[2].keypoints)
 
 
 def test_nobody_is_mapped_and_filled() -> None:
-    assert [array.shape for array in mapped([])] == [(0, 17, 2), (0, 17)]
+    assert [array.shape for array in map_samples([])] == [(0, 17, 2), (0, 17)]
     assert coco_targets([], {}).weights.shape == (0, 17)
 
 
@@ -96,7 +96,7 @@ def test_opinions_stand_in_the_order_of_the_samples(pack: Pack) -> None:
     points[0] = 10
     points[1, NOSE] = 10, 160  # half a pixel below the picture's last row ends at 159.5
     save(folder, keypoints=points)
-    keypoints, scores = opinions(read_index(folder), teacher_labels(folder))
+    keypoints, scores = pseudo_labels(read_index(folder), teacher_labels(folder))
     assert keypoints[:, KNEE, 0].tolist() == [10, 20, 0]
     assert scores[:, KNEE].tolist() == [0.5, 0.5, 0]
     assert scores[:, NOSE].tolist() == [0.5, 0, 0]
@@ -119,7 +119,7 @@ def test_noisy_sources_lose_what_the_teacher_disputes(pack: Pack) -> None:
 def test_without_a_teacher_gaps_stay_gaps(pack: Pack) -> None:
     samples = read_index(pack(record("a", "lsp14"), record("b")).parent)
     weights = coco_targets(samples).weights
-    assert weights[0].tolist() == (mapped(samples)[1][0] > 0).astype(float).tolist()
+    assert weights[0].tolist() == (map_samples(samples)[1][0] > 0).astype(float).tolist()
     assert weights[1].min() == 1
 
 
@@ -155,9 +155,9 @@ def test_real_labels_dispute_lspet_as_documented(shared: Path, people: list[Samp
     """Its crowd workers disagree with the teacher on a fifth of the joints, the careful sets on a twentieth."""
     labels = teacher_labels(shared / "data/pose-train")
     assert set(labels) == {sample.key for sample in people}
-    keypoints, visibility = mapped(people)
+    keypoints, visibility = map_samples(people)
     boxes = np.array([sample.box_xywh for sample in people])
-    far = disputed(keypoints, visibility, *opinions(people, labels), boxes, threshold=-1)
+    far = disputed(keypoints, visibility, *pseudo_labels(people, labels), boxes, threshold=-1)
     noisy = np.array([sample.source == "lspet" for sample in people])
     assert 0.18 < far[noisy].sum() / (visibility[noisy] > 0).sum() < 0.24
     assert far[~noisy].sum() / (visibility[~noisy] > 0).sum() < 0.07
@@ -165,7 +165,7 @@ def test_real_labels_dispute_lspet_as_documented(shared: Path, people: list[Samp
 
 def test_real_gaps_get_nearly_whole_people(shared: Path, people: list[Sample]) -> None:
     folder, samples = shared / "data/pose-train", people[::20]
-    before = (mapped(samples)[1] > 0).sum(1)
+    before = (map_samples(samples)[1] > 0).sum(1)
     after = coco_targets(samples, teacher_labels(folder)).weights > 0
     sports = np.array([sample.source in ("mpii", "lsp") for sample in samples])
     assert before[sports].mean() < 9

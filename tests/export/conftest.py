@@ -49,4 +49,4 @@ def manifest(**changes) -> Manifest:
 def exported(tmp_path_factory):
     """Path of an exported file, the manifest that `export` returned and the network, which was in train mode."""
     path, model = tmp_path_factory.mktemp("exported") / "tiny.onnx", tiny().train()
-    return path, export(model, path, manifest(training={"people": {"coco": 3}})), model
+    return path, export(model, path, manifest(training={"samples": {"coco": 3}})), model

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from featherpose.errors import FeatherposeError
-from featherpose.export.crops import PHOTOS, photos, synthetic
+from featherpose.export.crops import MAX_IMAGES, image_crops, synthetic
 from tests.export.conftest import SIZE, manifest
 
 pytestmark = pytest.mark.torch
@@ -29,7 +29,7 @@ def test_synthetic_crops_are_the_same_every_time():
 
 
 def test_the_example_pictures_are_taken_whole():
-    crops = photos(manifest())
+    crops = image_crops(manifest())
     assert list(crops) == ["cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg"]
     assert all(crop.shape == (64, 48, 3) and crop.std() > 10 for crop in crops.values())
     # wider than the crop's aspect: the picture touches the sides, black above and below
@@ -37,11 +37,11 @@ def test_the_example_pictures_are_taken_whole():
 
 
 def test_a_folder_of_pictures(tmp_path):
-    for i in range(PHOTOS + 8):
+    for i in range(MAX_IMAGES + 8):
         Image.new("RGB", (96, 128), (i, 0, 0)).save(tmp_path / f"{i:02}.png")
     (tmp_path / "notes.txt").write_text("not a picture")
-    crops = photos(manifest(), tmp_path)
-    assert len(crops) == PHOTOS and list(crops)[:3] == ["00.png", "01.png", "03.png"]
+    crops = image_crops(manifest(), tmp_path)
+    assert len(crops) == MAX_IMAGES and list(crops)[:3] == ["00.png", "01.png", "03.png"]
     assert (crops["03.png"] == (3, 0, 0)).all()
 
 
@@ -61,7 +61,7 @@ def shard(folder, box):
 
 def test_a_folder_of_shards_gives_people(tmp_path):
     shard(tmp_path, [30, 30, 24, 32])
-    crops = photos(manifest(), tmp_path)
+    crops = image_crops(manifest(), tmp_path)
     assert list(crops) == ["a"] and (crops["a"] == (200, 100, 50)).all()
 
 
@@ -84,4 +84,4 @@ def broken(folder):
 )
 def test_bad_folders(tmp_path, folder, message):
     with pytest.raises(FeatherposeError, match=message):
-        photos(manifest(), folder(tmp_path))
+        image_crops(manifest(), folder(tmp_path))

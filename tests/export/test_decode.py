@@ -29,10 +29,10 @@ def published(shared, tag):
         return (file[f"dec_{tag}_heatmaps_i16"] / np.float32(4096)).astype(np.float32)[None]
 
 
-def tied(codec, n=4, joints=9, seed=5):
+def tied(codec, n=4, keypoints=9, seed=5):
     """Maps of few different values: ties everywhere, many of them on the border, and maps without a positive cell."""
     width, height = codec.heatmap_size
-    maps = np.random.default_rng(seed).integers(-3, 4, (n, joints, height, width)).astype(np.float32)
+    maps = np.random.default_rng(seed).integers(-3, 4, (n, keypoints, height, width)).astype(np.float32)
     maps[:, 0] = -np.abs(maps[:, 0])
     return maps
 
@@ -46,11 +46,11 @@ CODEC = {"msra": Msra, "dark": Dark, "udp": Udp}
 """In the order of the tests; `test_every_codec_has_a_twin` sees that none is missing."""
 
 
-def gaussians(codec, joints=71, seed=6):
+def gaussians(codec, keypoints=71, seed=6):
     """(1, K, h, w): Gaussians anywhere on the map and a little beside it, some weak, all with noise."""
     rng, (width, height) = np.random.default_rng(seed), codec.heatmap_size
-    places = rng.uniform((-3, -3), (width + 2, height + 2), (joints, 2)) * codec.cell
-    maps = codec.encode(places, np.ones(joints))[0] * rng.uniform(0.05, 1, (joints, 1, 1))
+    places = rng.uniform((-3, -3), (width + 2, height + 2), (keypoints, 2)) * codec.cell
+    maps = codec.encode(places, np.ones(keypoints))[0] * rng.uniform(0.05, 1, (keypoints, 1, 1))
     return (maps + 0.001 * rng.standard_normal(maps.shape)).astype(np.float32)[None]
 
 

@@ -30,11 +30,11 @@ def crops(n, seed=3):
 def test_the_manifest_is_in_the_file(exported):
     path, returned, _ = exported
     assert read_manifest(path) == returned
-    assert (returned.network, returned.training) == ("tiny", {"people": {"coco": 3}})
+    assert (returned.network, returned.training) == ("tiny", {"samples": {"coco": 3}})
     parity = returned.parity
     assert {"people.jpg", "noise", "black", "white"} < set(parity["crops"])
     assert parity["heatmaps"] < parity["allowed"]["heatmaps"] == 1e-4
-    assert parity["joints"] == 17 * len(parity["crops"])
+    assert parity["keypoints_compared"] == 17 * len(parity["crops"])
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
@@ -118,7 +118,7 @@ def test_a_wrong_weight_leaves_the_file_that_was_there(tmp_path, monkeypatch):
 BAD = {
     "name": ({"path": "tiny.pt"}, InputError, r"must be called \*.onnx, for example tiny.onnx"),
     "folder": ({"path": "nowhere/tiny.onnx"}, InputError, "is no folder"),
-    "joints": (
+    "keypoints_compared": (
         {"manifest": manifest(skeleton=LSP14)},
         ModelError,
         r"heatmaps \(17, 16, 12\); .*'lsp14'.* \(14, 16, 12\)",

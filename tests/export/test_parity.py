@@ -20,10 +20,10 @@ CROPS = {name: np.full((64, 48, 3), value, np.uint8) for value, name in enumerat
 def heatmaps():
     """(3, 2, 16, 12): for each crop two joints, peaks of 1 at cells (5, 7) and (3, 9), sloping right and down."""
     maps = np.zeros((3, 2, 16, 12), np.float32)
-    for joint, (x, y) in enumerate(((5, 7), (3, 9))):
-        maps[:, joint, y - 1 : y + 2, x - 1 : x + 2] = 0.25
-        maps[:, joint, y, x + 1] = maps[:, joint, y + 1, x] = 0.5
-        maps[:, joint, y, x] = 1
+    for keypoint, (x, y) in enumerate(((5, 7), (3, 9))):
+        maps[:, keypoint, y - 1 : y + 2, x - 1 : x + 2] = 0.25
+        maps[:, keypoint, y, x + 1] = maps[:, keypoint, y + 1, x] = 0.5
+        maps[:, keypoint, y, x] = 1
     return maps
 
 
@@ -41,16 +41,20 @@ def proven(network, engine):
     return check_parity(side(network), side(engine) if isinstance(engine, np.ndarray) else engine, CROPS, CODEC, JOINTS)
 
 
-def changed(crop, joint, x, y, value):
+def changed(crop, keypoint, x, y, value):
     maps = heatmaps()
-    maps[crop, joint, y, x] = value
+    maps[crop, keypoint, y, x] = value
     return maps
 
 
 def test_equal_sides_are_equal():
     record = proven(heatmaps(), heatmaps())
     assert (record["heatmaps"], record["scores"], record["keypoints"], record["jumps"]) == (0, 0, 0, [])
-    assert (record["crops"], record["joints"], record["batches"]) == (["first", "second", "third"], 6, [1, 5])
+    assert (record["crops"], record["keypoints_compared"], record["batches"]) == (
+        ["first", "second", "third"],
+        6,
+        [1, 5],
+    )
     assert set(record["engines"]) == {"torch", "onnxruntime"}
 
 
@@ -64,13 +68,13 @@ def test_rounding_passes_and_is_measured():
 def test_a_jump_at_a_tie_is_named():
     network = changed(2, 1, 9, 2, 1 - 1e-6)
     engine = changed(2, 1, 9, 2, 1 + 1e-6)
-    assert proven(network, engine)["jumps"] == [{"crop": "third", "joint": "left_eye", "pixels": 29.0}]
+    assert proven(network, engine)["jumps"] == [{"crop": "third", "keypoint": "left_eye", "pixels": 29.0}]
 
 
 def test_a_quarter_offset_that_turns_at_a_tie_is_named():
     network, engine = changed(0, 0, 4, 7, 0.5 - 1e-6), changed(0, 0, 4, 7, 0.5 + 1e-6)
     record = proven(network, engine)
-    assert record["jumps"] == [{"crop": "first", "joint": "nose", "pixels": 2.0}]
+    assert record["jumps"] == [{"crop": "first", "keypoint": "nose", "pixels": 2.0}]
     assert record["keypoints"] == 0
 
 
@@ -99,7 +103,7 @@ def wrong_in_batches(crops):
         (wrong_scores, "scores differ by 0.5 from the decoded heatmaps"),
         (wrong_in_batches, "heatmaps differ by 1 of their range"),
     ],
-    ids=["heatmaps", "not a number", "another peak", "joints", "scores", "batches"],
+    ids=["heatmaps", "not a number", "another peak", "keypoints_compared", "scores", "batches"],
 )
 def test_differences_are_refused(engine, message):
     with pytest.raises(ModelError, match=message):
@@ -172,10 +176,10 @@ def test_a_newton_step_moves_no_further_than_its_reach(kind, change):
     places = rng.uniform((-8, -8), (100, 132), (60, 2))
     maps = codec.encode(places, np.ones(60))[0] * rng.uniform(0.1, 1, (60, 1, 1))
     maps = (maps + rng.uniform(0, 0.2, (60, 1, 1)) * rng.random(maps.shape)).astype(np.float32)[None]
-    joints, far = codec.decode(maps)[0], reach(codec, maps, np.full((1, 60), change, np.float32))
+    keypoints, far = codec.decode(maps)[0], reach(codec, maps, np.full((1, 60), change, np.float32))
     for _ in range(20):
         noise = rng.choice([-change, change], maps.shape).astype(np.float32)
-        moved = np.abs(codec.decode(maps + noise)[0] - joints).max(axis=-1)
+        moved = np.abs(codec.decode(maps + noise)[0] - keypoints).max(axis=-1)
         assert (moved <= far + slack(codec, maps)).all()
     clear = maps.max(axis=(2, 3)) > 0.5
     assert np.median(far[clear]) < 2000 * change, "a clear joint is not let go where it will"
@@ -215,5 +219,5 @@ def test_a_joint_that_a_flat_map_moves_is_named(kind):
     engine[1, 0] += 1e-6 * rng.standard_normal((16, 12)).astype(np.float32)
     record = check_parity(side(network, codec), side(engine, codec), CROPS, codec, JOINTS)
     (jump,) = record["jumps"]
-    assert (jump["crop"], jump["joint"]) == ("second", "nose") and jump["pixels"] > 0.01
+    assert (jump["crop"], jump["keypoint"]) == ("second", "nose") and jump["pixels"] > 0.01
     assert record["keypoints"] < 1e-4

@@ -28,7 +28,7 @@ FACTS = {
     "size": list(SIZE),
     "codec": {"name": "msra", "stride": 4, "sigma": 1.5, "unbiased": True},
     "recipe": {"network": "tiny", "seed": 7},
-    "training": {"people": {"coco": 3}, "terms": ["ask"]},
+    "training": {"samples": {"coco": 3}, "terms": ["ask"]},
     "results": {"step": 10, "AP": 0.5},
 }
 

@@ -49,9 +49,9 @@ def test_published_results_are_read(shared):
 def test_a_person_without_a_box_gets_the_bounds_of_the_joints():
     result = coco.to_results(some_poses(1), 1)[0]
     del result["bbox"]
-    joints = np.array(result["keypoints"]).reshape(-1, 3)[:, :2]
+    keypoints = np.array(result["keypoints"]).reshape(-1, 3)[:, :2]
     box = coco.from_results([result], COCO17, {1: (100, 90)})[1].boxes[0]
-    assert box.tolist() == pytest.approx([*joints.min(axis=0), *joints.max(axis=0)])
+    assert box.tolist() == pytest.approx([*keypoints.min(axis=0), *keypoints.max(axis=0)])
 
 
 def test_a_person_without_a_sure_joint_keeps_the_stated_score():

@@ -38,9 +38,9 @@ def test_document_and_back(poses):
 
 def test_every_joint_stands_under_its_name():
     poses = some_poses(1)
-    entry = native.to_document({"a.jpg": poses}, COCO17, model="tiny")["images"][0]["people"][0]
-    assert list(entry["joints"]) == list(COCO17.joints)
-    assert entry["joints"]["left_knee"][:2] == pytest.approx(poses.keypoints[0, 13].tolist())
+    entry = native.to_document({"a.jpg": poses}, COCO17, model="tiny")["images"][0]["instances"][0]
+    assert list(entry["keypoints"]) == list(COCO17.keypoint_names)
+    assert entry["keypoints"]["left_knee"][:2] == pytest.approx(poses.keypoints[0, 13].tolist())
 
 
 def test_one_document_has_one_skeleton():

@@ -27,7 +27,7 @@ def person(number: int, image: int, box: tuple[float, float, float, float], **ch
 
 
 UNLABELLED = {"keypoints": [0] * 51, "num_keypoints": 0}
-PEOPLE = [
+SAMPLES = [
     person(1, 5, (10, 20, 60, 100)),
     person(2, 5, (150, 30, 120, 180)),
     person(3, 7, (40, 10, 100, 200)),
@@ -38,28 +38,30 @@ PEOPLE = [
 """Photo 5: two people. 7: one, a crowd and one without joints. 8: one without joints. 9: nobody."""
 
 
-def write_folder(root: Path, people: list[dict[str, Any]] = PEOPLE, skeleton: Skeleton = COCO17) -> Path:
+def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skeleton: Skeleton = COCO17) -> Path:
     """Photos 5, 7, 8 and 9 of 320x240 grey pixels and person_keypoints.json."""
     names = {image: f"photo-{image}.png" for image in (5, 7, 8, 9)}
     (root / "images").mkdir(parents=True)
     for name in names.values():
         images.write(root / "images" / name, np.full((SIZE[1], SIZE[0], 3), 128, np.uint8))
     photos = [{"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1]} for i, name in names.items()]
-    categories = [{"id": 1, "name": "person", "keypoints": list(skeleton.joints)}]
-    truth = {"images": photos, "annotations": people, "categories": categories}
+    categories = [{"id": 1, "name": "person", "keypoints": list(skeleton.keypoint_names)}]
+    truth = {"images": photos, "annotations": annotations, "categories": categories}
     (root / "person_keypoints.json").write_text(json.dumps(truth))
     return root
 
 
-def knows(truth: Mapping[str, Any], spoil: Callable[[np.ndarray], np.ndarray] = lambda joints: joints) -> Callable:
+def knows(
+    truth: Mapping[str, Any], spoil: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints
+) -> Callable:
     """A predictor that looks up whose box it is given, and then spoils the answer."""
     answers = {tuple(np.float32(a["bbox"])): np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray) -> Poses:
         boxes = np.column_stack([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]])
         nearest = [min(answers, key=lambda known, box=box: np.abs(np.subtract(known, box)).sum()) for box in boxes]
-        joints = np.array([spoil(answers[box][:, :2]) for box in nearest]).reshape(-1, 17, 2)
+        keypoints = np.array([spoil(answers[box][:, :2]) for box in nearest]).reshape(-1, 17, 2)
         ones = np.ones(len(boxes))
-        return Poses(joints, np.ones(joints.shape[:2]), boxes_xyxy, ones, COCO17, image.shape[1::-1])
+        return Poses(keypoints, np.ones(keypoints.shape[:2]), boxes_xyxy, ones, COCO17, image.shape[1::-1])
 
     return predict

@@ -16,7 +16,7 @@ from featherpose.skeleton import COCO17
 
 pytest.importorskip("faster_coco_eval")
 
-PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.joints)}
+PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}
 
 
 def person(number: int, image: int, left: float = 0.0, size: float = 80.0, labeled: bool = True) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from featherpose.errors import DataError, InputError, MissingExtra
 from featherpose.measure.evaluate import diagnose, evaluate
 from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14
-from tests.measure.folders import PEOPLE, SIZE, knows, person, write_folder
+from tests.measure.folders import SAMPLES, SIZE, knows, person, write_folder
 
 pytest.importorskip("faster_coco_eval")
 
@@ -38,7 +38,7 @@ def photographs(shared: Path) -> Coco:
 def test_perfect_poses_score_one_and_everything_is_counted(dataset: Coco) -> None:
     evaluation = evaluate(dataset, knows(dataset.truth))
     assert (evaluation.scores.ap, evaluation.scores.ar) == (1, 1)
-    assert (evaluation.photos, evaluation.people) == (2, 3)
+    assert (evaluation.num_images, evaluation.num_instances) == (2, 3)
     assert (evaluation.broken, evaluation.warnings) == ((), ())
     assert evaluation.seconds > 0
 
@@ -58,15 +58,15 @@ def test_the_results_are_cocos(dataset: Coco) -> None:
     results = json.loads(json.dumps(evaluate(dataset, knows(dataset.truth)).results))
     assert [result["image_id"] for result in results] == [5, 5, 7]
     first = np.reshape(results[0]["keypoints"], (17, 3))
-    np.testing.assert_allclose(first[:, :2], np.reshape(PEOPLE[0]["keypoints"], (17, 3))[:, :2], atol=1e-4)
+    np.testing.assert_allclose(first[:, :2], np.reshape(SAMPLES[0]["keypoints"], (17, 3))[:, :2], atol=1e-4)
     assert (first[:, 2] == 1).all()
     assert {(result["category_id"], result["score"]) for result in results} == {(1, 1.0)}
 
 
 def test_photographs_with_perfect_poses_score_one(photographs: Coco) -> None:
     evaluation = evaluate(photographs, knows(photographs.truth))
-    assert (evaluation.scores.ap, evaluation.photos, evaluation.broken) == (1, 6, ())
-    assert evaluation.people == sum(
+    assert (evaluation.scores.ap, evaluation.num_images, evaluation.broken) == (1, 6, ())
+    assert evaluation.num_instances == sum(
         a["num_keypoints"] > 0 and not a["iscrowd"] for a in photographs.truth["annotations"]
     )
 
@@ -75,15 +75,15 @@ def test_photographs_with_worse_poses_score_less(photographs: Coco) -> None:
     def score(spoil: Any) -> float:
         return evaluate(photographs, knows(photographs.truth, spoil)).scores.ap
 
-    shifted = [score(lambda joints, shift=shift: joints + shift) for shift in (0, 3, 8, 1000)]
+    shifted = [score(lambda keypoints, shift=shift: keypoints + shift) for shift in (0, 3, 8, 1000)]
     assert shifted == sorted(shifted, reverse=True)
     assert shifted[0] == 1
     assert shifted[0] > shifted[1] > shifted[2] > shifted[3] == 0
-    assert score(lambda joints: joints[COCO17.flip_order]) < 0.5
+    assert score(lambda keypoints: keypoints[COCO17.flip_order]) < 0.5
 
 
 def test_a_person_with_left_and_right_swapped_scores_less(dataset: Coco) -> None:
-    assert evaluate(dataset, knows(dataset.truth, lambda joints: joints[COCO17.flip_order])).scores.ap < 1
+    assert evaluate(dataset, knows(dataset.truth, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap < 1
 
 
 def test_joints_of_low_score_lower_the_persons_score(dataset: Coco) -> None:
@@ -107,9 +107,9 @@ def test_without_the_extra_nobody_is_posed_in_vain(dataset: Coco, monkeypatch: p
 
 
 def test_nobody_to_pose_is_a_result(tmp_path: Path) -> None:
-    nobody = read_coco(write_folder(tmp_path, people=PEOPLE[4:]))
+    nobody = read_coco(write_folder(tmp_path, annotations=SAMPLES[4:]))
     evaluation = evaluate(nobody, knows(nobody.truth))
-    assert (evaluation.results, evaluation.photos, evaluation.people) == ([], 0, 0)
+    assert (evaluation.results, evaluation.num_images, evaluation.num_instances) == ([], 0, 0)
     assert np.isnan(evaluation.scores.ap)
     assert json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["scores"]["ap"] is None
 
@@ -120,7 +120,7 @@ def detections(tmp_path: Path, rows: list[tuple[int, list[float], float]]) -> Pa
     return path
 
 
-FOUND = [(5, PEOPLE[0]["bbox"], 0.9), (5, PEOPLE[1]["bbox"], 0.8), (7, PEOPLE[2]["bbox"], 0.7)]
+FOUND = [(5, SAMPLES[0]["bbox"], 0.9), (5, SAMPLES[1]["bbox"], 0.8), (7, SAMPLES[2]["bbox"], 0.7)]
 
 
 def test_detected_boxes_bring_their_scores(dataset: Coco, tmp_path: Path) -> None:
@@ -132,15 +132,15 @@ def test_detected_boxes_bring_their_scores(dataset: Coco, tmp_path: Path) -> Non
 def test_duplicates_are_dropped_from_detected_boxes(dataset: Coco, tmp_path: Path) -> None:
     twice = [(5, [12, 22, 60, 100], 0.95), *FOUND]
     evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, twice))
-    assert (evaluation.people, len(evaluation.results)) == (4, 3)
+    assert (evaluation.num_instances, len(evaluation.results)) == (4, 3)
     assert evaluation.scores.ap == 1
     assert evaluation.results[0]["score"] == pytest.approx(0.95)
 
 
 def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
     """One photo with one person of whom a detector made `number` boxes, each a little to the right, worse and worse."""
-    alone = read_coco(write_folder(tmp_path / "alone", people=PEOPLE[:1]))
-    left, top, width, height = PEOPLE[0]["bbox"]
+    alone = read_coco(write_folder(tmp_path / "alone", annotations=SAMPLES[:1]))
+    left, top, width, height = SAMPLES[0]["bbox"]
     rows = [(5, [left + 0.05 * i, top, width, height], 0.9 - 0.01 * i) for i in range(number)]
     return alone, detections(tmp_path, rows)
 
@@ -149,7 +149,7 @@ def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
 def test_duplicates_go_as_is_said(tmp_path: Path, nms: str | None, kept: int) -> None:
     alone, boxes = crowd(tmp_path, 30)
     evaluation = evaluate(alone, knows(alone.truth), boxes, nms=nms)
-    assert (evaluation.people, len(evaluation.results)) == (30, kept)
+    assert (evaluation.num_instances, len(evaluation.results)) == (30, kept)
     assert max(result["score"] for result in evaluation.results) == pytest.approx(0.9)
 
 
@@ -159,9 +159,9 @@ def test_pose_nms_sees_joint_scores_and_oks_does_not(tmp_path: Path) -> None:
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray, score: float) -> Poses:
         found = knows(alone.truth)(image, boxes_xyxy)
-        joints = found.keypoints.copy()
-        joints[1, 11:] += 60
-        return Poses(joints, np.full(found.scores.shape, score), boxes_xyxy, found.box_scores, COCO17, SIZE)
+        keypoints = found.keypoints.copy()
+        keypoints[1, 11:] += 60
+        return Poses(keypoints, np.full(found.scores.shape, score), boxes_xyxy, found.box_scores, COCO17, SIZE)
 
     def kept(nms: str, score: float) -> int:
         return len(evaluate(alone, lambda image, at: predict(image, at, score), boxes, nms=nms).results)
@@ -179,7 +179,7 @@ def test_jittered_boxes_are_off_alike_each_time(dataset: Coco) -> None:
             return knows(dataset.truth)(image, boxes)
 
         evaluation = evaluate(dataset, predict, jitter=jitter)
-        assert (evaluation.scores.ap, evaluation.people) == (1, 3), "the truth stays where it is"
+        assert (evaluation.scores.ap, evaluation.num_instances) == (1, 3), "the truth stays where it is"
         return np.array(seen)
 
     plain, off = asked(0), asked(0.05)
@@ -210,7 +210,9 @@ def test_options_that_mean_nothing_are_refused_before_anybody_is_posed(
 
 
 def test_labelled_boxes_are_never_suppressed(tmp_path: Path) -> None:
-    pair = read_coco(write_folder(tmp_path, people=[person(1, 5, (10, 10, 80, 90)), person(2, 5, (11, 10, 80, 90))]))
+    pair = read_coco(
+        write_folder(tmp_path, annotations=[person(1, 5, (10, 10, 80, 90)), person(2, 5, (11, 10, 80, 90))])
+    )
     assert len(evaluate(pair, knows(pair.truth)).results) == 2
 
 
@@ -235,7 +237,7 @@ def test_detections_are_matched_by_number_not_by_name(dataset: Coco, tmp_path: P
 def test_boxes_that_cannot_be_posed_are_left_out_and_counted(dataset: Coco, tmp_path: Path) -> None:
     odd = [(5, [400, 0, 20, 20], 0.9), (5, [10, 10, 0, 50], 0.9), (5, [-90, 0, 50, 50], 0.9)]
     evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, [*FOUND, *odd]))
-    assert (evaluation.people, len(evaluation.results)) == (3, 3)
+    assert (evaluation.num_instances, len(evaluation.results)) == (3, 3)
     assert evaluation.warnings == ("3 boxes without an area, or wholly outside their photo, were left out.",)
 
 
@@ -262,7 +264,7 @@ def test_a_file_of_boxes_that_cannot_be_used_is_refused(
 def test_a_broken_photo_is_listed_and_its_people_count_as_missed(dataset: Coco) -> None:
     (dataset.images / "photo-7.png").write_bytes(b"no picture")
     evaluation = evaluate(dataset, knows(dataset.truth))
-    assert (evaluation.photos, evaluation.people) == (1, 2)
+    assert (evaluation.num_images, evaluation.num_instances) == (1, 2)
     assert evaluation.scores.ar == pytest.approx(2 / 3)
     assert len(evaluation.broken) == 1
     assert "photo-7.png: not a picture" in evaluation.broken[0]
@@ -297,7 +299,7 @@ def test_a_predictor_that_loses_people_is_refused(dataset: Coco) -> None:
 
 
 def test_two_kinds_of_posed_beings_are_refused(dataset: Coco) -> None:
-    dog = {"id": 2, "name": "dog", "keypoints": list(COCO17.joints)}
+    dog = {"id": 2, "name": "dog", "keypoints": list(COCO17.keypoint_names)}
     both = {**dataset.truth, "categories": [*dataset.truth["categories"], dog]}
     with pytest.raises(DataError, match="Categories with joints: person, dog; give a file with exactly one"):
         evaluate(Coco(both, dataset.images, COCO17), knows(both))
@@ -305,7 +307,7 @@ def test_two_kinds_of_posed_beings_are_refused(dataset: Coco) -> None:
 
 def changed(factor: float | None) -> list[dict[str, Any]]:
     """The people with another area; None takes it away."""
-    people = copy.deepcopy(PEOPLE)
+    people = copy.deepcopy(SAMPLES)
     for annotation in people:
         area = annotation.pop("area")
         if factor is not None:
@@ -327,12 +329,12 @@ AREAS = {
 def test_areas_that_contradict_the_pixels_are_pointed_out(
     tmp_path: Path, factor: float | None, shift: float, warning: str | None
 ) -> None:
-    odd = read_coco(write_folder(tmp_path, people=changed(factor)))
-    evaluation = evaluate(odd, knows(odd.truth, lambda joints: joints + shift))
+    odd = read_coco(write_folder(tmp_path, annotations=changed(factor)))
+    evaluation = evaluate(odd, knows(odd.truth, lambda keypoints: keypoints + shift))
     assert evaluation.warnings == ((warning,) if warning else ())
 
 
 def test_wrong_sigmas_are_pointed_out_as_well() -> None:
-    result = {"image_id": 5, "keypoints": (np.reshape(PEOPLE[0]["keypoints"], (17, 3)) + 2).ravel().tolist()}
-    assert diagnose(PEOPLE[:1], [result], COCO17.sigmas) is None
-    assert "or sigmas look wrong" in str(diagnose(PEOPLE[:1], [result], np.divide(COCO17.sigmas, 100).tolist()))
+    result = {"image_id": 5, "keypoints": (np.reshape(SAMPLES[0]["keypoints"], (17, 3)) + 2).ravel().tolist()}
+    assert diagnose(SAMPLES[:1], [result], COCO17.sigmas) is None
+    assert "or sigmas look wrong" in str(diagnose(SAMPLES[:1], [result], np.divide(COCO17.sigmas, 100).tolist()))

@@ -24,17 +24,19 @@ def test_it_is_the_same_each_time() -> None:
 
 def posed(found: list[bool]) -> tuple[dict, list[dict]]:
     """A person a photo, found exactly or far away."""
-    joints = np.stack([*np.random.default_rng(0).uniform(50, 150, (2, 17)), np.full(17, 2)], axis=-1).ravel().tolist()
+    keypoints = (
+        np.stack([*np.random.default_rng(0).uniform(50, 150, (2, 17)), np.full(17, 2)], axis=-1).ravel().tolist()
+    )
     person = {"category_id": 1, "iscrowd": 0, "area": 9000.0, "num_keypoints": 17, "bbox": [40, 40, 120, 120]}
     numbers = range(7, 7 + len(found))
     truth = {
         "images": [{"id": number, "width": 200, "height": 200} for number in numbers],
-        "annotations": [{**person, "id": n, "image_id": n, "keypoints": joints} for n in numbers],
-        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.joints)}],
+        "annotations": [{**person, "id": n, "image_id": n, "keypoints": keypoints} for n in numbers],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}],
     }
-    away = [value + 500 * (i % 3 < 2) for i, value in enumerate(joints)]
+    away = [value + 500 * (i % 3 < 2) for i, value in enumerate(keypoints)]
     results = [
-        {"image_id": n, "category_id": 1, "keypoints": joints if right else away, "score": 1 - n / 1000}
+        {"image_id": n, "category_id": 1, "keypoints": keypoints if right else away, "score": 1 - n / 1000}
         for n, right in zip(numbers, found, strict=True)
     ]
     return truth, results

@@ -31,12 +31,12 @@ def finder(people: Mpii, skeleton: Skeleton, off: float = 0.0):
 
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         rows = [int(np.flatnonzero((people.boxes_xyxy == box).all(axis=1))[0]) for box in boxes]
-        joints = np.zeros((len(rows), skeleton.num_joints, 2), np.float32)
-        for at, joint in enumerate(skeleton.joints):
-            if joint in MPII16.joints:
-                joints[:, at] = people.keypoints[rows, MPII16.joints.index(joint)] + (off * HEAD, 0)
-        ones = np.ones(joints.shape[:2], np.float32)
-        return Poses(joints, ones, boxes, ones[:, 0], skeleton, (80, 60))
+        keypoints = np.zeros((len(rows), skeleton.num_keypoints, 2), np.float32)
+        for at, keypoint in enumerate(skeleton.keypoint_names):
+            if keypoint in MPII16.keypoint_names:
+                keypoints[:, at] = people.keypoints[rows, MPII16.keypoint_names.index(keypoint)] + (off * HEAD, 0)
+        ones = np.ones(keypoints.shape[:2], np.float32)
+        return Poses(keypoints, ones, boxes, ones[:, 0], skeleton, (80, 60))
 
     return predict
 
@@ -45,11 +45,11 @@ def test_every_joint_right(people: Mpii) -> None:
     told: list[tuple[int, int]] = []
     found = evaluate_mpii(people, finder(people, MPII16), MPII16, lambda done, total: told.append((done, total)))
     assert set(found.scores.to_dict().values()) == {1.0}
-    assert (found.photos, found.people, found.broken) == (2, 3, ())
+    assert (found.num_images, found.num_instances, found.broken) == (2, 3, ())
     assert told == [(0, 2), (1, 2), (2, 2)]
-    for result, photo, joints in zip(found.results, people.photos, people.keypoints, strict=True):
+    for result, photo, keypoints in zip(found.results, people.image_names, people.keypoints, strict=True):
         assert result["image"] == photo
-        np.testing.assert_allclose(result["joints"], joints, atol=0.006)
+        np.testing.assert_allclose(result["keypoints"], keypoints, atol=0.006)
 
 
 def test_a_third_of_a_head_is_right_at_a_half_and_wrong_at_a_tenth(people: Mpii) -> None:
@@ -63,15 +63,15 @@ def test_a_model_of_coco_is_judged_by_arms_and_legs(people: Mpii) -> None:
     scores = found.scores
     assert (scores.mean, scores.mean_at_01, scores.parts["head"]) == (None, None, None)
     assert (scores.limbs, scores.parts["hip"]) == (1, 1)
-    known = [joint is not None for joint in found.results[0]["joints"]]
-    assert [joint for joint, has in zip(MPII16.joints, known, strict=True) if has] == [
-        joint for joint in MPII16.joints if joint in LIMBS
+    known = [keypoint is not None for keypoint in found.results[0]["keypoints"]]
+    assert [keypoint for keypoint, has in zip(MPII16.keypoint_names, known, strict=True) if has] == [
+        keypoint for keypoint in MPII16.keypoint_names if keypoint in LIMBS
     ]
 
 
 def test_unlabelled_joints_do_not_count(people: Mpii) -> None:
-    people.visible[:, MPII16.joints.index("left_wrist")] = 0
-    people.keypoints[:, MPII16.joints.index("left_wrist")] = -1000
+    people.visible[:, MPII16.keypoint_names.index("left_wrist")] = 0
+    people.keypoints[:, MPII16.keypoint_names.index("left_wrist")] = -1000
     assert evaluate_mpii(people, finder(people, LSP14), LSP14).scores.limbs == 1
 
 
@@ -79,10 +79,10 @@ def test_people_of_a_photo_that_cannot_be_read_are_missed(people: Mpii) -> None:
     (people.images / "a.png").write_bytes(b"no picture")
     found = evaluate_mpii(people, finder(people, MPII16), MPII16)
     assert found.scores.mean == pytest.approx(1 / 3)
-    assert (found.photos, found.people) == (1, 1)
+    assert (found.num_images, found.num_instances) == (1, 1)
     assert len(found.broken) == 1
     assert "a.png" in found.broken[0]
-    assert found.results[0]["joints"] == [None] * 16
+    assert found.results[0]["keypoints"] == [None] * 16
     (people.images / "b.png").unlink()
     with pytest.raises(DataError, match="None of the 2 photos could be used"):
         evaluate_mpii(people, finder(people, MPII16), MPII16)
@@ -96,5 +96,5 @@ def test_a_model_without_legs_is_refused(people: Mpii) -> None:
 
 def test_real_people_in_their_photos(shared: Path) -> None:
     """The labels themselves, handed back, are right on every photo that there is."""
-    everyone = read_mpii(shared / "data/mpii-test")
-    assert evaluate_mpii(everyone, finder(everyone, MPII16), MPII16).scores.mean == 1
+    all_samples = read_mpii(shared / "data/mpii-test")
+    assert evaluate_mpii(all_samples, finder(all_samples, MPII16), MPII16).scores.mean == 1

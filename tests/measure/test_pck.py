@@ -26,7 +26,7 @@ def test_pck_counts_labelled_joints_only() -> None:
     predicted[0, 1] = [0, 6]  # wrong
     predicted[1, 2] = [90, 90]  # wrong but not labelled
     scores = pck(predicted, truth, [[2, 1, 0], [1, 1, 0]], [10, 10], threshold=0.5)
-    np.testing.assert_array_equal(scores.per_joint, [1, 0.5, np.nan])
+    np.testing.assert_array_equal(scores.per_keypoint, [1, 0.5, np.nan])
     assert scores.mean == 0.75
 
 
@@ -38,7 +38,7 @@ def test_pck_scales_with_the_reference_length() -> None:
 
 def test_pck_of_nobody_is_nan() -> None:
     scores = pck(np.zeros((0, 17, 2)), np.zeros((0, 17, 2)), np.zeros((0, 17)), [], threshold=0.5)
-    assert np.isnan(scores.per_joint).all()
+    assert np.isnan(scores.per_keypoint).all()
     assert np.isnan(scores.mean)
 
 

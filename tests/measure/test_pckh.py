@@ -33,11 +33,11 @@ def test_equals_the_published_table(people: dict, published: dict) -> None:
     assert table.keys() == published["name_value"].keys() - {"Mean@0.1"}
     for name, value in table.items():
         assert 100 * value == pytest.approx(published["name_value"][name], abs=1e-9), name
-    np.testing.assert_allclose(100 * scores.per_joint, published["pckh05_per_joint"], atol=1e-9)
+    np.testing.assert_allclose(100 * scores.per_keypoint, published["pckh05_per_joint"], atol=1e-9)
 
 
 def test_equals_the_published_curve_at_every_threshold(people: dict, published: dict) -> None:
-    curve = [100 * pckh(**people, threshold=t).per_joint for t in published["pck_thresholds"]]
+    curve = [100 * pckh(**people, threshold=t).per_keypoint for t in published["pck_thresholds"]]
     np.testing.assert_allclose(curve, published["pck_all_0_to_050"], atol=1e-9)
 
 
@@ -58,7 +58,7 @@ def test_pelvis_and_thorax_have_a_figure_but_no_part_in_the_mean() -> None:
     predicted[:, [6, 7]] = 1000
     scores = pckh(predicted, truth, np.ones((1, 16)), [10])
     assert scores.mean == 1
-    assert scores.per_joint[[6, 7]].tolist() == [0, 0]
+    assert scores.per_keypoint[[6, 7]].tolist() == [0, 0]
 
 
 def test_a_joint_that_nobody_has_labelled_is_nan() -> None:

@@ -185,16 +185,16 @@ class TestStartFrom:
     THEIRS = ("nose", "left_hip", "right_hip")
     OURS = ("right_hip", "tail", "nose")
 
-    def started(self, tmp_path, joints, **options):
+    def started(self, tmp_path, keypoints, **options):
         torch.manual_seed(5)
         taught = create_network(NAME, 3, width=8)
         with torch.no_grad():
             taught.keypoint_head.final_layer.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
-        skeleton = json.dumps({"joints": self.THEIRS})
+        skeleton = json.dumps({"keypoint_names": self.THEIRS})
         save_weights(taught, tmp_path / "w.safetensors", {"skeleton": skeleton})
-        model = create_network(NAME, len(joints), **{"width": 8, **options})
+        model = create_network(NAME, len(keypoints), **{"width": 8, **options})
         drawn = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return taught, model, drawn, load_pretrained(model, tmp_path / "w.safetensors", joints)
+        return taught, model, drawn, load_pretrained(model, tmp_path / "w.safetensors", keypoints)
 
     def test_the_same_joints_in_the_same_order_take_everything(self, tmp_path):
         taught, model, _, start = self.started(tmp_path, self.THEIRS)

@@ -39,9 +39,9 @@ def test_joints_are_found_where_their_colour_is(estimator):
     poses = estimator(picture(), [BOX])
     cell = 4 * 125 / 64  # the crop is 125 pixels tall, a heatmap cell 4 of its 64
     assert isinstance(poses, Poses) and len(poses) == 1 and poses.skeleton == COCO17
-    for joint, spot in SPOTS.items():
-        assert np.abs(poses.keypoints[0, joint] - spot).max() < cell
-        assert poses.scores[0, joint] > 0.5
+    for keypoint, spot in SPOTS.items():
+        assert np.abs(poses.keypoints[0, keypoint] - spot).max() < cell
+        assert poses.scores[0, keypoint] > 0.5
     assert poses.image_size == (200, 160) and poses.boxes.tolist() == [list(BOX)] and poses.box_scores.tolist() == [1]
 
 
@@ -162,8 +162,8 @@ class MirrorSession:
         for i, crop in enumerate(crops):
             spots = crop[2::4, 2::4].max(axis=2) > 200
             ys, xs = np.nonzero(spots)
-            for joint, column in ((1, xs.max()), (2, xs.min())):
-                heatmaps[i, joint, ys[xs == column][0], column] = 1
+            for keypoint, column in ((1, xs.max()), (2, xs.min())):
+                heatmaps[i, keypoint, ys[xs == column][0], column] = 1
         return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), heatmaps
 
 
@@ -179,8 +179,10 @@ def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     merged = codecs.merge_flipped(
         *(estimator.session.run(side)[2] for side in (crops, crops[:, :, ::-1])), COCO17.flip_order, codec.flip_shift
     )
-    joints, scores = codec.decode(merged)
-    assert np.abs(poses.keypoints[0] - crop.to_image(joints[0])).max() < 1e-4 and np.array_equal(poses.scores, scores)
+    keypoints, scores = codec.decode(merged)
+    assert np.abs(poses.keypoints[0] - crop.to_image(keypoints[0])).max() < 1e-4 and np.array_equal(
+        poses.scores, scores
+    )
     assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left stays left"
 
 
@@ -195,9 +197,9 @@ class BlobSession:
         weights = np.where(crops[..., 0] > 20, crops[..., 0], 0).astype(float)
         weights /= weights.sum(axis=(1, 2), keepdims=True)
         spots = [(weights.sum(axis=1 + axis) * np.arange(crops.shape[2 - axis])).sum(axis=1) for axis in (0, 1)]
-        joints = np.repeat(np.stack(spots, axis=-1)[:, None], 17, axis=1)
-        heatmaps, scores = self.manifest.make_codec().encode(joints, np.ones((len(crops), 17)))
-        return joints.astype(np.float32), scores, heatmaps
+        keypoints = np.repeat(np.stack(spots, axis=-1)[:, None], 17, axis=1)
+        heatmaps, scores = self.manifest.make_codec().encode(keypoints, np.ones((len(crops), 17)))
+        return keypoints.astype(np.float32), scores, heatmaps
 
 
 @pytest.mark.parametrize(("name", "cells"), [("dark", 0.125), ("udp", 0)])
@@ -224,9 +226,9 @@ def test_blur_smooths_before_the_maximum_is_read(model):
     image[120:122, 50:52] = RED  # a speck, brighter than nothing but small
     expected = codecs.smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
     assert expected.shape == (1, 17, 16, 12)
-    joints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
-    assert all(np.abs(joint - SPOTS[0]).max() < 8 for joint in joints)
-    assert not np.array_equal(*joints), "the quarter offset is numpy's, the plain graph has none"
+    keypoints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
+    assert all(np.abs(keypoint - SPOTS[0]).max() < 8 for keypoint in keypoints)
+    assert not np.array_equal(*keypoints), "the quarter offset is numpy's, the plain graph has none"
 
 
 class WitnessSession:
@@ -235,8 +237,8 @@ class WitnessSession:
     The picture says by its red and green where each pixel lies; `scores` are those of all joints.
     """
 
-    def __init__(self, joints, scores):
-        self.manifest, self.joints, self.scores = tiny_manifest(input_size=(96, 128)), joints, scores
+    def __init__(self, keypoints, scores):
+        self.manifest, self.keypoint_names, self.scores = tiny_manifest(input_size=(96, 128)), keypoints, scores
         self.extents = []
 
     def run(self, crops):
@@ -244,8 +246,8 @@ class WitnessSession:
         for i, crop in enumerate(crops.astype(float)):
             columns, rows = (2 * crop[64, :, 0], 2 * crop[:, 48, 1])
             self.extents.append([columns[0], rows[0], columns[-1], rows[-1]])
-            found[i, :, 0] = np.interp(self.joints[:, 0], columns, np.arange(96))
-            found[i, :, 1] = np.interp(self.joints[:, 1], rows, np.arange(128))
+            found[i, :, 0] = np.interp(self.keypoint_names[:, 0], columns, np.arange(96))
+            found[i, :, 1] = np.interp(self.keypoint_names[:, 1], rows, np.arange(128))
         return found, np.tile(self.scores, (len(crops), 1)).astype(np.float32), None
 
 

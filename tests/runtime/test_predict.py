@@ -7,7 +7,7 @@ from featherpose import images, weights
 from featherpose.errors import InputError, ModelError
 from featherpose.formats import native
 from featherpose.runtime import predict as predict_file
-from featherpose.runtime.predict import find_photos, predict
+from featherpose.runtime.predict import find_images, predict
 from tests.tiny_model import tiny_model
 
 pytest.importorskip("onnx")
@@ -18,7 +18,7 @@ def model(tmp_path_factory):
     return tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
-def photo(path, color=(255, 0, 0)):
+def image_file(path, color=(255, 0, 0)):
     """Grey, 60 x 80, with a spot at (30, 20)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.full((80, 60, 3), 128, np.uint8)
@@ -27,23 +27,23 @@ def photo(path, color=(255, 0, 0)):
     return path
 
 
-def names(photos):
-    return [(one.name, one.drawn_name) for one in photos]
+def names(image_files):
+    return [(one.name, one.drawn_name) for one in image_files]
 
 
 def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path):
     for name in ("b.jpg", "a.PNG", "sub/deep/c.webp", "sub/a.jpg"):
-        photo(tmp_path / name)
+        image_file(tmp_path / name)
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / ".hidden.jpg").write_text("")
     (tmp_path / "folder.jpg").mkdir()
-    found, failures = find_photos([tmp_path], tmp_path / "out")
+    found, failures = find_images([tmp_path], tmp_path / "out")
     assert [one.name for one in found] == ["a.PNG", "b.jpg", "sub/a.jpg", "sub/deep/c.webp"] and failures == []
 
 
 def test_results_of_an_earlier_run_are_no_photos(tmp_path):
-    photo(tmp_path / "a.jpg"), photo(tmp_path / "out" / "a.jpg")
-    assert names(find_photos([tmp_path], tmp_path / "out")[0]) == [("a.jpg", "a.jpg")]
+    image_file(tmp_path / "a.jpg"), image_file(tmp_path / "out" / "a.jpg")
+    assert names(find_images([tmp_path], tmp_path / "out")[0]) == [("a.jpg", "a.jpg")]
 
 
 def test_two_photos_of_one_name_get_two_results(tmp_path):
@@ -51,7 +51,7 @@ def test_two_photos_of_one_name_get_two_results(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     sources = [tmp_path / "x/img.jpg", tmp_path / "y", tmp_path / "z", tmp_path / "x" / "img.jpg"]
-    found, _ = find_photos(sources, tmp_path / "out")
+    found, _ = find_images(sources, tmp_path / "out")
     assert names(found) == [
         ("img.jpg", "img.jpg"),
         ("img-2.jpg", "img-2.jpg"),
@@ -62,12 +62,12 @@ def test_two_photos_of_one_name_get_two_results(tmp_path):
 
 
 def test_an_empty_folder_is_a_failure_with_its_name(tmp_path):
-    photos, failures = find_photos([tmp_path], tmp_path / "out")
-    assert photos == [] and len(failures) == 1 and f"{tmp_path}: no picture in this folder" in failures[0]
+    image_files, failures = find_images([tmp_path], tmp_path / "out")
+    assert image_files == [] and len(failures) == 1 and f"{tmp_path}: no picture in this folder" in failures[0]
 
 
 def test_pictures_and_json_are_written(tmp_path, model):
-    photo(tmp_path / "in" / "a.jpg"), photo(tmp_path / "in" / "sub" / "b.png", (0, 255, 0))
+    image_file(tmp_path / "in" / "a.jpg"), image_file(tmp_path / "in" / "sub" / "b.png", (0, 255, 0))
     calls = []
     report = predict(
         [tmp_path / "in"], model=model, whole_image=True, out=tmp_path / "out", device="cpu",
@@ -88,7 +88,7 @@ def test_pictures_and_json_are_written(tmp_path, model):
 
 
 def test_good_photos_are_done_and_bad_ones_listed(tmp_path, model):
-    good = photo(tmp_path / "a.jpg")
+    good = image_file(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(good.read_bytes()[:300])
     (tmp_path / "c.jpg").write_text("")
     sources = [good, tmp_path / "b.jpg", tmp_path / "none.jpg", tmp_path / "c.jpg"]
@@ -109,36 +109,36 @@ BOX = [10.0, 5.0, 55.0, 75.0]
     ],
 )
 def test_boxes_from_a_file_or_at_once(tmp_path, model, boxes, people):
-    photos = [photo(tmp_path / "in/a.jpg"), photo(tmp_path / "in/b.jpg")]
+    image_files = [image_file(tmp_path / "in/a.jpg"), image_file(tmp_path / "in/b.jpg")]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    options = {"model": model, "out": tmp_path / "out", "device": "cpu", "pictures": False}
-    report = predict(photos, boxes=tmp_path / "boxes.json", **options)
+    options = {"model": model, "out": tmp_path / "out", "device": "cpu", "draw_images": False}
+    report = predict(image_files, boxes=tmp_path / "boxes.json", **options)
     assert [len(found) for found in report.poses.values()] == people
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["poses.json"]
     if isinstance(boxes, dict):
-        assert predict(photos, boxes=boxes, **options).document == report.document
+        assert predict(image_files, boxes=boxes, **options).document == report.document
     else:
         assert report.poses["b.jpg"].box_scores.tolist() == [0.5]
 
 
 def test_namesakes_do_not_get_each_others_boxes(tmp_path, model):
-    photos = [photo(tmp_path / "x/a.jpg"), photo(tmp_path / "y/a.jpg")]
+    image_files = [image_file(tmp_path / "x/a.jpg"), image_file(tmp_path / "y/a.jpg")]
     options = {"model": model, "out": tmp_path / "out", "device": "cpu"}
-    report = predict(photos, boxes={"a.jpg": [BOX]}, **options)
+    report = predict(image_files, boxes={"a.jpg": [BOX]}, **options)
     assert [len(found) for found in report.poses.values()] == [1]
-    assert f'{photos[1]}: no entry in the boxes. Add "a-2.jpg": []' in report.failures[0]
-    whole = {photos[0].as_posix(): [BOX], photos[1].as_posix(): [BOX, BOX]}
-    assert [len(found) for found in predict(photos, boxes=whole, **options).poses.values()] == [1, 2]
-    assert len(predict(photos, boxes=[{"image_id": "a", "bbox": BOX}], **options).failures) == 2
+    assert f'{image_files[1]}: no entry in the boxes. Add "a-2.jpg": []' in report.failures[0]
+    whole = {image_files[0].as_posix(): [BOX], image_files[1].as_posix(): [BOX, BOX]}
+    assert [len(found) for found in predict(image_files, boxes=whole, **options).poses.values()] == [1, 2]
+    assert len(predict(image_files, boxes=[{"image_id": "a", "bbox": BOX}], **options).failures) == 2
 
 
 def test_a_forgotten_photo_and_a_bad_box_name_the_photo(tmp_path, model):
-    photos = [photo(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
     report = predict(
-        photos, boxes={"a.jpg": [BOX], "c.jpg": [[9, 9, 9, 9]]}, model=model, out=tmp_path / "o", device="cpu"
+        image_files, boxes={"a.jpg": [BOX], "c.jpg": [[9, 9, 9, 9]]}, model=model, out=tmp_path / "o", device="cpu"
     )
     assert len(report.poses) == 1 and not (tmp_path / "o" / "c.jpg").exists()
-    assert [line[: len(str(photos[1]))] for line in report.failures] == [str(photos[1]), str(photos[2])]
+    assert [line[: len(str(image_files[1]))] for line in report.failures] == [str(image_files[1]), str(image_files[2])]
     assert "no entry" in report.failures[0] and "Box 0 [9.0, 9.0, 9.0, 9.0] has no area" in report.failures[1]
 
 
@@ -158,7 +158,7 @@ def bad_options(folder):
 
 @pytest.mark.parametrize("row", range(8))
 def test_bad_options_are_refused_before_anything_is_written(tmp_path, model, row):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     (tmp_path / "spoilt.json").write_text("{")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     options, message = bad_options(tmp_path)[row]
@@ -169,26 +169,28 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, model, row
 
 def test_an_unknown_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="no such model file"):
-        predict([photo(tmp_path / "a.jpg")], model="none.onnx", whole_image=True, out=tmp_path / "out")
+        predict([image_file(tmp_path / "a.jpg")], model="none.onnx", whole_image=True, out=tmp_path / "out")
 
 
 def test_the_models_name_is_looked_up_among_the_shipped_ones(tmp_path, model, monkeypatch):
     monkeypatch.setattr(weights, "find", lambda name: model if name == "small" else None)
-    assert len(predict([photo(tmp_path / "a.jpg")], model="small", whole_image=True, out=tmp_path / "out").poses) == 1
+    assert (
+        len(predict([image_file(tmp_path / "a.jpg")], model="small", whole_image=True, out=tmp_path / "out").poses) == 1
+    )
 
 
 def test_an_interrupt_leaves_what_was_done(tmp_path, model, monkeypatch):
-    photos = [photo(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
+    image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
     read = images.read
 
     def interrupted(path, **options):
-        if path == photos[2]:
+        if path == image_files[2]:
             raise KeyboardInterrupt
         return read(path, **options)
 
     monkeypatch.setattr(predict_file.images, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        predict(photos, model=model, whole_image=True, out=tmp_path / "out", device="cpu")
+        predict(image_files, model=model, whole_image=True, out=tmp_path / "out", device="cpu")
     done = native.from_document(json.loads((tmp_path / "out" / "poses.json").read_text()))
     assert list(done) == ["a.jpg", "b.jpg"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.jpg", "poses.json"]

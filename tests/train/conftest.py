@@ -29,14 +29,14 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
     """A key -> picture and record of a person made of dots."""
-    joints = rng.integers(20, 76, (17, 2))
+    keypoints = rng.integers(20, 76, (17, 2))
     picture = np.full((96, 96, 3), rng.integers(0, 90), np.uint8)
-    for joint, (x, y) in enumerate(joints):
-        picture[y - 2 : y + 3, x - 2 : x + 3] = (15 * joint, 255 - 15 * joint, 128)
+    for keypoint, (x, y) in enumerate(keypoints):
+        picture[y - 2 : y + 3, x - 2 : x + 3] = (15 * keypoint, 255 - 15 * keypoint, 128)
     record = {
         **{"key": key, "source": "coco", "image": f"{key}.jpg", "skeleton": COCO17.name, "area": 2500.0},
         **{"width": 96, "height": 96, "scale": 1.0, "box_xywh": [16, 16, 64, 64]},
-        "keypoints": [[int(x), int(y), 2] for x, y in joints],
+        "keypoints": [[int(x), int(y), 2] for x, y in keypoints],
     }
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "WEBP", lossless=True)

@@ -36,8 +36,8 @@ def learn_and_judge(recipe: Recipe, ranks: Ranks) -> dict[str, np.ndarray]:
     train_step(*(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
     stop = ranks.average_gradients(network, stop=ranks.index == 1)
     gradients = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-    ready = pose.prepare(recipe, pose.read_people(recipe), recipe.stages[0])
-    scores = pose.validate(network, ready.validation, CPU, ranks)
+    ready = pose.prepare(recipe, pose.read_samples(recipe), recipe.stages[0])
+    scores = pose.validate(network, ready.validation_set, CPU, ranks)
     return {"gradients": gradients.numpy(), "scores": np.array(list(scores.values())), "stop": np.array(stop)}
 
 

@@ -20,7 +20,7 @@ from featherpose.networks import create_network
 from featherpose.skeleton import COCO17
 from featherpose.train import benchmark, loop
 from featherpose.train.batches import batches
-from featherpose.train.benchmark import Speed, clocked, open_people, synthetic_people, training_speed
+from featherpose.train.benchmark import Speed, clocked, open_samples, synthetic_samples, training_speed
 from featherpose.train.ranks import ALONE, Ranks
 from featherpose.train.recipe import from_dict
 from featherpose.train.schedule import epochs
@@ -90,7 +90,7 @@ class TestTrainingSpeed:
     def test_both_ways_take_the_same_number_of_steps(self) -> None:
         speed = training_speed("cbam_lite_hrnet_18", steps=2, threads=1, **SMALL)
         assert (speed.step.steps, speed.loading.steps) == (2, 2)
-        assert speed.step.images_per_s > 0 and speed.loading.images_per_s > 0
+        assert speed.step.samples_per_s > 0 and speed.loading.samples_per_s > 0
         assert 0 <= speed.step.waiting < speed.loading.waiting < 1
         assert (speed.processes, speed.threads, speed.workers, speed.device) == (1, 1, 0, "cpu")
         assert speed.peak_memory > 50e6
@@ -140,10 +140,10 @@ def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(
         benchmark, "create_network", lambda *a, **k: networks.append(create_network(*a, **k)) or networks[0]
     )
-    labeled = pose.read_people(recipe)
+    labeled = pose.read_samples(recipe)
     ready, plan = pose.prepare(recipe, labeled, recipe.stages[0]), epochs(recipe, labeled.epoch_length)
-    batch = next(batches(ready.people, ready.codec, recipe, plan[0], 0, 0, ALONE))
-    step = benchmark._step(recipe, COCO17.num_joints, torch.device("cpu"), ALONE, compiled=False)
+    batch = next(batches(ready.training_set, ready.codec, recipe, plan[0], 0, 0, ALONE))
+    step = benchmark._step(recipe, COCO17.num_keypoints, torch.device("cpu"), ALONE, compiled=False)
     before = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
     assert step(batch, True) is True
     now = networks[0].state_dict()
@@ -154,8 +154,8 @@ def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypat
 
 class TestPeople:
     def test_synthetic_ones_lie_in_their_box_and_are_always_the_same(self, tmp_path: Path) -> None:
-        people = synthetic_people(tmp_path, 5)
-        again = synthetic_people(tmp_path, 5)
+        people = synthetic_samples(tmp_path, 5)
+        again = synthetic_samples(tmp_path, 5)
         assert len(people) == 5
         for person, same in zip(people, again, strict=True):
             left, top, width, height = person.box_xywh
@@ -165,17 +165,17 @@ class TestPeople:
         assert not np.array_equal(people[0].keypoints, people[1].keypoints)
 
     def test_synthetic_pictures_are_not_plain(self, tmp_path: Path) -> None:
-        people = open_people(None, (64, 64), tmp_path)
-        assert len(people) == benchmark.SYNTHETIC_PEOPLE
+        people = open_samples(None, (64, 64), tmp_path)
+        assert len(people) == benchmark.SYNTHETIC_SAMPLES
         assert people.crops[0].std() > 50
 
     def test_of_a_large_folder_a_part_from_everywhere(
         self, drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = open_people(drawn_people, (64, 64), tmp_path)
+        whole = open_samples(drawn_people, (64, 64), tmp_path)
         assert len(whole) == 40
-        monkeypatch.setattr(benchmark, "MOST_PEOPLE", 7)
-        part = open_people(drawn_people, (64, 64), tmp_path)
+        monkeypatch.setattr(benchmark, "MAX_SAMPLES", 7)
+        part = open_samples(drawn_people, (64, 64), tmp_path)
         assert len(part) == 7
         assert np.array_equal(part.keypoints, whole.keypoints[::6])
 
@@ -211,13 +211,13 @@ class TestScripts:
         script("plain_lite_hrnet", monkeypatch)
         speeds = script("train_baseline", monkeypatch).measure((64, 64), 2, 0.0, 0, None)
         assert {way: speed.steps for way, speed in speeds.items()} == {"step": 1, "loading": 1}
-        assert all(speed.images_per_s > 0 for speed in speeds.values())
+        assert all(speed.samples_per_s > 0 for speed in speeds.values())
 
     def test_the_ratio_is_taken_round_by_round(self, monkeypatch: pytest.MonkeyPatch) -> None:
         module = script("train_speed", monkeypatch)
 
         def side(speed: float) -> dict[str, Any]:
-            return {way: {"images_per_s": speed} for way in module.WAYS}
+            return {way: {"samples_per_s": speed} for way in module.WAYS}
 
         rounds = [{"baseline": side(a), "featherpose": side(b)} for a, b in ((10, 20), (20, 30), (5, 15))]
         found = module.summary(rounds, "step")

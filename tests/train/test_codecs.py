@@ -52,19 +52,19 @@ def test_every_codec_from_a_recipe_to_poses(
     assert (codec.name, codec.sigma, manifest.crop_mode) == (name, 1.5, CODECS[name].crop_mode)
     assert manifest.parity["keypoints"] <= 0.01
 
-    data = write_folder(tmp_path / "people")
+    data = write_folder(tmp_path / "samples")
     how = ("--data", str(data), "--device", "cpu", "--flip", "--out", str(tmp_path / "results.json"), "--json")
-    assert json.loads(call("evaluate", "--model", model, *how))["people"] == 3
+    assert json.loads(call("evaluate", "--model", model, *how))["samples"] == 3
 
     photo = data / "images" / "photo-5.png"
     (tmp_path / "boxes.json").write_text(json.dumps({photo.name: [BOX]}))
     out = ("--out", str(tmp_path / "poses"), "--no-draw", "--device", "cpu")
     call("predict", str(photo), "--model", model, "--boxes", str(tmp_path / "boxes.json"), *out)
-    (person,) = json.loads((tmp_path / "poses" / "poses.json").read_text())["images"][0]["people"]
+    (person,) = json.loads((tmp_path / "poses" / "poses.json").read_text())["images"][0]["samples"]
 
     crop = Crop.from_box(BOX, manifest.input_size, manifest.crop_mode, manifest.padding)
     heatmaps = Session.open(model, "cpu", 1).run(images.warp(images.read(photo), crop, antialias=True)[None])[2]
     wanted = crop.to_image(codec.decode(heatmaps)[0][0])
-    found = np.array([place[:2] for place in person["joints"].values()])
+    found = np.array([place[:2] for place in person["keypoints"].values()])
     zoom = 1 / crop.matrix[0, 0]
     assert (np.abs(found - wanted).max(axis=1) <= zoom * slack(codec, heatmaps)[0] + 0.01).all()

@@ -66,7 +66,7 @@ def test_labels_as_teacher_need_their_file(drawn_people: Path) -> None:
     from featherpose.train.tasks import pose
 
     with pytest.raises(DataError, match=r"no teacher-labels\.npz"):
-        pose.read_people(recipe(drawn_people, teacher="labels"))
+        pose.read_samples(recipe(drawn_people, teacher="labels"))
 
 
 class TestBlend:

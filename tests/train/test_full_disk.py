@@ -69,7 +69,7 @@ def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
 
 
 def test_an_unreadable_shard_is_named_and_the_state_is_kept(drawn_people: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "people"
+    folder = tmp_path / "samples"
     shutil.copytree(drawn_people, folder)
     recipe = from_dict({**TINY, "data": {"labels": "human", "folder": str(folder)}})
     loop.train(recipe, tmp_path / "run", max_minutes=1e-9, device="cpu", workers=0, quiet=True)

@@ -103,13 +103,13 @@ def test_a_card_names_weights_of_others_and_repeats_our_own(
     whole_run: Path, drawn_people: Path, tmp_path: Path
 ) -> None:
     def data(init: Path) -> dict[str, Any]:
-        return training(recipe(drawn_people, init=str(init)), pose.read_people(recipe(drawn_people)))
+        return training(recipe(drawn_people, init=str(init)), pose.read_samples(recipe(drawn_people)))
 
     save_weights(torch.nn.Linear(1, 1), tmp_path / "timm.safetensors", {"format": "pt"})
     theirs, ours = data(tmp_path / "timm.safetensors"), data(whole_run / "best.safetensors")
-    assert theirs["before"] == {"weights": "timm.safetensors"}
+    assert theirs["pretrained"] == {"weights": "timm.safetensors"}
     assert "timm.safetensors: terms unknown" in theirs["terms"]
-    assert ours["before"]["recipe"]["network"] == "cbam_lite_hrnet_18"
+    assert ours["pretrained"]["recipe"]["network"] == "cbam_lite_hrnet_18"
     assert not any("unknown" in term for term in ours["terms"])
 
 
@@ -248,14 +248,14 @@ def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> 
 
 def test_ranks_divide_an_epoch_without_loss_or_repetition(drawn_people: Path) -> None:
     chosen = recipe(drawn_people)
-    labeled = pose.read_people(chosen)
+    labeled = pose.read_samples(chosen)
     ready = pose.prepare(chosen, labeled, chosen.stages[0])
 
     def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
-        found = batches(ready.people, ready.codec, chosen, epoch, epoch.first, 0, ranks)
+        found = batches(ready.training_set, ready.codec, chosen, epoch, epoch.first, 0, ranks)
         return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
 
-    plan = epochs(chosen, len(labeled.training))
+    plan = epochs(chosen, len(labeled.training_rows))
     assert len(plan) == 2
     for epoch in plan:
         together = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
@@ -280,7 +280,7 @@ def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, 
 
 
 def test_waiting_for_data_is_told_with_what_helps() -> None:
-    display = Display(epochs(recipe(Path("people")), 40), quiet=True)
+    display = Display(epochs(recipe(Path("samples")), 40), quiet=True)
     display.console = Console(file=io.StringIO(), width=200)
     for waited, words in ((0.0, "waiting 0 %  "), (0.5, "waiting 50 % (more --workers may help)")):
         display._steps.clear()
@@ -291,6 +291,6 @@ def test_waiting_for_data_is_told_with_what_helps() -> None:
 def test_weights_to_start_from_are_told_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
     fresh = ["head.final.weight", "head.final.bias"]
     start = PretrainedReport(loaded=["body.a.weight"], fresh=fresh, ignored=["fc.weight"])
-    Display(epochs(recipe(Path("people")), 40)).pretrained_loaded(Path("a.pth"), start)
+    Display(epochs(recipe(Path("samples")), 40)).pretrained_loaded(Path("a.pth"), start)
     said = " ".join(capsys.readouterr().err.split())
     assert said == "Starting from a.pth: 1 tensors taken over; made anew: head.final (2); of no use here: fc (1)."

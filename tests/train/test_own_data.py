@@ -29,11 +29,17 @@ LIMBS = [[1, 4], [4, 5], [2, 3]]
 
 def five(keypoints: list[float]) -> list[float]:
     """COCO's 17 joints -> the five of `JOINTS`: wrists as hands, the middle of the hips as belt."""
-    joints = dict(zip(COCO17.joints, np.reshape(keypoints, (-1, 3)), strict=True))
-    left, right = joints["left_hip"], joints["right_hip"]
+    keypoint_names = dict(zip(COCO17.keypoint_names, np.reshape(keypoints, (-1, 3)), strict=True))
+    left, right = keypoint_names["left_hip"], keypoint_names["right_hip"]
     belt = (left + right) / 2 if min(left[2], right[2]) > 0 else np.zeros(3)
     belt[2] = np.floor(belt[2])
-    rows = [joints["nose"], joints["left_wrist"], joints["right_wrist"], belt, joints["left_knee"]]
+    rows = [
+        keypoint_names["nose"],
+        keypoint_names["left_wrist"],
+        keypoint_names["right_wrist"],
+        belt,
+        keypoint_names["left_knee"],
+    ]
     return [float(value) for row in rows for value in row]
 
 
@@ -83,7 +89,7 @@ def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.Ca
 
     best = tmp_path / "run/best.safetensors"
     path, manifest = api.export(best)
-    assert manifest.skeleton.joints == tuple(JOINTS)
+    assert manifest.skeleton.keypoint_names == tuple(JOINTS)
     assert manifest.skeleton.flip_pairs == ((1, 2),)
     assert manifest.skeleton.limbs == ((0, 3), (3, 4), (1, 2))
     assert "mine: terms unknown" in manifest.training["terms"]
@@ -91,14 +97,14 @@ def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.Ca
     scores = json.loads(run("evaluate", "--model", path, "--data", file, "--out", tmp_path / "r.json", "--json"))
     truth = json.loads(file.read_text())
     posed = [a for a in truth["annotations"] if any(a["keypoints"][2::3]) and not a["iscrowd"]]
-    assert scores["people"] == len(posed)
+    assert scores["samples"] == len(posed)
     assert scores["broken"] == []
     assert 0 <= scores["scores"]["ap"] <= 1
 
     photo = file.parent / truth["images"][0]["file_name"]
     run("predict", photo, "--boxes", file, "--model", path, "--out", tmp_path / "poses")
     found = json.loads((tmp_path / "poses/poses.json").read_text())
-    assert list(found["images"][0]["people"][0]["joints"]) == JOINTS
+    assert list(found["images"][0]["samples"][0]["keypoint_names"]) == JOINTS
     assert images.read(tmp_path / "poses" / photo.name).shape == images.read(photo).shape
     assert not np.array_equal(images.read(tmp_path / "poses" / photo.name), images.read(photo))
 
@@ -119,24 +125,24 @@ def test_joints_of_the_same_name_keep_their_weights() -> None:
     assert last
     for name in last:
         rows = network.state_dict()[name]
-        assert torch.equal(rows[0], before[name][COCO17.joints.index("nose")])
-        assert torch.equal(rows[4], before[name][COCO17.joints.index("left_knee")])
+        assert torch.equal(rows[0], before[name][COCO17.keypoint_names.index("nose")])
+        assert torch.equal(rows[4], before[name][COCO17.keypoint_names.index("left_knee")])
         assert torch.equal(rows[1:4], drawn[name][1:4])
 
 
 def test_labels_reach_the_trainer_in_the_pixels_of_the_photo(file: Path) -> None:
-    labeled = pose.read_people(recipe(file))
+    labeled = pose.read_samples(recipe(file))
     truth = json.loads(file.read_text())
-    joints = {f"{a['id']}": np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
+    keypoint_names = {f"{a['id']}": np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
     assert {sample.image for sample in labeled.samples} == {photo["file_name"] for photo in truth["images"]}
     for row, sample in enumerate(labeled.samples):
-        part, wanted = sample.location.part, joints[sample.key.rpartition(":")[2]]
+        part, wanted = sample.location.part, keypoint_names[sample.key.rpartition(":")[2]]
         assert part is not None
         seen = labeled.weights[row, 0] > 0
         assert np.array_equal(seen, wanted[:, 2] > 0)
         found = labeled.keypoints[row, 0] + (part.left, part.top)
         np.testing.assert_allclose(found[seen], wanted[seen, :2], atol=1e-3)
-    sides = [{labeled.samples[row].image for row in rows} for rows in (labeled.training, labeled.validation)]
+    sides = [{labeled.samples[row].image for row in rows} for rows in (labeled.training_rows, labeled.validation_rows)]
     assert not sides[0] & sides[1], "a photo is trained on or judged on, never both"
 
 
@@ -148,14 +154,14 @@ def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
         (tmp_path / f"{i}.jpg").write_bytes((file.parent / truth["images"][0]["file_name"]).read_bytes())
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(DataError, match=r"its 7 photos all fall to one part, one in 20 .*; set data\.hold_out=3\."):
-        pose.read_people(recipe(tmp_path / "few.json", **{"data.hold_out": 20}))
-    assert len(pose.read_people(recipe(tmp_path / "few.json", **{"data.hold_out": 3})).validation) == 3
+        pose.read_samples(recipe(tmp_path / "few.json", **{"data.hold_out": 20}))
+    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.hold_out": 3})).validation) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(DataError, match=r"its 1 photos all fall to one part, .*; label more photos\."):
-        pose.read_people(recipe(tmp_path / "few.json"))
+        pose.read_samples(recipe(tmp_path / "few.json"))
 
 
 def test_a_teachers_labels_are_not_for_other_joints(file: Path) -> None:
     with pytest.raises(DataError, match="labels: mixed knows COCO's joints only; skeleton mine needs labels: human"):
-        pose.read_people(recipe(file, **{"data.labels": "mixed"}))
+        pose.read_samples(recipe(file, **{"data.labels": "mixed"}))

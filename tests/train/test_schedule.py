@@ -6,7 +6,7 @@ from featherpose.train.schedule import epochs, rate
 
 pytestmark = pytest.mark.torch
 
-PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch=10), Stage(epochs=1, batch=4))), people=45)
+PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch=10), Stage(epochs=1, batch=4))), training_set=45)
 
 
 def test_epochs_follow_one_another() -> None:
@@ -15,7 +15,7 @@ def test_epochs_follow_one_another() -> None:
 
 
 def test_fewer_people_than_a_batch_still_make_a_step() -> None:
-    assert epochs(Recipe(stages=(Stage(batch=64),)), people=3)[0].steps == 1
+    assert epochs(Recipe(stages=(Stage(batch=64),)), training_set=3)[0].steps == 1
 
 
 @pytest.mark.parametrize(

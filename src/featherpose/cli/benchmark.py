@@ -75,7 +75,7 @@ def _show(speed: TrainingSpeed) -> None:
     for column in ("images/s", "waiting for data", "steps"):
         table.add_column(column, justify="right")
     for name, way in (("the same batch", speed.step), ("with loading", speed.loading)):
-        table.add_row(name, f"{way.images_per_s:.1f}", f"{100 * way.waiting:.0f} %", str(way.steps))
+        table.add_row(name, f"{way.samples_per_s:.1f}", f"{100 * way.waiting:.0f} %", str(way.steps))
     Console().print(table)
     click.echo(
         f"processes: {speed.processes}, threads each: {speed.threads}, workers each: {speed.workers},"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featherpose.cli.progress import photo_bar
+from featherpose.cli.progress import progress_bar
 from featherpose.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def evaluate(
 
     file = out or Path("out/evaluate") / f"{Path(model).stem}-{Path(data).resolve().name}.results.json"
     _refuse_unwritable(file)
-    with photo_bar() as progress:
+    with progress_bar() as progress:
         evaluation = api.evaluate(
             model,
             data,
@@ -173,9 +173,9 @@ def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
     extra += f", padding {how['padding']}" if how["padding"] else ""
     boxes = how["boxes"] if how["boxes"] == "gt" else f"{how['boxes']}, nms {how['nms']}"
     click.echo(f"{how['network']} {width}x{height} ({how['model']}), boxes {boxes}, {test}, blur {how['blur']}{extra}")
-    speed = evaluation.people / evaluation.seconds if evaluation.seconds else 0
+    speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
-        f"people: {evaluation.people}, photos: {evaluation.photos} of {how['data']}, in {evaluation.seconds:.1f} s"
+        f"people: {evaluation.num_instances}, photos: {evaluation.num_images} of {how['data']}, in {evaluation.seconds:.1f} s"
         f" ({speed:.0f} people/s); results in {how['results']}"
     )
 

@@ -82,20 +82,20 @@ def describe(path: Path, manifest: Manifest) -> str:
     """The exported file and its manifest -> a short table."""
     parity = manifest.parity
     width, height = manifest.make_codec().heatmap_size
-    joints, allowed, jumps = manifest.skeleton.num_joints, parity["allowed"], parity["jumps"]
+    num_keypoints, allowed, jumps = manifest.skeleton.num_keypoints, parity["allowed"], parity["jumps"]
     engines = ", ".join(f"{name} {version}" for name, version in parity["engines"].items())
     rows = [
         ("output", "shape", "largest difference"),
-        ("keypoints", f"(N, {joints}, 2)", f"{parity['keypoints']:.2g} px, allowed {allowed['keypoints']:g}"),
-        ("scores", f"(N, {joints})", f"{parity['scores']:.2g}"),
+        ("keypoints", f"(N, {num_keypoints}, 2)", f"{parity['keypoints']:.2g} px, allowed {allowed['keypoints']:g}"),
+        ("scores", f"(N, {num_keypoints})", f"{parity['scores']:.2g}"),
         (
             "heatmaps",
-            f"(N, {joints}, {height}, {width})",
+            f"(N, {num_keypoints}, {height}, {width})",
             f"{parity['heatmaps']:.2g} of their range, allowed {allowed['heatmaps']:g}",
         ),
     ]
     lines = [f"{name:10} {shape:16} {difference}" for name, shape, difference in rows]
     proof = f"{len(parity['crops'])} crops ({engines})"
-    lines.append(f"{len(jumps)} of {parity['joints']} joints jumped at ties or on flat maps, on {proof}")
-    lines += [f"  {jump['joint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
+    lines.append(f"{len(jumps)} of {parity['keypoints_compared']} joints jumped at ties or on flat maps, on {proof}")
+    lines += [f"  {jump['keypoint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
     return "\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"])

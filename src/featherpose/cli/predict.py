@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from featherpose.cli.progress import photo_bar
+from featherpose.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from featherpose.runtime.predict import Report
@@ -72,7 +72,7 @@ def predict(
     """
     from featherpose import api
 
-    with photo_bar() as progress:
+    with progress_bar() as progress:
         report = api.predict(
             sources,
             model=model,
@@ -83,19 +83,19 @@ def predict(
             device=device,
             flip=flip,
             refine=refine,
-            pictures=not no_draw,
+            draw_images=not no_draw,
             score_threshold=score_threshold,
             max_pixels=int(max_megapixels * 1e6),
             progress=progress,
         )
     if device == "auto":
         click.echo(f"Ran on {report.device} with {_count(report.threads, 'thread', 'threads')}.", err=True)
-    _show(report, out, as_json=json_file == "-", pictures=not no_draw)
+    _show(report, out, as_json=json_file == "-", draw_images=not no_draw)
     if report.failures:
         sys.exit(1 if report.poses else 2)
 
 
-def _show(report: Report, out: Path, *, as_json: bool, pictures: bool) -> None:
+def _show(report: Report, out: Path, *, as_json: bool, draw_images: bool) -> None:
     """Results on stdout, failures on stderr."""
     if as_json:
         from featherpose.formats.native import to_text
@@ -104,7 +104,7 @@ def _show(report: Report, out: Path, *, as_json: bool, pictures: bool) -> None:
     else:
         _show_table(report)
         people = sum(len(found) for found in report.poses.values())
-        where = f"joints in {report.json_file}" + (f", pictures in {out}" if pictures else "")
+        where = f"joints in {report.json_file}" + (f", pictures in {out}" if draw_images else "")
         found = f"{_count(people, 'person', 'people')} on {_count(len(report.poses), 'photo', 'photos')}"
         click.echo(f"{found}: {where}")
     if report.failures:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def photo_bar() -> Generator[Callable[[int, int], None]]:
+def progress_bar() -> Generator[Callable[[int, int], None]]:
     """A bar on stderr where that is a terminal."""
     from rich.console import Console
     from rich.progress import Progress

@@ -50,7 +50,7 @@ class Augmentation:
     """Largest turn in degrees either way; drawn from a normal of half this deviation, so small turns are common."""
     half_body_prob: float = 0.3
     """How often only the upper or the lower body is shown, of people with enough labelled joints."""
-    half_body_joints: int = 8
+    half_body_keypoints: int = 8
     """Fewest labelled joints of a person that may be halved."""
     color_prob: float = 0.8
     """How often colours change at all (the five ranges below)."""
@@ -108,8 +108,8 @@ def augment(
     (or weights: anything above 0 is labelled) comes back in the same order as the joints. Of several opinions about
     the joints, (T, K, 2), the first decides what half a body is.
     """
-    points, joints = np.asarray(keypoints, np.float32), skeleton.num_joints
-    first = points.reshape(-1, joints, 2)[0], visibility.reshape(-1, joints)[0]
+    points, num_keypoints = np.asarray(keypoints, np.float32), skeleton.num_keypoints
+    first = points.reshape(-1, num_keypoints, 2)[0], visibility.reshape(-1, num_keypoints)[0]
     box_xyxy = _half_body(*first, skeleton, settings, rng)
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
@@ -132,7 +132,7 @@ def _half_body(
 ) -> NDArray[np.float32] | None:
     """Joints (K, 2) -> box (4,) xyxy of the upper or lower body (as HRNet's loader has it), or None for the whole."""
     labeled = np.asarray(visibility > 0)
-    if not _happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_joints:
+    if not _happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_keypoints:
         return None
     lower = _lower_body(skeleton)
     chosen = labeled & (lower if rng.random() < 0.5 else ~lower)
@@ -145,7 +145,7 @@ def _half_body(
 
 @cache
 def _lower_body(skeleton: Skeleton) -> NDArray[np.bool_]:
-    return np.array([any(part in joint for part in _LOWER) for joint in standard_names(skeleton.joints)])
+    return np.array([any(part in keypoint for part in _LOWER) for keypoint in standard_names(skeleton.keypoint_names)])
 
 
 def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop:

@@ -126,7 +126,7 @@ def _digest(samples: Sequence[Sample], height: int) -> str:
         digest.update(repr((path.name, path.stat().st_size)).encode())
     for sample in samples:
         at = sample.location
-        place = (at.path.name, at.offset, at.nbytes, *((at.part,) if at.part else ()))
+        place = (at.path.name, at.offset, at.nbytes, *((at.region,) if at.region else ()))
         digest.update(repr((sample.key, place, sample.size, cached_factor(sample, height))).encode())
     return digest.hexdigest()[:16]
 
@@ -219,15 +219,15 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
 
 
 def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
-    image, part = images.read(read_bytes(sample.location), name=sample.key), sample.location.part
-    seen, said = image.shape[1::-1], part.size if part else sample.size
+    image, region = images.read(read_bytes(sample.location), name=sample.key), sample.location.region
+    seen, said = image.shape[1::-1], region.size if region else sample.size
     if seen != said:
         raise ValueError(
             f"{sample.key}: the picture is {seen[0]}x{seen[1]} pixels, its record says {said[0]}x{said[1]}"
         )
-    if part:
+    if region:
         width, height = sample.size
-        image = image[part.top : part.top + height, part.left : part.left + width]
+        image = image[region.top : region.top + height, region.left : region.left + width]
     shrunk = images.shrink(image, factor)
     if shrunk.shape[:2] != shape:
         raise ValueError(f"{sample.key}: shrunk to {shrunk.shape[:2]}, wanted {shape}")

@@ -26,7 +26,7 @@ from featherpose.errors import DataError, InputError
 from featherpose.skeleton import SKELETONS, Skeleton
 
 FILE = "person_keypoints.json"
-GROWN = 0.15
+BOX_MARGIN = 0.15
 """A box made of joints goes beyond them by this part of its larger side: a head is higher than its joints."""
 
 _STEM = FILE.removesuffix(".json")
@@ -71,8 +71,8 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None) -> Coco:
     if complaints:
         more = f" ({len(complaints) - 1} more records are wrong)" if complaints[1:] else ""
         raise DataError(f"{annotations}: {complaints[0]}; correct it or take it out{more}.")
-    photos = _with_any_photo(annotations, folders, truth) if place.is_file() else _existing(folders)
-    return Coco(truth, photos, skeleton, place.stem, boxed)
+    image_folder = _with_any_image(annotations, folders, truth) if place.is_file() else _existing(folders)
+    return Coco(truth, image_folder, skeleton, place.stem, boxed)
 
 
 def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
@@ -110,7 +110,7 @@ def _existing(folders: Sequence[Path]) -> Path:
     raise DataError(f"There is no folder {' or '.join(map(str, folders))} with the photos; put them there.")
 
 
-def _with_any_photo(file: Path, folders: Sequence[Path], truth: Record) -> Path:
+def _with_any_image(file: Path, folders: Sequence[Path], truth: Record) -> Path:
     """The first folder that holds any of the photos; the first one for a file that lists none."""
     names = [str(record["file_name"]) for record in truth["images"]]
     for folder in folders:
@@ -149,28 +149,30 @@ def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
     if len(posed) > 1:
         names = ", ".join(str(category.get("name")) for category in posed)
         raise DataError(f"{path}: several categories have joints ({names}); write a file for each of them.")
-    joints, limbs = posed[0]["keypoints"], posed[0].get("skeleton") or []
+    keypoint_names, limbs = posed[0]["keypoints"], posed[0].get("skeleton") or []
     limbs = limbs if isinstance(limbs, list) else [limbs]
-    if not isinstance(joints, list) or not all(isinstance(joint, str) and joint.strip() for joint in joints):
+    if not isinstance(keypoint_names, list) or not all(
+        isinstance(keypoint, str) and keypoint.strip() for keypoint in keypoint_names
+    ):
         raise DataError(
-            f"{path}: the keypoints of category {posed[0].get('name')} are {joints}; wanted a list of names."
+            f"{path}: the keypoints of category {posed[0].get('name')} are {keypoint_names}; wanted a list of names."
         )
     if "id" not in posed[0]:
         raise DataError(f"{path}: category {posed[0].get('name')} has no id; annotations name it as category_id.")
-    known = [skeleton for skeleton in SKELETONS.values() if skeleton.joints == tuple(joints)]
+    known = [skeleton for skeleton in SKELETONS.values() if skeleton.keypoint_names == tuple(keypoint_names)]
     if known:
         return known[0]
     try:
-        return Skeleton.from_names(name, joints, [_limb(limb, len(joints), path) for limb in limbs])
+        return Skeleton.from_names(name, keypoint_names, [_limb(limb, len(keypoint_names), path) for limb in limbs])
     except InputError as error:
         raise DataError(f"{path}: {error}") from None
 
 
-def _limb(limb: Any, joints: int, path: Path) -> tuple[int, int]:
+def _limb(limb: Any, num_keypoints: int, path: Path) -> tuple[int, int]:
     """Two joints counted from 1 -> the same counted from 0."""
-    if not _numbers(limb, 2) or not all(joint in range(1, joints + 1) for joint in limb):
+    if not _numbers(limb, 2) or not all(keypoint in range(1, num_keypoints + 1) for keypoint in limb):
         raise DataError(
-            f"{path}: {limb} in `skeleton` is no limb; wanted two joints, counted from 1 to {joints}. Without"
+            f"{path}: {limb} in `skeleton` is no limb; wanted two joints, counted from 1 to {num_keypoints}. Without"
             " `skeleton` no limbs are drawn."
         )
     return int(limb[0]) - 1, int(limb[1]) - 1
@@ -180,24 +182,24 @@ def _fill_boxes(truth: Record, category: Any) -> int:
     """Gives the people of a category who have no box that of their joints, and says how many they were."""
     boxed = 0
     for record in truth["annotations"]:
-        joints = record.get("keypoints") or []
+        keypoints = record.get("keypoints") or []
         lacks_box = record.get("category_id") == category and not record.get("bbox")
-        if lacks_box and isinstance(joints, list) and _numbers(joints, len(joints)):
-            record["bbox"] = _around(joints)
+        if lacks_box and isinstance(keypoints, list) and _numbers(keypoints, len(keypoints)):
+            record["bbox"] = _around(keypoints)
             boxed += bool(record["bbox"] and any(record["bbox"]))
     return boxed
 
 
-def _around(joints: Sequence[float]) -> list[float] | None:
+def _around(keypoints: Sequence[float]) -> list[float] | None:
     """x, y, v of all joints -> box x, y, width, height that shows the labelled ones; None where they are one point.
 
     Someone without labelled joints, whom neither training nor the metrics look at, gets a box without an area.
     """
-    labeled = [(x, y) for x, y, v in zip(joints[::3], joints[1::3], joints[2::3], strict=False) if v > 0]
+    labeled = [(x, y) for x, y, v in zip(keypoints[::3], keypoints[1::3], keypoints[2::3], strict=False) if v > 0]
     if len(set(labeled)) < 2:
         return None if labeled else [0.0] * 4
     low, high = ([edge(values) for values in zip(*labeled, strict=True)] for edge in (min, max))
-    more = GROWN * max(b - a for a, b in zip(low, high, strict=True))
+    more = BOX_MARGIN * max(b - a for a, b in zip(low, high, strict=True))
     return [low[0] - more, low[1] - more, high[0] - low[0] + 2 * more, high[1] - low[1] + 2 * more]
 
 
@@ -207,12 +209,12 @@ def _complaints(truth: Record, skeleton: Skeleton) -> Iterable[str]:
         yield from (f"an image lacks {key} ({record})" for key in _lacks(record))
         if not all(isinstance(record.get(side), int) and record[side] > 0 for side in ("width", "height")):
             yield f"image {record.get('file_name')} has width {record.get('width')} and height {record.get('height')}"
-    photos = {record.get("id") for record in truth["images"]}
-    if len(photos) < len(truth["images"]):
+    image_ids = {record.get("id") for record in truth["images"]}
+    if len(image_ids) < len(truth["images"]):
         yield "two images have the same id"
     posed = {category["id"] for category in _posed(truth)}
     for record in truth["annotations"]:
-        if complaint := _complaint(record, photos, posed, skeleton):
+        if complaint := _complaint(record, image_ids, posed, skeleton):
             yield f"annotation {record.get('id')} {complaint}"
 
 
@@ -220,17 +222,17 @@ def _lacks(image: Record) -> list[str]:
     return [key for key in ("id", "file_name", "width", "height") if key not in image]
 
 
-def _complaint(record: Record, photos: set[Any], posed: set[Any], skeleton: Skeleton) -> str | None:
+def _complaint(record: Record, image_ids: set[Any], posed: set[Any], skeleton: Skeleton) -> str | None:
     """One annotation -> what is wrong with it, or None."""
-    if record.get("image_id") not in photos:
+    if record.get("image_id") not in image_ids:
         return f"is about image {record.get('image_id')}, which is not listed"
-    is_posed, joints = record.get("category_id") in posed, record.get("keypoints")
-    if is_posed and joints is not None:
-        if not isinstance(joints, list) or len(joints) != 3 * skeleton.num_joints:
-            seen = len(joints) if isinstance(joints, list) else joints
-            return f"has {seen} numbers for keypoints, wanted x, y, v of {skeleton.num_joints} joints"
-        if not _numbers(joints, len(joints)) or not set(joints[2::3]) <= {0, 1, 2}:
-            return f"has keypoints {str(joints)[:60]}, wanted finite x and y, and v 0, 1 or 2"
+    is_posed, keypoints = record.get("category_id") in posed, record.get("keypoints")
+    if is_posed and keypoints is not None:
+        if not isinstance(keypoints, list) or len(keypoints) != 3 * skeleton.num_keypoints:
+            seen = len(keypoints) if isinstance(keypoints, list) else keypoints
+            return f"has {seen} numbers for keypoints, wanted x, y, v of {skeleton.num_keypoints} joints"
+        if not _numbers(keypoints, len(keypoints)) or not set(keypoints[2::3]) <= {0, 1, 2}:
+            return f"has keypoints {str(keypoints)[:60]}, wanted finite x and y, and v 0, 1 or 2"
     if is_posed and not record.get("bbox"):
         return "has no bbox, nor two labelled joints to make one of"
     if not _numbers(record.get("bbox"), 4):

@@ -24,9 +24,9 @@ from featherpose.data.folder import find_folder
 from featherpose.errors import DataError
 
 FILE = "people.json"
-UNIT = 200.0
+SCALE_UNIT = 200.0
 """Pixels that a person of scale 1 is tall."""
-LOWERED = 15.0
+CENTER_OFFSET = 15.0
 """HRNet moves the centre down by this x scale, so that feet are cut off less often."""
 
 
@@ -35,7 +35,7 @@ class Mpii:
     """N people and the folder of their photos."""
 
     images: Path
-    photos: tuple[str, ...]
+    image_names: tuple[str, ...]
     """(N,) file names."""
     keypoints: NDArray[np.float64]
     """(N, 16, 2), order of `skeleton.MPII16`."""
@@ -47,7 +47,7 @@ class Mpii:
     """(N,) in pixels."""
 
     def __len__(self) -> int:
-        return len(self.photos)
+        return len(self.image_names)
 
 
 def read_mpii(root: str | os.PathLike[str]) -> Mpii:
@@ -66,15 +66,15 @@ def read_mpii(root: str | os.PathLike[str]) -> Mpii:
     if not isinstance(records, list) or not records:
         raise DataError(f"{path}: wanted a list of people.")
     people = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
-    photos, keypoints, visible, boxes, heads = zip(*people, strict=True)
-    return Mpii(place / "images", photos, *map(np.array, (keypoints, visible, boxes, heads)))
+    image_names, keypoints, visible, boxes, heads = zip(*people, strict=True)
+    return Mpii(place / "images", image_names, *map(np.array, (keypoints, visible, boxes, heads)))
 
 
 def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
     """One record -> photo, joints (16, 2), labelled (16,), box (4,), head size."""
     if not isinstance(record, dict):
         raise DataError(f"{where} is no record.")
-    joints, center = (_numbers(record, key, shape, where) for key, shape in (("joints", (16, 2)), ("center", (2,))))
+    keypoints, center = (_numbers(record, key, shape, where) for key, shape in (("joints", (16, 2)), ("center", (2,))))
     labeled = _numbers(record, "joints_vis", (16,), where) > 0
     scale, head = (float(_numbers(record, key, (), where)) for key in ("scale", "headsize"))
     for key, value in (("scale", scale), ("headsize", head)):
@@ -82,9 +82,9 @@ def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
             raise DataError(f"{where}: {key} is {value:g}, wanted a positive number.")
     if not isinstance(record.get("image"), str):
         raise DataError(f"{where} has no image.")
-    middle, half = center + np.array((0, LOWERED * scale)), UNIT * scale / 2
+    middle, half = center + np.array((0, CENTER_OFFSET * scale)), SCALE_UNIT * scale / 2
     box = np.concatenate([middle - half, middle + half]).astype(np.float32)
-    return record["image"], joints, labeled.astype(np.int64), box, head
+    return record["image"], keypoints, labeled.astype(np.int64), box, head
 
 
 def _numbers(record: dict[str, Any], key: str, shape: Sequence[int], where: str) -> NDArray[np.float64]:

@@ -15,12 +15,12 @@ import numpy as np
 
 from featherpose.data.cache import ASPECT
 from featherpose.data.coco import Coco, Record, is_coco, read_coco
-from featherpose.data.sample import Location, Part, Sample
+from featherpose.data.sample import Location, Region, Sample
 from featherpose.data.shards import scan
 from featherpose.errors import DataError
-from featherpose.skeleton import OTHER_SIGMA, Skeleton, joints_without_sigma, unpaired_joints
+from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma, unpaired_keypoints
 
-ROOM = 1.5
+REGION_SCALE = 1.5
 """Side of a person's part of the photo, in heights of the box brought to 3:4. A crop shows 1.25; augmentation moves
 and turns it."""
 
@@ -29,7 +29,7 @@ def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
     """Folder of shards, or COCO file or folder -> all people, and a sentence for all that has to be known of them."""
     if is_coco(place) and not any(place.glob("*.tar")):
         coco = read_coco(place)
-        samples, left_out = people_on_photos(coco)
+        samples, left_out = samples_of_coco(coco)
         if not samples:
             others = f"; {_listed(left_out)}" if left_out else f"; none of category {coco.category}"
             raise DataError(f"{place}: nobody to train on among {len(coco.truth['annotations'])} annotations{others}.")
@@ -39,14 +39,16 @@ def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
     return index.samples, broken
 
 
-def people_on_photos(coco: Coco) -> tuple[list[Sample], Counter[str]]:
+def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
     """Annotations -> everyone who can be trained on, in their order, and how many cannot, by reason."""
-    photos = {record["id"]: record for record in coco.truth["images"]}
+    image_records = {record["id"]: record for record in coco.truth["images"]}
     posed = [record for record in coco.truth["annotations"] if record.get("category_id") == coco.category]
-    reasons = [_unusable(person, photos[person["image_id"]]) for person in posed]
+    reasons = [_unusable(person, image_records[person["image_id"]]) for person in posed]
     chosen = [(number, person) for number, person in enumerate(posed) if not reasons[number]]
-    nbytes = _file_sizes(coco.images, {str(photos[person["image_id"]]["file_name"]): None for _, person in chosen})
-    samples = [_sample(coco, person, photos[person["image_id"]], number, nbytes) for number, person in chosen]
+    nbytes = _file_sizes(
+        coco.images, {str(image_records[person["image_id"]]["file_name"]): None for _, person in chosen}
+    )
+    samples = [_sample(coco, person, image_records[person["image_id"]], number, nbytes) for number, person in chosen]
     return samples, Counter(reason for reason in reasons if reason)
 
 
@@ -74,36 +76,36 @@ def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
     return {name: (folder / name).stat().st_size for name in names}
 
 
-def _sample(coco: Coco, person: Record, photo: Record, number: int, nbytes: dict[str, int]) -> Sample:
-    name = str(photo["file_name"])
-    joints = np.array(person["keypoints"], np.float32).reshape(-1, 3)
+def _sample(coco: Coco, person: Record, image_record: Record, number: int, nbytes: dict[str, int]) -> Sample:
+    name = str(image_record["file_name"])
+    keypoints = np.array(person["keypoints"], np.float32).reshape(-1, 3)
     box = np.array(person["bbox"], np.float32)
-    part, size = _part(person["bbox"], (photo["width"], photo["height"]))
-    visibility = joints[:, 2].astype(np.uint8)
-    origin = np.array([part.left, part.top], np.float32)
+    region, size = _region(person["bbox"], (image_record["width"], image_record["height"]))
+    visibility = keypoints[:, 2].astype(np.uint8)
+    origin = np.array([region.left, region.top], np.float32)
     return Sample(
         key=f"{name}:{person.get('id', number)}",
         image=name,
         source=coco.name,
-        keypoints=np.where(visibility[:, None] > 0, joints[:, :2] - origin, 0).astype(np.float32),
+        keypoints=np.where(visibility[:, None] > 0, keypoints[:, :2] - origin, 0).astype(np.float32),
         visibility=visibility,
         skeleton=coco.skeleton,
         box_xywh=np.concatenate([box[:2] - origin, box[2:]]),
         area=person.get("area") or None,
         size=size,
         scale=1.0,
-        location=Location(coco.images / name, 0, nbytes[name], part),
+        location=Location(coco.images / name, 0, nbytes[name], region),
     )
 
 
-def _part(box_xywh: list[float], photo: tuple[int, int]) -> tuple[Part, tuple[int, int]]:
+def _region(box_xywh: list[float], image_size: tuple[int, int]) -> tuple[Region, tuple[int, int]]:
     """Box and (width, height) of a photo -> the square round the box, cut at the photo's edges, and its size."""
     left, top, width, height = box_xywh
-    half = ROOM / 2 * max(height, width / ASPECT)
+    half = REGION_SCALE / 2 * max(height, width / ASPECT)
     low_x, low_y = (max(0, math.floor(middle - half)) for middle in (left + width / 2, top + height / 2))
-    high_x = min(photo[0], math.ceil(left + width / 2 + half) + 1)
-    high_y = min(photo[1], math.ceil(top + height / 2 + half) + 1)
-    return Part(low_x, low_y, photo), (high_x - low_x, high_y - low_y)
+    high_x = min(image_size[0], math.ceil(left + width / 2 + half) + 1)
+    high_y = min(image_size[1], math.ceil(top + height / 2 + half) + 1)
+    return Region(low_x, low_y, image_size), (high_x - low_x, high_y - low_y)
 
 
 def _counts(coco: Coco, samples: list[Sample], left_out: Counter[str]) -> Iterator[str]:
@@ -112,7 +114,7 @@ def _counts(coco: Coco, samples: list[Sample], left_out: Counter[str]) -> Iterat
     pairs = len(skeleton.flip_pairs)
     yield (
         f"{coco.name}: {len(samples)} people on {len({sample.image for sample in samples})} photos,"
-        f" {skeleton.num_joints} joints ({', '.join(skeleton.joints)}),"
+        f" {skeleton.num_keypoints} joints ({', '.join(skeleton.keypoint_names)}),"
         f" {pairs} {'pair' if pairs == 1 else 'pairs'} of left and right."
     )
     if left_out:
@@ -127,12 +129,12 @@ def _listed(left_out: Counter[str]) -> str:
 
 def _doubts(skeleton: Skeleton) -> Iterator[str]:
     """What the names of the joints leave open."""
-    if alone := unpaired_joints(skeleton):
+    if alone := unpaired_keypoints(skeleton):
         yield (
             f"Warning: no joint of the other side for {', '.join(alone)}: a mirrored person has it on the wrong side."
             " Name both sides alike (left_ankle, right_ankle), or set augmentation.flip_prob=0."
         )
-    if unknown := joints_without_sigma(skeleton):
+    if unknown := keypoints_without_sigma(skeleton):
         yield (
             f"No published OKS sigma for {', '.join(unknown)}: {OTHER_SIGMA} is taken, the mean of COCO's; AP compares"
             " models on this data, and nothing else."

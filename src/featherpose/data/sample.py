@@ -20,7 +20,7 @@ _ORDER = 0xFFFF_FFFF  # the index no sample has: its generator shuffles the epoc
 
 
 @dataclass(frozen=True)
-class Part:
+class Region:
     """A stored picture that is a part of a photo of `size` (width, height): the pixel its top-left one is there."""
 
     left: int
@@ -38,7 +38,7 @@ class Location:
     path: Path
     offset: int
     nbytes: int
-    part: Part | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +65,9 @@ def is_validation(image: str, one_in: int = 20) -> bool:
 
 def possible_hold_out(names: Iterable[str]) -> int | None:
     """Names of photos -> the largest `one_in` of 20, 10, 5, 3, 2 that leaves photos in both parts; None: too few."""
-    photos = set(names)
-    counts = {one_in: sum(is_validation(name, one_in) for name in photos) for one_in in (20, 10, 5, 3, 2)}
-    return next((one_in for one_in, count in counts.items() if 0 < count < len(photos)), None)
+    images = set(names)
+    counts = {one_in: sum(is_validation(name, one_in) for name in images) for one_in in (20, 10, 5, 3, 2)}
+    return next((one_in for one_in, count in counts.items() if 0 < count < len(images)), None)
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -21,7 +21,7 @@ from featherpose.data.sample import Location, Sample
 from featherpose.errors import DataError, did_you_mean
 from featherpose.skeleton import SKELETONS, Skeleton
 
-PICTURES = ("webp", "jpg", "jpeg", "png")
+IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
 _BLOCK = 512  # tar files are made of blocks of this many bytes
 
 
@@ -74,7 +74,7 @@ class _Member(NamedTuple):
     shard: Path
     key: str
     record: bytes | None
-    picture: Location | None
+    encoded_image: Location | None
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -90,16 +90,16 @@ def _shards(folder: Path) -> list[Path]:
 
 def _members(shard: Path) -> Iterator[_Member]:
     """Path of a shard -> its keys in the order of the file, each with its record and the place of its picture."""
-    pictures: dict[str, Location] = {}
+    encoded_images: dict[str, Location] = {}
     records: dict[str, bytes] = {}
     for info, data in _files(shard):
         key, _, extension = info.name.rpartition(".")
         if extension == "json":
             records[key] = data
-        elif extension in PICTURES:
-            pictures[key] = Location(shard, info.offset_data, info.size)
-    for key in pictures | records:
-        yield _Member(shard, key, records.get(key), pictures.get(key))
+        elif extension in IMAGE_SUFFIXES:
+            encoded_images[key] = Location(shard, info.offset_data, info.size)
+    for key in encoded_images | records:
+        yield _Member(shard, key, records.get(key), encoded_images.get(key))
 
 
 def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
@@ -125,28 +125,28 @@ def _check_end(shard: Path, name: str, end: int) -> None:
 
 
 def _sample(member: _Member) -> Sample:
-    if member.record is None or member.picture is None:
+    if member.record is None or member.encoded_image is None:
         raise ValueError(f"there is no {'record (.json)' if member.record is None else 'picture (.webp)'} beside it")
     record: dict[str, Any] = json.loads(member.record)
     skeleton = _skeleton(record["skeleton"])
     size = int(record["width"]), int(record["height"])
     if min(size) < 1:
         raise ValueError(f"width and height are {size}, wanted at least 1")
-    joints = np.array(record["keypoints"], np.float32)
+    keypoints = np.array(record["keypoints"], np.float32)
     box = np.array(record["box_xywh"], np.float32)
-    _check_labels(joints, box, skeleton)
+    _check_labels(keypoints, box, skeleton)
     return Sample(
         key=member.key,
         image=str(record["image"]),
         source=str(record["source"]),
-        keypoints=joints[:, :2],
-        visibility=joints[:, 2].astype(np.uint8),
+        keypoints=keypoints[:, :2],
+        visibility=keypoints[:, 2].astype(np.uint8),
         skeleton=skeleton,
         box_xywh=box,
         area=None if record.get("area") is None else float(record["area"]),
         size=size,
         scale=float(record.get("scale", 1.0)),
-        location=member.picture,
+        location=member.encoded_image,
     )
 
 
@@ -156,10 +156,12 @@ def _skeleton(name: str) -> Skeleton:
     return SKELETONS[name]
 
 
-def _check_labels(joints: np.ndarray, box: np.ndarray, skeleton: Skeleton) -> None:
-    if joints.shape != (skeleton.num_joints, 3):
-        raise ValueError(f"keypoints have shape {joints.shape}, wanted ({skeleton.num_joints}, 3) of {skeleton.name}")
-    if not np.isfinite(joints).all() or not np.isin(joints[:, 2], (0, 1, 2)).all():
+def _check_labels(keypoints: np.ndarray, box: np.ndarray, skeleton: Skeleton) -> None:
+    if keypoints.shape != (skeleton.num_keypoints, 3):
+        raise ValueError(
+            f"keypoints have shape {keypoints.shape}, wanted ({skeleton.num_keypoints}, 3) of {skeleton.name}"
+        )
+    if not np.isfinite(keypoints).all() or not np.isin(keypoints[:, 2], (0, 1, 2)).all():
         raise ValueError("keypoints must be finite numbers with visibility 0, 1 or 2")
     if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
         raise ValueError(f"box_xywh is {box.tolist()}, wanted x, y and a width and height above 0")

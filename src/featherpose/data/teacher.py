@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from featherpose.data.sample import Sample
 from featherpose.errors import DataError
-from featherpose.skeleton import COCO17, Skeleton, map_joints
+from featherpose.skeleton import COCO17, Skeleton, map_keypoints
 
 Floats = NDArray[np.float32]
 Labels = dict[str, tuple[Floats, Floats]]  # key -> keypoints (17, 2) in pixels of the picture, scores (17,)
@@ -51,7 +51,7 @@ def teacher_labels(folder: Path | str) -> Labels:
     return {str(key): (points, score) for key, points, score in zip(keys, keypoints, scores, strict=True)}
 
 
-def opinions(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Floats]:
+def pseudo_labels(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Floats]:
     """N samples -> the teacher's keypoints (N, 17, 2) and scores (N, 17), in their order.
 
     The score is 0 where the teacher says nothing, or points outside the picture: that is a guess without a pixel.
@@ -65,15 +65,15 @@ def opinions(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Floats]
     return keypoints, np.where(inside, scores, 0).astype(np.float32)
 
 
-def mapped(samples: Sequence[Sample], skeleton: Skeleton = COCO17) -> tuple[Floats, NDArray[np.uint8]]:
+def map_samples(samples: Sequence[Sample], skeleton: Skeleton = COCO17) -> tuple[Floats, NDArray[np.uint8]]:
     """N samples -> their keypoints (N, K, 2) and visibility (N, K) in the joints of `skeleton`; v 0 where it lacks."""
-    keypoints = np.zeros((len(samples), skeleton.num_joints, 2), np.float32)
-    visibility = np.zeros((len(samples), skeleton.num_joints), np.uint8)
+    keypoints = np.zeros((len(samples), skeleton.num_keypoints, 2), np.float32)
+    visibility = np.zeros((len(samples), skeleton.num_keypoints), np.uint8)
     for source in {sample.skeleton for sample in samples}:
         rows = [row for row, sample in enumerate(samples) if sample.skeleton == source]
         points = np.stack([samples[row].keypoints for row in rows])
         visible = np.stack([samples[row].visibility for row in rows])
-        keypoints[rows], visibility[rows] = map_joints(points, visible, source, skeleton)
+        keypoints[rows], visibility[rows] = map_keypoints(points, visible, source, skeleton)
     return keypoints, visibility
 
 
@@ -123,8 +123,8 @@ def coco_targets(
 
     Of the sources in `noisy`, labels that the teacher disputes get weight 0.
     """
-    keypoints, visibility = mapped(samples)
-    seen = opinions(samples, labels or {})
+    keypoints, visibility = map_samples(samples)
+    seen = pseudo_labels(samples, labels or {})
     filled, weights = fill_gaps(keypoints, visibility, *seen, threshold)
     boxes = np.array([sample.box_xywh for sample in samples], np.float32).reshape(-1, 4)
     doubtful = np.array([sample.source in noisy for sample in samples], bool)[:, None]

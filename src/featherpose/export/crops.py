@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 Crops = dict[str, NDArray[np.uint8]]
 """Name of a crop -> its pixels, uint8 (H, W, 3) RGB."""
 
-PHOTOS = 12  # of a folder; a proof looks for a wrong graph, which shows on any
+MAX_IMAGES = 12  # of a folder; a proof looks for a wrong graph, which shows on any
 SEED = 2021
 
 
@@ -38,30 +38,30 @@ def synthetic(size: tuple[int, int]) -> Crops:
     }
 
 
-def photos(manifest: Manifest, folder: Path | None = None) -> Crops:
+def image_crops(manifest: Manifest, folder: Path | None = None) -> Crops:
     """Crops of the manifest's size from up to 12 pictures, or people of shards (*.tar), of `folder`.
 
     Without a folder, the example pictures that come with featherpose. Pictures are taken whole.
     """
     if folder is None:
-        return {path.name: _whole(path, manifest) for path in map(examples.find, examples.NAMES) if _is_picture(path)}
+        return {path.name: _whole(path, manifest) for path in map(examples.find, examples.NAMES) if _is_image(path)}
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; wanted one with pictures or shards (*.tar) for the proof.")
     if any(folder.glob("*.tar")):
-        return _people(folder, manifest)
-    found = _spread(sorted(path for path in folder.iterdir() if _is_picture(path)))
+        return _shard_crops(folder, manifest)
+    found = _spread(sorted(path for path in folder.iterdir() if _is_image(path)))
     if not found:
         raise InputError(f"No pictures ({', '.join(images.SUFFIXES[:4])}, ...) and no shards (*.tar) in {folder}.")
     return {path.name: _whole(path, manifest) for path in found}
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in images.SUFFIXES
 
 
 def _spread(items: list[Item]) -> list[Item]:
     """At most PHOTOS of the items, evenly spread over all."""
-    return [items[i * len(items) // PHOTOS] for i in range(PHOTOS)] if len(items) > PHOTOS else items
+    return [items[i * len(items) // MAX_IMAGES] for i in range(MAX_IMAGES)] if len(items) > MAX_IMAGES else items
 
 
 def _whole(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
@@ -71,7 +71,7 @@ def _whole(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
     return images.warp(image, crop)
 
 
-def _people(folder: Path, manifest: Manifest) -> Crops:
+def _shard_crops(folder: Path, manifest: Manifest) -> Crops:
     crops: Crops = {}
     for sample in _spread(read_index(folder)):
         box = xywh_to_xyxy(sample.box_xywh[None])[0]

@@ -91,11 +91,11 @@ def export(
     two = torch.from_numpy(np.stack(list(taken.values())[:2]))
     written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph as trained
     file = to_onnx(written, two, "crops", OUTPUTS)
-    codec, joints = manifest.make_codec(), manifest.skeleton.joints
+    codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
         draft.write_bytes(_labeled(file, manifest))
-        parity = check_parity(graph.run, Session.open(draft, "cpu").run, taken, codec, joints)
+        parity = check_parity(graph.run, Session.open(draft, "cpu").run, taken, codec, keypoint_names)
     manifest = replace(manifest, parity=parity)
     files.replace(path, _labeled(file, manifest))
     return manifest
@@ -141,7 +141,7 @@ def _refuse_path(path: Path) -> None:
 
 def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
     width, height = manifest.input_size
-    taken = parity_crops.photos(manifest) if crops is None else dict(crops)
+    taken = parity_crops.image_crops(manifest) if crops is None else dict(crops)
     for name, crop in taken.items():
         if crop.dtype != np.uint8 or crop.shape != (height, width, 3):
             raise InputError(f"Crop {name!r} is {crop.dtype} {crop.shape}, wanted uint8 ({height}, {width}, 3).")
@@ -150,14 +150,14 @@ def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Mani
 
 def _refuse_misfit(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
     """The network must take the manifest's size and give the heatmaps that its skeleton and codec speak of."""
-    (width, height), joints = manifest.make_codec().heatmap_size, manifest.skeleton.num_joints
+    (width, height), num_keypoints = manifest.make_codec().heatmap_size, manifest.skeleton.num_keypoints
     with torch.inference_mode():
         heatmaps = graph.heatmaps(torch.from_numpy(crop[None]))
-    if heatmaps.shape != (1, joints, height, width):
+    if heatmaps.shape != (1, num_keypoints, height, width):
         raise ModelError(
             f"The network gives heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
             f"{manifest.codec['name']!r} at {manifest.input_size[0]}x{manifest.input_size[1]} want "
-            f"{(joints, height, width)}."
+            f"{(num_keypoints, height, width)}."
         )
 
 

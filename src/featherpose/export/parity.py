@@ -28,7 +28,7 @@ BATCHES = (1, 5)  # 5: the runtime has engines for 4 and for 1
 
 
 def check_parity(
-    network: Run, engine: Run, crops: Mapping[str, NDArray[np.uint8]], codec: Codec, joints: Sequence[str]
+    network: Run, engine: Run, crops: Mapping[str, NDArray[np.uint8]], codec: Codec, keypoint_names: Sequence[str]
 ) -> dict[str, Any]:
     """Both sides and named crops (H, W, 3) -> the record of their agreement; ModelError where they differ.
 
@@ -39,8 +39,8 @@ def check_parity(
     names, pixels = list(crops), np.stack(list(crops.values()))
     wanted, again = (_run(network, pixels, batch) for batch in BATCHES)
     extent = _sound_range(wanted[2], again[2])
-    rounds = [_compare(wanted, _run(engine, pixels, batch), names, codec, joints, extent) for batch in BATCHES]
-    jumps = {(jump["crop"], jump["joint"]): jump for round in rounds for jump in round.pop("jumps")}
+    rounds = [_compare(wanted, _run(engine, pixels, batch), names, codec, keypoint_names, extent) for batch in BATCHES]
+    jumps = {(jump["crop"], jump["keypoint"]): jump for round in rounds for jump in round.pop("jumps")}
     worst = {key: max(round[key] for round in rounds) for key in rounds[0]}
     return {
         "engines": {"torch": _version("torch"), "onnxruntime": _version("onnxruntime", "onnxruntime-gpu")},
@@ -48,7 +48,7 @@ def check_parity(
         "batches": list(BATCHES),
         "allowed": {"heatmaps": HEATMAPS, "keypoints": PIXELS},
         **worst,
-        "joints": wanted[1].size,
+        "keypoints_compared": wanted[1].size,
         "jumps": list(jumps.values()),
     }
 
@@ -85,24 +85,26 @@ def _run(run: Run, crops: NDArray[np.uint8], batch: int) -> Outputs:
 
 
 def _compare(
-    wanted: Outputs, got: Outputs, names: list[str], codec: Codec, joints: Sequence[str], extent: float
+    wanted: Outputs, got: Outputs, names: list[str], codec: Codec, keypoint_names: Sequence[str], extent: float
 ) -> dict[str, Any]:
     """One batch size -> largest differences of the three outputs, and the jumps."""
     apart = np.abs(got[2] - wanted[2]).max(axis=(2, 3))
-    _refuse("heatmaps", apart / extent, HEATMAPS, "of their range", names, joints)
+    _refuse("heatmaps", apart / extent, HEATMAPS, "of their range", names, keypoint_names)
     keypoints, scores = codec.decode(got[2])
     rounding = slack(codec, got[2])
-    _refuse("keypoints", _distance(got[0], keypoints), rounding, "px from the decoded heatmaps", names, joints)
-    _refuse("scores", np.abs(got[1] - scores), 0, "from the decoded heatmaps", names, joints)
+    _refuse("keypoints", _distance(got[0], keypoints), rounding, "px from the decoded heatmaps", names, keypoint_names)
+    _refuse("scores", np.abs(got[1] - scores), 0, "from the decoded heatmaps", names, keypoint_names)
     moved = _distance(got[0], wanted[0])
-    _refuse("keypoints", moved, np.maximum(PIXELS, reach(codec, wanted[2], apart) + rounding), "px", names, joints)
+    _refuse(
+        "keypoints", moved, np.maximum(PIXELS, reach(codec, wanted[2], apart) + rounding), "px", names, keypoint_names
+    )
     jumped = moved > PIXELS
     return {
         "heatmaps": float(apart.max()) / extent,
         "scores": float(np.abs(got[1] - wanted[1]).max()),
         "keypoints": float(moved[~jumped].max(initial=0)),
         "jumps": [
-            {"crop": names[n], "joint": joints[k], "pixels": float(moved[n, k])}
+            {"crop": names[n], "keypoint": keypoint_names[k], "pixels": float(moved[n, k])}
             for n, k in np.argwhere(jumped).tolist()
         ],
     }
@@ -114,7 +116,7 @@ def _distance(a: Array, b: Array) -> Array:
 
 
 def _refuse(
-    output: str, apart: Array, allowed: ArrayLike, unit: str, names: Sequence[str], joints: Sequence[str]
+    output: str, apart: Array, allowed: ArrayLike, unit: str, names: Sequence[str], keypoint_names: Sequence[str]
 ) -> None:
     """Raise for the largest of the differences (N, K) that is above what is allowed (N, K), or not a number."""
     allowed = np.broadcast_to(allowed, apart.shape)
@@ -123,7 +125,7 @@ def _refuse(
     if wrong[n, k] >= 0:
         raise ModelError(
             f"The exported graph is not the network: {output} differ by {apart[n, k]:.3g} {unit} (allowed "
-            f"{allowed[n, k]:.3g}) at {joints[k]} on crop {names[n]!r}. No file was written."
+            f"{allowed[n, k]:.3g}) at {keypoint_names[k]} on crop {names[n]!r}. No file was written."
         )
 
 

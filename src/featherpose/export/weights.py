@@ -29,8 +29,8 @@ def export_weights(
     """
     model, manifest = open_weights(weights, **given)
     out = Path(weights).with_suffix(".onnx") if out is None else Path(out)
-    photos = parity_crops.photos(manifest, None if crops is None else Path(crops))
-    return out, export(model, out, manifest, crops=photos)
+    image_crops = parity_crops.image_crops(manifest, None if crops is None else Path(crops))
+    return out, export(model, out, manifest, crops=image_crops)
 
 
 def open_weights(
@@ -91,6 +91,6 @@ def _skeleton(value: str | dict[str, Any]) -> Skeleton:
 
 def _create(manifest: Manifest) -> nn.Module:
     try:
-        return create_network(manifest.network, manifest.skeleton.num_joints, **manifest.options)
+        return create_network(manifest.network, manifest.skeleton.num_keypoints, **manifest.options)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{manifest.network} cannot be built with {manifest.options} ({error}).") from None

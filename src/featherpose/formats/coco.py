@@ -17,14 +17,14 @@ PERSON = 1
 
 def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> list[dict[str, Any]]:
     """Poses of one picture -> its COCO results. `score` is the person's score; v of each joint is the joint's score."""
-    joints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
+    keypoints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
     boxes = poses.boxes.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
     return [
         {
             "image_id": image_id,
             "category_id": category_id,
-            "keypoints": joints[i].ravel().tolist(),
+            "keypoints": keypoints[i].ravel().tolist(),
             "score": float(poses.person_scores[i]),
             "bbox": boxes[i].round(2).tolist(),
         }
@@ -52,14 +52,14 @@ def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: tuple[
     if not rows:
         return Poses.empty(skeleton, image_size)
     lengths = {len(row["keypoints"]) for row in rows}
-    if lengths != {3 * skeleton.num_joints}:
+    if lengths != {3 * skeleton.num_keypoints}:
         raise InputError(
-            f"COCO results: {max(lengths)} numbers in keypoints, wanted 3 x {skeleton.num_joints} ({skeleton.name})."
+            f"COCO results: {max(lengths)} numbers in keypoints, wanted 3 x {skeleton.num_keypoints} ({skeleton.name})."
         )
-    joints = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
-    boxes = np.array([_box(row, points) for row, points in zip(rows, joints[..., :2], strict=True)], np.float32)
+    keypoints = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
+    boxes = np.array([_box(row, points) for row, points in zip(rows, keypoints[..., :2], strict=True)], np.float32)
     ones = np.ones(len(rows), np.float32)
-    poses = Poses(joints[..., :2], joints[..., 2], boxes, ones, skeleton, image_size)
+    poses = Poses(keypoints[..., :2], keypoints[..., 2], boxes, ones, skeleton, image_size)
     mean = poses.person_scores  # of the joints alone, as long as every box scores 1
     stated = np.array([row["score"] for row in rows], np.float32)
     scores = np.divide(stated, mean, out=stated.copy(), where=mean > 0)

@@ -76,11 +76,11 @@ def keypoint_ap(
     """
     truth = _read(ground_truth)
     categories = [category for category in truth["categories"] if category.get("keypoints")]
-    joints = _number_of_joints(categories)
+    num_keypoints = _count_keypoints(categories)
     known = {category["id"] for category in categories}
-    people = [_person(a, joints) for a in truth["annotations"] if a["category_id"] in known]
-    found = _results(results, truth["images"], known, "keypoints", 3 * joints)
-    return CocoScores(*_match(truth["images"], categories, people, found, _sigmas(sigmas, joints))[:10])
+    people = [_person(a, num_keypoints) for a in truth["annotations"] if a["category_id"] in known]
+    found = _results(results, truth["images"], known, "keypoints", 3 * num_keypoints)
+    return CocoScores(*_match(truth["images"], categories, people, found, _sigmas(sigmas, num_keypoints))[:10])
 
 
 def bbox_ap(ground_truth: Mapping[str, Any] | str | Path, results: Sequence[Annotation]) -> BoxScores:
@@ -121,7 +121,7 @@ def _read(ground_truth: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     return truth
 
 
-def _number_of_joints(categories: Sequence[Annotation]) -> int:
+def _count_keypoints(categories: Sequence[Annotation]) -> int:
     numbers = sorted({len(category["keypoints"]) for category in categories})
     if not numbers:
         raise DataError("No category of the ground truth names its keypoints; a COCO keypoint file is wanted.")
@@ -130,21 +130,21 @@ def _number_of_joints(categories: Sequence[Annotation]) -> int:
     return numbers[0]
 
 
-def _sigmas(sigmas: Sequence[float] | None, joints: int) -> list[float]:
-    if sigmas is None and joints == COCO17.num_joints:
+def _sigmas(sigmas: Sequence[float] | None, num_keypoints: int) -> list[float]:
+    if sigmas is None and num_keypoints == COCO17.num_keypoints:
         return list(COCO17.sigmas)
-    if sigmas is None or len(sigmas) != joints:
-        raise DataError(f"{len(sigmas or ())} sigmas for {joints} joints; give one for each (`sigmas=`).")
+    if sigmas is None or len(sigmas) != num_keypoints:
+        raise DataError(f"{len(sigmas or ())} sigmas for {num_keypoints} joints; give one for each (`sigmas=`).")
     return [float(sigma) for sigma in sigmas]
 
 
-def _person(annotation: Annotation, joints: int) -> dict[str, Any]:
+def _person(annotation: Annotation, num_keypoints: int) -> dict[str, Any]:
     """Annotation -> what the matching reads of it. Its `num_keypoints` is counted anew: custom files often lack it."""
-    keypoints = annotation.get("keypoints") or [0] * (3 * joints)
-    if len(keypoints) != 3 * joints:
+    keypoints = annotation.get("keypoints") or [0] * (3 * num_keypoints)
+    if len(keypoints) != 3 * num_keypoints:
         raise DataError(
             f"Annotation {annotation.get('id')} has {len(keypoints)} keypoint numbers;"
-            f" {joints} joints want {3 * joints}."
+            f" {num_keypoints} joints want {3 * num_keypoints}."
         )
     return {**_box(annotation), "keypoints": keypoints, "num_keypoints": sum(v > 0 for v in keypoints[2::3])}
 

@@ -58,7 +58,7 @@ class Dataset(Protocol):
 
 
 @dataclass(frozen=True)
-class _Photo:
+class _ImageBoxes:
     """A photo and who is to be posed on it."""
 
     record: Mapping[str, Any]  # its entry in COCO's JSON
@@ -89,23 +89,23 @@ def evaluate(
     suppress = NMS["none" if labeled else nms or "oks"]
     asked = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
     start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
-    people = outside = 0
-    for done, photo in enumerate(asked):
+    instances = outside = 0
+    for done, entry in enumerate(asked):
         _tell(progress, done, len(asked))
         try:
-            found = _pose(dataset, photo, predict)
+            found = _pose(dataset, entry, predict)
         except InputError as error:
-            broken.append(_line(photo, error))
+            broken.append(_line(entry, error))
             continue
-        people, outside = people + len(found), outside + len(photo.boxes) - len(found)
-        results += to_results(found[suppress(found)], photo.record["id"], category)
+        instances, outside = instances + len(found), outside + len(entry.boxes) - len(found)
+        results += to_results(found[suppress(found)], entry.record["id"], category)
     _tell(progress, len(asked), len(asked))
     seconds = time.perf_counter() - start
     if broken and len(broken) == len(asked):
         raise DataError(f"None of the {len(asked)} photos could be used; the first: {broken[0]}")
     scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
     notes = _notes(dataset, len(asked), len(broken), outside, results)
-    return Evaluation(scores, results, len(asked) - len(broken), people, seconds, tuple(broken), tuple(notes))
+    return Evaluation(scores, results, len(asked) - len(broken), instances, seconds, tuple(broken), tuple(notes))
 
 
 def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
@@ -134,7 +134,7 @@ def _category(truth: Mapping[str, Any]) -> int:
     return posed[0]["id"]
 
 
-def _labeled(dataset: Dataset, category: int) -> list[_Photo]:
+def _labeled(dataset: Dataset, category: int) -> list[_ImageBoxes]:
     """The annotated boxes of everyone with a labelled joint who is no crowd region, by photo."""
     boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
     for person in dataset.truth["annotations"]:
@@ -142,20 +142,20 @@ def _labeled(dataset: Dataset, category: int) -> list[_Photo]:
             boxes[person["image_id"]].append(person["bbox"])
     records = [record for record in dataset.truth["images"] if record["id"] in boxes]
     found = [xywh_to_xyxy(boxes[record["id"]]) for record in records]
-    return [_Photo(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
+    return [_ImageBoxes(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
 
 
-def _with_jitter(photos: list[_Photo], amount: float) -> list[_Photo]:
+def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]:
     """The same photos with boxes that are off; the draws are the same for every model and amount."""
     rng = np.random.default_rng(0)
-    return [replace(photo, boxes=jitter_boxes(photo.boxes, amount, rng)) for photo in photos] if amount else photos
+    return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
 
 def _is_posed(person: Mapping[str, Any]) -> bool:
     return not person.get("iscrowd", 0) and any(v > 0 for v in (person.get("keypoints") or ())[2::3])
 
 
-def _detected(dataset: Dataset, path: Path) -> list[_Photo]:
+def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     """The boxes of a JSON file, by photo; photos on which it has nobody are left out."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -164,7 +164,7 @@ def _detected(dataset: Dataset, path: Path) -> list[_Photo]:
         raise InputError(f"{path}: cannot be read as JSON ({error}); wanted boxes, or type --boxes gt.") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    photos: list[_Photo] = []
+    entries: list[_ImageBoxes] = []
     for record in dataset.truth["images"]:
         name = record["file_name"]
         # COCO detections call a photo by its number and leave empty ones out; the other forms name them all.
@@ -172,33 +172,33 @@ def _detected(dataset: Dataset, path: Path) -> list[_Photo]:
         if found is None and not people.complete:
             raise InputError(f'{path}: no entry for {name}; add "{name}": [] if nobody is on it.')
         if found and len(found[0]):
-            photos.append(_Photo(record, *found))
-    if not photos:
+            entries.append(_ImageBoxes(record, *found))
+    if not entries:
         raise InputError(f"{path}: no box on any of the {len(dataset.truth['images'])} photos of the data set.")
-    return photos
+    return entries
 
 
-def _pose(dataset: Dataset, photo: _Photo, predict: Predict) -> Poses:
+def _pose(dataset: Dataset, entry: _ImageBoxes, predict: Predict) -> Poses:
     """Photo -> Poses of everyone whose box has an area and touches it, with the scores of their boxes."""
-    image = images.read(dataset.images / photo.record["file_name"])
+    image = images.read(dataset.images / entry.record["file_name"])
     height, width = image.shape[:2]
-    annotated = (photo.record["width"], photo.record["height"])
+    annotated = (entry.record["width"], entry.record["height"])
     if (width, height) != annotated:
         raise InputError(f"the photo has {width}x{height} pixels, annotated are {annotated[0]}x{annotated[1]}.")
-    left, top, right, bottom = photo.boxes.T
+    left, top, right, bottom = entry.boxes.T
     usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < width) & (top < height)
-    found = predict(image, photo.boxes[usable])
-    _refuse_other_joints(found.skeleton, dataset.skeleton)
+    found = predict(image, entry.boxes[usable])
+    _refuse_other_keypoints(found.skeleton, dataset.skeleton)
     if len(found) != usable.sum():
         raise DataError(f"{len(found)} poses for {usable.sum()} boxes; an evaluation wants one for each.")
-    return replace(found, box_scores=photo.scores[usable])
+    return replace(found, box_scores=entry.scores[usable])
 
 
-def _refuse_other_joints(model: Skeleton, data: Skeleton) -> None:
-    if model.joints != data.joints:
+def _refuse_other_keypoints(model: Skeleton, data: Skeleton) -> None:
+    if model.keypoint_names != data.keypoint_names:
         raise DataError(
-            f"The model finds the {model.num_joints} joints of {model.name}, the data set labels the"
-            f" {data.num_joints} of {data.name}; evaluate on data with the model's joints."
+            f"The model finds the {model.num_keypoints} joints of {model.name}, the data set labels the"
+            f" {data.num_keypoints} of {data.name}; evaluate on data with the model's joints."
         )
 
 
@@ -232,8 +232,8 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
 of those kept stand as they are."""
 
 
-def _line(photo: _Photo, error: InputError) -> str:
-    name = str(photo.record["file_name"])
+def _line(entry: _ImageBoxes, error: InputError) -> str:
+    name = str(entry.record["file_name"])
     return str(error) if name in str(error) else f"{name}: {error}"
 
 

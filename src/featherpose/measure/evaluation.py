@@ -32,8 +32,8 @@ class Evaluation(Generic[S]):
 
     scores: S
     results: list[dict[str, Any]]
-    photos: int  # photos that were posed
-    people: int  # boxes that were posed
+    num_images: int  # photos that were posed
+    num_instances: int  # boxes that were posed
     seconds: float  # reading the photos and posing the people
     broken: tuple[str, ...] = ()  # one line for each photo that could not be used; its people count as missed
     warnings: tuple[str, ...] = ()
@@ -41,6 +41,6 @@ class Evaluation(Generic[S]):
     def to_dict(self) -> dict[str, Any]:
         """Everything but the results, for JSON; scores are fractions, null where there was nobody to find."""
         return {
-            **{"scores": self.scores.to_dict(), "photos": self.photos, "people": self.people},
+            **{"scores": self.scores.to_dict(), "num_images": self.num_images, "num_instances": self.num_instances},
             **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
         }

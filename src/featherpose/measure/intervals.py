@@ -38,18 +38,18 @@ def ap_interval(
         people[person["image_id"]].append(person)
     for pose in results:
         found[pose["image_id"]].append(pose)
-    photos: list[Any] = truth["images"]
+    images: list[Any] = truth["images"]
 
     def score(rows: NDArray[np.int64]) -> float:
         """A photo that is drawn twice is two photos."""
-        drawn = [(number, photos[row]) for number, row in enumerate(rows, 1)]
-        annotations = [{**person, "image_id": number} for number, photo in drawn for person in people[photo["id"]]]
+        drawn = [(number, images[row]) for number, row in enumerate(rows, 1)]
+        annotations = [{**person, "image_id": number} for number, image in drawn for person in people[image["id"]]]
         again = {
-            "images": [{**photo, "id": number} for number, photo in drawn],
+            "images": [{**image, "id": number} for number, image in drawn],
             "annotations": [{**person, "id": number} for number, person in enumerate(annotations, 1)],
             "categories": truth["categories"],
         }
-        poses = [{**pose, "image_id": number} for number, photo in drawn for pose in found[photo["id"]]]
+        poses = [{**pose, "image_id": number} for number, image in drawn for pose in found[image["id"]]]
         return keypoint_ap(again, poses, sigmas).ap
 
-    return bootstrap(score, len(photos), rounds)
+    return bootstrap(score, len(images), rounds)

@@ -22,7 +22,7 @@ from featherpose.measure.evaluation import Evaluation, Predict
 from featherpose.measure.pckh import PARTS, pckh
 from featherpose.skeleton import MPII16, Skeleton
 
-LIMBS = tuple(joint for part, joints in PARTS.items() if part != "head" for joint in joints)
+LIMBS = tuple(keypoint for part, keypoints in PARTS.items() if part != "head" for keypoint in keypoints)
 """Shoulders, elbows, wrists, hips, knees and ankles."""
 
 
@@ -53,34 +53,37 @@ def evaluate_mpii(
     `progress` is called with photos done and photos in all. A photo that cannot be read is listed, and its people count
     as missed.
     """
-    shared = [joint for joint in MPII16.joints if joint in skeleton.joints]
+    shared = [keypoint for keypoint in MPII16.keypoint_names if keypoint in skeleton.keypoint_names]
     if not set(LIMBS) <= set(shared):
         raise DataError(f"The model's joints ({skeleton.name}) lack some of MPII's arms and legs; nothing to compare.")
-    places = np.array([MPII16.joints.index(joint) for joint in shared])
-    found_at = [skeleton.joints.index(joint) for joint in shared]
+    places = np.array([MPII16.keypoint_names.index(keypoint) for keypoint in shared])
+    found_at = [skeleton.keypoint_names.index(keypoint) for keypoint in shared]
     rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, photo in enumerate(people.photos):
-        rows[photo].append(row)
+    for row, image_name in enumerate(people.image_names):
+        rows[image_name].append(row)
     start, broken, posed = time.perf_counter(), list[str](), 0
-    joints = np.full((len(people), MPII16.num_joints, 2), np.inf)  # missed
-    for done, (photo, own) in enumerate(rows.items()):
+    keypoints = np.full((len(people), MPII16.num_keypoints, 2), np.inf)  # missed
+    for done, (image_name, own) in enumerate(rows.items()):
         if progress:
             progress(done, len(rows))
         try:
-            found = predict(images.read(people.images / photo), people.boxes_xyxy[own])
+            found = predict(images.read(people.images / image_name), people.boxes_xyxy[own])
         except InputError as error:
-            broken.append(str(error) if photo in str(error) else f"{photo}: {error}")
+            broken.append(str(error) if image_name in str(error) else f"{image_name}: {error}")
             continue
         posed += len(own)
         for row, person in zip(own, found.keypoints, strict=True):
-            joints[row, places] = person[found_at]
+            keypoints[row, places] = person[found_at]
     if progress:
         progress(len(rows), len(rows))
     if len(broken) == len(rows):
         raise DataError(f"None of the {len(rows)} photos could be used; the first: {broken[0]}")
-    results = [{"image": photo, "joints": _plain(person)} for photo, person in zip(people.photos, joints, strict=True)]
+    results = [
+        {"image": image_name, "keypoints": _plain(person)}
+        for image_name, person in zip(people.image_names, keypoints, strict=True)
+    ]
     seconds = time.perf_counter() - start
-    scores = _scores(joints, people, np.isin(np.arange(MPII16.num_joints), places))
+    scores = _scores(keypoints, people, np.isin(np.arange(MPII16.num_keypoints), places))
     return Evaluation(scores, results, len(rows) - len(broken), posed, seconds, tuple(broken))
 
 
@@ -89,12 +92,12 @@ def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:
     return [[round(float(x), 2), round(float(y), 2)] if np.isfinite((x, y)).all() else None for x, y in person]
 
 
-def _scores(joints: NDArray[np.float64], people: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
+def _scores(keypoints: NDArray[np.float64], people: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
     """Joints (N, 16, 2), inf where missed, and which the model has (16,)."""
     visible = people.visible * known
-    limbs = visible * np.isin(MPII16.joints, LIMBS)
+    limbs = visible * np.isin(MPII16.keypoint_names, LIMBS)
     at_half, at_tenth, of_limbs = (
-        pckh(joints, people.keypoints, labeled, people.head_sizes, threshold)
+        pckh(keypoints, people.keypoints, labeled, people.head_sizes, threshold)
         for labeled, threshold in ((visible, 0.5), (visible, 0.1), (limbs, 0.5))
     )
     whole = bool(known.all())

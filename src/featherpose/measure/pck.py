@@ -19,7 +19,7 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 class Pck(NamedTuple):
     """Share of labelled joints that lie near enough."""
 
-    per_joint: NDArray[np.float64]  # (K,)
+    per_keypoint: NDArray[np.float64]  # (K,)
     mean: float  # over all labelled joints, so a joint that is labelled more often weighs more
 
 

@@ -32,15 +32,15 @@ class Pckh:
     """PCKh at one threshold, fractions 0 to 1; nan where nothing is labelled."""
 
     threshold: float
-    per_joint: NDArray[np.float64]  # (16,), order of MPII16
+    per_keypoint: NDArray[np.float64]  # (16,), order of MPII16
     mean: float  # joints weigh by how often they are labelled; pelvis and thorax are left out
 
     @property
     def parts(self) -> dict[str, float]:
         """The published columns: head, shoulder, elbow, wrist, hip, knee, ankle, each the mean of left and right."""
         return {
-            part: float(np.mean([self.per_joint[MPII16.joints.index(joint)] for joint in joints]))
-            for part, joints in PARTS.items()
+            part: float(np.mean([self.per_keypoint[MPII16.keypoint_names.index(keypoint)] for keypoint in keypoints]))
+            for part, keypoints in PARTS.items()
         }
 
 
@@ -51,9 +51,9 @@ def pckh(
 
     A joint is right when its error is at most `threshold` x the head size. `head_sizes` come from `head_sizes()`.
     """
-    if np.shape(visible)[1:] != (MPII16.num_joints,):
+    if np.shape(visible)[1:] != (MPII16.num_keypoints,):
         raise DataError(f"PCKh is about MPII's 16 joints; `visible` has the shape {np.shape(visible)}.")
-    in_mean = [joint not in NOT_IN_MEAN for joint in MPII16.joints]
+    in_mean = [keypoint not in NOT_IN_MEAN for keypoint in MPII16.keypoint_names]
     return Pckh(threshold, *pck(predicted, keypoints, visible, head_sizes, threshold, in_mean))
 
 

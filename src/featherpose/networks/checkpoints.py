@@ -56,7 +56,7 @@ class PretrainedReport:
     ignored: list[str]
 
 
-def load_pretrained(model: nn.Module, path: str | os.PathLike[str], joints: Sequence[str]) -> PretrainedReport:
+def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_names: Sequence[str]) -> PretrainedReport:
     """Network for `joints` and a weights file in; the network holds what fits of it, and for joints of the same name
     the rows of the last layer, also between different skeletons. Of an ImageNet checkpoint the backbone is taken.
 
@@ -64,11 +64,11 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], joints: Sequ
     """
     own = model.state_dict()
     _, given = _read(path, own)
-    theirs = read_facts(path).get("skeleton", {}).get("joints", [])
-    if list(theirs) not in ([], list(joints)):
+    theirs = read_facts(path).get("skeleton", {}).get("keypoint_names", [])
+    if list(theirs) not in ([], list(keypoint_names)):
         last = [name for name in given if "final_layer" in name and name in own]
-        names = standard_names(theirs), standard_names(joints)
-        given.update({name: _by_joint(given[name], own[name], *names) for name in last})
+        names = standard_names(theirs), standard_names(keypoint_names)
+        given.update({name: _by_keypoint(given[name], own[name], *names) for name in last})
     fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     if len(fitting) < len(own) / 2:
         problems = _differences(own, given)
@@ -77,14 +77,14 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], joints: Sequ
     return PretrainedReport(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
 
 
-def _by_joint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
+def _by_keypoint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
     """A tensor with one row per joint of theirs -> the same for our joints, new ones as they were drawn."""
     if tensor.shape[1:] != own.shape[1:]:
         return tensor
     rows = own.clone()
-    for row, joint in enumerate(ours):
-        if joint in theirs:
-            rows[row] = tensor[theirs.index(joint)]
+    for row, keypoint in enumerate(ours):
+        if keypoint in theirs:
+            rows[row] = tensor[theirs.index(keypoint)]
     return rows
 
 

@@ -127,10 +127,10 @@ class TokenHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         patches = self.patch_to_embedding(cut(x, self.patch))
-        joints = self.keypoint_token.expand(x.shape[0], -1, -1)
-        number = joints.shape[1]
+        keypoint_tokens = self.keypoint_token.expand(x.shape[0], -1, -1)
+        number = keypoint_tokens.shape[1]
         places = nn.functional.pad(self.pos_embedding, (0, 0, number, 0))  # the joints' tokens are nowhere
-        tokens = torch.cat((joints, patches), 1) + places
+        tokens = torch.cat((keypoint_tokens, patches), 1) + places
         read: list[Tensor] = []
         for name in self.transformers:
             tokens = self.get_submodule(name)(tokens, places)

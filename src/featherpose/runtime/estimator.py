@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
-from featherpose.boxes import box_of_joints
+from featherpose.boxes import box_of_keypoints
 from featherpose.codecs import merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.errors import InputError
@@ -76,10 +76,10 @@ class Estimator:
         manifest = self.session.manifest
         if not len(boxes):
             return Poses.empty(manifest.skeleton, size)
-        keypoints, joint_scores = self._estimate(image, boxes)
+        keypoints, keypoint_scores = self._estimate(image, boxes)
         if self.refine:
-            keypoints, joint_scores = self._estimate(image, _refined(boxes, keypoints, joint_scores))
-        return Poses(keypoints, joint_scores, boxes, scores, manifest.skeleton, size)
+            keypoints, keypoint_scores = self._estimate(image, _refined(boxes, keypoints, keypoint_scores))
+        return Poses(keypoints, keypoint_scores, boxes, scores, manifest.skeleton, size)
 
     def _estimate(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32]
@@ -87,9 +87,9 @@ class Estimator:
         """Picture and one or more boxes (N, 4) -> joints (N, K, 2) in its pixels and scores (N, K)."""
         manifest = self.session.manifest
         crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
-        keypoints, joint_scores = self._find(np.stack([images.warp(image, crop, antialias=True) for crop in crops]))
-        in_image = [crop.to_image(joints) for crop, joints in zip(crops, keypoints, strict=True)]
-        return np.array(in_image, np.float32), joint_scores
+        keypoints, keypoint_scores = self._find(np.stack([images.warp(image, crop, antialias=True) for crop in crops]))
+        in_image = [crop.to_image(points) for crop, points in zip(crops, keypoints, strict=True)]
+        return np.array(in_image, np.float32), keypoint_scores
 
     def _find(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops (N, h, w, 3) -> joints (N, K, 2) in crop pixels and scores (N, K)."""
@@ -112,8 +112,8 @@ def _refined(
     """Boxes (N, 4), joints (N, K, 2) and scores (N, K) found in them -> boxes of the joints, or the given ones where
     too few are sure."""
     found = [
-        box_of_joints(joints, confident)
-        for joints, confident in zip(keypoints, scores > MIN_KEYPOINT_SCORE, strict=True)
+        box_of_keypoints(points, confident)
+        for points, confident in zip(keypoints, scores > MIN_KEYPOINT_SCORE, strict=True)
     ]
     return np.stack([given if box is None else box for given, box in zip(boxes, found, strict=True)])
 

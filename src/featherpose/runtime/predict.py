@@ -24,7 +24,7 @@ _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True)
-class Photo:
+class ImageFile:
     """A picture file, and the name (with folders, no other photo has it) of its results.
 
     `alone`: no other photo has the same file name in another folder.
@@ -65,7 +65,7 @@ def predict(
     device: str = "auto",
     flip: bool = False,
     refine: bool = False,
-    pictures: bool = True,
+    draw_images: bool = True,
     score_threshold: float = 0.3,
     max_pixels: int = images.MAX_PIXELS,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -79,22 +79,25 @@ def predict(
     """
     where = _where(boxes, whole_image)
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
-    photos, failures = find_photos(sources, out)
-    _refuse_overwriting(photos, out, json_file)
+    image_files, failures = find_images(sources, out)
+    _refuse_overwriting(image_files, out, json_file)
     estimator = Estimator.open(weights.find(model), device, flip=flip, refine=refine)
     poses: dict[str, Poses] = {}
     try:
-        for done, photo in enumerate(photos):
-            progress(done, len(photos))
+        for done, image_file in enumerate(image_files):
+            progress(done, len(image_files))
             try:
-                image = images.read(photo.path, max_pixels=max_pixels)
-                poses[photo.name] = estimator(image, *where(photo))
-                if pictures:
-                    _write(out / photo.drawn_name, draw(image, poses[photo.name], score_threshold=score_threshold))
+                image = images.read(image_file.path, max_pixels=max_pixels)
+                poses[image_file.name] = estimator(image, *where(image_file))
+                if draw_images:
+                    _write(
+                        out / image_file.drawn_name,
+                        draw(image, poses[image_file.name], score_threshold=score_threshold),
+                    )
             except InputError as error:
-                poses.pop(photo.name, None)
-                failures.append(_line(photo.path, error))
-        progress(len(photos), len(photos))
+                poses.pop(image_file.name, None)
+                failures.append(_line(image_file.path, error))
+        progress(len(image_files), len(image_files))
     finally:
         session = estimator.session
         document = native.to_document(poses, session.manifest.skeleton, session.manifest.network)
@@ -102,14 +105,14 @@ def predict(
     return Report(poses, failures, json_file, document, session.device, session.threads)
 
 
-def find_photos(sources: Iterable[AnyPath], out: Path) -> tuple[list[Photo], list[str]]:
+def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile], list[str]]:
     """Files and folders (searched to the bottom, by suffix) -> photos in a fixed order, and what could not be found.
 
     A file is taken once however often it is named. Results of an earlier run, below `out`, are no photos.
     """
     seen: set[Path] = set()
     taken: set[str] = set()
-    photos: list[Photo] = []
+    image_files: list[ImageFile] = []
     failures: list[str] = []
     for source in map(Path, sources):
         found = _in_folder(source, out) if source.is_dir() else [(source, source.name)]
@@ -118,9 +121,9 @@ def find_photos(sources: Iterable[AnyPath], out: Path) -> tuple[list[Photo], lis
         for path, name in found:
             if path.resolve() not in seen:
                 seen.add(path.resolve())
-                photos.append(_named(path, name, taken))
-    namesakes = Counter(photo.path.name for photo in photos)
-    return [replace(photo, alone=namesakes[photo.path.name] == 1) for photo in photos], failures
+                image_files.append(_named(path, name, taken))
+    namesakes = Counter(image_file.path.name for image_file in image_files)
+    return [replace(image_file, alone=namesakes[image_file.path.name] == 1) for image_file in image_files], failures
 
 
 def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
@@ -135,17 +138,19 @@ def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _named(path: Path, name: str, taken: set[str]) -> Photo:
+def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
     """Two photos of one name get two results: the second is NAME-2. Some file systems take A.jpg and a.jpg for one."""
-    photo, number = Photo(path, name), 2
-    while photo.drawn_name.lower() in taken:
-        photo = Photo(path, Path(name).with_stem(f"{Path(name).stem}-{number}").as_posix())
+    image_file, number = ImageFile(path, name), 2
+    while image_file.drawn_name.lower() in taken:
+        image_file = ImageFile(path, Path(name).with_stem(f"{Path(name).stem}-{number}").as_posix())
         number += 1
-    taken.add(photo.drawn_name.lower())
-    return photo
+    taken.add(image_file.drawn_name.lower())
+    return image_file
 
 
-def _where(boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool) -> Callable[[Photo], tuple[Any, Any]]:
+def _where(
+    boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
+) -> Callable[[ImageFile], tuple[Any, Any]]:
     """The two ways to say where people are -> a function from a photo to its boxes and their scores."""
     if boxes is None and not whole_image:
         raise InputError(
@@ -153,11 +158,11 @@ def _where(boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
             "--help), or --whole-image when every picture shows one person."
         )
     if boxes is None:
-        return lambda photo: (None, None)
+        return lambda image_file: (None, None)
     if whole_image:
         raise InputError("--boxes and --whole-image contradict each other: leave one out.")
     name, people = _read_boxes(boxes)
-    return lambda photo: _boxes_of(photo, people, name)
+    return lambda image_file: _boxes_of(image_file, people, name)
 
 
 def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, PersonBoxes]:
@@ -173,19 +178,19 @@ def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, Perso
         raise InputError(f"{boxes}: {error}") from None
 
 
-def _boxes_of(photo: Photo, people: PersonBoxes, file: str) -> Boxes:
-    for name in (photo.name, photo.path.as_posix()):
-        found = people.of(name, whole_name=not photo.alone)
+def _boxes_of(image_file: ImageFile, people: PersonBoxes, file: str) -> Boxes:
+    for name in (image_file.name, image_file.path.as_posix()):
+        found = people.of(name, whole_name=not image_file.alone)
         if found is not None:
             return found
-    raise InputError(f'{photo.path}: no entry in {file}. Add "{photo.name}": [] if nobody is on it.')
+    raise InputError(f'{image_file.path}: no entry in {file}. Add "{image_file.name}": [] if nobody is on it.')
 
 
-def _refuse_overwriting(photos: list[Photo], out: Path, json_file: Path) -> None:
+def _refuse_overwriting(image_files: list[ImageFile], out: Path, json_file: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: a file, where a folder for the results was wanted. Choose another --out.")
-    originals = {photo.path.resolve() for photo in photos}
-    for result in (json_file, *(out / photo.drawn_name for photo in photos)):
+    originals = {image_file.path.resolve() for image_file in image_files}
+    for result in (json_file, *(out / image_file.drawn_name for image_file in image_files)):
         if result.resolve() in originals:
             raise InputError(f"{result}: the result would replace the photo itself. Choose another --out.")
 

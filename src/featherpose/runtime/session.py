@@ -107,8 +107,8 @@ class Session:
         return self._engines[batch]
 
     def _empty(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        joints, (width, height) = self.manifest.skeleton.num_joints, self.manifest.make_codec().heatmap_size
-        shapes = ((0, joints, 2), (0, joints), (0, joints, height, width))
+        num_keypoints, (width, height) = self.manifest.skeleton.num_keypoints, self.manifest.make_codec().heatmap_size
+        shapes = ((0, num_keypoints, 2), (0, num_keypoints), (0, num_keypoints, height, width))
         keypoints, scores, heatmaps = ([np.zeros(shape, np.float32)] for shape in shapes)
         return keypoints, scores, heatmaps
 
@@ -151,8 +151,12 @@ def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int)
 
 def _refuse_other_graphs(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
     """The graph must have the inputs and outputs that the manifest promises."""
-    (width, height), joints = manifest.input_size, manifest.skeleton.num_joints
-    wanted = {"crops": [batch, height, width, 3], "keypoints": [batch, joints, 2], "scores": [batch, joints]}
+    (width, height), num_keypoints = manifest.input_size, manifest.skeleton.num_keypoints
+    wanted = {
+        "crops": [batch, height, width, 3],
+        "keypoints": [batch, num_keypoints, 2],
+        "scores": [batch, num_keypoints],
+    }
     nodes = [*engine.get_inputs(), *engine.get_outputs()]
     found = {node.name: list(node.shape) for node in nodes}
     if {"crops", *OUTPUTS} - found.keys() or engine.get_inputs()[0].type != "tensor(uint8)":

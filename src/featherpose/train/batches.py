@@ -26,7 +26,7 @@ from featherpose.train.schedule import Epoch
 
 
 @dataclass(frozen=True, eq=False)
-class People:
+class TrainingSet:
     """N labelled people in the pixels of their cached pictures, with T opinions about the joints of each."""
 
     crops: Crops
@@ -38,7 +38,7 @@ class People:
     """(N, T, K)."""
     boxes_xywh: NDArray[np.float32]
     skeleton: Skeleton
-    trust: tuple[float, ...] = (1.0,)
+    label_weights: tuple[float, ...] = (1.0,)
     """(T,) shares of the opinions in the target."""
     shares: NDArray[np.float64] | None = None
     """(N,) how often each is seen in an epoch; None: once."""
@@ -48,58 +48,65 @@ class People:
 
 
 @dataclass(frozen=True, eq=False)
-class Examples(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Person by number of the draw -> crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,), augmented for it."""
 
-    people: People
+    samples: TrainingSet
     codec: Codec
     augmentation: Augmentation
     seed: int
     epoch: int
 
     def __getitem__(self, draw: int) -> tuple[Tensor, Tensor, Tensor]:
-        people, index = self.people, draw % len(self.people)
+        samples, index = self.samples, draw % len(self.samples)
         crop, keypoints, weights = augment(
-            people.crops[int(people.rows[index])],
-            people.keypoints[index],
-            people.weights[index],
-            people.boxes_xywh[index],
-            people.skeleton,
+            samples.crops[int(samples.rows[index])],
+            samples.keypoints[index],
+            samples.weights[index],
+            samples.boxes_xywh[index],
+            samples.skeleton,
             self.codec.size,
             self.augmentation,
             sample_generator(self.seed, self.epoch, draw),
             self.codec.crop_mode,
         )
         heatmaps, inside = self.codec.encode(keypoints, weights)
-        target, weight = blend(heatmaps, inside * weights, people.trust)
+        target, weight = blend(heatmaps, inside * weights, samples.label_weights)
         return torch.from_numpy(crop), torch.from_numpy(target), torch.from_numpy(weight)
 
 
 def blend(
-    heatmaps: NDArray[np.float32], weights: NDArray[np.float32], trust: tuple[float, ...]
+    heatmaps: NDArray[np.float32], weights: NDArray[np.float32], label_weights: tuple[float, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """T opinions, heatmaps (T, K, h, w) and weights (T, K) -> their mean by trust x weight (K, h, w), weights (K,)."""
-    if len(trust) == 1:
+    if len(label_weights) == 1:
         return heatmaps[0], weights[0]
-    shares = np.array(trust, np.float32)[:, None] * weights
+    shares = np.array(label_weights, np.float32)[:, None] * weights
     shares = shares / np.maximum(shares.sum(axis=0), 1e-9)
     return (shares[..., None, None] * heatmaps).sum(axis=0), weights.max(axis=0)
 
 
 def batches(
-    people: People, codec: Codec, recipe: Recipe, epoch: Epoch, step: int, workers: int, ranks: Ranks, pin: bool = False
+    samples: TrainingSet,
+    codec: Codec,
+    recipe: Recipe,
+    epoch: Epoch,
+    step: int,
+    workers: int,
+    ranks: Ranks,
+    pin: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The batches of an epoch from the run's `step` on: crops (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K).
 
     Of several processes each gets its share of every batch. `pin` keeps them where a GPU fetches them from by itself.
     """
-    order = epoch_order(recipe.seed, epoch.number, len(people), people.shares)
+    order = epoch_order(recipe.seed, epoch.number, len(samples), samples.shares)
     size = epoch.stage.batch
     if epoch.steps > 1:  # people whose picture could not be decoded are missing here, not in the plan
         order = np.resize(order, epoch.steps * size)
     whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
     rows = [batch[ranks.index :: ranks.count] for batch in whole]
-    examples = Examples(people, codec, recipe.augmentation, recipe.seed, epoch.number)
+    examples = SampleDataset(samples, codec, recipe.augmentation, recipe.seed, epoch.number)
     loader = DataLoader(examples, batch_sampler=rows, num_workers=workers, pin_memory=pin, worker_init_fn=_init_worker)
     return iter(loader)
 

@@ -27,13 +27,13 @@ from featherpose.data.cache import Crops
 from featherpose.data.folder import find_folder
 from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_index
-from featherpose.data.teacher import mapped
+from featherpose.data.teacher import map_samples
 from featherpose.errors import InputError
 from featherpose.networks import create_network
 from featherpose.runtime import threads as cores
 from featherpose.skeleton import COCO17
 from featherpose.train import ema, loop
-from featherpose.train.batches import People, batches
+from featherpose.train.batches import TrainingSet, batches
 from featherpose.train.devices import open_device, pick_workers
 from featherpose.train.learner import TrainStep
 from featherpose.train.ranks import Ranks, join
@@ -45,11 +45,11 @@ WARM_STEPS = 3
 """Steps in front that do not count: memory is found, kernels are chosen, the loader's queue fills."""
 QUEUED = 2
 """Batches that a loader's worker prepares ahead."""
-MOST_PEOPLE = 1024
+MAX_SAMPLES = 1024
 """Of a folder no more are decoded: an epoch is not needed to know its speed."""
-SYNTHETIC_PEOPLE = 128
+SYNTHETIC_SAMPLES = 128
 """More crops than a processor's cache holds."""
-PICTURE = (264, 352)
+IMAGE_SIZE = (264, 352)
 """Width and height of a synthetic person's picture, 1.5 times the box, as large as the largest of `pose-train`."""
 
 Batch = tuple[Tensor, ...]
@@ -61,7 +61,7 @@ Step = Callable[[Batch, bool], bool]
 class Speed:
     """Of steps one after the other: images per second, share of the time waiting for batches (0 to 1), how many."""
 
-    images_per_s: float
+    samples_per_s: float
     waiting: float
     steps: int
 
@@ -128,8 +128,8 @@ def training_speed(
     stages = [{"size": size, "batch": batch}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
-        people = open_people(data, size, Path(scratch))
-        step, loading = _both_ways(recipe, people, steps, seconds, workers, place, ranks, compiled)
+        samples = open_samples(data, size, Path(scratch))
+        step, loading = _both_ways(recipe, samples, steps, seconds, workers, place, ranks, compiled)
     return TrainingSpeed(
         network=network,
         options=recipe.options,
@@ -151,7 +151,7 @@ def training_speed(
 
 def _both_ways(
     recipe: Recipe,
-    people: People,
+    samples: TrainingSet,
     steps: int | None,
     seconds: float,
     workers: int,
@@ -161,17 +161,17 @@ def _both_ways(
 ) -> tuple[Speed, Speed]:
     """The step alone for `steps` or `seconds`, then as many steps with loading."""
     stage = recipe.stages[0]
-    train, codec = _step(recipe, people.skeleton.num_joints, place, ranks, compiled), codec_of(recipe, stage)
-    images_here = stage.batch // ranks.count
+    train, codec = _step(recipe, samples.skeleton.num_keypoints, place, ranks, compiled), codec_of(recipe, stage)
+    samples_here = stage.batch // ranks.count
 
     def load(count: int, workers: int) -> Iterable[Batch]:
         # more than are wanted, so that the workers are as busy to the end as in the middle of an epoch
         epoch = Epoch(0, stage, 0, WARM_STEPS + count + QUEUED * max(1, workers))
-        return batches(people, codec, recipe, epoch, 0, workers, ranks, place.type == "cuda")
+        return batches(samples, codec, recipe, epoch, 0, workers, ranks, place.type == "cuda")
 
     same = itertools.repeat(tuple(tensor.to(place) for tensor in next(iter(load(1, 0)))))
-    alone = clocked(train, same, images_here, steps, seconds)
-    loading = clocked(train, load(alone.steps, workers), images_here, alone.steps)
+    alone = clocked(train, same, samples_here, steps, seconds)
+    loading = clocked(train, load(alone.steps, workers), samples_here, alone.steps)
     return _together(alone, ranks), _together(loading, ranks)
 
 
@@ -197,7 +197,7 @@ def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks,
 
 
 def clocked(
-    step: Step, batches: Iterable[Batch], images: int, steps: int | None = None, seconds: float = 20.0
+    step: Step, batches: Iterable[Batch], samples_here: int, steps: int | None = None, seconds: float = 20.0
 ) -> Speed:
     """What trains on a batch, batches of so many images -> Speed of `steps` steps, or until `seconds` are over."""
     began = tick = time.perf_counter()
@@ -215,7 +215,7 @@ def clocked(
         tick = time.perf_counter()
     _finish()
     spent = time.perf_counter() - began
-    return Speed(images * done / spent, waited / spent, done)
+    return Speed(samples_here * done / spent, waited / spent, done)
 
 
 def _finish() -> None:
@@ -225,42 +225,42 @@ def _finish() -> None:
 
 
 def _together(speed: Speed, ranks: Ranks) -> Speed:
-    shares = ranks.gather(np.array([[speed.images_per_s, speed.waiting]]))
-    return replace(speed, images_per_s=float(shares[:, 0].sum()), waiting=float(shares[:, 1].mean()))
+    shares = ranks.gather(np.array([[speed.samples_per_s, speed.waiting]]))
+    return replace(speed, samples_per_s=float(shares[:, 0].sum()), waiting=float(shares[:, 1].mean()))
 
 
-def open_people(data: str | Path | None, size: tuple[int, int], scratch: Path) -> People:
+def open_samples(data: str | Path | None, size: tuple[int, int], scratch: Path) -> TrainingSet:
     """Folder of shards, or None for synthetic people, and the network's input (width, height) -> people to train on.
 
     What is synthetic goes to the folder `scratch`, crops of real people to the cache.
     """
-    samples = _some(read_index(find_folder(data))) if data else synthetic_people(scratch)
+    samples = _some(read_index(find_folder(data))) if data else synthetic_samples(scratch)
     crops = Crops.build(samples, size[1], None if data else scratch)
     skeletons = {sample.skeleton for sample in samples}
     skeleton = skeletons.pop() if len(skeletons) == 1 else COCO17
-    keypoints, visible = mapped(samples, skeleton)
+    keypoints, visible = map_samples(samples, skeleton)
     boxes = np.array([sample.box_xywh for sample in samples], np.float32)
     rows = np.flatnonzero(crops.usable)
     weights = (visible[rows, None] > 0).astype(np.float32)
-    return People(
+    return TrainingSet(
         crops, rows, crops.to_cache(keypoints)[rows, None], weights, crops.boxes_to_cache(boxes)[rows], skeleton
     )
 
 
 def _some(samples: list[Sample]) -> list[Sample]:
     """At most `MOST_PEOPLE`, from all over the folder."""
-    return samples[:: -(-len(samples) // MOST_PEOPLE)]
+    return samples[:: -(-len(samples) // MAX_SAMPLES)]
 
 
-def synthetic_people(folder: Path, count: int = SYNTHETIC_PEOPLE) -> list[Sample]:
+def synthetic_samples(folder: Path, count: int = SYNTHETIC_SAMPLES) -> list[Sample]:
     """Folder and number -> people with COCO's joints at random places, all in one picture of coloured squares there."""
-    rng, size = np.random.default_rng(0), np.array(PICTURE)
-    squares = rng.integers(0, 256, (PICTURE[1] // 8, PICTURE[0] // 8, 3), np.uint8)
+    rng, size = np.random.default_rng(0), np.array(IMAGE_SIZE)
+    squares = rng.integers(0, 256, (IMAGE_SIZE[1] // 8, IMAGE_SIZE[0] // 8, 3), np.uint8)
     file = folder / "squares.png"
     images.write(file, squares.repeat(8, axis=0).repeat(8, axis=1))
     box = np.concatenate([size / 6, size / 1.5]).astype(np.float32)
-    joints = size * rng.uniform(1 / 6, 5 / 6, (count, COCO17.num_joints, 2))
-    return [_person(f"synthetic-{i}", file, box, points.astype(np.float32)) for i, points in enumerate(joints)]
+    keypoints = size * rng.uniform(1 / 6, 5 / 6, (count, COCO17.num_keypoints, 2))
+    return [_person(f"synthetic-{i}", file, box, points.astype(np.float32)) for i, points in enumerate(keypoints)]
 
 
 def _person(key: str, file: Path, box: NDArray[np.float32], keypoints: NDArray[np.float32]) -> Sample:
@@ -273,7 +273,7 @@ def _person(key: str, file: Path, box: NDArray[np.float32], keypoints: NDArray[n
         skeleton=COCO17,
         box_xywh=box,
         area=None,
-        size=PICTURE,
+        size=IMAGE_SIZE,
         scale=1.0,
         location=Location(file, 0, file.stat().st_size),
     )

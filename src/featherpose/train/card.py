@@ -29,7 +29,7 @@ def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str
     facts = {
         "network": recipe.network,
         "options": recipe.options,
-        "num_keypoints": skeleton.num_joints,
+        "num_keypoints": skeleton.num_keypoints,
         "skeleton": skeleton.to_dict(),
         "size": list(epoch.stage.size),
         "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
@@ -51,13 +51,13 @@ def _without_paths(recipe: Recipe) -> dict[str, Any]:
 
 def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
     """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
-    sources = Counter(labeled.samples[row].source for row in labeled.training)
+    sources = Counter(labeled.samples[row].source for row in labeled.training_rows)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
     teachers = [TEACHER] if recipe.data.labels == "mixed" or recipe.distill.teacher == LABELS else []
     if recipe.distill.teacher not in ("", LABELS):
         teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
     own: dict[str, Any] = {
-        "people": dict(sorted(sources.items())),
+        "samples": dict(sorted(sources.items())),
         "terms": terms,
         "teacher": "; ".join(teachers) or None,
     }
@@ -70,9 +70,9 @@ def _pretrained_facts(init: str, terms: list[str]) -> dict[str, Any]:
     facts = read_facts(path)
     if not facts:
         theirs = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
-        return {"before": {"weights": path.name}, "terms": [*terms, theirs]}
+        return {"pretrained": {"weights": path.name}, "terms": [*terms, theirs]}
     earlier = {key: facts[key] for key in ("recipe", "training", "results") if key in facts}
-    return {"before": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
+    return {"pretrained": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
 
 def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: tor
         "recipe": _without_paths(recipe),
         "recipe_digest": recipe.digest,
         "training": training(recipe, labeled),
-        "validation_people": len(labeled.validation),
+        "validation_samples": len(labeled.validation_rows),
         "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
         "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,13 +94,13 @@ def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: tor
 def markdown(card: dict[str, Any]) -> str:
     """The run card (see `card`) -> the same for people; the curves lie beside it."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
-    people = ", ".join(f"{count} of {source}" for source, count in training["people"].items())
+    people = ", ".join(f"{count} of {source}" for source, count in training["samples"].items())
     names = [name for name in ("ap", "oks", "pck") if name in best]
     rows = [[r["epoch"] + 1, "x".join(map(str, r["size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 
-Best on the validation part ({card["validation_people"]} people): \
+Best on the validation part ({card["validation_samples"]} people): \
 {", ".join(f"{name.upper()} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
 {card["hours"]} hours on {card["machine"]["device"]}.
 

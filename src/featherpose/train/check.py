@@ -19,9 +19,9 @@ def check(recipe: Recipe) -> int:
     find_data(recipe.data.folder)
     if recipe.init:
         weights.find_pretrained(recipe.init)
-    joints = SKELETONS[recipe.skeleton].num_joints if recipe.skeleton in SKELETONS else 17
+    num_keypoints = SKELETONS[recipe.skeleton].num_keypoints if recipe.skeleton in SKELETONS else 17
     with torch.device("meta"):
-        network = create_network(recipe.network, joints, **recipe.options).eval()
+        network = create_network(recipe.network, num_keypoints, **recipe.options).eval()
         freeze(network, recipe)
         for stage in recipe.stages:
             width, height = stage.size

@@ -44,8 +44,8 @@ class Display:
             self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         self.say(
-            f"Training {recipe.network}{options} on {len(labeled.training)} people, judged on "
-            f"{len(labeled.validation)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
+            f"Training {recipe.network}{options} on {len(labeled.training_rows)} people, judged on "
+            f"{len(labeled.validation_rows)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
         self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} worker processes.")
         rates = {stage.batch: largest_rate(recipe.optimizer, stage) for stage in recipe.stages}
@@ -64,10 +64,10 @@ class Display:
         self.say(f"Stopped behind step {step} of {self.plan[-1].last}; go on with:")
         self.console.print(f"featherpose train --resume --out {out}", highlight=False, soft_wrap=True)
 
-    def left_out(self, people: int) -> None:
+    def left_out(self, samples: int) -> None:
         """Some pictures could not be decoded."""
-        if people:
-            self.say(f"Left out: {people} people whose picture cannot be decoded.")
+        if samples:
+            self.say(f"Left out: {samples} people whose picture cannot be decoded.")
 
     def decoding(self, done: int, total: int) -> None:
         """Pictures are being decoded into the cache."""
@@ -82,11 +82,11 @@ class Display:
     def step(self, epoch: Epoch, step: int, loss: float, seconds: float, waited: float) -> dict[str, float]:
         """A step is done -> its figures: people per second, share of waiting in percent, seconds left."""
         self._steps.append((epoch.stage.batch, seconds, waited))
-        people, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
-        figures = {"people_per_s": people / spent, "waiting": 100 * waiting / spent}
-        left = self._seconds_left(step, people / spent, epoch)
+        samples, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
+        figures = {"samples_per_s": samples / spent, "waiting": 100 * waiting / spent}
+        left = self._seconds_left(step, samples / spent, epoch)
         facts = (
-            f"loss {loss:.6f}  {self.score}{figures['people_per_s']:.0f} people/s  "
+            f"loss {loss:.6f}  {self.score}{figures['samples_per_s']:.0f} people/s  "
             f"waiting {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  {_clock(left)} left"
         )
         name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.size[0]}x{epoch.stage.size[1]}"

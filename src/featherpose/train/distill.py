@@ -29,10 +29,10 @@ class Teacher:
         self.network = network.eval().requires_grad_(False)
         self.share = share
 
-    def loss(self, loss_of: Loss, pictures: Tensor, heatmaps: Tensor, labels_loss: Tensor) -> Tensor:
+    def loss(self, loss_of: Loss, images: Tensor, heatmaps: Tensor, labels_loss: Tensor) -> Tensor:
         """Normalised pictures, the student's heatmaps and its loss to the labels -> the loss to both."""
         with torch.no_grad():
-            targets = self.network(pictures).float()
+            targets = self.network(images).float()
         if targets.shape != heatmaps.shape[-4:]:
             raise ModelError(
                 f"The teacher's heatmaps are {tuple(targets.shape[2:])}, the student's {tuple(heatmaps.shape[-2:])} "
@@ -57,8 +57,8 @@ def _network(path: Path, skeleton: Skeleton) -> nn.Module:
             f"{path} does not say which network it is; a teacher is a file that `featherpose train` wrote."
         )
     theirs = Skeleton.from_dict(facts["skeleton"])
-    if theirs.joints != skeleton.joints:
+    if theirs.keypoint_names != skeleton.keypoint_names:
         raise ModelError(f"{path} finds the joints of {theirs.name}, wanted those of {skeleton.name}, in their order.")
-    network = create_network(facts["network"], skeleton.num_joints, **facts.get("options", {}))
+    network = create_network(facts["network"], skeleton.num_keypoints, **facts.get("options", {}))
     load_weights(network, path)
     return network

@@ -32,11 +32,11 @@ class TrainStep:
 
     def _backward(self, crops: Tensor, targets: Tensor, weights: Tensor, parts: int) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            pictures = self._normalize(crops)
-            heatmaps = self._network(pictures).float()
+            images = self._normalize(crops)
+            heatmaps = self._network(images).float()
             loss = self._loss(heatmaps, targets, weights)
             if self._teacher:
-                loss = self._teacher.loss(self._loss, pictures, heatmaps, loss)
+                loss = self._teacher.loss(self._loss, images, heatmaps, loss)
         loss = loss / parts
         loss.backward()
         return loss.detach()

@@ -76,15 +76,15 @@ def train(
     files.prepare(recipe, resume)
 
     # The people, the network, its averaged twin, the optimizer, the teacher.
-    labeled = pose.read_people(recipe)
+    labeled = pose.read_samples(recipe)
     plan = epochs(recipe, labeled.epoch_length, ranks.count)
     display = Display(plan, quiet or not ranks.is_first)
     display.announce(recipe, labeled, f"{place} x {ranks.count}", workers)
     torch.manual_seed(recipe.seed)
-    network = create_network(recipe.network, labeled.skeleton.num_joints, **recipe.options)
+    network = create_network(recipe.network, labeled.skeleton.num_keypoints, **recipe.options)
     if recipe.init:
         path = weights.find_pretrained(recipe.init)
-        display.pretrained_loaded(path, load_pretrained(network, path, labeled.skeleton.joints))
+        display.pretrained_loaded(path, load_pretrained(network, path, labeled.skeleton.keypoint_names))
     network = placed(network, recipe, place)
     average = copy.deepcopy(network).eval()
     optimizer = make_optimizer(network, recipe.optimizer)
@@ -106,7 +106,7 @@ def train(
             facts.update(step=step, seconds=seconds())
             checkpoint.save(files.state, network, average, optimizer, facts)
 
-    ready: pose.Ready | None = None
+    ready: pose.StageData | None = None
     with _interruptible() as interrupted, display:
         for epoch in plan:
             due = is_due(recipe.judging, epoch, plan)
@@ -116,7 +116,9 @@ def train(
                 ready = pose.prepare(recipe, labeled, epoch.stage, display.decoding)
                 display.left_out(ready.unreadable)
             tick = time.monotonic()
-            for batch in batches(ready.people, ready.codec, recipe, epoch, step, workers, ranks, place.type == "cuda"):
+            for batch in batches(
+                ready.training_set, ready.codec, recipe, epoch, step, workers, ranks, place.type == "cuda"
+            ):
                 waited = time.monotonic() - tick
                 now = largest_rate(recipe.optimizer, epoch.stage) * rate(recipe.schedule, step, plan)
                 for group in optimizer.param_groups:
@@ -147,7 +149,7 @@ def train(
             # An epoch is done: judge the averaged weights, keep them if they are the best of this input size.
             if due:
                 ranks.broadcast_from_first(average)
-                scores = pose.validate(average, ready.validation, place, ranks)
+                scores = pose.validate(average, ready.validation_set, place, ranks)
                 result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
                 result["hours"] = round(seconds() / 3600, 2)
                 facts["history"].append(result)

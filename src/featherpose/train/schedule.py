@@ -25,7 +25,7 @@ class Epoch:
         return self.first + self.steps
 
 
-def epochs(recipe: Recipe, people: int, processes: int = 1) -> list[Epoch]:
+def epochs(recipe: Recipe, samples: int, processes: int = 1) -> list[Epoch]:
     """Recipe and number of people -> the epochs of the run in order. A last batch that is not full is left out."""
     for stage in recipe.stages:
         if stage.batch % (processes * stage.accumulate):
@@ -33,7 +33,7 @@ def epochs(recipe: Recipe, people: int, processes: int = 1) -> list[Epoch]:
                 f"A batch of {stage.batch} cannot be divided evenly by {processes} processes x {stage.accumulate} "
                 "parts; choose another stages.N.batch or stages.N.accumulate."
             )
-    return list(_epochs(recipe, people))
+    return list(_epochs(recipe, samples))
 
 
 def is_due(judging: Judging, epoch: Epoch, plan: list[Epoch]) -> bool:
@@ -41,10 +41,10 @@ def is_due(judging: Judging, epoch: Epoch, plan: list[Epoch]) -> bool:
     return (epoch.number + 1) % judging.every == 0 or epoch is plan[-1]
 
 
-def _epochs(recipe: Recipe, people: int) -> Iterator[Epoch]:
+def _epochs(recipe: Recipe, samples: int) -> Iterator[Epoch]:
     number = first = 0
     for stage in recipe.stages:
-        steps = max(1, people // stage.batch)
+        steps = max(1, samples // stage.batch)
         for _ in range(stage.epochs):
             yield Epoch(number, stage, first, steps)
             number, first = number + 1, first + steps

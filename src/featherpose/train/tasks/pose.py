@@ -19,14 +19,14 @@ from featherpose.data.cache import Crops, Progress
 from featherpose.data.folder import find_data
 from featherpose.data.people import labeled_samples
 from featherpose.data.sample import Sample, epoch_length, is_validation, possible_hold_out
-from featherpose.data.teacher import coco_targets, mapped, opinions, teacher_labels
+from featherpose.data.teacher import coco_targets, map_samples, pseudo_labels, teacher_labels
 from featherpose.errors import DataError
 from featherpose.measure.coco import BOX_TO_OUTLINE
 from featherpose.measure.pck import pck, validation_oks
 from featherpose.networks import stride_of
 from featherpose.networks.preprocess import Normalize
 from featherpose.skeleton import COCO17, SKELETONS, Skeleton
-from featherpose.train.batches import People
+from featherpose.train.batches import TrainingSet
 from featherpose.train.distill import LABELS
 from featherpose.train.ranks import ALONE, Ranks
 from featherpose.train.recipe import Data, Judging, Recipe, Stage
@@ -44,10 +44,10 @@ class LabeledSet:
     """(N, T, K, 2) in stored pixels."""
     weights: NDArray[np.float32]
     """(N, T, K)."""
-    training: NDArray[np.int64]
-    validation: NDArray[np.int64]
+    training_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
     skeleton: Skeleton
-    trust: tuple[float, ...] = (1.0,)
+    label_weights: tuple[float, ...] = (1.0,)
     """(T,) shares of the opinions in the target."""
 
     shares: NDArray[np.float64] | None = None
@@ -58,11 +58,11 @@ class LabeledSet:
     @property
     def epoch_length(self) -> int:
         """People seen in an epoch, the repeated ones as often as they are."""
-        return len(self.training) if self.shares is None else epoch_length(self.shares)
+        return len(self.training_rows) if self.shares is None else epoch_length(self.shares)
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
+class ValidationSet:
     """Plain crops (N, H, W, 3) of the validation part with what people labelled, in crop pixels."""
 
     crops: NDArray[np.uint8]
@@ -77,23 +77,23 @@ class Validation:
 
 
 @dataclass(frozen=True, eq=False)
-class Ready:
+class StageData:
     """Everything that one stage trains and is judged on."""
 
     stage: Stage
     codec: Codec
-    people: People
-    validation: Validation
+    training_set: TrainingSet
+    validation_set: ValidationSet
     unreadable: int
     """People of both parts whose picture could not be decoded."""
 
 
-def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> Ready:
+def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> StageData:
     """Both parts at the input size of a stage; pictures are decoded into the cache the first time."""
     codec = codec_of(recipe, stage)
-    people = people_of(labeled, stage, progress)
-    validation = validation_of(labeled, stage, codec, recipe.judging)
-    return Ready(stage, codec, people, validation, int(np.count_nonzero(~people.crops.usable)))
+    training_set = training_set_of(labeled, stage, progress)
+    validation = validation_set_of(labeled, stage, codec, recipe.judging)
+    return StageData(stage, codec, training_set, validation, int(np.count_nonzero(~training_set.crops.usable)))
 
 
 def codec_of(recipe: Recipe, stage: Stage) -> Codec:
@@ -102,61 +102,61 @@ def codec_of(recipe: Recipe, stage: Stage) -> Codec:
     return CODECS[recipe.codec](stage.size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
 
 
-def read_people(recipe: Recipe) -> LabeledSet:
+def read_samples(recipe: Recipe) -> LabeledSet:
     """Recipe -> its people, split into the training and the validation part."""
     folder, data = find_data(recipe.data.folder), recipe.data
-    everyone, notes = labeled_samples(folder)
-    samples = [s for s in everyone if not data.sources or s.source in data.sources]
+    all_samples, notes = labeled_samples(folder)
+    samples = [s for s in all_samples if not data.sources or s.source in data.sources]
     if not samples:
         raise DataError(f"{folder}: no person to train on (sources {', '.join(data.sources) or 'all'}).")
     skeleton = _skeleton(recipe.skeleton, samples)
-    keypoints, weights = _opinions(samples, recipe, skeleton, folder)
+    keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
     held_out = np.array([is_validation(sample.image, data.hold_out) for sample in samples], bool)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
     if held_out.all() or not held_out.any():
         raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.hold_out)}")
     if not len(training):
         raise DataError(f"{folder}: nobody of {len(samples)} people has a joint of {skeleton.name} to train on.")
-    trust = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
+    label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
     shares = _shares([samples[row].source for row in training], data)
     validation = np.flatnonzero(held_out)
-    return LabeledSet(samples, keypoints, weights, training, validation, skeleton, trust, shares, tuple(notes))
+    return LabeledSet(samples, keypoints, weights, training, validation, skeleton, label_weights, shares, tuple(notes))
 
 
-def _one_sided(photos: list[str], hold_out: int) -> str:
+def _one_sided(image_names: list[str], hold_out: int) -> str:
     """Names of photos that all fall to one part -> what to do about it."""
-    seen = f"its {len(set(photos))} photos all fall to one part, one in {hold_out} is meant for validation"
-    better = possible_hold_out(photos)
+    seen = f"its {len(set(image_names))} photos all fall to one part, one in {hold_out} is meant for validation"
+    better = possible_hold_out(image_names)
     return f"{seen}; " + (f"set data.hold_out={better}." if better else "label more photos.")
 
 
-def people_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> People:
+def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
     """The training part in the pixels of the crops cached for this stage."""
     crops = Crops.build(labeled.samples, stage.size[1], progress=progress)
-    usable = crops.usable[labeled.training]
-    rows = labeled.training[usable]
-    return People(
+    usable = crops.usable[labeled.training_rows]
+    rows = labeled.training_rows[usable]
+    return TrainingSet(
         crops,
         rows,
-        np.stack([crops.to_cache(opinion)[rows] for opinion in labeled.keypoints.swapaxes(0, 1)], axis=1),
+        np.stack([crops.to_cache(label_set)[rows] for label_set in labeled.keypoints.swapaxes(0, 1)], axis=1),
         labeled.weights[rows],
         crops.boxes_to_cache(_boxes(labeled.samples))[rows],
         labeled.skeleton,
-        labeled.trust,
+        labeled.label_weights,
         None if labeled.shares is None else labeled.shares[usable],
     )
 
 
-def validation_of(labeled: LabeledSet, stage: Stage, codec: Codec, judging: Judging) -> Validation:
+def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, judging: Judging) -> ValidationSet:
     """The validation part at this stage's size, with human labels alone."""
     crops = Crops.build(labeled.samples, stage.size[1])
-    rows = labeled.validation[crops.usable[labeled.validation]]
-    keypoints, visible = mapped(labeled.samples, labeled.skeleton)
+    rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
+    keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
     keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
     places = [Crop.from_box(box, stage.size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
     zoom = np.array([place.matrix[0, 0] for place in places])
     samples = [labeled.samples[row] for row in rows]
-    return Validation(
+    return ValidationSet(
         crops=np.stack([images.warp(crops[row], place) for row, place in zip(rows, places, strict=True)]),
         keypoints=np.array([place.to_crop(k) for place, k in zip(places, keypoints, strict=True)], np.float32),
         visible=visible[rows],
@@ -169,33 +169,43 @@ def validation_of(labeled: LabeledSet, stage: Stage, codec: Codec, judging: Judg
     )
 
 
-def validate(network: nn.Module, people: Validation, device: torch.device, ranks: Ranks = ALONE) -> dict[str, float]:
+def validate(
+    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
+) -> dict[str, float]:
     """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over those whose
     joints are defined as COCO's, if there are any. All of several processes get them."""
-    return _scores(locate(network, people, device, ranks), people)
+    return _scores(predict_keypoints(network, validation_set, device, ranks), validation_set)
 
 
-def locate(network: nn.Module, people: Validation, device: torch.device, ranks: Ranks = ALONE) -> NDArray[np.float32]:
+def predict_keypoints(
+    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
+) -> NDArray[np.float32]:
     """Network -> joints (N, K, 2) of the validation part, in crop pixels.
 
     Of several processes each looks at its share of the people, and all get the joints.
     """
-    crops = people.crops[ranks.index :: ranks.count]
+    crops = validation_set.crops[ranks.index :: ranks.count]
     heatmaps = predict(network, crops, device)
-    if people.judging.flip:
+    if validation_set.judging.flip:
         mirrored = predict(network, crops[:, :, ::-1].copy(), device)
-        heatmaps = merge_flipped(heatmaps, mirrored, people.skeleton.flip_order, shift=people.codec.flip_shift)
-    if people.judging.blur:
-        heatmaps = smooth(heatmaps, people.judging.blur)
-    return ranks.gather(people.codec.decode(heatmaps)[0])
+        heatmaps = merge_flipped(
+            heatmaps, mirrored, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
+        )
+    if validation_set.judging.blur:
+        heatmaps = smooth(heatmaps, validation_set.judging.blur)
+    return ranks.gather(validation_set.codec.decode(heatmaps)[0])
 
 
-def _scores(found: NDArray[np.float32], people: Validation) -> dict[str, float]:
-    coco = people.is_coco
+def _scores(found: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
+    coco = validation_set.is_coco
     scores = validation_oks(
-        found[coco], people.keypoints[coco], people.visible[coco], people.areas[coco], people.skeleton.sigmas
+        found[coco],
+        validation_set.keypoints[coco],
+        validation_set.visible[coco],
+        validation_set.areas[coco],
+        validation_set.skeleton.sigmas,
     )
-    mean = pck(found, people.keypoints, people.visible, people.sides, PCK_THRESHOLD).mean
+    mean = pck(found, validation_set.keypoints, validation_set.visible, validation_set.sides, PCK_THRESHOLD).mean
     with_oks = {} if math.isnan(scores.oks) else {"ap": 100 * scores.ap, "oks": 100 * scores.oks}
     return {**with_oks, "pck": 100 * mean}
 
@@ -233,15 +243,15 @@ def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
     return next(iter(kinds.values()))
 
 
-def _opinions(
+def _label_sets(
     samples: list[Sample], recipe: Recipe, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Labels, and the teacher's as a second opinion where the recipe asks: joints (N, T, K, 2), weights (N, T, K)."""
     first = _targets(samples, recipe.data, skeleton, folder)
     if recipe.distill.teacher != LABELS:
         return first[0][:, None], first[1][:, None]
-    _refuse_other_joints("distill.teacher: labels", skeleton)
-    keypoints, scores = opinions(samples, teacher_labels(folder))
+    _refuse_other_keypoints("distill.teacher: labels", skeleton)
+    keypoints, scores = pseudo_labels(samples, teacher_labels(folder))
     sure = np.where(scores > recipe.data.teacher_threshold, np.minimum(scores, 1), 0).astype(np.float32)
     return np.stack([first[0], keypoints], axis=1), np.stack([first[1], sure], axis=1)
 
@@ -250,15 +260,15 @@ def _targets(
     samples: list[Sample], data: Data, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     if data.labels == "mixed":
-        _refuse_other_joints("labels: mixed", skeleton)
+        _refuse_other_keypoints("labels: mixed", skeleton)
         targets = coco_targets(samples, teacher_labels(folder), data.teacher_threshold)
         return targets.keypoints, targets.weights
-    keypoints, visible = mapped(samples, skeleton)
+    keypoints, visible = map_samples(samples, skeleton)
     return keypoints, (visible > 0).astype(np.float32)
 
 
-def _refuse_other_joints(what: str, skeleton: Skeleton) -> None:
-    if skeleton.joints != COCO17.joints:
+def _refuse_other_keypoints(what: str, skeleton: Skeleton) -> None:
+    if skeleton.keypoint_names != COCO17.keypoint_names:
         raise DataError(
             f"{what} knows COCO's joints only; skeleton {skeleton.name} needs labels: human and no such teacher."
         )
