@@ -41,7 +41,7 @@ from featherpose.runtime.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
 SAMPLES = 19_326  # of pose-train, those of the validation part left out
-RECIPE = "open-rep_pose"  # what `settings` change
+RECIPE = "pretrain-rep_pose"  # what `settings` change
 BATCH = 64
 ROUNDS = 25  # turns of each network when they are timed
 
@@ -61,7 +61,7 @@ def main() -> None:
     line = train_candidate(**arguments) if arguments["network"] else None
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     if line:
-        same = ("network", "options", "size", "hours_wanted", "init")
+        same = ("network", "options", "size", "hours_wanted", "pretrained")
         known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
     if timed:
         known = counted_and_timed(known)
@@ -77,7 +77,9 @@ def main() -> None:
 
 def label(line: dict[str, Any]) -> str:
     """A line -> network, options and where its weights came from."""
-    return " ".join(filter(None, [line["network"], *line["options"], line["init"] and f"from {line['init']}"]))
+    return " ".join(
+        filter(None, [line["network"], *line["options"], line["pretrained"] and f"from {line['pretrained']}"])
+    )
 
 
 def size_of(line: dict[str, Any]) -> tuple[int, int]:
@@ -108,36 +110,43 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def train_candidate(
-    network: str, option: list[str], hours: float, passes: int | None, size: str, init: str, rate: float
+    network: str, option: list[str], hours: float, passes: int | None, size: str, pretrained: str, lr: float
 ) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""
     if passes is None:
         seconds = hours * 3600 / threads.available()
         passes = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
     print(f"{network}: {passes} passes", flush=True)
-    words = [word for setting in settings(network, option, passes, size, rate) for word in ("--set", setting)]
+    words = [word for setting in settings(network, option, passes, size, lr) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
         run = Path(folder) / network
-        start = ("--init", init) if init else ()
+        start = ("--init", pretrained) if pretrained else ()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         featherpose("train", RECIPE, *words, *start, "--out", str(run))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         card = json.loads((run / "card.json").read_text())
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return {
-        **{"network": network, "options": option, "size": size, "init": init, "rate": rate, "hours_wanted": hours},
+        **{
+            "network": network,
+            "options": option,
+            "size": size,
+            "pretrained": pretrained,
+            "lr": lr,
+            "hours_wanted": hours,
+        },
         **{"passes": passes, "cpu_hours": round(spent / 3600, 2)},
         **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
     }
 
 
-def settings(network: str, option: list[str], passes: int, size: str, rate: float) -> list[str]:
+def settings(network: str, option: list[str], passes: int, size: str, lr: float) -> list[str]:
     """What every candidate has of its own in `RECIPE`, KEY=VALUE each."""
-    stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch: {BATCH}, sigma: {sigma(size)}"
+    stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch_size: {BATCH}, sigma: {sigma(size)}"
     return [
         *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
-        f"optimizer.rate={rate}",
-        *("schedule={name: cosine, warmup: 200}", f"judging.every={max(1, passes // 10)}"),
+        f"optimizer.lr={lr}",
+        *("schedule={name: cosine, warmup: 200}", f"validation.interval={max(1, passes // 10)}"),
     ]
 
 

@@ -24,7 +24,7 @@ from featherpose.data.shards import read_bytes, read_index
 from featherpose.train.benchmark import machine
 
 SAMPLES = 200
-RECIPE = "own-feather_pose"
+RECIPE = "custom-feather_pose"
 RESULTS = Path(__file__).parent / "results" / "fine_tune.json"
 
 
@@ -40,7 +40,7 @@ def main() -> None:
             rows += both(own, seed)
     for row in rows:
         print(
-            f"{row['init']:8} seed {row['seed']}: PCK {row['pck']:.1f} after epoch {row['epoch'] + 1}, {row['hours']} h"
+            f"{row['pretrained']:8} seed {row['seed']}: PCK {row['pck']:.1f} after epoch {row['epoch'] + 1}, {row['hours']} h"
         )
     files.replace(RESULTS, json.dumps({"machine": machine(), "runs": rows}, indent=1).encode())
 
@@ -58,7 +58,9 @@ def both(own: Path, seed: int) -> list[dict[str, Any]]:
     if any(run.wait() for run in going):
         sys.exit("A run failed.")
     cards = {start: json.loads((run / "card.json").read_text()) for start, run in runs.items()}
-    return [{"init": start, "seed": seed, **card["best"], "hours": card["hours"]} for start, card in cards.items()]
+    return [
+        {"pretrained": start, "seed": seed, **card["best"], "hours": card["hours"]} for start, card in cards.items()
+    ]
 
 
 def write_people(shards: Path, folder: Path) -> Path:
@@ -82,9 +84,9 @@ def write_people(shards: Path, folder: Path) -> Path:
 
 def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A person -> image and annotation; the picture is written under a name that the recipe's split puts right."""
-    hold_out, held_out = api.open_recipe(RECIPE).data.hold_out, is_validation(sample.image)
+    val_fraction, held_out = api.open_recipe(RECIPE).data.val_fraction, is_validation(sample.image)
     names = (f"{sample.key}-{n}.webp" for n in count())
-    name = next(name for name in names if is_validation(name, hold_out) == held_out)
+    name = next(name for name in names if is_validation(name, val_fraction) == held_out)
     (folder / name).write_bytes(read_bytes(sample.location))
     width, height = (int(side) for side in sample.size)
     keypoints = [[float(x), float(y), int(v)] for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True)]

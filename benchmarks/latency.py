@@ -130,7 +130,7 @@ def summary(name: str, size: Sequence[int], times: Rounds, yardstick: Rounds) ->
     every = [ms for turn in times for ms in turn]
     ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, yardstick, strict=True)]
     return {
-        **{"network": name, "size": f"{size[0]}x{size[1]}", "runs": len(every)},
+        **{"network": name, "input_size": f"{size[0]}x{size[1]}", "runs": len(every)},
         **{"latency_ms": round(float(np.median(every)), 3), "spread_ms": _spread(every)},
         **{"ratio": round(float(np.median(ratios)), 3), "ratio_spread": _spread(ratios)},
     }
@@ -147,7 +147,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         low, high = line["spread_ms"]
         spread = f"{low:.1f} to {high:.1f}"
         text.append(
-            f"{line['network']:28}{line['size']:>10}{line['latency_ms']:9.1f}   {spread:<18}{line['ratio']:7.2f}"
+            f"{line['network']:28}{line['input_size']:>10}{line['latency_ms']:9.1f}   {spread:<18}{line['ratio']:7.2f}"
         )
     return "\n".join(text)
 
@@ -197,7 +197,7 @@ def main() -> None:
 
 def _write(target: Path, rounds: int, yardstick: dict[str, Any], lines: list[dict[str, Any]]) -> None:
     packages = {name: version(name) for name in ("featherpose", "onnxruntime", "numpy")}
-    how = {"threads": 1, "batch": 1, "rounds": rounds, "machine": machine(), "versions": packages}
+    how = {"threads": 1, "batch_size": 1, "rounds": rounds, "machine": machine(), "versions": packages}
     facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **how}
     facts |= {"yardstick": yardstick, "networks": lines}
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,7 @@ def main() -> None:
     summaries = {way: summary(rounds, way) for way in WAYS}
     print(f"{NETWORK} {args.size}, batch {args.batch}, {cores} cores\n{table(summaries)}\nwanted: {WANTED}")
 
-    size = {"network": NETWORK, "size": args.size, "batch": args.batch, "seconds": args.seconds}
+    size = {"network": NETWORK, "size": args.size, "batch_size": args.batch, "seconds": args.seconds}
     facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **size, "data": args.data or "synthetic"}
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"train-{NETWORK}-{args.size}.json"

@@ -96,8 +96,8 @@ def test_own_joints_find_partners_sigmas_and_colours():
         (["LPaw", "RPaw", "REar"], ["REar"]),
     ],
 )
-def test_a_side_without_a_partner(keypoints, alone):
-    assert unpaired_keypoints(Skeleton.from_names("own", keypoints)) == alone
+def test_a_side_without_a_partner(keypoint_names, alone):
+    assert unpaired_keypoints(Skeleton.from_names("own", keypoint_names)) == alone
 
 
 def test_two_spellings_of_one_joint_are_refused():

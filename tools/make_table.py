@@ -58,7 +58,7 @@ def latency(name: str, size: str, path: Path = LATENCY) -> dict[str, Any]:
     """Name and input -> milliseconds of one picture and the processor, both None where that was not measured."""
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"networks": []}
     for line in facts["networks"]:
-        if (line["network"], line["size"]) == (name, size):
+        if (line["network"], line["input_size"]) == (name, size):
             return {"latency_ms": line["latency_ms"], "latency_on": facts["machine"]["cpu"]}
     return dict.fromkeys(("latency_ms", "latency_on"))
 

@@ -45,9 +45,9 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
     """Network and what is known of it -> the interval of the AP-like figure that it was chosen by."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
-    stage = next(stage for stage in recipe.stages if stage.size == manifest.input_size)
+    stage = next(stage for stage in recipe.stages if stage.input_size == manifest.input_size)
     labeled = pose.read_samples(recipe)
-    validation_set = pose.validation_set_of(labeled, stage, pose.codec_of(recipe, stage), recipe.judging)
+    validation_set = pose.validation_set_of(labeled, stage, pose.codec_of(recipe, stage), recipe.validation)
     found = pose.predict_keypoints(model, validation_set, torch.device("cpu"))
     image_names: defaultdict[str, list[int]] = defaultdict(list)
     for row, (person, is_coco) in enumerate(zip(labeled.validation_rows, validation_set.is_coco, strict=True)):

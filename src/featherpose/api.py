@@ -176,7 +176,7 @@ def open_recipe(
     settings: Iterable[str] = (),
     *,
     data: str | os.PathLike[str] | None = None,
-    init: str | os.PathLike[str] | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
 ) -> Recipe:
     """Name or YAML file and "key=value" changes -> Recipe.
 
@@ -184,15 +184,15 @@ def open_recipe(
     skeleton that it has; `init` the weights to start from, a file or a shipped name.
     """
     with _extra("Training", "train"):
-        from featherpose.train.recipe import change, load, on_data
-        from featherpose.train.recipes import named
+        from featherpose.train.recipe import load, override, with_data
+        from featherpose.train.recipes import get_recipe
     is_file = Path(name).suffix in (".yaml", ".yml")
-    recipe = load(Path(name)) if is_file else named(os.fspath(name))
+    recipe = load(Path(name)) if is_file else get_recipe(os.fspath(name))
     if data is not None:
-        recipe = on_data(recipe, os.fspath(data))
-    if init is not None:
-        recipe = recipe.model_copy(update={"init": os.fspath(init)})
-    return change(recipe, settings)
+        recipe = with_data(recipe, os.fspath(data))
+    if pretrained is not None:
+        recipe = recipe.model_copy(update={"pretrained": os.fspath(pretrained)})
+    return override(recipe, settings)
 
 
 def recipe_yaml(recipe: Recipe) -> str:

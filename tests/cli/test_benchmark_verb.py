@@ -63,7 +63,7 @@ def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
     run(*words.split(), "--data", "people", "--precision", "bf16", "--compile")
     assert asked.pop("data").name == "people"
     assert asked == {
-        **{"network": "lite_hrnet_18", "size": (96, 128), "batch": 8, "seconds": 3.0, "steps": 4, "device": "cpu"},
+        **{"network": "lite_hrnet_18", "size": (96, 128), "batch_size": 8, "seconds": 3.0, "steps": 4, "device": "cpu"},
         **{"workers": 1, "threads": 2, "options": {"width": 32}, "precision": "bf16", "compiled": True},
     }
 
@@ -79,7 +79,7 @@ def test_json_of_a_real_network() -> None:
     result = run(*SMALL, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["network"], found["size"], found["batch"]) == ("lite_hrnet_18", [64, 64], 4)
+    assert (found["network"], found["size"], found["batch_size"]) == ("lite_hrnet_18", [64, 64], 4)
     assert found["options"] == {"width": 8}
     assert found["step"]["samples_per_s"] > 0 and found["loading"]["steps"] == 1
 

@@ -144,7 +144,7 @@ def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
     image = np.full((240, 320, 3), 255, np.uint8)
     image[100:108, 150:158] = (255, 0, 0)
     images.write(tmp_path / "people/images/photo-5.png", image)
-    facts = {"keypoints_compared": [[153.5, 103.5]] * 16, "joints_vis": [1] * 16, "headsize": 20.0}
+    facts = {"joints": [[153.5, 103.5]] * 16, "joints_vis": [1] * 16, "headsize": 20.0}
     record = {"image": "photo-5.png", "center": [153.5, 100.0], "scale": 0.8, **facts}
     (tmp_path / "people/people.json").write_text(json.dumps([record]))
     result = run("--format", "mpii", "--padding", "1")

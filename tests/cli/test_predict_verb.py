@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from featherpose import images
 from featherpose.cli.predict import predict
 from featherpose.errors import InputError
-from tests.runtime.test_predict import photo
+from tests.runtime.test_predict import image_file
 from tests.tiny_model import tiny_model
 
 pytest.importorskip("onnx")
@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_photo_of_one_person(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     result = run("a.jpg", "--whole-image")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0].split() == ["photo", "people", "scores"]
@@ -39,7 +39,7 @@ def test_a_photo_of_one_person(run, tmp_path):
 
 
 def test_auto_says_what_it_took(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     assert run("a.jpg", "--whole-image", device="auto").stderr.startswith("Ran on cpu with ")
 
 
@@ -60,14 +60,14 @@ def test_refine_looks_again(run, tmp_path):
 
 
 def test_json_on_stdout_is_json_alone(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     result = run("a.jpg", "--whole-image", "--json", "-", "--no-draw")
     assert json.loads(result.stdout) == json.loads((tmp_path / "out/poses.json").read_text())
     assert not (tmp_path / "out/a.jpg").exists()
 
 
 def test_json_into_a_file_of_ones_own(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     assert run("a.jpg", "--whole-image", "--json", "sub/joints.json", "--no-draw").exit_code == 0
     assert json.loads((tmp_path / "sub/joints.json").read_text())["images"][0]["image"] == "a.jpg"
     assert not (tmp_path / "out").exists()
@@ -76,7 +76,7 @@ def test_json_into_a_file_of_ones_own(run, tmp_path):
 def test_boxes_and_a_folder_of_many(run, tmp_path):
     boxes = {}
     for i in range(25):
-        photo(tmp_path / f"in/{i:02}.jpg")
+        image_file(tmp_path / f"in/{i:02}.jpg")
         boxes[f"{i:02}.jpg"] = [[0, 0, 50, 70]] * (i % 8)
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     result = run("in", "--boxes", "boxes.json", "--no-draw")
@@ -87,7 +87,7 @@ def test_boxes_and_a_folder_of_many(run, tmp_path):
 
 
 def test_exit_codes(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     (tmp_path / "bad.jpg").write_text("no picture")
     some = run("a.jpg", "bad.jpg", "none.jpg", "--whole-image")
     assert some.exit_code == 1
@@ -100,13 +100,13 @@ def test_exit_codes(run, tmp_path):
 
 
 def test_nobody_said_where_people_are(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     result = run("a.jpg")
     assert isinstance(result.exception, InputError) and "Where are the people?" in str(result.exception)
 
 
 def test_megapixels_can_be_raised(run, tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     assert "0.0 megapixels, at most 0.004" in run("a.jpg", "--whole-image", "--max-megapixels", "0.004").stderr
     assert run("a.jpg", "--whole-image", "--max-megapixels", "0.005").exit_code == 0
 
@@ -123,7 +123,7 @@ def test_help_teaches_with_an_example():
 
 
 def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
-    photo(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg")
     command = [sys.executable, "-m", "featherpose", "predict", "a.jpg", "--boxes", "none.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""

@@ -34,20 +34,20 @@ def test_list_takes_a_word_and_speaks_json() -> None:
 
 
 def test_show_is_a_file_that_can_be_trained(tmp_path: Path) -> None:
-    shown = run("show", "open-cbam_lite_hrnet_18", "--set", "seed=5")
+    shown = run("show", "pretrain-cbam_lite_hrnet_18", "--set", "seed=5")
     (tmp_path / "mine.yaml").write_text(shown.stdout)
-    assert load(tmp_path / "mine.yaml") == RECIPES["open-cbam_lite_hrnet_18"].model_copy(update={"seed": 5})
+    assert load(tmp_path / "mine.yaml") == RECIPES["pretrain-cbam_lite_hrnet_18"].model_copy(update={"seed": 5})
 
 
 def test_check_builds_the_network(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
-    assert "right. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "open-cbam_lite_hrnet_18").stdout
+    assert "right. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "pretrain-cbam_lite_hrnet_18").stdout
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
-    assert check(RECIPES[name].model_copy(update={"init": "", "frozen_stages": 0})) > 500_000
+    assert check(RECIPES[name].model_copy(update={"pretrained": "", "frozen_stages": 0})) > 500_000
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.M
         ("network=cbam", "Unknown model 'cbam'"),
         ("options={wide: 3}", "wide"),
         ("init=nosuch.safetensors", "nosuch.safetensors: no such model file"),
-        ("stages.0.size=[100, 128]", "100"),
+        ("stages.0.input_size=[100, 128]", "100"),
     ],
 )
 def test_check_says_what_train_would(setting: str, message: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     with pytest.raises(FeatherposeError, match=message):
-        run("check", "open-cbam_lite_hrnet_18", "--set", setting)
+        run("check", "pretrain-cbam_lite_hrnet_18", "--set", setting)

@@ -49,7 +49,7 @@ CPU = torch.device("cpu")
 
 def small_options(name):
     """What makes a network small where it is built for one size."""
-    return {"size": SMALL} if "size" in inspect.signature(NETWORKS[name]).parameters else {}
+    return {"input_size": SMALL} if "input_size" in inspect.signature(NETWORKS[name]).parameters else {}
 
 
 def variants():
@@ -185,7 +185,7 @@ def test_four_people_are_learnt_by_heart(name):
     """
     torch.manual_seed(0)
     network = create_network(name, 5, **small_options(name)).train()
-    recipe = Recipe(optimizer=Optimizer(rate=RATE))
+    recipe = Recipe(optimizer=Optimizer(lr=RATE))
     train_step, optimizer = TrainStep(network, recipe, None, CPU), make_optimizer(network, recipe.optimizer)
     people, losses = four_people(network.stride), []
     while len(losses) <= STEPS and (not losses or losses[-1] > (1 - FALL) * losses[0]):

@@ -89,8 +89,13 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
     people, photos = folders
     recipe = RECIPES[row]
     (source,) = recipe.data.sources
-    options = {**recipe.options, **({"size": [SIZE, SIZE]} if "size" in recipe.options else {})}
-    changes = {"data.folder": people, "stages.0.size": [SIZE, SIZE], "stages.0.batch": BATCH, "stages.0.epochs": EPOCHS}
+    options = {**recipe.options, **({"input_size": [SIZE, SIZE]} if "input_size" in recipe.options else {})}
+    changes = {
+        "data.folder": people,
+        "stages.0.input_size": [SIZE, SIZE],
+        "stages.0.batch_size": BATCH,
+        "stages.0.epochs": EPOCHS,
+    }
     changes |= {"options": json.dumps(options)} if options != recipe.options else {}
     settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
 
@@ -100,7 +105,7 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
     exported = run("export", tmp_path / "run/best.safetensors", "--out", tmp_path / "row.onnx")
     manifest = exported["manifest"]
     assert (manifest["network"], manifest["input_size"]) == (recipe.network, [SIZE, SIZE])
-    assert (manifest["codec"]["name"], manifest["skeleton"]["keypoints_compared"]) == (recipe.codec, JOINTS[source])
+    assert (manifest["codec"]["name"], manifest["skeleton"]["keypoint_names"]) == (recipe.codec, JOINTS[source])
 
     model = ["--model", tmp_path / "row.onnx", "--device", "cpu", "--out", tmp_path / "results.json"]
     scored = run("evaluate", *model, "--data", photos, "--format", source)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from featherpose.data.sample import epoch_length, epoch_order, is_validation, possible_hold_out, sample_generator
+from featherpose.data.sample import epoch_length, epoch_order, is_validation, possible_val_fraction, sample_generator
 
 ORDER = [3, 1, 0, 7, 5, 2, 4, 6]
 DRAWS = [0.24876603862810331, 0.8986997265937864]
@@ -46,16 +46,16 @@ def test_draws_are_the_same_on_every_machine() -> None:
 
 
 def test_shares_say_how_often_each_is_seen() -> None:
-    shares = np.array([1.0] * 100 + [2.5] * 40 + [0.25] * 200 + [0.0] * 10)
-    order = epoch_order(3, 1, len(shares), shares)
-    assert len(order) == epoch_length(shares) == 100 + 100 + 50
-    times = np.bincount(order % len(shares), minlength=len(shares))
+    sampling_weights = np.array([1.0] * 100 + [2.5] * 40 + [0.25] * 200 + [0.0] * 10)
+    order = epoch_order(3, 1, len(sampling_weights), sampling_weights)
+    assert len(order) == epoch_length(sampling_weights) == 100 + 100 + 50
+    times = np.bincount(order % len(sampling_weights), minlength=len(sampling_weights))
     assert (times[:100] == 1).all()
     assert sorted(times[100:140]) == [2] * 20 + [3] * 20
     assert sorted(times[140:340]) == [0] * 150 + [1] * 50
     assert (times[340:] == 0).all()
     assert len(set(order.tolist())) == len(order), "a second time has a number, and so an augmentation, of its own"
-    assert not np.array_equal(times, np.bincount(epoch_order(3, 2, 350, shares) % 350, minlength=350))
+    assert not np.array_equal(times, np.bincount(epoch_order(3, 2, 350, sampling_weights) % 350, minlength=350))
 
 
 HOLD_OUTS: list[tuple[str, int, int | None]] = [
@@ -69,6 +69,6 @@ HOLD_OUTS: list[tuple[str, int, int | None]] = [
 @pytest.mark.parametrize(("photos", "wanted"), [row[1:] for row in HOLD_OUTS], ids=[row[0] for row in HOLD_OUTS])
 def test_the_hold_out_that_leaves_photos_in_both_parts(photos: int, wanted: int | None) -> None:
     names = [f"{number}.jpg" for number in range(photos)]
-    assert possible_hold_out(names * 2) == wanted
+    assert possible_val_fraction(names * 2) == wanted
     if wanted:
         assert {is_validation(name, wanted) for name in names} == {True, False}

@@ -127,7 +127,7 @@ def test_missing_labels(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*; put it there or train without a teacher"):
         teacher_labels(tmp_path)
     (tmp_path / "own.json").touch()
-    with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*own\.json; .*data\.labels=human"):
+    with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*own\.json; .*data\.labels=ground_truth"):
         teacher_labels(tmp_path / "own.json")
 
 

@@ -25,7 +25,7 @@ FACTS = {
     "options": {"width": 8},
     "num_keypoints": 17,
     "skeleton": COCO17.to_dict(),
-    "size": list(SIZE),
+    "input_size": list(SIZE),
     "codec": {"name": "msra", "stride": 4, "sigma": 1.5, "unbiased": True},
     "recipe": {"network": "tiny", "seed": 7},
     "training": {"samples": {"coco": 3}, "terms": ["ask"]},

@@ -125,7 +125,7 @@ def test_a_teacher_of_another_stride_is_refused(small):
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize(("network", "stride"), [("cpm", 8), ("cbam_lite_hrnet_18", 4)])
 def test_the_codec_of_a_recipe_follows_the_network(network, stride, codec):
-    found = codec_of(Recipe(network=network, codec=codec), Stage(size=(96, 128)))
+    found = codec_of(Recipe(network=network, codec=codec), Stage(input_size=(96, 128)))
     assert (found.stride, found.heatmap_size) == (stride, (96 // stride, 128 // stride))
 
 

@@ -104,7 +104,7 @@ PUBLISHED_SIZES = [((192, 256), (4, 3), 256), ((256, 256), (4, 4), 256), ((288, 
 
 @pytest.mark.parametrize(("size", "patch", "tokens"), PUBLISHED_SIZES)
 def test_the_published_sizes_have_the_published_patches(size, patch, tokens):
-    head = weightless("tokenpose_l_d24", size=size).keypoint_head
+    head = weightless("tokenpose_l_d24", input_size=size).keypoint_head
     assert head.pos_embedding.shape == (1, tokens, 192)
     assert head.patch_to_embedding.in_features == 48 * patch[0] * patch[1]
     assert [tuple(p.shape) for p in head.mlp_head.parameters()][2:] == [
@@ -116,7 +116,7 @@ def test_the_published_sizes_have_the_published_patches(size, patch, tokens):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", [(256, 256), [64, 96]])
 def test_any_of_them_can_be_built_for_another_size(name, size):
-    model = weightless(name, num_keypoints=5, size=size)
+    model = weightless(name, num_keypoints=5, input_size=size)
     width, height = size
     assert model.fixed_size == (width, height)
     assert model(torch.empty(2, 3, height, width, device="meta")).shape == (2, 5, height // 4, width // 4)
@@ -135,7 +135,7 @@ def test_input_of_another_size_is_refused():
 def test_weights_of_another_size_are_refused():
     weights = weightless("tokenpose_t").state_dict()
     with pytest.raises(ModelError, match=r"of another shape \(keypoint_head.patch_to_embedding.weight \(192, 576\), "):
-        load_weights(weightless("tokenpose_t", size=(256, 256)), weights)
+        load_weights(weightless("tokenpose_t", input_size=(256, 256)), weights)
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_weights_of_another_size_are_refused():
 )
 def test_sizes_that_it_cannot_be_built_for_are_refused(size, message):
     with pytest.raises(ModelError, match=message):
-        create_network("tokenpose_b", size=size)
+        create_network("tokenpose_b", input_size=size)

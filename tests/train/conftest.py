@@ -13,9 +13,9 @@ from featherpose.skeleton import COCO17
 
 TINY = {
     "options": {"width": 8},
-    "data": {"labels": "human"},
-    "stages": [{"size": [64, 64], "epochs": 2, "batch": 8, "sigma": 1.5}],
-    "optimizer": {"rate": 0.002},
+    "data": {"labels": "ground_truth"},
+    "stages": [{"input_size": [64, 64], "epochs": 2, "batch_size": 8, "sigma": 1.5}],
+    "optimizer": {"lr": 0.002},
     "schedule": {"name": "cosine", "warmup": 2},
 }
 """What a recipe needs to change for a run of seconds."""

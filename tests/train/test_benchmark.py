@@ -29,7 +29,13 @@ from tests.train.conftest import TINY
 
 pytestmark = pytest.mark.torch
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
-SMALL: dict[str, Any] = {"options": {"width": 8}, "size": (64, 64), "batch": 4, "device": "cpu", "workers": 0}
+SMALL: dict[str, Any] = {
+    "options": {"width": 8},
+    "input_size": (64, 64),
+    "batch_size": 4,
+    "device": "cpu",
+    "workers": 0,
+}
 
 
 def script(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
@@ -113,7 +119,7 @@ class TestTrainingSpeed:
         [
             ("lite_hrnet_19", {}, ModelError, "Did you mean 'lite_hrnet_18'"),
             ("lite_hrnet_18", {"options": {"widht": 8}}, ModelError, "Did you mean 'width'"),
-            ("lite_hrnet_18", {"size": (60, 64)}, ModelError, "multiples of 32"),
+            ("lite_hrnet_18", {"input_size": (60, 64)}, ModelError, "multiples of 32"),
             ("lite_hrnet_18", {"data": "nowhere"}, DataError, "There is no folder nowhere"),
         ],
     )
@@ -131,8 +137,11 @@ class TestTrainingSpeed:
 
 def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the same batch it leaves the same weights."""
-    changes = {"data": {"labels": "human", "folder": str(drawn_people)}, "schedule": {"name": "flat", "warmup": 0}}
-    recipe = from_dict({**TINY, **changes, "ema": 0.0})
+    changes = {
+        "data": {"labels": "ground_truth", "folder": str(drawn_people)},
+        "schedule": {"name": "constant", "warmup": 0},
+    }
+    recipe = from_dict({**TINY, **changes, "ema_decay": 0.0})
     assert not loop.train(recipe, tmp_path / "run", device="cpu", workers=0, quiet=True, max_minutes=1e-9).finished
     after = load_file(tmp_path / "run" / "state.safetensors")
 

@@ -38,8 +38,8 @@ def test_every_codec_from_a_recipe_to_poses(
     name: str, drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(networks.NETWORKS, "tiny", Tiny)
-    recipe = TINY | {"network": "tiny", "codec": name, "judging": {"flip": True}}
-    recipe["data"] = {"labels": "human", "folder": str(drawn_people), "hold_out": 5}
+    recipe = TINY | {"network": "tiny", "codec": name, "validation": {"flip_test": True}}
+    recipe["data"] = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 5}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run, model = tmp_path / "run", str(tmp_path / "run" / "best.onnx")
     call("train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0")

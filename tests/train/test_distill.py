@@ -32,7 +32,7 @@ def teacher(tmp_path: Path) -> Path:
 
 
 def recipe(folder: Path, **distill: object) -> Recipe:
-    return from_dict({**TINY, "data": {"labels": "human", "folder": str(folder)}, "distill": distill})
+    return from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(folder)}, "distill": distill})
 
 
 def test_a_run_learns_from_a_teacher_and_its_card_says_so(teacher: Path, drawn_people: Path, tmp_path: Path) -> None:

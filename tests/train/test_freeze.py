@@ -27,8 +27,8 @@ def start(tmp_path: Path) -> Path:
 
 def recipe(folder: Path, start: Path | str, frozen: int, **changes: object) -> Recipe:
     network = {"network": "inverted_pose", "options": {"width": 0.5}}
-    data = {"labels": "human", "folder": str(folder)}
-    return from_dict({**TINY, **network, "data": data, "init": str(start), "frozen_stages": frozen, **changes})
+    data = {"labels": "ground_truth", "folder": str(folder)}
+    return from_dict({**TINY, **network, "data": data, "pretrained": str(start), "frozen_stages": frozen, **changes})
 
 
 @pytest.mark.parametrize("frozen", [0, 2, 5])
@@ -44,7 +44,7 @@ def test_frozen_stages_stay_and_the_others_learn(start: Path, drawn_people: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"init": ""}, "say with init what to start from"),
+        ({"pretrained": ""}, "say with init what to start from"),
         ({"frozen_stages": 6}, "frozen_stages is 6; inverted_pose has 5"),
         ({"network": "lite_hrnet_18", "options": {}}, "lite_hrnet_18 is not made of stages"),
     ],

@@ -49,7 +49,7 @@ kept.write_bytes((disk / "run" / "last.safetensors").read_bytes())
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="making a small file system needs Linux's unshare")
 def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
-    recipe = from_dict({**TINY, "data": {"labels": "human", "folder": str(drawn_people)}})
+    recipe = from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(drawn_people)}})
     loop.train(recipe, tmp_path / "whole", device="cpu", workers=0, quiet=True)
     (tmp_path / "disk").mkdir()
     mount = f'mount -t tmpfs -o size=16m tmpfs {tmp_path}/disk && exec "$0" "$@"'
@@ -71,7 +71,7 @@ def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
 def test_an_unreadable_shard_is_named_and_the_state_is_kept(drawn_people: Path, tmp_path: Path) -> None:
     folder = tmp_path / "samples"
     shutil.copytree(drawn_people, folder)
-    recipe = from_dict({**TINY, "data": {"labels": "human", "folder": str(folder)}})
+    recipe = from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(folder)}})
     loop.train(recipe, tmp_path / "run", max_minutes=1e-9, device="cpu", workers=0, quiet=True)
     before = (tmp_path / "run" / "state.safetensors").read_bytes()
     shard = folder / "drawn.tar"

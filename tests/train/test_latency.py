@@ -44,7 +44,7 @@ def test_the_shipped_files_under_their_names(
     monkeypatch.setattr(weights, "find", lambda name: models / "rep_pose.onnx")
     run(latency, monkeypatch, "--shipped", "--rounds", 1, "--models", models, "--out", models / "shipped.json")
     (line,) = json.loads((models / "shipped.json").read_text())["networks"]
-    assert (line["network"], line["size"]) == ("tiny-48x64", "48x64")
+    assert (line["network"], line["input_size"]) == ("tiny-48x64", "48x64")
     with pytest.raises(SystemExit):
         run(latency, monkeypatch, "rep_pose", "--shipped")
 
@@ -55,10 +55,10 @@ def test_two_networks_in_turn(
     out = models / "results/latency.json"
     run(latency, monkeypatch, "rep_pose", "inverted_pose", "--rounds", 3, "--models", models, "--out", out)
     facts = json.loads(out.read_text())
-    assert (facts["rounds"], facts["threads"], facts["batch"]) == (3, 1, 1)
+    assert (facts["rounds"], facts["threads"], facts["batch_size"]) == (3, 1, 1)
     assert facts["machine"]["cpu"] and facts["versions"]["onnxruntime"]
     assert facts["yardstick"]["network"] == latency.YARDSTICK and facts["yardstick"]["ratio"] == 1
-    assert [(line["network"], line["size"]) for line in facts["networks"]] == [
+    assert [(line["network"], line["input_size"]) for line in facts["networks"]] == [
         ("rep_pose", "48x64"),
         ("inverted_pose", "96x64"),
     ]
@@ -96,7 +96,7 @@ def test_everyone_has_a_turn_in_every_round_and_the_slow_run_less(
 def test_a_ratio_is_that_of_one_round(latency: ModuleType) -> None:
     """The second round is ten times as slow for both, which changes the medians and not the ratio."""
     line = latency.summary("cpm", (192, 256), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3])
-    assert (line["network"], line["size"], line["runs"]) == ("cpm", "192x256", 6)
+    assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "192x256", 6)
     assert (line["ratio"], line["ratio_spread"]) == (0.5, [0.5, 0.5])
     assert (line["latency_ms"], line["spread_ms"]) == (11.0, [2.0, 20.0])
 

@@ -10,7 +10,7 @@ from torch import nn
 from featherpose.networks import create_network
 from featherpose.train.distill import Teacher
 from featherpose.train.learner import TrainStep
-from featherpose.train.recipe import Recipe, change
+from featherpose.train.recipe import Recipe, override
 
 pytestmark = pytest.mark.torch
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_accumulated_parts_are_the_whole_batch(network: nn.Module, batch: tuple[
 
 def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
     exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
-    rough = gradients(network, TrainStep(network, change(Recipe(), ["precision=bf16"]), None, CPU), *batch)
+    rough = gradients(network, TrainStep(network, override(Recipe(), ["precision=bf16"]), None, CPU), *batch)
     assert torch.cosine_similarity(exact, rough, dim=0) > 0.9
     assert not torch.equal(exact, rough)
 

@@ -47,7 +47,7 @@ loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu"
 
 
 def recipe(folder: Path, **changes: Any) -> Recipe:
-    return from_dict({**TINY, **changes, "data": {"labels": "human", "folder": str(folder)}})
+    return from_dict({**TINY, **changes, "data": {"labels": "ground_truth", "folder": str(folder)}})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,8 +102,8 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: 
 def test_a_card_names_weights_of_others_and_repeats_our_own(
     whole_run: Path, drawn_people: Path, tmp_path: Path
 ) -> None:
-    def data(init: Path) -> dict[str, Any]:
-        return training(recipe(drawn_people, init=str(init)), pose.read_samples(recipe(drawn_people)))
+    def data(pretrained: Path) -> dict[str, Any]:
+        return training(recipe(drawn_people, pretrained=str(pretrained)), pose.read_samples(recipe(drawn_people)))
 
     save_weights(torch.nn.Linear(1, 1), tmp_path / "timm.safetensors", {"format": "pt"})
     theirs, ours = data(tmp_path / "timm.safetensors"), data(whole_run / "best.safetensors")
@@ -114,7 +114,7 @@ def test_a_card_names_weights_of_others_and_repeats_our_own(
 
 
 def test_judging_every_so_many_epochs(drawn_people: Path, tmp_path: Path) -> None:
-    train(recipe(drawn_people, judging={"every": 2}), tmp_path / "run")
+    train(recipe(drawn_people, validation={"interval": 2}), tmp_path / "run")
     assert [r["epoch"] for r in json.loads((tmp_path / "run" / "card.json").read_text())["history"]] == [1]
 
 
@@ -173,8 +173,8 @@ def test_another_seed_changes_the_weights(whole_run: Path, drawn_people: Path) -
 
 
 def test_fifty_steps_beat_empty_heatmaps(drawn_people: Path, tmp_path: Path) -> None:
-    stages = [{"size": [64, 64], "epochs": 13, "batch": 8, "sigma": 1.5}]
-    train(recipe(drawn_people, stages=stages, optimizer={"rate": 0.005}), tmp_path / "run")
+    stages = [{"input_size": [64, 64], "epochs": 13, "batch_size": 8, "sigma": 1.5}]
+    train(recipe(drawn_people, stages=stages, optimizer={"lr": 0.005}), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     (loss,) = [record["loss"] for record in records if "loss" in record]
     empty = math.pi * 1.5**2 / 16**2  # mean of a squared Gaussian over the map
@@ -204,11 +204,11 @@ def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None
     [
         ({"folder": "nowhere"}, "There is no folder nowhere"),
         ({"sources": ["cocoo"]}, r"no person to train on \(sources cocoo\)"),
-        ({"labels": "mixed"}, "no teacher-labels.npz"),
+        ({"labels": "ground_truth+pseudo"}, "no teacher-labels.npz"),
     ],
 )
 def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_people: Path, tmp_path: Path) -> None:
-    values = {**TINY, "data": {"labels": "human", "folder": str(drawn_people), **data}}
+    values = {**TINY, "data": {"labels": "ground_truth", "folder": str(drawn_people), **data}}
     with pytest.raises(DataError, match=message):
         train(from_dict(values), tmp_path / "run")
 
@@ -221,15 +221,15 @@ def _of_seconds(name: str) -> Any:
 @pytest.mark.parametrize("name", [_of_seconds(name) for name in RECIPES])
 def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
     values = to_dict(RECIPES[name])
-    small = {"data": {"labels": "human", "folder": str(drawn_people)}, "init": "", "frozen_stages": 0}
+    small = {"data": {"labels": "ground_truth", "folder": str(drawn_people)}, "pretrained": "", "frozen_stages": 0}
     size = [64, 64]
     if "lite_hrnet" in name:
         small["options"] = {"width": 8}
     if "rep_pose" in name:
         small["options"] = {"width": 0.5}
     if "tokenpose" in name:  # its positions are bound to the input's size
-        size = values["stages"][0]["size"]
-    stages = [{**stage, "size": size, "batch": 2, "epochs": 1} for stage in values["stages"]]
+        size = values["stages"][0]["input_size"]
+    stages = [{**stage, "input_size": size, "batch_size": 2, "epochs": 1} for stage in values["stages"]]
     assert not train(from_dict({**values, **small, "stages": stages}), tmp_path / "run", max_minutes=1e-9).finished
     assert (tmp_path / "run" / "state.safetensors").exists()
 

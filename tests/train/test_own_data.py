@@ -17,8 +17,8 @@ from featherpose.errors import DataError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_pretrained, read_facts
 from featherpose.skeleton import COCO17
-from featherpose.train.recipe import Recipe, change
-from featherpose.train.recipes import named
+from featherpose.train.recipe import Recipe, override
+from featherpose.train.recipes import get_recipe
 from featherpose.train.tasks import pose
 
 pytestmark = pytest.mark.torch
@@ -66,9 +66,19 @@ def file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(file: Path, **changes: Any) -> Recipe:
-    short = ["stages=[{size: [64, 64], epochs: 2, batch: 16, sigma: 1.5}]", "judging.every=1", "schedule.warmup=2"]
-    own = ["skeleton=data", "data.labels=human", "data.hold_out=5", f"data.folder={file}", "init=default"]
-    return change(named("own-feather_pose"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
+    short = [
+        "stages=[{input_size: [64, 64], epochs: 2, batch_size: 16, sigma: 1.5}]",
+        "validation.interval=1",
+        "schedule.warmup=2",
+    ]
+    own = [
+        "skeleton=data",
+        "data.labels=ground_truth",
+        "data.val_fraction=5",
+        f"data.folder={file}",
+        "pretrained=default",
+    ]
+    return override(get_recipe("custom-feather_pose"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
 
 
 def run(*words: object) -> str:
@@ -154,8 +164,8 @@ def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
         (tmp_path / f"{i}.jpg").write_bytes((file.parent / truth["images"][0]["file_name"]).read_bytes())
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(DataError, match=r"its 7 photos all fall to one part, one in 20 .*; set data\.hold_out=3\."):
-        pose.read_samples(recipe(tmp_path / "few.json", **{"data.hold_out": 20}))
-    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.hold_out": 3})).validation) == 3
+        pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 20}))
+    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 3})).validation_rows) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(DataError, match=r"its 1 photos all fall to one part, .*; label more photos\."):
@@ -163,5 +173,8 @@ def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_teachers_labels_are_not_for_other_joints(file: Path) -> None:
-    with pytest.raises(DataError, match="labels: mixed knows COCO's joints only; skeleton mine needs labels: human"):
-        pose.read_samples(recipe(file, **{"data.labels": "mixed"}))
+    with pytest.raises(
+        DataError,
+        match="labels: ground_truth+pseudo knows COCO's joints only; skeleton mine needs labels: ground_truth",
+    ):
+        pose.read_samples(recipe(file, **{"data.labels": "ground_truth+pseudo"}))

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def recipe(drawn_people: Path) -> Recipe:
-    data = {"labels": "human", "folder": str(drawn_people), "hold_out": 5}
-    return from_dict({**TINY, "data": data, "judging": {"flip": True}})
+    data = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 5}
+    return from_dict({**TINY, "data": data, "validation": {"flip_test": True}})
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,11 @@ def test_one_who_wants_to_stop_stops_both(together: list[Any]) -> None:
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(recipe: Recipe, tmp_path: Path) -> None:
-    uneven = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"accumulate": 3}),)})
+    uneven = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"accumulate_grad": 3}),)})
     with pytest.raises(RecipeError, match="batch of 8 cannot be divided evenly by 1 processes x 3 parts"):
         loop.train(uneven, tmp_path / "run", device="cpu", quiet=True)
 
 
 def test_batch_norms_over_all_processes_need_gpus(recipe: Recipe, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="sync_norm: true works on GPUs only"):
-        loop.train(recipe.model_copy(update={"sync_norm": True}), tmp_path / "run", device="cpu", quiet=True)
+    with pytest.raises(RecipeError, match="sync_bn: true works on GPUs only"):
+        loop.train(recipe.model_copy(update={"sync_bn": True}), tmp_path / "run", device="cpu", quiet=True)

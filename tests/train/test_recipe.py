@@ -4,9 +4,9 @@ import pytest
 
 pytest.importorskip("pydantic")
 from featherpose.errors import RecipeError
-from featherpose.train.recipe import Recipe, change, load, on_data, to_yaml
-from featherpose.train.recipes import COCO_ROWS, MPII_ROWS, RECIPES, named
-from featherpose.train.schedule import epochs, largest_rate, rate
+from featherpose.train.recipe import Recipe, load, override, to_yaml, with_data
+from featherpose.train.recipes import COCO_ROWS, MPII_ROWS, RECIPES, get_recipe
+from featherpose.train.schedule import epochs, lr_ratio, peak_lr
 
 pytestmark = pytest.mark.torch
 
@@ -19,9 +19,9 @@ def test_every_recipe_survives_its_yaml(name: str, tmp_path: Path) -> None:
 
 
 def test_settings_change_single_fields() -> None:
-    recipe = change(Recipe(), ["stages.0.epochs=3", "optimizer.rate=0.1", "augmentation.scale=[1, 2]", "network=x"])
+    recipe = override(Recipe(), ["stages.0.epochs=3", "optimizer.lr=0.1", "augmentation.scale=[1, 2]", "network=x"])
     assert recipe.stages[0].epochs == 3
-    assert recipe.optimizer.rate == 0.1
+    assert recipe.optimizer.lr == 0.1
     assert recipe.augmentation.scale == (1, 2)
     assert recipe.network == "x"
     assert recipe.digest != Recipe().digest
@@ -32,9 +32,9 @@ def test_settings_change_single_fields() -> None:
     [
         ("optimizer.rat=1", r"there is no 'rat'. Did you mean 'rate'"),
         ("stages.1.epochs=1", r"there is no '1'"),
-        ("optimizer.rate", "wanted key=value"),
-        ("optimizer.rate=fast", r"optimizer.rate is 'fast'"),
-        ("optimizer.rate=-1", "greater than 0"),
+        ("optimizer.lr", "wanted key=value"),
+        ("optimizer.lr=fast", r"optimizer.lr is 'fast'"),
+        ("optimizer.lr=-1", "greater than 0"),
         ("optimizer.name=adam", "'adamw' or 'sgd'"),
         ("skeleton=coco18", "unknown skeleton 'coco18'. Did you mean 'coco17'"),
         ("stages=[]", "at least 1 item"),
@@ -48,7 +48,7 @@ def test_settings_change_single_fields() -> None:
 )
 def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        change(Recipe(), [setting])
+        override(Recipe(), [setting])
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def test_a_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> Non
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    with pytest.raises(RecipeError, match="Did you mean 'open-cbam_lite_hrnet_18'"):
-        named("open-cbam_lite_hrnet")
+    with pytest.raises(RecipeError, match="Did you mean 'pretrain-cbam_lite_hrnet_18'"):
+        get_recipe("pretrain-cbam_lite_hrnet")
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("paper-")])
 def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
     recipe = RECIPES[name]
     assert (recipe.optimizer.name, recipe.stages[0].batch, recipe.stages[0].epochs) == ("sgd", 256, 150)
-    assert recipe.data.hold_out == 5, "an 80/20 split"
-    assert recipe.judging.flip
+    assert recipe.data.val_fraction == 5, "an 80/20 split"
+    assert recipe.validation.flip_test
     plan = epochs(recipe, 1000)
-    rates = [largest_rate(recipe.optimizer, e.stage) * rate(recipe.schedule, e.first, plan) for e in plan]
-    assert rates == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
+    lrs = [peak_lr(recipe.optimizer, e.stage) * lr_ratio(recipe.schedule, e.first, plan) for e in plan]
+    assert lrs == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
 
 
 def test_every_row_of_the_tables_has_both_kinds() -> None:
@@ -91,6 +91,6 @@ def test_every_row_of_the_tables_has_both_kinds() -> None:
 
 
 def test_other_people_bring_their_own_skeleton_and_labels() -> None:
-    changed = on_data(named("open-cbam_lite_hrnet_18"), "mine.json")
-    assert (changed.data.folder, changed.data.labels, changed.skeleton) == ("mine.json", "human", "data")
-    assert changed.stages == named("open-cbam_lite_hrnet_18").stages
+    changed = with_data(get_recipe("pretrain-cbam_lite_hrnet_18"), "mine.json")
+    assert (changed.data.folder, changed.data.labels, changed.skeleton) == ("mine.json", "ground_truth", "data")
+    assert changed.stages == get_recipe("pretrain-cbam_lite_hrnet_18").stages

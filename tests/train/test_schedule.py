@@ -2,11 +2,11 @@ import pytest
 
 pytest.importorskip("pydantic")
 from featherpose.train.recipe import Recipe, Schedule, Stage
-from featherpose.train.schedule import epochs, rate
+from featherpose.train.schedule import epochs, lr_ratio
 
 pytestmark = pytest.mark.torch
 
-PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch=10), Stage(epochs=1, batch=4))), training_set=45)
+PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch_size=10), Stage(epochs=1, batch_size=4))), samples=45)
 
 
 def test_epochs_follow_one_another() -> None:
@@ -15,18 +15,18 @@ def test_epochs_follow_one_another() -> None:
 
 
 def test_fewer_people_than_a_batch_still_make_a_step() -> None:
-    assert epochs(Recipe(stages=(Stage(batch=64),)), training_set=3)[0].steps == 1
+    assert epochs(Recipe(stages=(Stage(batch_size=64),)), samples=3)[0].steps == 1
 
 
 @pytest.mark.parametrize(
-    ("schedule", "rates"),
+    ("schedule", "lrs"),
     [
-        (Schedule(name="flat", warmup=4), {0: 0.25, 3: 1, 18: 1}),
-        (Schedule(name="flat", warmup=0), {0: 1, 18: 1}),
-        (Schedule(name="cosine", warmup=0, floor=0.1), {0: 1, 19: 0.1}),
-        (Schedule(name="steps", warmup=0, milestones=(1, 2), factor=0.1), {3: 1, 4: 0.1, 8: 0.01, 18: 0.01}),
+        (Schedule(name="constant", warmup=4), {0: 0.25, 3: 1, 18: 1}),
+        (Schedule(name="constant", warmup=0), {0: 1, 18: 1}),
+        (Schedule(name="cosine", warmup=0, min_lr_ratio=0.1), {0: 1, 19: 0.1}),
+        (Schedule(name="multistep", warmup=0, milestones=(1, 2), gamma=0.1), {3: 1, 4: 0.1, 8: 0.01, 18: 0.01}),
     ],
-    ids=["flat with warm-up", "flat", "cosine", "steps"],
+    ids=["flat with warm-up", "constant", "cosine", "multistep"],
 )
-def test_rates(schedule: Schedule, rates: dict[int, float]) -> None:
-    assert {step: pytest.approx(rate(schedule, step, PLAN)) for step in rates} == rates
+def test_rates(schedule: Schedule, lrs: dict[int, float]) -> None:
+    assert {step: pytest.approx(lr_ratio(schedule, step, PLAN)) for step in lrs} == lrs

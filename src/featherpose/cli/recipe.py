@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 SETTINGS = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field, as optimizer.rate=0.002."
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field, as optimizer.lr=0.002."
 )
 
 
@@ -39,7 +39,7 @@ def list_recipes(word: str, as_json: bool) -> None:
         raise click.UsageError(f"No recipe has {word!r} in its name; `featherpose recipe list` shows all.")
     width = max(map(len, found))
     for name, chosen in found.items():
-        sizes = ", ".join(f"{stage.epochs} x {stage.size[0]}x{stage.size[1]}" for stage in chosen.stages)
+        sizes = ", ".join(f"{stage.epochs} x {stage.input_size[0]}x{stage.input_size[1]}" for stage in chosen.stages)
         click.echo(f"{name:{width}}  {sizes}; {chosen.optimizer.name}, {chosen.codec}")
 
 

@@ -8,7 +8,7 @@ import click
 
 from featherpose.cli.recipe import SETTINGS
 
-CUSTOM_RECIPE = "own-feather_pose"
+CUSTOM_RECIPE = "custom-feather_pose"
 """The recipe for people of one's own, when none is named."""
 
 
@@ -31,7 +31,7 @@ CUSTOM_RECIPE = "own-feather_pose"
 def train(
     recipe: str | None,
     data: str | None,
-    init: str | None,
+    pretrained: str | None,
     settings: tuple[str, ...],
     out: Path | None,
     resume: bool,
@@ -67,7 +67,7 @@ def train(
             "Name a RECIPE (`featherpose recipe list`), give people of your own with --data, or go on with "
             "--resume --out FOLDER."
         )
-    chosen = api.open_recipe(recipe, settings, data=data, init=init)
+    chosen = api.open_recipe(recipe, settings, data=data, pretrained=pretrained)
     outcome = api.train(
         chosen,
         out or Path("runs") / Path(recipe).stem,

@@ -63,7 +63,7 @@ def is_validation(image: str, one_in: int = 20) -> bool:
     return int(hashlib.sha1(image.encode()).hexdigest(), 16) % one_in == 0
 
 
-def possible_hold_out(names: Iterable[str]) -> int | None:
+def possible_val_fraction(names: Iterable[str]) -> int | None:
     """Names of photos -> the largest `one_in` of 20, 10, 5, 3, 2 that leaves photos in both parts; None: too few."""
     images = set(names)
     counts = {one_in: sum(is_validation(name, one_in) for name in images) for one_in in (20, 10, 5, 3, 2)}
@@ -75,21 +75,25 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch << 32 | index], dtype=np.uint64)))
 
 
-def epoch_order(seed: int, epoch: int, count: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+def epoch_order(
+    seed: int, epoch: int, count: int, sampling_weights: NDArray[np.float64] | None = None
+) -> NDArray[np.int64]:
     """Seed, epoch and number of samples -> their order in that epoch, a permutation of 0 .. count - 1.
 
     `shares` (count,): how often each is to be seen. A sample's second time has the number index + count, and so on:
     the remainder by `count` is its index, and each time is augmented in its own way.
     """
     rng = sample_generator(seed, epoch, _ORDER)
-    if shares is None:
+    if sampling_weights is None:
         return rng.permutation(count)
-    return rng.permutation(np.concatenate([_drawn(shares == share, share, rng) for share in np.unique(shares)]))
+    return rng.permutation(
+        np.concatenate([_drawn(sampling_weights == share, share, rng) for share in np.unique(sampling_weights)])
+    )
 
 
-def epoch_length(shares: NDArray[np.float64]) -> int:
+def epoch_length(sampling_weights: NDArray[np.float64]) -> int:
     """Shares (count,) -> how many samples an epoch sees."""
-    return sum(round(share * np.count_nonzero(shares == share)) for share in np.unique(shares))
+    return sum(round(share * np.count_nonzero(sampling_weights == share)) for share in np.unique(sampling_weights))
 
 
 def _drawn(chosen: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from featherpose.networks import create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.skeleton import SKELETONS, Skeleton
 
-NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "size": "--size WIDTHxHEIGHT"}
+NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "input_size": "--size WIDTHxHEIGHT"}
 
 
 def export_weights(
@@ -52,7 +52,7 @@ def open_weights(
     if network is not None:
         facts["options"] = {}  # the file's are those of its own network
     facts["options"] = facts.get("options", {}) | dict(options or {})
-    given = {"network": network, "skeleton": skeleton, "size": size}
+    given = {"network": network, "skeleton": skeleton, "input_size": size}
     facts |= {key: value for key, value in given.items() if value is not None}
     missing = [flag for key, flag in NEEDED.items() if key not in facts]
     if missing:
@@ -70,7 +70,7 @@ def _manifest(facts: dict[str, Any]) -> Manifest:
         network=facts["network"],
         options=facts["options"],
         skeleton=_skeleton(facts["skeleton"]),
-        input_size=tuple(facts["size"]),
+        input_size=tuple(facts["input_size"]),
         codec=codec,
         crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode,
         recipe=facts.get("recipe", {}),

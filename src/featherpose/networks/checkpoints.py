@@ -27,7 +27,7 @@ from featherpose.skeleton import standard_names
 Weights = Mapping[str, Tensor]
 # mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.
 FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
-FACTS = ("network", "options", "skeleton", "size", "codec", "recipe", "training", "results")
+FACTS = ("network", "options", "skeleton", "input_size", "codec", "recipe", "training", "results")
 SHOWN = 3  # names of each kind that an error lists
 UNSAFE = re.compile(r"GLOBAL (\S+)")  # what PyTorch's restricted unpickler says of anything but tensors
 

@@ -23,7 +23,7 @@ from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
 
 DIM, HIDDEN = 192, 576  # numbers of a token, and of the hidden layer of its feed-forward part
 DEVIATION = 0.02  # of fresh linear layers and tokens (official code)
-SIZE = (192, 256)
+INPUT_SIZE = (192, 256)
 
 
 class SelfAttention(nn.Module):
@@ -178,7 +178,7 @@ def sine_table(rows: int, columns: int) -> Tensor:
 def tokenpose(
     backbone: nn.Module,
     num_keypoints: int,
-    size: Sequence[int],
+    input_size: Sequence[int],
     transformers: Sequence[Transformer],
     *,
     channels: int,
@@ -191,7 +191,7 @@ def tokenpose(
     of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two layers draw the heatmaps where the hidden one, an
     eighth of a heatmap, is at least twice as wide as what they read.
     """
-    width, height = _checked(size)
+    width, height = _checked(input_size)
     heatmap_size = (height // PoseNetwork.stride, width // PoseNetwork.stride)
     patch = patch or (max(1, height // 64), max(1, width // 64))
     if heatmap_size[0] % patch[0] or heatmap_size[1] % patch[1]:
@@ -205,11 +205,13 @@ def tokenpose(
     return PoseNetwork(backbone, head, fixed_size=(width, height))
 
 
-def _checked(size: Sequence[int]) -> tuple[int, int]:
+def _checked(input_size: Sequence[int]) -> tuple[int, int]:
     try:
-        width, height = (int(n) for n in size)
+        width, height = (int(n) for n in input_size)
     except (TypeError, ValueError):
-        raise ModelError(f"size is {size!r}; wanted width and height in pixels, for example size=[192, 256].") from None
+        raise ModelError(
+            f"size is {input_size!r}; wanted width and height in pixels, for example size=[192, 256]."
+        ) from None
     if min(width, height) < PoseNetwork.multiple or width % PoseNetwork.multiple or height % PoseNetwork.multiple:
         raise ModelError(
             f"size is {width}x{height} (width x height); both must be multiples of {PoseNetwork.multiple}, for "
@@ -218,29 +220,29 @@ def _checked(size: Sequence[int]) -> tuple[int, int]:
     return width, height
 
 
-def tokenpose_t(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+def tokenpose_t(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-T, on the picture itself: 5.9 M parameters."""
-    return tokenpose(nn.Identity(), num_keypoints, size, [Transformer(12, heads=16)], channels=3, stride=1)
+    return tokenpose(nn.Identity(), num_keypoints, input_size, [Transformer(12, heads=16)], channels=3, stride=1)
 
 
-def tokenpose_s_v1(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+def tokenpose_s_v1(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-S-v1, on HRNet's stem: 6.7 M parameters."""
     transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
-    return tokenpose(HRNet(0, stages=0), num_keypoints, size, transformers, channels=STEM_CHANNELS)
+    return tokenpose(HRNet(0, stages=0), num_keypoints, input_size, transformers, channels=STEM_CHANNELS)
 
 
-def tokenpose_s_v2(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+def tokenpose_s_v2(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-S-v2, on HRNet's stem in small patches: 6.4 M parameters."""
     transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
-    return tokenpose(HRNet(0, stages=0), num_keypoints, size, transformers, channels=STEM_CHANNELS, patch=(2, 2))
+    return tokenpose(HRNet(0, stages=0), num_keypoints, input_size, transformers, channels=STEM_CHANNELS, patch=(2, 2))
 
 
-def tokenpose_b(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+def tokenpose_b(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-B, on three stages of HRNet-W32: 13.5 M parameters."""
-    return tokenpose(HRNet(32, stages=2), num_keypoints, size, [Transformer(12, heads=8)], channels=32)
+    return tokenpose(HRNet(32, stages=2), num_keypoints, input_size, [Transformer(12, heads=8)], channels=32)
 
 
-def tokenpose_l_d24(num_keypoints: int = 17, *, size: Sequence[int] = SIZE) -> PoseNetwork:
+def tokenpose_l_d24(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-L-D24, on three stages of HRNet-W48, three transformers of eight blocks: 27.5 M parameters."""
     transformers = [Transformer(8, heads=12) for _ in range(3)]
-    return tokenpose(HRNet(48, stages=2), num_keypoints, size, transformers, channels=48)
+    return tokenpose(HRNet(48, stages=2), num_keypoints, input_size, transformers, channels=48)

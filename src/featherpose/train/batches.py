@@ -40,7 +40,7 @@ class TrainingSet:
     skeleton: Skeleton
     label_weights: tuple[float, ...] = (1.0,)
     """(T,) shares of the opinions in the target."""
-    shares: NDArray[np.float64] | None = None
+    sampling_weights: NDArray[np.float64] | None = None
     """(N,) how often each is seen in an epoch; None: once."""
 
     def __len__(self) -> int:
@@ -100,8 +100,8 @@ def batches(
 
     Of several processes each gets its share of every batch. `pin` keeps them where a GPU fetches them from by itself.
     """
-    order = epoch_order(recipe.seed, epoch.number, len(samples), samples.shares)
-    size = epoch.stage.batch
+    order = epoch_order(recipe.seed, epoch.number, len(samples), samples.sampling_weights)
+    size = epoch.stage.batch_size
     if epoch.steps > 1:  # people whose picture could not be decoded are missing here, not in the plan
         order = np.resize(order, epoch.steps * size)
     whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]

@@ -125,7 +125,7 @@ def training_speed(
     ranks = join(place)
     if batch % ranks.count:
         raise InputError(f"--batch {batch} cannot be divided evenly by {ranks.count} processes; choose a multiple.")
-    stages = [{"size": size, "batch": batch}]
+    stages = [{"input_size": size, "batch_size": batch}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
         samples = open_samples(data, size, Path(scratch))
@@ -162,7 +162,7 @@ def _both_ways(
     """The step alone for `steps` or `seconds`, then as many steps with loading."""
     stage = recipe.stages[0]
     train, codec = _step(recipe, samples.skeleton.num_keypoints, place, ranks, compiled), codec_of(recipe, stage)
-    samples_here = stage.batch // ranks.count
+    samples_here = stage.batch_size // ranks.count
 
     def load(count: int, workers: int) -> Iterable[Batch]:
         # more than are wanted, so that the workers are as busy to the end as in the middle of an epoch
@@ -190,7 +190,7 @@ def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks,
         train_step(crops, heatmaps, weights)
         stop = ranks.average_gradients(network, stop)
         optimizer.step()
-        ema.update(average, network, recipe.ema, 0)
+        ema.update(average, network, recipe.ema_decay, 0)
         return stop
 
     return step

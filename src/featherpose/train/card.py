@@ -31,7 +31,7 @@ def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str
         "options": recipe.options,
         "num_keypoints": skeleton.num_keypoints,
         "skeleton": skeleton.to_dict(),
-        "size": list(epoch.stage.size),
+        "input_size": list(epoch.stage.input_size),
         "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
         "recipe": {"digest": recipe.digest, **_without_paths(recipe)},
         "training": training(recipe, labeled),
@@ -44,7 +44,7 @@ def _without_paths(recipe: Recipe) -> dict[str, Any]:
     """The recipe without the folders of this machine: of files only the names."""
     plain = to_dict(recipe)
     plain["data"]["folder"] = Path(recipe.data.folder).name
-    plain["init"], plain["skeleton"] = Path(recipe.init).name, Path(recipe.skeleton).name
+    plain["pretrained"], plain["skeleton"] = Path(recipe.pretrained).name, Path(recipe.skeleton).name
     plain["distill"]["teacher"] = Path(recipe.distill.teacher).name
     return plain
 
@@ -53,7 +53,7 @@ def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
     """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
     sources = Counter(labeled.samples[row].source for row in labeled.training_rows)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
-    teachers = [TEACHER] if recipe.data.labels == "mixed" or recipe.distill.teacher == LABELS else []
+    teachers = [TEACHER] if recipe.data.labels == "ground_truth+pseudo" or recipe.distill.teacher == LABELS else []
     if recipe.distill.teacher not in ("", LABELS):
         teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
     own: dict[str, Any] = {
@@ -61,12 +61,12 @@ def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
         "terms": terms,
         "teacher": "; ".join(teachers) or None,
     }
-    return {**own, **_pretrained_facts(recipe.init, terms)} if recipe.init else own
+    return {**own, **_pretrained_facts(recipe.pretrained, terms)} if recipe.pretrained else own
 
 
-def _pretrained_facts(init: str, terms: list[str]) -> dict[str, Any]:
+def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
     """Weights that a run started from -> what they say of themselves, and the terms of both together."""
-    path = weights.find_pretrained(init)
+    path = weights.find_pretrained(pretrained)
     facts = read_facts(path)
     if not facts:
         theirs = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
@@ -96,7 +96,9 @@ def markdown(card: dict[str, Any]) -> str:
     recipe, best, training = card["recipe"], card["best"], card["training"]
     people = ", ".join(f"{count} of {source}" for source, count in training["samples"].items())
     names = [name for name in ("ap", "oks", "pck") if name in best]
-    rows = [[r["epoch"] + 1, "x".join(map(str, r["size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
+    rows = [
+        [r["epoch"] + 1, "x".join(map(str, r["input_size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]
+    ]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 

@@ -17,16 +17,18 @@ from featherpose.train.tasks import pose
 def check(recipe: Recipe) -> int:
     """Recipe -> number of parameters of its network; the error that `train` would end with, if there is one."""
     find_data(recipe.data.folder)
-    if recipe.init:
-        weights.find_pretrained(recipe.init)
+    if recipe.pretrained:
+        weights.find_pretrained(recipe.pretrained)
     num_keypoints = SKELETONS[recipe.skeleton].num_keypoints if recipe.skeleton in SKELETONS else 17
     with torch.device("meta"):
         network = create_network(recipe.network, num_keypoints, **recipe.options).eval()
         freeze(network, recipe)
         for stage in recipe.stages:
-            width, height = stage.size
+            width, height = stage.input_size
             maps = network(torch.empty(1, 3, height, width)).shape[2:]
             wanted = pose.codec_of(recipe, stage).heatmap_size
             if tuple(maps) != wanted[::-1]:
-                raise ModelError(f"{recipe.network} makes {maps} heatmaps of {stage.size}; the codec wants {wanted}.")
+                raise ModelError(
+                    f"{recipe.network} makes {maps} heatmaps of {stage.input_size}; the codec wants {wanted}."
+                )
     return sum(parameter.numel() for parameter in network.parameters())

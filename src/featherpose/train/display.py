@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from featherpose.networks.checkpoints import PretrainedReport
 from featherpose.train.recipe import Recipe
-from featherpose.train.schedule import Epoch, largest_rate
+from featherpose.train.schedule import Epoch, peak_lr
 from featherpose.train.tasks.pose import LabeledSet
 
 SECONDS_BETWEEN_LINES = 30
@@ -48,9 +48,13 @@ class Display:
             f"{len(labeled.validation_rows)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
         self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} worker processes.")
-        rates = {stage.batch: largest_rate(recipe.optimizer, stage) for stage in recipe.stages}
-        scaled = f", from {recipe.optimizer.rate:g} at {recipe.optimizer.batch}" if recipe.optimizer.batch else ""
-        words = "; ".join(f"{batch} people a step at rate {value:g}" for batch, value in rates.items())
+        lrs = {stage.batch_size: peak_lr(recipe.optimizer, stage) for stage in recipe.stages}
+        scaled = (
+            f", from {recipe.optimizer.lr:g} at {recipe.optimizer.lr_base_batch_size}"
+            if recipe.optimizer.lr_base_batch_size
+            else ""
+        )
+        words = "; ".join(f"{batch} people a step at rate {value:g}" for batch, value in lrs.items())
         self.say(f"{recipe.optimizer.name}: {words}{scaled}.")
 
     def pretrained_loaded(self, path: Path, start: PretrainedReport) -> None:
@@ -81,7 +85,7 @@ class Display:
 
     def step(self, epoch: Epoch, step: int, loss: float, seconds: float, waited: float) -> dict[str, float]:
         """A step is done -> its figures: people per second, share of waiting in percent, seconds left."""
-        self._steps.append((epoch.stage.batch, seconds, waited))
+        self._steps.append((epoch.stage.batch_size, seconds, waited))
         samples, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
         figures = {"samples_per_s": samples / spent, "waiting": 100 * waiting / spent}
         left = self._seconds_left(step, samples / spent, epoch)
@@ -89,7 +93,7 @@ class Display:
             f"loss {loss:.6f}  {self.score}{figures['samples_per_s']:.0f} people/s  "
             f"waiting {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  {_clock(left)} left"
         )
-        name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.size[0]}x{epoch.stage.size[1]}"
+        name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.input_size[0]}x{epoch.stage.input_size[1]}"
         self._show(name, facts, step + 1 - epoch.first, epoch.steps)
         return {**figures, "seconds_left": left}
 
@@ -111,11 +115,11 @@ class Display:
 
     def _seconds_left(self, step: int, speed: float, now: Epoch) -> float:
         """Work left in pixels at the present speed: a step costs what its pixels cost."""
-        here = now.stage.size[0] * now.stage.size[1]
+        here = now.stage.input_size[0] * now.stage.input_size[1]
         left = 0.0
         for epoch in self.plan[now.number :]:
             steps = epoch.last - max(epoch.first, step + 1)
-            left += steps * epoch.stage.batch * epoch.stage.size[0] * epoch.stage.size[1]
+            left += steps * epoch.stage.batch_size * epoch.stage.input_size[0] * epoch.stage.input_size[1]
         return left / here / speed
 
 

@@ -21,7 +21,7 @@ def freeze(network: nn.Module, recipe: Recipe) -> None:
     """
     if not recipe.frozen_stages:
         return
-    if not recipe.init:
+    if not recipe.pretrained:
         raise RecipeError("frozen_stages: fresh weights would stay as drawn; say with init what to start from.")
     backbone = getattr(network, "backbone", None)
     if not isinstance(backbone, Stages):

@@ -35,7 +35,7 @@ from featherpose.train.learner import TrainStep
 from featherpose.train.ranks import join
 from featherpose.train.recipe import Optimizer, Recipe
 from featherpose.train.records import STEPS_BETWEEN, Records
-from featherpose.train.schedule import epochs, is_due, largest_rate, rate
+from featherpose.train.schedule import epochs, is_due, lr_ratio, peak_lr
 from featherpose.train.tasks import pose
 
 SECONDS_BETWEEN_SAVES = 120
@@ -82,8 +82,8 @@ def train(
     display.announce(recipe, labeled, f"{place} x {ranks.count}", workers)
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.network, labeled.skeleton.num_keypoints, **recipe.options)
-    if recipe.init:
-        path = weights.find_pretrained(recipe.init)
+    if recipe.pretrained:
+        path = weights.find_pretrained(recipe.pretrained)
         display.pretrained_loaded(path, load_pretrained(network, path, labeled.skeleton.keypoint_names))
     network = placed(network, recipe, place)
     average = copy.deepcopy(network).eval()
@@ -109,7 +109,7 @@ def train(
     ready: pose.StageData | None = None
     with _interruptible() as interrupted, display:
         for epoch in plan:
-            due = is_due(recipe.judging, epoch, plan)
+            due = is_due(recipe.validation, epoch, plan)
             if step >= epoch.last and (not due or epoch.number in {r["epoch"] for r in facts["history"]}):
                 continue
             if ready is None or ready.stage is not epoch.stage:
@@ -120,24 +120,24 @@ def train(
                 ready.training_set, ready.codec, recipe, epoch, step, workers, ranks, place.type == "cuda"
             ):
                 waited = time.monotonic() - tick
-                now = largest_rate(recipe.optimizer, epoch.stage) * rate(recipe.schedule, step, plan)
+                now = peak_lr(recipe.optimizer, epoch.stage) * lr_ratio(recipe.schedule, step, plan)
                 for group in optimizer.param_groups:
                     group["lr"] = now
                 optimizer.zero_grad()
-                loss = train_step(*batch, parts=epoch.stage.accumulate)
+                loss = train_step(*batch, parts=epoch.stage.accumulate_grad)
                 late = max_minutes is not None and time.monotonic() - began > 60 * max_minutes
                 stop = ranks.average_gradients(network, interrupted.is_set() or late)
-                if recipe.optimizer.clip:
-                    nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip)
+                if recipe.optimizer.clip_grad_norm:
+                    nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip_grad_norm)
                 optimizer.step()
-                ema.update(average, network, recipe.ema, step)
+                ema.update(average, network, recipe.ema_decay, step)
                 step += 1
                 save_now = stop or time.monotonic() - saved > SECONDS_BETWEEN_SAVES
                 if save_now or place.type == "cpu" or step % STEPS_BETWEEN_LOOKS == 0:
                     value = _finite(loss.item(), step)
                 figures = display.step(epoch, step, value, time.monotonic() - tick, waited)
                 if step % STEPS_BETWEEN == 0 and records:
-                    records.add({"step": step, "epoch": epoch.number, "loss": value, "rate": now, **figures})
+                    records.add({"step": step, "epoch": epoch.number, "loss": value, "lr": now, **figures})
                 if save_now:
                     save()
                     saved = time.monotonic()
@@ -150,7 +150,7 @@ def train(
             if due:
                 ranks.broadcast_from_first(average)
                 scores = pose.validate(average, ready.validation_set, place, ranks)
-                result = {"step": step, "epoch": epoch.number, "size": list(epoch.stage.size), **scores}
+                result = {"step": step, "epoch": epoch.number, "input_size": list(epoch.stage.input_size), **scores}
                 result["hours"] = round(seconds() / 3600, 2)
                 facts["history"].append(result)
                 display.validated(epoch, scores)
@@ -171,9 +171,9 @@ def train(
 
 def placed(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """The network on its device, in the memory order its convolutions like best, in train mode where not frozen."""
-    if recipe.sync_norm:
+    if recipe.sync_bn:
         if device.type == "cpu":
-            raise RecipeError("sync_norm: true works on GPUs only; set it to false.")
+            raise RecipeError("sync_bn: true works on GPUs only; set it to false.")
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     network = network.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
     freeze(network, recipe)
@@ -186,14 +186,14 @@ def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optim
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.rate, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.rate, fused=True)
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
 
 
 def _finite(loss: float, step: int) -> float:
     if not math.isfinite(loss):
         raise RecipeError(
-            f"The loss is {loss} at step {step}; a smaller optimizer.rate, or optimizer.clip=1, may help."
+            f"The loss is {loss} at step {step}; a smaller optimizer.lr, or optimizer.clip_grad_norm=1, may help."
         )
     return loss
 
@@ -202,7 +202,7 @@ def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
     """A larger input counts more than any score: the run is meant to end there. Without AP, PCK decides."""
 
     def rank(r: dict[str, Any]) -> tuple[int, float, float]:
-        return r["size"][0] * r["size"][1], r.get("ap", 0.0), r["pck"]
+        return r["input_size"][0] * r["input_size"][1], r.get("ap", 0.0), r["pck"]
 
     return not best or rank(result) > rank(best)
 

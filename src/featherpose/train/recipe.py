@@ -35,28 +35,28 @@ class Data(Part):
 
     folder: str = "pose-train"
     """Folder of shards: a path, or the name of a folder in `data/` of FEATHERPOSE_DATA."""
-    labels: Literal["human", "mixed"] = "mixed"
+    labels: Literal["ground_truth", "ground_truth+pseudo"] = "ground_truth+pseudo"
     """"human": labelled joints only; "mixed": the teacher's where nobody labelled (teacher-labels.npz)."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
     """The teacher's joints below this score are not used."""
     sources: tuple[str, ...] = ()
     """Only people of these sources (coco, mpii, ...); empty: all."""
-    shares: dict[str, Annotated[float, Field(ge=0)]] = {}
+    sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """How often a person of a source is seen in an epoch, as `lspet: 0.5`; sources that are not named: once."""
-    hold_out: Annotated[int, Field(ge=2)] = 20
+    val_fraction: Annotated[int, Field(ge=2)] = 20
     """One photo in so many is kept for validation, by its name; 5 is the 80/20 split."""
 
 
 class Stage(Part):
     """A part of the run at one input size."""
 
-    size: tuple[Positive, Positive] = (192, 256)
+    input_size: tuple[Positive, Positive] = (192, 256)
     """Width and height of the network's input in pixels."""
     epochs: Positive = 1
     """How often each person is seen."""
-    batch: Positive = 64
+    batch_size: Positive = 64
     """People per step, all processes together."""
-    accumulate: Positive = 1
+    accumulate_grad: Positive = 1
     """Parts that a process makes of its share of a batch, one after the other, to save memory."""
     sigma: Annotated[float, Field(gt=0)] = 2.0
     """Deviation of the target Gaussian in heatmap cells."""
@@ -66,11 +66,11 @@ class Optimizer(Part):
     """How weights follow gradients."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    rate: Annotated[float, Field(gt=0)] = 4e-3
+    lr: Annotated[float, Field(gt=0)] = 4e-3
     """Largest learning rate."""
-    batch: Annotated[int, Field(ge=0)] = 0
+    lr_base_batch_size: Annotated[int, Field(ge=0)] = 0
     """The batch that `rate` is meant for: another one scales it in proportion (Goyal et al. 2017); 0: it is kept."""
-    clip: Annotated[float, Field(ge=0)] = 0.0
+    clip_grad_norm: Annotated[float, Field(ge=0)] = 0.0
     """Longest gradient over all weights together; longer ones are shortened; 0: none."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of convolution weights; biases and norms are left alone."""
@@ -81,25 +81,25 @@ class Optimizer(Part):
 class Schedule(Part):
     """How the learning rate changes over the run."""
 
-    name: Literal["cosine", "steps", "flat"] = "cosine"
+    name: Literal["cosine", "multistep", "constant"] = "cosine"
     """"cosine": down to `floor` along a half cosine; "steps": times `factor` after each milestone; "flat": constant."""
     warmup: Annotated[int, Field(ge=0)] = 300
     """Steps over which the rate rises from 0."""
-    floor: Annotated[float, Field(ge=0, le=1)] = 0.01
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Where the cosine ends, as a part of the largest rate."""
     milestones: tuple[Positive, ...] = ()
     """Epochs after which "steps" goes down."""
-    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
-class Judging(Part):
+class Validation(Part):
     """How the validation part is judged."""
 
-    flip: bool = False
+    flip_test: bool = False
     """Average with the mirrored picture."""
-    blur: Annotated[int, Field(ge=0)] = 0
+    blur_kernel: Annotated[int, Field(ge=0)] = 0
     """Width of the post-Gaussian filter in heatmap cells, odd (11 at 48x64 cells); 0: none."""
-    every: Positive = 1
+    interval: Positive = 1
     """Epochs from one judgement to the next; the last epoch is always judged."""
 
 
@@ -130,17 +130,17 @@ class Recipe(Part):
     distill: Distill = Distill()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the averaged weights, which are the ones validated and kept; 0: none."""
-    init: str = ""
+    pretrained: str = ""
     """Weights to start from: a .safetensors or .pth file, or a shipped name; what does not fit is made anew."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0
     """First stages of the body that stay as `init` has them, weights and norms: shorter steps."""
     precision: Literal["float32", "bf16"] = "float32"
     """Of the network's arithmetic; weights and loss are always float32. bf16 is for GPUs."""
-    sync_norm: bool = False
+    sync_bn: bool = False
     """Batch norms over all processes together (GPUs only)."""
-    judging: Judging = Judging()
+    validation: Validation = Validation()
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property
@@ -186,18 +186,24 @@ def _useless(recipe: Recipe) -> str:
     optimizer, schedule, data = recipe.optimizer, recipe.schedule, recipe.data
     idle = {
         "optimizer.momentum": optimizer.name != "sgd" and optimizer.momentum != Optimizer().momentum and "sgd",
-        "schedule.milestones": schedule.name != "steps" and schedule.milestones and "steps",
-        "schedule.factor": schedule.name != "steps" and schedule.factor != Schedule().factor and "steps",
-        "schedule.floor": schedule.name != "cosine" and schedule.floor != Schedule().floor and "cosine",
+        "schedule.milestones": schedule.name != "multistep" and schedule.milestones and "multistep",
+        "schedule.gamma": schedule.name != "multistep" and schedule.gamma != Schedule().gamma and "multistep",
+        "schedule.min_lr_ratio": schedule.name != "cosine"
+        and schedule.min_lr_ratio != Schedule().min_lr_ratio
+        and "cosine",
         "unbiased": recipe.codec != "msra" and not recipe.unbiased and "codec: msra",
-        "data.teacher_threshold": data.labels == "human"
+        "data.teacher_threshold": data.labels == "ground_truth"
         and data.teacher_threshold != Data().teacher_threshold
-        and "labels: mixed",
+        and "labels: ground_truth+pseudo",
         "distill.weight": not recipe.distill.teacher
         and recipe.distill.weight != Distill().weight
         and "distill.teacher",
-        "judging.blur": recipe.judging.blur and CODECS[recipe.codec].blurs and "codec: msra (this one blurs itself)",
-        "data.shares": bool(data.sources) and set(data.shares) - set(data.sources) and "a source in data.sources",
+        "validation.blur_kernel": recipe.validation.blur_kernel
+        and CODECS[recipe.codec].blurs
+        and "codec: msra (this one blurs itself)",
+        "data.sampling_weights": bool(data.sources)
+        and set(data.sampling_weights) - set(data.sources)
+        and "a source in data.sources",
     }
     found = next(((field, user) for field, user in idle.items() if user), None)
     return f"{found[0]} has no effect without {found[1]}; leave it out." if found else ""
@@ -210,24 +216,24 @@ def load(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a YAML mapping; `featherpose recipe show open-cbam` prints one.")
+        raise RecipeError(f"{path}: a recipe is a YAML mapping; `featherpose recipe show pretrain-cbam` prints one.")
     return from_dict(values, str(path))
 
 
-def change(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """Recipe and "key=value" words, as `stages.0.epochs=3` -> the recipe with those fields set."""
     values = to_dict(recipe)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
-            raise RecipeError(f"--set {setting}: wanted key=value, for example optimizer.rate=0.002.")
+            raise RecipeError(f"--set {setting}: wanted key=value, for example optimizer.lr=0.002.")
         _set(values, key, yaml.safe_load(value), setting)
     return from_dict(values, "--set")
 
 
-def on_data(recipe: Recipe, folder: str) -> Recipe:
+def with_data(recipe: Recipe, folder: str) -> Recipe:
     """Recipe -> the same on other people, with the skeleton that they have and the labels that people gave them."""
-    data = Data(folder=folder, labels="human", hold_out=recipe.data.hold_out)
+    data = Data(folder=folder, labels="ground_truth", val_fraction=recipe.data.val_fraction)
     changed = recipe.model_copy(update={"data": data, "skeleton": "data", "distill": Distill()})
     return from_dict(to_dict(changed), folder)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
-from featherpose.train.recipe import Data, Judging, Optimizer, Recipe, Schedule, Stage
+from featherpose.train.recipe import Data, Optimizer, Recipe, Schedule, Stage, Validation
 
 # A small network on few hours of CPU underfits: augmentation is mild.
 MILD = Augmentation(
@@ -25,82 +25,82 @@ WEAK = replace(
 )
 
 # Most is learnt at low resolution, where a step costs a quarter: a constant rate for as long as there is time.
-OPEN = Recipe(
+PRETRAIN = Recipe(
     network="cbam_lite_hrnet_18",
-    stages=(Stage(size=(96, 128), epochs=200, batch=32, sigma=1.5),),
+    stages=(Stage(input_size=(96, 128), epochs=200, batch_size=32, sigma=1.5),),
     augmentation=MILD,
-    optimizer=Optimizer(rate=2e-3, batch=32),
-    schedule=Schedule(name="flat", warmup=500),
+    optimizer=Optimizer(lr=2e-3, lr_base_batch_size=32),
+    schedule=Schedule(name="constant", warmup=500),
 )
 
 # When that no longer helps, the rate goes down by way of 128x160 to full resolution, from the averaged weights of the
 # first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
-FINISH = OPEN.model_copy(
+FINETUNE = PRETRAIN.model_copy(
     update={
         "stages": (
-            Stage(size=(128, 160), epochs=6, batch=32, sigma=1.75),
-            Stage(size=(192, 256), epochs=6, batch=32, sigma=2.0),
+            Stage(input_size=(128, 160), epochs=6, batch_size=32, sigma=1.75),
+            Stage(input_size=(192, 256), epochs=6, batch_size=32, sigma=2.0),
         ),
-        "optimizer": Optimizer(rate=1e-3, batch=32),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
         "schedule": Schedule(name="cosine", warmup=0),
-        "init": "runs/open-cbam_lite_hrnet_18/best.safetensors",
+        "pretrained": "runs/pretrain-cbam_lite_hrnet_18/best.safetensors",
     }
 )
 
 # RepPose trains five times as fast on a CPU: larger batches, and the rate with them.
-OPEN_REP = OPEN.model_copy(
+PRETRAIN_REP = PRETRAIN.model_copy(
     update={
         "network": "rep_pose",
-        "stages": (Stage(size=(96, 128), epochs=200, batch=64, sigma=1.5),),
-        "schedule": Schedule(name="flat", warmup=300),
+        "stages": (Stage(input_size=(96, 128), epochs=200, batch_size=64, sigma=1.5),),
+        "schedule": Schedule(name="constant", warmup=300),
     }
 )
 
 # A body that knows ImageNet wants a smaller rate; of small heatmaps DARK reads more (docs/log/2026-11-25-feather.md).
-OPEN_FEATHER = OPEN_REP.model_copy(
+PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
     update={
         "network": "feather_pose",
         "codec": "dark",
         "augmentation": WEAK,
-        "stages": (Stage(size=(96, 128), epochs=20, batch=64, sigma=1.5),),
-        "optimizer": Optimizer(rate=1e-3, batch=32),
+        "stages": (Stage(input_size=(96, 128), epochs=20, batch_size=64, sigma=1.5),),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
         "schedule": Schedule(name="cosine", warmup=200),
-        "init": "efficientnet_lite0",
+        "pretrained": "efficientnet_lite0",
     }
 )
 
 # A larger input from there. Edges and corners are known by then: without their stages a step is a quarter shorter.
-FINISH_FEATHER = OPEN_FEATHER.model_copy(
+FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
     update={
-        "data": Data(shares={"lspet": 0.3}),
-        "stages": (Stage(size=(128, 192), epochs=6, batch=64, sigma=1.75),),
+        "data": Data(sampling_weights={"lspet": 0.3}),
+        "stages": (Stage(input_size=(128, 192), epochs=6, batch_size=64, sigma=1.75),),
         "schedule": Schedule(name="cosine", warmup=100),
-        "init": "runs/open-feather_pose/best.safetensors",
+        "pretrained": "runs/pretrain-feather_pose/best.safetensors",
         "frozen_stages": 2,
     }
 )
 
 # A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
-OWN = OPEN_FEATHER.model_copy(
+CUSTOM = PRETRAIN_FEATHER.model_copy(
     update={
         "augmentation": MILD,
         "skeleton": "data",
-        "data": Data(labels="human", hold_out=5),
-        "stages": (Stage(size=(128, 192), epochs=30, batch=16, sigma=1.75),),
-        "optimizer": Optimizer(rate=1e-3, batch=16),
+        "data": Data(labels="ground_truth", val_fraction=5),
+        "stages": (Stage(input_size=(128, 192), epochs=30, batch_size=16, sigma=1.75),),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=16),
         "schedule": Schedule(name="cosine", warmup=50),
-        "ema": 0.99,
-        "judging": Judging(every=5),
-        "init": "",
+        "ema_decay": 0.99,
+        "validation": Validation(interval=5),
+        "pretrained": "",
     }
 )
 
 # The paper, section 4: SGD, batch 256, 150 epochs, 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip test,
 # post-Gaussian filter, quarter offset. It leaves momentum, augmentation and sigma open: those are HRNet's.
 PAPER = Recipe(
-    data=Data(labels="human", hold_out=5),
+    data=Data(labels="ground_truth", val_fraction=5),
     unbiased=False,
-    stages=(Stage(epochs=150, batch=256),),
+    stages=(Stage(epochs=150, batch_size=256),),
     augmentation=Augmentation(
         scale=(0.65, 1.35),
         shift=0.0,
@@ -112,23 +112,23 @@ PAPER = Recipe(
         noise_prob=0.0,
         occlusion_prob=0.0,
     ),
-    optimizer=Optimizer(name="sgd", rate=2.5e-3, batch=256, weight_decay=0.0),
-    schedule=Schedule(name="steps", warmup=0, milestones=(40, 80)),
-    ema=0.0,
-    judging=Judging(flip=True, blur=11),
+    optimizer=Optimizer(name="sgd", lr=2.5e-3, lr_base_batch_size=256, weight_decay=0.0),
+    schedule=Schedule(name="multistep", warmup=0, milestones=(40, 80)),
+    ema_decay=0.0,
+    validation=Validation(flip_test=True, blur_kernel=11),
 )
 
 # What came after it: AdamW and a cosine with warm-up, averaged weights, colour and occlusion, UDP's unbiased
 # coordinates, which decode with DARK's step.
-MODERN = PAPER.model_copy(
+BASELINE = PAPER.model_copy(
     update={
         "codec": "udp",
         "unbiased": True,
         "augmentation": Augmentation(),
-        "optimizer": Optimizer(rate=4e-3, batch=256, clip=1.0),
+        "optimizer": Optimizer(lr=4e-3, lr_base_batch_size=256, clip_grad_norm=1.0),
         "schedule": Schedule(name="cosine", warmup=500),
-        "ema": 0.9998,
-        "judging": Judging(flip=True),
+        "ema_decay": 0.9998,
+        "validation": Validation(flip_test=True),
     }
 )
 
@@ -163,7 +163,7 @@ COCO_ROWS = (
 MPII_ROWS = (
     Row("simple_baseline_resnet152", (256, 256)),
     Row("hrnet_w32", (256, 256)),
-    Row("tokenpose_l_d24", (256, 256), {"size": [256, 256]}),
+    Row("tokenpose_l_d24", (256, 256), {"input_size": [256, 256]}),
     Row("lite_hrnet_18", (256, 256)),
     Row("cbam_lite_hrnet_18", (256, 256)),
 )
@@ -177,32 +177,32 @@ def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
         "options": row.options,
         "skeleton": skeleton,
         "data": base.data.model_copy(update={"sources": (source,)}),
-        "stages": (base.stages[0].model_copy(update={"size": row.size, "sigma": sigma}),),
+        "stages": (base.stages[0].model_copy(update={"input_size": row.size, "sigma": sigma}),),
     }
-    if base.judging.blur and sigma == 3.0:
-        changes["judging"] = base.judging.model_copy(update={"blur": 17})
+    if base.validation.blur_kernel and sigma == 3.0:
+        changes["validation"] = base.validation.model_copy(update={"blur_kernel": 17})
     if row.codec:
-        changes |= {"codec": row.codec, "unbiased": True, "judging": Judging(flip=True)}
+        changes |= {"codec": row.codec, "unbiased": True, "validation": Validation(flip_test=True)}
     return base.model_copy(update=changes)
 
 
 RECIPES: dict[str, Recipe] = {
-    "open-cbam_lite_hrnet_18": OPEN,
-    "finish-cbam_lite_hrnet_18": FINISH,
-    "open-rep_pose": OPEN_REP,
-    "open-feather_pose": OPEN_FEATHER,
-    "finish-feather_pose": FINISH_FEATHER,
-    "own-feather_pose": OWN,
+    "pretrain-cbam_lite_hrnet_18": PRETRAIN,
+    "finetune-cbam_lite_hrnet_18": FINETUNE,
+    "pretrain-rep_pose": PRETRAIN_REP,
+    "pretrain-feather_pose": PRETRAIN_FEATHER,
+    "finetune-feather_pose": FINETUNE_FEATHER,
+    "custom-feather_pose": CUSTOM,
     **{
         f"{kind}-{row.name}-{source}": _for_row(base, row, source, skeleton)
-        for kind, base in (("paper", PAPER), ("modern", MODERN))
+        for kind, base in (("paper", PAPER), ("baseline", BASELINE))
         for source, skeleton, rows in (("coco", "coco17", COCO_ROWS), ("mpii", "mpii16", MPII_ROWS))
         for row in rows
     },
 }
 
 
-def named(name: str) -> Recipe:
+def get_recipe(name: str) -> Recipe:
     """Name -> recipe; RecipeError with the nearest names."""
     if name not in RECIPES:
         raise RecipeError(f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} A path to a YAML file works too.")

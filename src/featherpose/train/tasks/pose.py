@@ -18,7 +18,7 @@ from featherpose.crop import Crop
 from featherpose.data.cache import Crops, Progress
 from featherpose.data.folder import find_data
 from featherpose.data.people import labeled_samples
-from featherpose.data.sample import Sample, epoch_length, is_validation, possible_hold_out
+from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_labels, teacher_labels
 from featherpose.errors import DataError
 from featherpose.measure.coco import BOX_TO_OUTLINE
@@ -29,7 +29,7 @@ from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 from featherpose.train.batches import TrainingSet
 from featherpose.train.distill import LABELS
 from featherpose.train.ranks import ALONE, Ranks
-from featherpose.train.recipe import Data, Judging, Recipe, Stage
+from featherpose.train.recipe import Data, Recipe, Stage, Validation
 
 PCK_THRESHOLD = 0.05
 """A joint is right within this part of the larger side of the person's box."""
@@ -50,7 +50,7 @@ class LabeledSet:
     label_weights: tuple[float, ...] = (1.0,)
     """(T,) shares of the opinions in the target."""
 
-    shares: NDArray[np.float64] | None = None
+    sampling_weights: NDArray[np.float64] | None = None
     """(len(training),) how often each is seen in an epoch; None: once."""
     notes: tuple[str, ...] = ()
     """What has to be known of the data, a sentence each."""
@@ -58,7 +58,7 @@ class LabeledSet:
     @property
     def epoch_length(self) -> int:
         """People seen in an epoch, the repeated ones as often as they are."""
-        return len(self.training_rows) if self.shares is None else epoch_length(self.shares)
+        return len(self.training_rows) if self.sampling_weights is None else epoch_length(self.sampling_weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class ValidationSet:
     is_coco: NDArray[np.bool_]
     skeleton: Skeleton
     codec: Codec
-    judging: Judging
+    validation: Validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +92,14 @@ def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progres
     """Both parts at the input size of a stage; pictures are decoded into the cache the first time."""
     codec = codec_of(recipe, stage)
     training_set = training_set_of(labeled, stage, progress)
-    validation = validation_set_of(labeled, stage, codec, recipe.judging)
+    validation = validation_set_of(labeled, stage, codec, recipe.validation)
     return StageData(stage, codec, training_set, validation, int(np.count_nonzero(~training_set.crops.usable)))
 
 
 def codec_of(recipe: Recipe, stage: Stage) -> Codec:
     """Recipe and stage -> the codec of that input size."""
     own = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
-    return CODECS[recipe.codec](stage.size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
+    return CODECS[recipe.codec](stage.input_size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
 
 
 def read_samples(recipe: Recipe) -> LabeledSet:
@@ -111,28 +111,30 @@ def read_samples(recipe: Recipe) -> LabeledSet:
         raise DataError(f"{folder}: no person to train on (sources {', '.join(data.sources) or 'all'}).")
     skeleton = _skeleton(recipe.skeleton, samples)
     keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
-    held_out = np.array([is_validation(sample.image, data.hold_out) for sample in samples], bool)
+    held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
     if held_out.all() or not held_out.any():
-        raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.hold_out)}")
+        raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.val_fraction)}")
     if not len(training):
         raise DataError(f"{folder}: nobody of {len(samples)} people has a joint of {skeleton.name} to train on.")
     label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
-    shares = _shares([samples[row].source for row in training], data)
+    sampling_weights = _sampling_weights([samples[row].source for row in training], data)
     validation = np.flatnonzero(held_out)
-    return LabeledSet(samples, keypoints, weights, training, validation, skeleton, label_weights, shares, tuple(notes))
+    return LabeledSet(
+        samples, keypoints, weights, training, validation, skeleton, label_weights, sampling_weights, tuple(notes)
+    )
 
 
-def _one_sided(image_names: list[str], hold_out: int) -> str:
+def _one_sided(image_names: list[str], val_fraction: int) -> str:
     """Names of photos that all fall to one part -> what to do about it."""
-    seen = f"its {len(set(image_names))} photos all fall to one part, one in {hold_out} is meant for validation"
-    better = possible_hold_out(image_names)
-    return f"{seen}; " + (f"set data.hold_out={better}." if better else "label more photos.")
+    seen = f"its {len(set(image_names))} photos all fall to one part, one in {val_fraction} is meant for validation"
+    better = possible_val_fraction(image_names)
+    return f"{seen}; " + (f"set data.val_fraction={better}." if better else "label more photos.")
 
 
 def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
     """The training part in the pixels of the crops cached for this stage."""
-    crops = Crops.build(labeled.samples, stage.size[1], progress=progress)
+    crops = Crops.build(labeled.samples, stage.input_size[1], progress=progress)
     usable = crops.usable[labeled.training_rows]
     rows = labeled.training_rows[usable]
     return TrainingSet(
@@ -143,17 +145,17 @@ def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None
         crops.boxes_to_cache(_boxes(labeled.samples))[rows],
         labeled.skeleton,
         labeled.label_weights,
-        None if labeled.shares is None else labeled.shares[usable],
+        None if labeled.sampling_weights is None else labeled.sampling_weights[usable],
     )
 
 
-def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, judging: Judging) -> ValidationSet:
+def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validation: Validation) -> ValidationSet:
     """The validation part at this stage's size, with human labels alone."""
-    crops = Crops.build(labeled.samples, stage.size[1])
+    crops = Crops.build(labeled.samples, stage.input_size[1])
     rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
     keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
     keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
-    places = [Crop.from_box(box, stage.size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
+    places = [Crop.from_box(box, stage.input_size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
     zoom = np.array([place.matrix[0, 0] for place in places])
     samples = [labeled.samples[row] for row in rows]
     return ValidationSet(
@@ -165,7 +167,7 @@ def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, judging: 
         is_coco=np.array([sample.skeleton.landmarks == "coco" for sample in samples], bool),
         skeleton=labeled.skeleton,
         codec=codec,
-        judging=judging,
+        validation=validation,
     )
 
 
@@ -186,13 +188,13 @@ def predict_keypoints(
     """
     crops = validation_set.crops[ranks.index :: ranks.count]
     heatmaps = predict(network, crops, device)
-    if validation_set.judging.flip:
+    if validation_set.validation.flip_test:
         mirrored = predict(network, crops[:, :, ::-1].copy(), device)
         heatmaps = merge_flipped(
             heatmaps, mirrored, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
         )
-    if validation_set.judging.blur:
-        heatmaps = smooth(heatmaps, validation_set.judging.blur)
+    if validation_set.validation.blur_kernel:
+        heatmaps = smooth(heatmaps, validation_set.validation.blur_kernel)
     return ranks.gather(validation_set.codec.decode(heatmaps)[0])
 
 
@@ -220,15 +222,15 @@ def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, 
     return torch.cat(parts).float().cpu().numpy()
 
 
-def _shares(sources: list[str], data: Data) -> NDArray[np.float64] | None:
+def _sampling_weights(sources: list[str], data: Data) -> NDArray[np.float64] | None:
     """Sources of the training part -> how often each person is seen in an epoch; None where all are seen once."""
-    unknown = sorted(set(data.shares) - set(sources))
+    unknown = sorted(set(data.sampling_weights) - set(sources))
     if unknown:
         raise DataError(
-            f"data.shares: nobody is of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
+            f"data.sampling_weights: nobody is of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
         )
-    shares = np.array([data.shares.get(source, 1.0) for source in sources])
-    return None if (shares == 1).all() else shares
+    sampling_weights = np.array([data.sampling_weights.get(source, 1.0) for source in sources])
+    return None if (sampling_weights == 1).all() else sampling_weights
 
 
 def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
@@ -259,8 +261,8 @@ def _label_sets(
 def _targets(
     samples: list[Sample], data: Data, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if data.labels == "mixed":
-        _refuse_other_keypoints("labels: mixed", skeleton)
+    if data.labels == "ground_truth+pseudo":
+        _refuse_other_keypoints("labels: ground_truth+pseudo", skeleton)
         targets = coco_targets(samples, teacher_labels(folder), data.teacher_threshold)
         return targets.keypoints, targets.weights
     keypoints, visible = map_samples(samples, skeleton)
@@ -270,7 +272,7 @@ def _targets(
 def _refuse_other_keypoints(what: str, skeleton: Skeleton) -> None:
     if skeleton.keypoint_names != COCO17.keypoint_names:
         raise DataError(
-            f"{what} knows COCO's joints only; skeleton {skeleton.name} needs labels: human and no such teacher."
+            f"{what} knows COCO's joints only; skeleton {skeleton.name} needs labels: ground_truth and no such teacher."
         )
 
 
