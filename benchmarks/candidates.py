@@ -51,28 +51,28 @@ def main() -> None:
     parser.add_argument("network", nargs="?")
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network")
     parser.add_argument("--hours", type=float, default=1.0, help="of one core, shared by all (default: %(default)s)")
-    parser.add_argument("--passes", type=int, help="over the people, in place of what the hours give")
-    parser.add_argument("--size", default="96x128", help="width x height of the input (default: %(default)s)")
-    parser.add_argument("--init", default="", help="weights to start from")
-    parser.add_argument("--rate", type=float, default=2e-3, help="for a batch of 32 (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, help="over the people, in place of what the hours give")
+    parser.add_argument("--input-size", default="96x128", help="width x height of the input (default: %(default)s)")
+    parser.add_argument("--pretrained", default="", help="weights to start from")
+    parser.add_argument("--lr", type=float, default=2e-3, help="for a batch of 32 (default: %(default)s)")
     parser.add_argument("--time", action="store_true", help="count and time the networks of the table")
     arguments = vars(parser.parse_args())
     timed = arguments.pop("time")
     line = train_candidate(**arguments) if arguments["network"] else None
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     if line:
-        same = ("network", "options", "size", "hours_wanted", "pretrained")
+        same = ("network", "options", "input_size", "hours_wanted", "pretrained")
         known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
     if timed:
         known = counted_and_timed(known)
     if line or timed:
         files.replace(RESULTS, (json.dumps(known, indent=1) + "\n").encode())
-    for line in sorted(known, key=lambda line: (line["size"], -line["ap"])):
+    for line in sorted(known, key=lambda line: (line["input_size"], -line["ap"])):
         counts = f"{line['parameters'] / 1e6:.2f} M  {line['macs'] / 1e6:4.0f} MMACs  " if "macs" in line else ""
         ratios = ", ".join(f"{ratio:.2f} with {kind}" for kind, ratio in line.get("ratios", {}).items())
         trained = f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}"
-        spent = f"{line['passes']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
-        print(f"{label(line):50} {line['size']:8} {trained}  {spent}  {counts}{ratios}")
+        spent = f"{line['epochs']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
+        print(f"{label(line):50} {line['input_size']:8} {trained}  {spent}  {counts}{ratios}")
 
 
 def label(line: dict[str, Any]) -> str:
@@ -84,7 +84,7 @@ def label(line: dict[str, Any]) -> str:
 
 def size_of(line: dict[str, Any]) -> tuple[int, int]:
     """A line -> width and height of its input in pixels."""
-    width, height = map(int, line["size"].split("x"))
+    width, height = map(int, line["input_size"].split("x"))
     return width, height
 
 
@@ -110,17 +110,17 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def train_candidate(
-    network: str, option: list[str], hours: float, passes: int | None, size: str, pretrained: str, lr: float
+    network: str, option: list[str], hours: float, epochs: int | None, size: str, pretrained: str, lr: float
 ) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""
-    if passes is None:
+    if epochs is None:
         seconds = hours * 3600 / threads.available()
-        passes = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
-    print(f"{network}: {passes} passes", flush=True)
-    words = [word for setting in settings(network, option, passes, size, lr) for word in ("--set", setting)]
+        epochs = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
+    print(f"{network}: {epochs} passes", flush=True)
+    words = [word for setting in settings(network, option, epochs, size, lr) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
         run = Path(folder) / network
-        start = ("--init", pretrained) if pretrained else ()
+        start = ("--pretrained", pretrained) if pretrained else ()
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         featherpose("train", RECIPE, *words, *start, "--out", str(run))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -130,23 +130,23 @@ def train_candidate(
         **{
             "network": network,
             "options": option,
-            "size": size,
+            "input_size": size,
             "pretrained": pretrained,
             "lr": lr,
             "hours_wanted": hours,
         },
-        **{"passes": passes, "cpu_hours": round(spent / 3600, 2)},
+        **{"epochs": epochs, "cpu_hours": round(spent / 3600, 2)},
         **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
     }
 
 
-def settings(network: str, option: list[str], passes: int, size: str, lr: float) -> list[str]:
+def settings(network: str, option: list[str], epochs: int, size: str, lr: float) -> list[str]:
     """What every candidate has of its own in `RECIPE`, KEY=VALUE each."""
-    stage = f"size: [{size.replace('x', ', ')}], epochs: {passes}, batch_size: {BATCH}, sigma: {sigma(size)}"
+    stage = f"input_size: [{size.replace('x', ', ')}], epochs: {epochs}, batch_size: {BATCH}, sigma: {sigma(size)}"
     return [
         *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
         f"optimizer.lr={lr}",
-        *("schedule={name: cosine, warmup: 200}", f"validation.interval={max(1, passes // 10)}"),
+        *("schedule={name: cosine, warmup: 200}", f"validation.interval={max(1, epochs // 10)}"),
     ]
 
 
@@ -163,7 +163,7 @@ def sigma(size: str) -> float:
 def images_per_second(network: str, option: list[str], size: str) -> float:
     """What the trainer reaches on all cores, loading included."""
     words = [word for o in option for word in ("--option", o)]
-    how = ("--size", size, "--batch", str(BATCH), "--data", "pose-train", "--json")
+    how = ("--input-size", size, "--batch-size", str(BATCH), "--data", "pose-train", "--json")
     said = featherpose("benchmark", "train", network, *words, *how, output=subprocess.PIPE)
     return json.loads(said)["loading"]["samples_per_s"]
 

@@ -47,7 +47,7 @@ def main() -> None:
 
 def both(own: Path, seed: int) -> list[dict[str, Any]]:
     """COCO file and seed -> the best scores of a run from the shipped weights and of one from scratch, side by side."""
-    starts = {"default": ["--init", "default"], "scratch": []}
+    starts = {"default": ["--pretrained", "default"], "scratch": []}
     runs = {start: own.parent / f"{start}-{seed}" for start in starts}
     command = [sys.executable, "-m", "featherpose", "train", "--data", str(own), "--set", f"seed={seed}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

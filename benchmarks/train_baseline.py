@@ -79,14 +79,14 @@ def measure(size: tuple[int, int], batch: int, seconds: float, workers: int, dat
 def main() -> None:
     """Measure, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--size", default="96x128", help="width and height of the input (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images a step (default: %(default)s)")
+    parser.add_argument("--input-size", default="96x128", help="width and height of the input (default: %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="to measure each way for (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that load (default: %(default)s)")
     parser.add_argument("--data", help="folder of shards (default: synthetic people)")
     args = parser.parse_args()
-    width, height = map(int, args.size.split("x"))
-    speeds = measure((width, height), args.batch, args.seconds, args.workers, args.data)
+    width, height = map(int, args.input_size.split("x"))
+    speeds = measure((width, height), args.batch_size, args.seconds, args.workers, args.data)
     facts = {"threads": torch.get_num_threads(), "workers": args.workers, "machine": machine()}
     memory = {"peak_memory": peak_memory(torch.device("cpu"))}
     print(json.dumps({**facts, **memory, **{way: asdict(speed) for way, speed in speeds.items()}}))

@@ -43,7 +43,7 @@ def run(words: Sequence[str], threads_each: int) -> dict[str, Any]:
 
 def commands(args: argparse.Namespace, cores: int) -> dict[str, tuple[list[str], int]]:
     """What was asked for -> the command of either side and the threads of each of its processes."""
-    common = ["--size", args.size, "--batch", str(args.batch), "--seconds", str(args.seconds)]
+    common = ["--input-size", args.input_size, "--batch-size", str(args.batch_size), "--seconds", str(args.seconds)]
     common += ["--data", args.data] if args.data else []
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cores)]
     ours = ["-m", "featherpose", "benchmark", "train", NETWORK, "--device", "cpu", "--json"]
@@ -74,8 +74,10 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--size", default="96x128", help="width and height of the input (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images a step, all processes (default: %(default)s)")
+    parser.add_argument("--input-size", default="96x128", help="width and height of the input (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=64, help="images a step, all processes (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="both sides, one after the other (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=6, help="each side, each way, each round (default: 6)")
     parser.add_argument("--data", help="folder of shards (default: synthetic people)")
@@ -91,12 +93,12 @@ def main() -> None:
         rounds.append({side: run(words, each) for side, (words, each) in sides.items()})
         print(f"round {number} of {args.rounds}:", *(_brief(side, rounds[-1]) for side in sides), file=sys.stderr)
     summaries = {way: summary(rounds, way) for way in WAYS}
-    print(f"{NETWORK} {args.size}, batch {args.batch}, {cores} cores\n{table(summaries)}\nwanted: {WANTED}")
+    print(f"{NETWORK} {args.input_size}, batch {args.batch_size}, {cores} cores\n{table(summaries)}\nwanted: {WANTED}")
 
-    size = {"network": NETWORK, "size": args.size, "batch_size": args.batch, "seconds": args.seconds}
+    size = {"network": NETWORK, "input_size": args.input_size, "batch_size": args.batch_size, "seconds": args.seconds}
     facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **size, "data": args.data or "synthetic"}
     args.out.mkdir(parents=True, exist_ok=True)
-    target = args.out / f"train-{NETWORK}-{args.size}.json"
+    target = args.out / f"train-{NETWORK}-{args.input_size}.json"
     files.replace(target, (json.dumps({**facts, **summaries, "rounds": rounds}, indent=1) + "\n").encode())
     print(target)
 

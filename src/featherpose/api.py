@@ -100,8 +100,8 @@ def evaluate(
     *,
     format: str = "coco",
     boxes: str | os.PathLike[str] = "gt",
-    flip: bool = False,
-    blur: int = 0,
+    flip_test: bool = False,
+    blur_kernel: int = 0,
     refine: bool = False,
     nms: str | None = None,
     jitter: float = 0.0,
@@ -126,7 +126,9 @@ def evaluate(
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
     if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
         raise InputError("Everyone of MPII is posed at the labelled centre and scale: leave out boxes, nms and jitter.")
-    estimator = open_estimator(model, device, flip=flip, blur=blur, refine=refine, padding=padding)
+    estimator = open_estimator(
+        model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
+    )
     if format == "mpii":
         return evaluate_mpii(read_mpii(data), estimator, estimator.session.manifest.skeleton, progress)
     return evaluate_coco(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)

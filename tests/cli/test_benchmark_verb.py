@@ -15,12 +15,25 @@ from featherpose.errors import DeviceError, FeatherposeError, InputError
 from featherpose.train.benchmark import Speed, TrainingSpeed
 
 pytestmark = pytest.mark.torch
-SMALL = ["--size", "64x64", "--batch", "4", "--steps", "1", "--device", "cpu", "--workers", "0", "--option", "width=8"]
+SMALL = [
+    "--input-size",
+    "64x64",
+    "--batch-size",
+    "4",
+    "--steps",
+    "1",
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+    "--option",
+    "width=8",
+]
 MEASURED = TrainingSpeed(
     network="lite_hrnet_18",
     options={},
-    size=(192, 256),
-    batch=64,
+    input_size=(192, 256),
+    batch_size=64,
     processes=2,
     threads=1,
     workers=3,
@@ -63,7 +76,14 @@ def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
     run(*words.split(), "--data", "people", "--precision", "bf16", "--compile")
     assert asked.pop("data").name == "people"
     assert asked == {
-        **{"network": "lite_hrnet_18", "size": (96, 128), "batch_size": 8, "seconds": 3.0, "steps": 4, "device": "cpu"},
+        **{
+            "network": "lite_hrnet_18",
+            "input_size": (96, 128),
+            "batch_size": 8,
+            "seconds": 3.0,
+            "steps": 4,
+            "device": "cpu",
+        },
         **{"workers": 1, "threads": 2, "options": {"width": 32}, "precision": "bf16", "compiled": True},
     }
 
@@ -79,7 +99,7 @@ def test_json_of_a_real_network() -> None:
     result = run(*SMALL, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["network"], found["size"], found["batch_size"]) == ("lite_hrnet_18", [64, 64], 4)
+    assert (found["network"], found["input_size"], found["batch_size"]) == ("lite_hrnet_18", [64, 64], 4)
     assert found["options"] == {"width": 8}
     assert found["step"]["samples_per_s"] > 0 and found["loading"]["steps"] == 1
 
@@ -87,7 +107,7 @@ def test_json_of_a_real_network() -> None:
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (["--size", "192"], InputError, "wanted WIDTHxHEIGHT"),
+        (["--input-size", "192"], InputError, "wanted WIDTHxHEIGHT"),
         (["--option", "width"], InputError, "wanted KEY=VALUE"),
         (["--device", "gpu"], DeviceError, "wanted auto, cpu or cuda"),
     ],

@@ -62,11 +62,13 @@ def test_a_model_that_finds_the_joints_is_given_them(run, tmp_path: Path) -> Non
 
 
 def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
-    result = run("--json", "--out", "mine/results.json", "--flip", "--blur", "3")
+    result = run("--json", "--out", "mine/results.json", "--flip-test", "--blur-kernel", "3")
     facts = json.loads(result.stdout)
-    assert {key: facts[key] for key in ("model", "network", "input_size", "data", "boxes", "flip", "blur")} == {
+    assert {
+        key: facts[key] for key in ("model", "network", "input_size", "data", "boxes", "flip_test", "blur_kernel")
+    } == {
         **{"model": str(tmp_path / "tiny.onnx"), "network": "tiny", "input_size": [48, 64], "data": "people"},
-        **{"boxes": "gt", "flip": True, "blur": 3},
+        **{"boxes": "gt", "flip_test": True, "blur_kernel": 3},
     }
     assert facts["results"] == "mine/results.json"
     assert Path("mine/results.json").is_file()
@@ -179,7 +181,7 @@ BAD = {
     "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labelled boxes"),
     "nms of labelled boxes": (["--nms", "pose"], InputError, "nms pose is for detected boxes"),
     "nms": (["--nms", "okss", "--boxes", "tiny.onnx"], InputError, "nms 'okss' is not known. Did you mean 'oks'?"),
-    "blur": (["--blur", "4"], InputError, "blur is 4, wanted 0"),
+    "blur_kernel": (["--blur-kernel", "4"], InputError, "blur is 4, wanted 0"),
     "out is a folder": (["--out", "people"], InputError, "people: a folder, where a file"),
     "out below a file": (["--out", "tiny.onnx/x.json"], InputError, "tiny.onnx is no folder to write to"),
 }

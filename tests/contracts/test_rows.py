@@ -112,7 +112,20 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
     assert scored["num_images"] == MAX_IMAGES and scored["num_instances"] >= MAX_IMAGES
     assert 0 <= scored["scores"][SCORE[source]] <= 1
 
-    how = ["--size", f"{SIZE}x{SIZE}", "--batch", 2, "--steps", 1, "--device", "cpu", "--workers", 0, "--data", people]
+    how = [
+        "--input-size",
+        f"{SIZE}x{SIZE}",
+        "--batch-size",
+        2,
+        "--steps",
+        1,
+        "--device",
+        "cpu",
+        "--workers",
+        0,
+        "--data",
+        people,
+    ]
     words = [word for key, value in options.items() for word in ("--option", f"{key}={json.dumps(value)}")]
     timed = run("benchmark", "train", recipe.network, *how, *words)
     assert timed["step"]["samples_per_s"] > 0 and timed["loading"]["samples_per_s"] > 0

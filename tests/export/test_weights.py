@@ -61,14 +61,14 @@ def test_the_codec_brings_its_crop_mode(tmp_path, name, mode):
 
 def test_what_is_given_counts_before_what_the_file_says(tmp_path):
     path = saved(tmp_path / "best.safetensors", options={"width": 99})
-    assert open_weights(path, options={"width": 8}, size=(96, 128))[1].input_size == (96, 128)
+    assert open_weights(path, options={"width": 8}, input_size=(96, 128))[1].input_size == (96, 128)
     assert open_weights(path, network="tiny")[1].options == {}
 
 
 def test_weights_of_others_need_three_words(tmp_path):
     path = tmp_path / "official.pth"
     torch.save({"state_dict": tiny().state_dict()}, path)
-    manifest = open_weights(path, network="tiny", skeleton="coco17", size=SIZE)[1]
+    manifest = open_weights(path, network="tiny", skeleton="coco17", input_size=SIZE)[1]
     assert (manifest.skeleton, manifest.codec, manifest.accuracy) == (COCO17, {"name": "msra", "stride": 4}, ())
 
 

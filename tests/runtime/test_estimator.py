@@ -52,9 +52,9 @@ def test_swapping_red_and_blue_is_noticed(estimator):
 
 
 @pytest.mark.parametrize("shift", [(1, 0), (0, 1), (17, 23), (-30, -20)])
-@pytest.mark.parametrize("flip", [False, True])
-def test_shifting_picture_and_box_shifts_the_poses(model, shift, flip):
-    estimator = Estimator.open(model, "cpu", threads=1, flip=flip)
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_shifting_picture_and_box_shifts_the_poses(model, shift, flip_test):
+    estimator = Estimator.open(model, "cpu", threads=1, flip_test=flip_test)
     still = estimator(picture(size=(260, 220)), [BOX])
     moved = estimator(picture(shift, size=(260, 220)), [np.add(BOX, shift * 2)])
     assert np.abs(moved.keypoints - still.keypoints - shift).max() < 1e-3
@@ -144,10 +144,10 @@ def test_bad_box_scores_are_refused(estimator, scores):
         estimator(picture(), [BOX], box_scores=scores)
 
 
-@pytest.mark.parametrize("blur", [-1, 2])
-def test_blur_is_an_odd_number_of_cells(model, blur):
-    with pytest.raises(InputError, match=f"blur is {blur}, wanted 0"):
-        Estimator.open(model, "cpu", blur=blur)
+@pytest.mark.parametrize("blur_kernel", [-1, 2])
+def test_blur_is_an_odd_number_of_cells(model, blur_kernel):
+    with pytest.raises(InputError, match=f"blur is {blur_kernel}, wanted 0"):
+        Estimator.open(model, "cpu", blur_kernel=blur_kernel)
 
 
 class MirrorSession:
@@ -172,7 +172,7 @@ def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     image = np.zeros((64, 48, 3), np.uint8)
     image[20:24, 4:8] = image[20:24, 28:32] = 255
     box = (4.8, 6.4, 43.2, 57.6)  # grown by 1.25 it is the whole picture
-    estimator = Estimator(MirrorSession(name), flip=True)
+    estimator = Estimator(MirrorSession(name), flip_test=True)
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
     crop = Crop.from_box(box, (48, 64), codec.crop_mode)
     crops = images.warp(image, crop)[None]
@@ -209,19 +209,19 @@ def test_a_joint_comes_back_to_its_place_with_flip(name, cells):
     image = np.zeros((256, 192, 3), np.uint8)
     image[120:131, 80:91] = 255
     box = (19.2, 25.6, 172.8, 230.4)  # grown by 1.25 it is the whole picture
-    found = Estimator(BlobSession(name), flip=True)(image, [box]).keypoints[0]
+    found = Estimator(BlobSession(name), flip_test=True)(image, [box]).keypoints[0]
     assert np.abs(found - (85, 125)).max() == pytest.approx(8 * cells, abs=0.2)  # a cell is 8 pixels of the picture
 
 
 @pytest.mark.parametrize("name", ["dark", "udp"])
 def test_a_codec_that_smooths_is_not_smoothed_for(name):
     with pytest.raises(InputError, match=f"blur is 11, but this model's codec, {name}, smooths heatmaps itself"):
-        Estimator(MirrorSession(name), blur=11)
-    assert Estimator(MirrorSession(name), blur=0).blur == 0
+        Estimator(MirrorSession(name), blur_kernel=11)
+    assert Estimator(MirrorSession(name), blur_kernel=0).blur_kernel == 0
 
 
 def test_blur_smooths_before_the_maximum_is_read(model):
-    plain, blurred = (Estimator.open(model, "cpu", threads=1, blur=blur) for blur in (0, 5))
+    plain, blurred = (Estimator.open(model, "cpu", threads=1, blur_kernel=blur_kernel) for blur_kernel in (0, 5))
     image = picture()
     image[120:122, 50:52] = RED  # a speck, brighter than nothing but small
     expected = codecs.smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)

@@ -21,8 +21,10 @@ def benchmark() -> None:
 
 @benchmark.command()
 @click.argument("network")
-@click.option("--size", metavar="WxH", default="192x256", show_default=True, callback=parse_size, help="Of the input.")
-@click.option("--batch", type=click.IntRange(min=1), default=64, show_default=True, help="Images a step.")
+@click.option(
+    "--input-size", metavar="WxH", default="192x256", show_default=True, callback=parse_size, help="Of the input."
+)
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a step.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=20, show_default=True, help="To measure each way for.")
 @click.option("--steps", type=click.IntRange(min=1), help="To measure each way, in place of --seconds.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -71,7 +73,7 @@ def _show(speed: TrainingSpeed) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"{speed.network} {speed.size[0]}x{speed.size[1]}, batch {speed.batch}")
+    table.add_column(f"{speed.network} {speed.input_size[0]}x{speed.input_size[1]}, batch {speed.batch_size}")
     for column in ("images/s", "waiting for data", "steps"):
         table.add_column(column, justify="right")
     for name, way in (("the same batch", speed.step), ("with loading", speed.loading)):

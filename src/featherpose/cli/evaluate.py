@@ -34,8 +34,10 @@ MPII_COLUMNS = {
 @click.option("--data", required=True, metavar="FOLDER", help="Photos and their labels (see above).")
 @click.option("--format", "data_format", default="coco", show_default=True, help="Of the labels: coco or mpii.")
 @click.option("--boxes", default="gt", show_default=True, metavar="gt|FILE", help="Labelled boxes, or a JSON of boxes.")
-@click.option("--flip", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
-@click.option("--blur", type=click.IntRange(min=0), default=0, metavar="CELLS", help="Smooth heatmaps first, as 11.")
+@click.option("--flip-test", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
+@click.option(
+    "--blur-kernel", type=click.IntRange(min=0), default=0, metavar="CELLS", help="Smooth heatmaps first, as 11."
+)
 @click.option("--refine", is_flag=True, help="Look again, round the joints found: only for bad boxes, half as fast.")
 @click.option("--nms", metavar="oks|soft|pose|none", help="How duplicates of detected boxes go.  [default: oks]")
 @click.option("--jitter", type=float, default=0.0, metavar="PART", help="Put labelled boxes off by this part, as 0.1.")
@@ -52,8 +54,8 @@ def evaluate(
     data: str,
     data_format: str,
     boxes: str,
-    flip: bool,
-    blur: int,
+    flip_test: bool,
+    blur_kernel: int,
     refine: bool,
     nms: str | None,
     jitter: float,
@@ -100,8 +102,8 @@ def evaluate(
             data,
             format=data_format,
             boxes=boxes,
-            flip=flip,
-            blur=blur,
+            flip_test=flip_test,
+            blur_kernel=blur_kernel,
             refine=refine,
             nms=nms,
             jitter=jitter,
@@ -110,7 +112,13 @@ def evaluate(
             progress=progress,
         )
     _write(file, evaluation)
-    how: dict[str, Any] = {"data": data, "boxes": boxes, "flip": flip, "blur": blur, "refine": refine}
+    how: dict[str, Any] = {
+        "data": data,
+        "boxes": boxes,
+        "flip_test": flip_test,
+        "blur_kernel": blur_kernel,
+        "refine": refine,
+    }
     how |= {"nms": nms or ("none" if boxes == "gt" else "oks"), "jitter": jitter, "padding": padding}
     how["results"] = str(file)
     _show(evaluation, _describe(model) | how, as_json)
@@ -168,11 +176,13 @@ def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     table.add_row(*(percent(scores[field]) for field in columns.values()))
     Console().print(table)
-    test = "with flip" if how["flip"] else "no flip"
+    test = "with flip" if how["flip_test"] else "no flip"
     extra = f", jitter {how['jitter']}" * bool(how["jitter"]) + ", refined" * how["refine"]
     extra += f", padding {how['padding']}" if how["padding"] else ""
     boxes = how["boxes"] if how["boxes"] == "gt" else f"{how['boxes']}, nms {how['nms']}"
-    click.echo(f"{how['network']} {width}x{height} ({how['model']}), boxes {boxes}, {test}, blur {how['blur']}{extra}")
+    click.echo(
+        f"{how['network']} {width}x{height} ({how['model']}), boxes {boxes}, {test}, blur {how['blur_kernel']}{extra}"
+    )
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
         f"people: {evaluation.num_instances}, photos: {evaluation.num_images} of {how['data']}, in {evaluation.seconds:.1f} s"

@@ -37,7 +37,9 @@ def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str,
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="The .onnx file.  [default: beside WEIGHTS]")
 @click.option("--crops", type=click.Path(path_type=Path), help="Folder of pictures or shards to prove it on, too.")
-@click.option("--size", metavar="WxH", callback=parse_size, help="Width and height of the input.  [default: WEIGHTS']")
+@click.option(
+    "--input-size", metavar="WxH", callback=parse_size, help="Width and height of the input.  [default: WEIGHTS']"
+)
 @click.option("--network", help="Name of the network, for weights that do not say it (.pth).")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", callback=parse_options, help="As width=32.")
 @click.option("--skeleton", help="Its joints: coco17, mpii16, lsp14 or a YAML file, for weights that do not say it.")
@@ -46,7 +48,7 @@ def export(
     weights: Path,
     out: Path | None,
     crops: Path | None,
-    size: tuple[int, int] | None,
+    input_size: tuple[int, int] | None,
     network: str | None,
     options: dict[str, Any],
     skeleton: str | None,
@@ -67,7 +69,7 @@ def export(
 
     with Console(stderr=True).status(f"Writing and proving {weights.name}; this takes up to a minute."):
         path, manifest = api.export(
-            weights, out, crops=crops, size=size, network=network, options=options, skeleton=skeleton
+            weights, out, crops=crops, input_size=input_size, network=network, options=options, skeleton=skeleton
         )
     if as_json:
         import json

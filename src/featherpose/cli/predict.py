@@ -29,7 +29,7 @@ _ROWS = 20
 @click.option("--json", "json_file", metavar="FILE", help="The joints; - prints them, too.  [default: OUT/poses.json]")
 @click.option("--no-draw", is_flag=True, help="Write no pictures, only the joints.")
 @click.option("--score-threshold", type=float, default=0.3, show_default=True, help="Draw joints below it faintly.")
-@click.option("--flip", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
+@click.option("--flip-test", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
 @click.option("--refine", is_flag=True, help="Look again, round the joints found: only for bad boxes, half as fast.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
@@ -48,7 +48,7 @@ def predict(
     json_file: str | None,
     no_draw: bool,
     score_threshold: float,
-    flip: bool,
+    flip_test: bool,
     refine: bool,
     device: str,
     max_megapixels: float,
@@ -81,7 +81,7 @@ def predict(
             out=out,
             json_file=None if json_file == "-" else json_file,
             device=device,
-            flip=flip,
+            flip_test=flip_test,
             refine=refine,
             draw_images=not no_draw,
             score_threshold=score_threshold,

@@ -16,7 +16,7 @@ CUSTOM_RECIPE = "custom-feather_pose"
 @click.argument("recipe", required=False)
 @click.option("--data", metavar="PATH", help="Train on these people: a COCO keypoints file (.json), or shards.")
 @click.option(
-    "--init",
+    "--pretrained",
     metavar="MODEL",
     help="Start from these weights: a file, a shipped name such as default, or efficientnet_lite0 (ImageNet).",
 )

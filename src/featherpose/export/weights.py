@@ -39,7 +39,7 @@ def open_weights(
     network: str | None = None,
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
-    size: tuple[int, int] | None = None,
+    input_size: tuple[int, int] | None = None,
 ) -> tuple[nn.Module, Manifest]:
     """Weights file (.safetensors, .pth) -> the network that holds them, in eval mode, and what is known about it.
 
@@ -52,7 +52,7 @@ def open_weights(
     if network is not None:
         facts["options"] = {}  # the file's are those of its own network
     facts["options"] = facts.get("options", {}) | dict(options or {})
-    given = {"network": network, "skeleton": skeleton, "input_size": size}
+    given = {"network": network, "skeleton": skeleton, "input_size": input_size}
     facts |= {key: value for key, value in given.items() if value is not None}
     missing = [flag for key, flag in NEEDED.items() if key not in facts]
     if missing:

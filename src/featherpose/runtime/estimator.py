@@ -27,20 +27,26 @@ class Estimator:
     """
 
     def __init__(
-        self, session: Session, *, flip: bool = False, blur: int = 0, refine: bool = False, padding: float | None = None
+        self,
+        session: Session,
+        *,
+        flip_test: bool = False,
+        blur_kernel: int = 0,
+        refine: bool = False,
+        padding: float | None = None,
     ) -> None:
-        if blur < 0 or (blur and blur % 2 == 0):
-            raise InputError(f"blur is {blur}, wanted 0 (none) or an odd number of heatmap cells.")
+        if blur_kernel < 0 or (blur_kernel and blur_kernel % 2 == 0):
+            raise InputError(f"blur is {blur_kernel}, wanted 0 (none) or an odd number of heatmap cells.")
         if padding is not None and not padding > 0:
             raise InputError(f"padding is {padding}, wanted a factor above 0, such as 1.25.")
         codec = session.manifest.make_codec()
-        if blur and codec.blurs:
+        if blur_kernel and codec.blurs:
             raise InputError(
-                f"blur is {blur}, but this model's codec, {codec.name}, smooths heatmaps itself; leave it out."
+                f"blur is {blur_kernel}, but this model's codec, {codec.name}, smooths heatmaps itself; leave it out."
             )
         self.session = session
-        self.flip = flip
-        self.blur = blur
+        self.flip_test = flip_test
+        self.blur_kernel = blur_kernel
         self.refine = refine
         self.padding = session.manifest.padding if padding is None else padding
 
@@ -51,15 +57,21 @@ class Estimator:
         device: str = "auto",
         threads: int | None = None,
         *,
-        flip: bool = False,
-        blur: int = 0,
+        flip_test: bool = False,
+        blur_kernel: int = 0,
         refine: bool = False,
         padding: float | None = None,
     ) -> Estimator:
         """Path of an exported .onnx file -> Estimator. OpenCV is kept to one thread for the process: the engine has
         the cores."""
         images.use_one_thread()
-        return cls(Session.open(model, device, threads), flip=flip, blur=blur, refine=refine, padding=padding)
+        return cls(
+            Session.open(model, device, threads),
+            flip_test=flip_test,
+            blur_kernel=blur_kernel,
+            refine=refine,
+            padding=padding,
+        )
 
     def __call__(
         self, image: NDArray[np.uint8], boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None
@@ -93,16 +105,16 @@ class Estimator:
 
     def _find(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops (N, h, w, 3) -> joints (N, K, 2) in crop pixels and scores (N, K)."""
-        if not self.flip and not self.blur:
+        if not self.flip_test and not self.blur_kernel:
             keypoints, scores, _ = self.session.run(crops)
             return keypoints, scores
         manifest, codec = self.session.manifest, self.session.manifest.make_codec()
         heatmaps = self.session.run(crops)[2]
-        if self.flip:
+        if self.flip_test:
             mirrored = self.session.run(crops[:, :, ::-1])[2]
             heatmaps = merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=codec.flip_shift)
-        if self.blur:
-            heatmaps = smooth(heatmaps, self.blur)
+        if self.blur_kernel:
+            heatmaps = smooth(heatmaps, self.blur_kernel)
         return codec.decode(heatmaps)
 
 

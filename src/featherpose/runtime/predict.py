@@ -63,7 +63,7 @@ def predict(
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
     device: str = "auto",
-    flip: bool = False,
+    flip_test: bool = False,
     refine: bool = False,
     draw_images: bool = True,
     score_threshold: float = 0.3,
@@ -81,7 +81,7 @@ def predict(
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
     image_files, failures = find_images(sources, out)
     _refuse_overwriting(image_files, out, json_file)
-    estimator = Estimator.open(weights.find(model), device, flip=flip, refine=refine)
+    estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
     poses: dict[str, Poses] = {}
     try:
         for done, image_file in enumerate(image_files):

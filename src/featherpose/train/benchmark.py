@@ -72,9 +72,9 @@ class TrainingSpeed:
 
     network: str
     options: Mapping[str, Any]
-    size: tuple[int, int]
+    input_size: tuple[int, int]
     """Width and height of the input."""
-    batch: int
+    batch_size: int
     """Images a step, all processes together."""
     processes: int
     threads: int
@@ -102,8 +102,8 @@ def training_speed(
     network: str,
     *,
     options: Mapping[str, Any] | None = None,
-    size: tuple[int, int] = (192, 256),
-    batch: int = 64,
+    input_size: tuple[int, int] = (192, 256),
+    batch_size: int = 64,
     steps: int | None = None,
     seconds: float = 20.0,
     device: str = "auto",
@@ -123,18 +123,20 @@ def training_speed(
         torch.set_num_threads(threads)
     workers = pick_workers(place) if workers is None else workers
     ranks = join(place)
-    if batch % ranks.count:
-        raise InputError(f"--batch {batch} cannot be divided evenly by {ranks.count} processes; choose a multiple.")
-    stages = [{"input_size": size, "batch_size": batch}]
+    if batch_size % ranks.count:
+        raise InputError(
+            f"--batch {batch_size} cannot be divided evenly by {ranks.count} processes; choose a multiple."
+        )
+    stages = [{"input_size": input_size, "batch_size": batch_size}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
-        samples = open_samples(data, size, Path(scratch))
+        samples = open_samples(data, input_size, Path(scratch))
         step, loading = _both_ways(recipe, samples, steps, seconds, workers, place, ranks, compiled)
     return TrainingSpeed(
         network=network,
         options=recipe.options,
-        size=size,
-        batch=batch,
+        input_size=input_size,
+        batch_size=batch_size,
         processes=ranks.count,
         threads=torch.get_num_threads(),
         workers=workers,
