@@ -67,10 +67,10 @@ def main() -> None:
         known = counted_and_timed(known)
     if line or timed:
         files.replace(RESULTS, (json.dumps(known, indent=1) + "\n").encode())
-    for line in sorted(known, key=lambda line: (line["input_size"], -line["ap"])):
+    for line in sorted(known, key=lambda line: (line["input_size"], -line["oks_accuracy"])):
         counts = f"{line['parameters'] / 1e6:.2f} M  {line['macs'] / 1e6:4.0f} MMACs  " if "macs" in line else ""
         ratios = ", ".join(f"{ratio:.2f} with {kind}" for kind, ratio in line.get("ratios", {}).items())
-        trained = f"AP {line['ap']:5.2f}  PCK {line['pck']:5.2f}"
+        trained = f"AP {line['oks_accuracy']:5.2f}  PCK {line['pck']:5.2f}"
         spent = f"{line['epochs']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
         print(f"{label(line):50} {line['input_size']:8} {trained}  {spent}  {counts}{ratios}")
 
@@ -136,7 +136,12 @@ def train_candidate(
             "hours_wanted": hours,
         },
         **{"epochs": epochs, "cpu_hours": round(spent / 3600, 2)},
-        **{"hours": card["hours"], "ap": card["best"]["ap"], "pck": card["best"]["pck"], "history": card["history"]},
+        **{
+            "hours": card["hours"],
+            "oks_accuracy": card["best"]["oks_accuracy"],
+            "pck": card["best"]["pck"],
+            "history": card["history"],
+        },
     }
 
 

@@ -63,7 +63,7 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
             validation_set.areas[of],
             validation_set.skeleton.sigmas,
         )
-        return validation_oks(found[of], *labels).ap
+        return validation_oks(found[of], *labels).oks_accuracy
 
     return bootstrap(score, len(rows))
 
@@ -128,7 +128,8 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     model, manifest = open_weights(source)
     name = manifest.network + ("-{}x{}".format(*manifest.input_size) if sized else "")
     chosen_by = [
-        {**entry, "ap_interval": _percent(validation_interval(model, manifest))} for entry in manifest.accuracy
+        {**entry, "oks_accuracy_interval": _percent(validation_interval(model, manifest))}
+        for entry in manifest.accuracy
     ]
     manifest = replace(manifest, accuracy=(*chosen_by, *evaluate_on_tests(model, manifest, name, data)))
     path = WEIGHTS / name

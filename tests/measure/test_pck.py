@@ -59,15 +59,15 @@ def test_the_validation_score_by_hand() -> None:
     predicted = np.array([[[6.0, 0]], [[0, 100.0]]])
     scores = validation_oks(predicted, truth, np.ones((2, 1)), [100, 100], [0.5])
     assert scores.oks == pytest.approx(np.exp(-36 / 200) / 2)
-    assert scores.ap == pytest.approx(0.35)
+    assert scores.oks_accuracy == pytest.approx(0.35)
 
 
 def test_the_validation_score_falls_with_the_error() -> None:
     truth, visible, areas = crowd()
     scores = [validation_oks(truth + shift, truth, visible, areas, SIGMAS) for shift in (0, 2, 5, 20)]
     assert [s.oks for s in scores] == sorted((s.oks for s in scores), reverse=True)
-    assert [s.ap for s in scores] == sorted((s.ap for s in scores), reverse=True)
-    assert scores[-1].ap < 0.1
+    assert [s.oks_accuracy for s in scores] == sorted((s.oks_accuracy for s in scores), reverse=True)
+    assert scores[-1].oks_accuracy < 0.1
 
 
 def test_people_without_a_labelled_joint_are_left_out() -> None:

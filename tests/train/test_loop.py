@@ -92,9 +92,9 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: 
     assert card["recipe"]["data"]["folder"] == facts["recipe"]["data"]["folder"] == drawn_people.name
     assert not any(str(drawn_people.parent) in text for text in (json.dumps(facts), json.dumps(card)))
     records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
-    assert [r["ap"] for r in records] == [r["ap"] for r in card["history"]]
+    assert [r["oks_accuracy"] for r in records] == [r["oks_accuracy"] for r in card["history"]]
     words = (whole_run / "card.md").read_text()
-    assert f"| 2 | 64x64 | {card['history'][1]['ap']:.1f} |" in words
+    assert f"| 2 | 64x64 | {card['history'][1]['oks_accuracy']:.1f} |" in words
     assert "COCO (Lin et al. 2014)" in words
     assert (whole_run / "curves.svg").read_text().count("<polyline") == 3
 
@@ -120,7 +120,7 @@ def test_judging_every_so_many_epochs(drawn_people: Path, tmp_path: Path) -> Non
 
 def test_people_whose_joints_are_not_cocos_are_judged_by_pck(whole_run: Path) -> None:
     card = json.loads((whole_run / "card.json").read_text())
-    history = [{key: value for key, value in r.items() if key not in ("ap", "oks")} for r in card["history"]]
+    history = [{key: value for key, value in r.items() if key not in ("oks_accuracy", "oks")} for r in card["history"]]
     words = markdown({**card, "history": history, "best": history[0]})
     assert "| epoch | input | PCK |" in words
     assert f"people): PCK {history[0]['pck']:.1f} after epoch 1" in words
@@ -141,7 +141,7 @@ def test_a_run_killed_at_five_random_moments_ends_with_the_same_weights(drawn_pe
     subprocess.run(command, check=True)
     assert_same_weights(run / "last.safetensors", tmp_path / "whole" / "last.safetensors")
     assert_same_weights(run / "best.safetensors", tmp_path / "whole" / "best.safetensors")
-    assert (run / "log.jsonl").read_text().count('"ap"') == 5
+    assert (run / "log.jsonl").read_text().count('"oks_accuracy"') == 5
 
 
 def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:

@@ -27,7 +27,7 @@ class CropScores(NamedTuple):
     """Scores of N people, each with exactly one prediction of their own."""
 
     oks: float  # mean over people
-    ap: float  # share of people at or above an OKS threshold, mean over the thresholds
+    oks_accuracy: float  # share of people at or above an OKS threshold, mean over the thresholds
 
 
 def pck(

@@ -95,7 +95,7 @@ def markdown(card: dict[str, Any]) -> str:
     """The run card (see `card`) -> the same for people; the curves lie beside it."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
     people = ", ".join(f"{count} of {source}" for source, count in training["samples"].items())
-    names = [name for name in ("ap", "oks", "pck") if name in best]
+    names = [name for name in ("oks_accuracy", "oks", "pck") if name in best]
     rows = [
         [r["epoch"] + 1, "x".join(map(str, r["input_size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 WIDTH, HEIGHT, MARGIN = 640, 300, 44
 FONT = 'font-family="sans-serif" font-size="12"'
-COLORS = {"ap": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
+COLORS = {"oks_accuracy": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
 
 
 def curves(history: Sequence[dict[str, Any]]) -> str:

@@ -202,7 +202,7 @@ def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
     """A larger input counts more than any score: the run is meant to end there. Without AP, PCK decides."""
 
     def rank(r: dict[str, Any]) -> tuple[int, float, float]:
-        return r["input_size"][0] * r["input_size"][1], r.get("ap", 0.0), r["pck"]
+        return r["input_size"][0] * r["input_size"][1], r.get("oks_accuracy", 0.0), r["pck"]
 
     return not best or rank(result) > rank(best)
 

@@ -208,7 +208,7 @@ def _scores(found: NDArray[np.float32], validation_set: ValidationSet) -> dict[s
         validation_set.skeleton.sigmas,
     )
     mean = pck(found, validation_set.keypoints, validation_set.visible, validation_set.sides, PCK_THRESHOLD).mean
-    with_oks = {} if math.isnan(scores.oks) else {"ap": 100 * scores.ap, "oks": 100 * scores.oks}
+    with_oks = {} if math.isnan(scores.oks) else {"oks_accuracy": 100 * scores.oks_accuracy, "oks": 100 * scores.oks}
     return {**with_oks, "pck": 100 * mean}
 
 
