@@ -125,8 +125,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            text = _find_text(file, os.fstat(file.fileno()).st_size)
-    except _Malformed as error:
+            text = find_text(file, os.fstat(file.fileno()).st_size)
+    except MalformedFile as error:
         raise ModelError(f"{path}: not a complete ONNX file ({error}). Copy it again. {_EXPORT}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). {_EXPORT}") from None
@@ -145,13 +145,13 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _GRAPH, _METADATA = 7, 14
 
 
-class _Malformed(Exception):
+class MalformedFile(Exception):
     """The bytes are no protobuf message."""
 
 
-def _find_text(file: BinaryIO, size: int) -> str | None:
+def find_text(file: BinaryIO, size: int) -> str | None:
     if size == 0:
-        raise _Malformed("the file is empty")
+        raise MalformedFile("the file is empty")
     text, has_graph = None, False
     for number, kind, start, end in _fields(file, 0, size):
         has_graph = has_graph or (number, kind) == (_GRAPH, _BYTES)
@@ -159,11 +159,11 @@ def _find_text(file: BinaryIO, size: int) -> str | None:
             entry = _entry(file, start, end)
             text = entry.get(2, b"") if entry.get(1) == KEY.encode() else text
     if not has_graph:
-        raise _Malformed("no graph in it")
+        raise MalformedFile("no graph in it")
     try:
         return None if text is None else text.decode("utf-8")
     except UnicodeDecodeError:
-        raise _Malformed("the manifest is not UTF-8 text") from None
+        raise MalformedFile("the manifest is not UTF-8 text") from None
 
 
 def _entry(file: BinaryIO, start: int, end: int) -> dict[int, bytes]:
@@ -189,11 +189,11 @@ def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, in
             value_start = file.tell()
             stop = value_start + length
         else:
-            raise _Malformed(f"an impossible field at byte {start}")
+            raise MalformedFile(f"an impossible field at byte {start}")
         if number == 0:
-            raise _Malformed(f"an impossible field at byte {start}")
+            raise MalformedFile(f"an impossible field at byte {start}")
         if stop > end:
-            raise _Malformed(f"{stop - end} bytes are missing at the end")
+            raise MalformedFile(f"{stop - end} bytes are missing at the end")
         yield number, kind, value_start, stop
         start = stop
 
@@ -204,8 +204,8 @@ def _varint(file: BinaryIO) -> int:
     for shift in range(0, 70, 7):
         byte = file.read(1)
         if not byte:
-            raise _Malformed("it ends in the middle of a number")
+            raise MalformedFile("it ends in the middle of a number")
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value
-    raise _Malformed("an impossible number")
+    raise MalformedFile("an impossible number")

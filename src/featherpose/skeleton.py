@@ -76,8 +76,8 @@ class Skeleton:
             name=name,
             keypoint_names=tuple(keypoint_names),
             limbs=tuple(limbs),
-            flip_pairs=tuple((i, names.index(_mirrored(n))) for i, n in enumerate(names) if _leads_a_pair(n, names)),
-            sigmas=tuple(_SIGMAS.get(_sideless(n), OTHER_SIGMA) for n in names),
+            flip_pairs=tuple((i, names.index(mirrored_name(n))) for i, n in enumerate(names) if leads_a_pair(n, names)),
+            sigmas=tuple(_SIGMAS.get(sideless_name(n), OTHER_SIGMA) for n in names),
             colors=tuple(_color(names[a], names[b]) for a, b in limbs),
             landmarks=landmarks,
         )
@@ -154,7 +154,7 @@ def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
     """Skeleton -> its joints that name a side and have no partner: a mirrored picture shows them on the wrong side."""
     paired = {keypoint for pair in skeleton.flip_pairs for keypoint in pair}
     names = standard_names(skeleton.keypoint_names)
-    return [skeleton.keypoint_names[i] for i, n in enumerate(names) if _mirrored(n) != n and i not in paired]
+    return [skeleton.keypoint_names[i] for i, n in enumerate(names) if mirrored_name(n) != n and i not in paired]
 
 
 def keypoints_without_sigma(skeleton: Skeleton) -> list[str]:
@@ -163,7 +163,7 @@ def keypoints_without_sigma(skeleton: Skeleton) -> list[str]:
     return [
         keypoint
         for keypoint, name in zip(skeleton.keypoint_names, names, strict=True)
-        if _sideless(name) not in _SIGMAS
+        if sideless_name(name) not in _SIGMAS
     ]
 
 
@@ -184,17 +184,17 @@ def _standard_name(keypoint: str) -> str:
     return "_".join(words)
 
 
-def _mirrored(name: str) -> str:
+def mirrored_name(name: str) -> str:
     """Standard name -> that of the joint on the other side; the same for a joint of neither."""
     return "_".join(_OPPOSITE.get(word, word) for word in name.split("_"))
 
 
-def _sideless(name: str) -> str:
+def sideless_name(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
 
 
-def _leads_a_pair(name: str, names: Iterable[str]) -> bool:
-    return name.startswith("left_") and _mirrored(name) in names
+def leads_a_pair(name: str, names: Iterable[str]) -> bool:
+    return name.startswith("left_") and mirrored_name(name) in names
 
 
 def _tuples(value: Any) -> Any:
