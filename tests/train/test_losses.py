@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from featherpose.train import recipe
 from featherpose.train.losses import LOSSES, focal, mse, ohkm
 
 pytestmark = pytest.mark.torch
@@ -58,3 +59,7 @@ class TestEveryLoss:
     def test_the_mean_of_two_halves_is_the_whole(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
         halves = [LOSSES[name](*(tensor[part] for tensor in maps)) for part in (slice(2), slice(2, 4))]
         torch.testing.assert_close(sum(halves) / 2, LOSSES[name](*maps))
+
+
+def test_recipes_know_every_loss_by_its_name() -> None:
+    assert tuple(LOSSES) == recipe.LOSSES

@@ -19,9 +19,11 @@ from featherpose.codecs import CODECS
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
 from featherpose.skeleton import SKELETONS
-from featherpose.train.losses import LOSSES
 
 Positive = Annotated[int, Field(gt=0)]
+
+LOSSES = ("mse", "ohkm", "focal")
+"""Names of the losses; a recipe is read without torch, which the losses themselves need."""
 
 
 class Part(BaseModel):
