@@ -33,10 +33,10 @@ import torch
 import yaml
 
 from featherpose import files
-from featherpose.export.onnx import form_for_export
+from featherpose.exporting.onnx import form_for_export
+from featherpose.machine import available_threads
 from featherpose.networks import create_network
 from featherpose.networks.counts import count_macs, count_parameters
-from featherpose.runtime import threads
 from featherpose.runtime.session import Session
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
@@ -114,7 +114,7 @@ def train_candidate(
 ) -> dict[str, Any]:
     """What to train and for how long -> what it reached, and what that took."""
     if epochs is None:
-        seconds = hours * 3600 / threads.available()
+        seconds = hours * 3600 / available_threads()
         epochs = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
     print(f"{network}: {epochs} passes", flush=True)
     words = [word for setting in settings(network, option, epochs, size, lr) for word in ("--set", setting)]
@@ -175,7 +175,7 @@ def images_per_second(network: str, option: list[str], size: str) -> float:
 
 def featherpose(*words: str, output: int | None = None) -> str:
     """The command line with a process per core."""
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(threads.available())]
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(available_threads())]
     command = [sys.executable, *several, "-m", "featherpose", *words]
     done = subprocess.run(command, check=True, stdout=output, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return done.stdout or ""

@@ -21,7 +21,7 @@ from typing import Any
 from featherpose import api, files
 from featherpose.data.sample import Sample, is_validation
 from featherpose.data.shards import read_bytes, read_index
-from featherpose.train.benchmark import machine
+from featherpose.training.benchmark import machine
 
 SAMPLES = 200
 RECIPE = "custom-feather_pose"

@@ -35,15 +35,15 @@ from torch import nn
 
 from featherpose import files, weights
 from featherpose.errors import did_you_mean
-from featherpose.export import export
-from featherpose.export.crops import synthetic
+from featherpose.exporting import export
+from featherpose.exporting.crops import synthetic
 from featherpose.manifest import Manifest
 from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
 from featherpose.runtime.session import Session
 from featherpose.skeleton import COCO17
-from featherpose.train.benchmark import machine
+from featherpose.training.benchmark import machine
 
 HERE = Path(__file__).resolve().parent
 YARDSTICK = "lite_hrnet_18"

@@ -22,11 +22,11 @@ from plain_lite_hrnet import LiteHRNet18
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from featherpose.codecs import Msra
+from featherpose.codecs.heatmap import Msra
 from featherpose.data.augment import Augmentation
 from featherpose.networks.preprocess import MEAN, STD
-from featherpose.train.batches import SampleDataset
-from featherpose.train.benchmark import Batch, Speed, Step, clocked, machine, open_samples, peak_memory
+from featherpose.training.batches import SampleDataset
+from featherpose.training.benchmark import Batch, Speed, Step, clocked, machine, open_samples, peak_memory
 
 RATE = 2e-3
 MOST_STEPS = 1000

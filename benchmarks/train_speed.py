@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from featherpose import files
-from featherpose.runtime import threads
+from featherpose.machine import available_threads
 
 HERE = Path(__file__).resolve().parent
 NETWORK = "lite_hrnet_18"
@@ -87,7 +87,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Measure in turn, print the ratio and write everything down."""
-    args, cores = parse(), threads.available()
+    args, cores = parse(), available_threads()
     sides, rounds = commands(args, cores), []
     for number in range(1, args.rounds + 1):
         rounds.append({side: run(words, each) for side, (words, each) in sides.items()})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 # Without torch the heavy side cannot even be collected; the light job tests everything else.
-collect_ignore = [] if find_spec("torch") else ["train", "networks", "export", "contracts"]
+collect_ignore = [] if find_spec("torch") else ["training", "networks", "exporting", "contracts"]
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from featherpose.boxes import BOX_MARGINS, box_of_keypoints, iou, jitter_boxes, nms, xywh_to_xyxy, xyxy_to_xywh
+from featherpose.boxes import BOX_MARGINS, box_of_keypoints, iou, jitter_boxes, xywh_to_xyxy, xyxy_to_xywh
+from featherpose.nms import nms
 
 
 def test_formats_round_trip():

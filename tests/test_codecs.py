@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featherpose.codecs import CODECS, Dark, Msra, Udp, blur, merge_flipped, newton_step, smooth
+from featherpose.codecs import CODECS
+from featherpose.codecs.heatmap import Dark, Msra, Udp, blur, merge_flipped, newton_step, smooth
 from featherpose.crop import Crop
 from featherpose.skeleton import COCO17
 

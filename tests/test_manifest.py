@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from featherpose.codecs import Dark, Msra, Udp
+from featherpose.codecs.heatmap import Dark, Msra, Udp
 from featherpose.errors import ModelError
 from featherpose.manifest import VERSION, Manifest, read_manifest
 from featherpose.skeleton import COCO17, MPII16

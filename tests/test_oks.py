@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featherpose.oks import oks, oks_nms, soft_oks_nms
+from featherpose.nms import oks_nms, soft_oks_nms
+from featherpose.oks import oks
 from featherpose.skeleton import COCO17
 
 SIGMAS = np.array(COCO17.sigmas)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featherpose.errors import InputError
-from featherpose.oks import oks_nms
+from featherpose.nms import oks_nms
 from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14
 

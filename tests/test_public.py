@@ -19,7 +19,7 @@ def test_importing_loads_numpy_alone():
 
 
 def test_finding_poses_loads_no_torch():
-    code = "import numpy, featherpose.runtime.estimator, featherpose.runtime.predict, featherpose.measure.evaluate"
+    code = "import numpy, featherpose.runtime.estimator, featherpose.runtime.predict, featherpose.evaluation.evaluate"
     assert "torch" not in loaded_after(code)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 import featherpose
 from featherpose import examples, weights
+from featherpose.evaluation.coco import keypoint_ap
 from featherpose.manifest import read_manifest
-from featherpose.measure.coco import keypoint_ap
 
 MODELS = weights.shipped()
 

@@ -3,6 +3,7 @@ import pytest
 import yaml
 
 from featherpose.errors import InputError
+from featherpose.keypoint_names import standard_names
 from featherpose.skeleton import (
     COCO17,
     LEFT,
@@ -15,7 +16,6 @@ from featherpose.skeleton import (
     Skeleton,
     keypoints_without_sigma,
     map_keypoints,
-    standard_names,
     unpaired_keypoints,
 )
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featherpose.manifest import KEY, Manifest
+from featherpose.manifest import Manifest
+from featherpose.onnx_metadata import KEY
 from featherpose.skeleton import COCO17
 
 SIZE = (48, 64)

@@ -15,12 +15,12 @@ import yaml
 
 from featherpose import files
 from featherpose.errors import ModelError
-from featherpose.export.onnx import form_for_export
+from featherpose.exporting.onnx import form_for_export
 from featherpose.networks import NETWORKS, create_network
 from featherpose.networks.counts import count_macs, count_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = ROOT / "src/featherpose/catalogue/table.json"
+TABLE = ROOT / "src/featherpose/zoo/table.json"
 FACTS = ROOT / "tools/networks.yaml"
 LATENCY = ROOT / "benchmarks/results/latency.json"
 SIZE = (192, 256)  # pixels, width and height, where a network is not built for another one

@@ -28,16 +28,16 @@ from featherpose import api, files
 from featherpose.data.coco import read_coco
 from featherpose.data.folder import find_folder
 from featherpose.data.mpii import Mpii, read_mpii
-from featherpose.export import crops, export, open_weights
+from featherpose.evaluation.intervals import ap_interval, bootstrap
+from featherpose.evaluation.mpii import LIMBS
+from featherpose.evaluation.pck import validation_oks
+from featherpose.evaluation.pckh import pckh
+from featherpose.evaluation.result import Evaluation
+from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import Manifest
-from featherpose.measure.evaluation import Evaluation
-from featherpose.measure.intervals import ap_interval, bootstrap
-from featherpose.measure.mpii import LIMBS
-from featherpose.measure.pck import validation_oks
-from featherpose.measure.pckh import pckh
+from featherpose.recipes.recipe import from_dict
 from featherpose.skeleton import MPII16
-from featherpose.train.recipe import from_dict
-from featherpose.train.tasks import pose
+from featherpose.training.tasks import pose
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 

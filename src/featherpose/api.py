@@ -19,16 +19,16 @@ from featherpose.errors import InputError, MissingExtra, ModelError, did_you_mea
 from featherpose.poses import Poses
 
 if TYPE_CHECKING:
-    from featherpose.catalogue import Entry
+    from featherpose.evaluation.coco import CocoScores
+    from featherpose.evaluation.mpii import MpiiScores
+    from featherpose.evaluation.result import Evaluation
     from featherpose.manifest import Manifest
-    from featherpose.measure.coco import CocoScores
-    from featherpose.measure.evaluation import Evaluation
-    from featherpose.measure.mpii import MpiiScores
+    from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.predict import Report
-    from featherpose.train.benchmark import TrainingSpeed
-    from featherpose.train.loop import Outcome
-    from featherpose.train.recipe import Recipe
+    from featherpose.training.benchmark import TrainingSpeed
+    from featherpose.training.loop import Outcome
+    from featherpose.zoo import Entry
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 
@@ -74,10 +74,10 @@ def models(word: str = "") -> list[Entry]:
 
     Read from a table: needs no torch.
     """
-    from featherpose import catalogue, weights
+    from featherpose import weights, zoo
 
-    entries = catalogue.read({name.partition("-")[0] for name in weights.shipped()})
-    found = catalogue.find(word, entries)
+    entries = zoo.read({name.partition("-")[0] for name in weights.shipped()})
+    found = zoo.find(word, entries)
     if not found:
         near = did_you_mean(word, [entry.name for entry in entries])
         raise ModelError(f"No network has {word!r} in its name or paper.{near}")
@@ -119,8 +119,8 @@ def evaluate(
     """
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
-    from featherpose.measure.evaluate import evaluate as evaluate_coco
-    from featherpose.measure.mpii import evaluate_mpii
+    from featherpose.evaluation.evaluate import evaluate as evaluate_coco
+    from featherpose.evaluation.mpii import evaluate_mpii
 
     if format not in ("coco", "mpii"):
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
@@ -151,8 +151,8 @@ def train(
     `compiled` runs the network through torch.compile.
     """
     with _extra("Training", "train"):
-        from featherpose.train import loop
-        from featherpose.train.recipe import Recipe
+        from featherpose.recipes.recipe import Recipe
+        from featherpose.training import loop
     chosen = recipe if isinstance(recipe, Recipe) else open_recipe(recipe, settings)
     return loop.train(
         chosen,
@@ -169,7 +169,7 @@ def train(
 def benchmark_train(network: str, **how: Any) -> TrainingSpeed:
     """Name of a network -> how fast it trains here; `how` as in `train.benchmark.training_speed`: size, batch, ..."""
     with _extra("Training", "train"):
-        from featherpose.train.benchmark import training_speed
+        from featherpose.training.benchmark import training_speed
     return training_speed(network, **how)
 
 
@@ -186,8 +186,8 @@ def open_recipe(
     skeleton that it has; `init` the weights to start from, a file or a shipped name.
     """
     with _extra("Training", "train"):
-        from featherpose.train.recipe import load, override, with_data
-        from featherpose.train.recipes import get_recipe
+        from featherpose.recipes.recipe import load, override, with_data
+        from featherpose.recipes.shipped import get_recipe
     is_file = Path(name).suffix in (".yaml", ".yml")
     recipe = load(Path(name)) if is_file else get_recipe(os.fspath(name))
     if data is not None:
@@ -199,7 +199,7 @@ def open_recipe(
 
 def recipe_yaml(recipe: Recipe) -> str:
     """Recipe -> the whole of it as YAML."""
-    from featherpose.train.recipe import to_yaml
+    from featherpose.recipes.recipe import to_yaml
 
     return to_yaml(recipe)
 
@@ -207,14 +207,14 @@ def recipe_yaml(recipe: Recipe) -> str:
 def list_recipes() -> dict[str, Recipe]:
     """The recipes that come with featherpose, by name."""
     with _extra("Training", "train"):
-        from featherpose.train.recipes import RECIPES
+        from featherpose.recipes.shipped import RECIPES
     return dict(RECIPES)
 
 
 def check_recipe(recipe: Recipe) -> int:
     """Recipe -> parameters of its network; what cannot be built or found is refused as `train` would refuse it."""
     with _extra("Training", "train"):
-        from featherpose.train.check import check
+        from featherpose.training.check import check
     return check(recipe)
 
 
@@ -231,7 +231,7 @@ def export(
     not say them.
     """
     with _extra("Exporting", "export"):
-        from featherpose.export import export_weights
+        from featherpose.exporting import export_weights
     paths = [None if path is None else Path(path) for path in (out, crops)]
     return export_weights(Path(weights), paths[0], crops=paths[1], **given)
 

@@ -31,17 +31,6 @@ def iou(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> NDArray[np.float32]:
     return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
 
 
-def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
-    """(N, 4) boxes, (N,) scores -> indices kept, best first: those that no better kept box overlaps by more."""
-    boxes = np.asarray(boxes_xyxy, np.float32)
-    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
-    while order.size:
-        best, order = int(order[0]), order[1:]
-        kept.append(best)
-        order = order[iou(boxes[best : best + 1], boxes[order])[0] <= threshold]
-    return np.asarray(kept, np.int64)
-
-
 def jitter_boxes(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator) -> NDArray[np.float32]:
     """(N, 4) boxes -> (N, 4) boxes whose sides are off as a detector's are, each by itself.
 

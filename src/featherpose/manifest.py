@@ -9,20 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from featherpose.codecs import CODECS, Codec
+from featherpose.codecs import CODECS
+from featherpose.codecs.heatmap import Codec
 from featherpose.crop import MODES
 from featherpose.errors import InputError, ModelError, did_you_mean
+from featherpose.onnx_metadata import MalformedFile, find_text
 from featherpose.skeleton import Skeleton
 
-KEY = "featherpose"
 VERSION = 1
 KINDS = ("pose",)
-_LARGEST = 1 << 24  # bytes of one metadata entry; a manifest has some thousands
 _EXPORT = "Make one with `featherpose export`."
 
 
@@ -136,76 +135,3 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         return Manifest.from_json(text)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-
-
-# An ONNX file is one protobuf message, ModelProto (onnx.proto). A message is a row of fields; a field is a varint
-# (number << 3 | wire type) and its value. Field 7 is the graph with the weights, field 14 an entry of the metadata,
-# itself a message with the key in field 1 and the value in field 2.
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
-_GRAPH, _METADATA = 7, 14
-
-
-class MalformedFile(Exception):
-    """The bytes are no protobuf message."""
-
-
-def find_text(file: BinaryIO, size: int) -> str | None:
-    if size == 0:
-        raise MalformedFile("the file is empty")
-    text, has_graph = None, False
-    for number, kind, start, end in _fields(file, 0, size):
-        has_graph = has_graph or (number, kind) == (_GRAPH, _BYTES)
-        if (number, kind) == (_METADATA, _BYTES) and end - start <= _LARGEST:
-            entry = _entry(file, start, end)
-            text = entry.get(2, b"") if entry.get(1) == KEY.encode() else text
-    if not has_graph:
-        raise MalformedFile("no graph in it")
-    try:
-        return None if text is None else text.decode("utf-8")
-    except UnicodeDecodeError:
-        raise MalformedFile("the manifest is not UTF-8 text") from None
-
-
-def _entry(file: BinaryIO, start: int, end: int) -> dict[int, bytes]:
-    entry: dict[int, bytes] = {}
-    for number, kind, value_start, value_end in _fields(file, start, end):
-        if kind == _BYTES:
-            file.seek(value_start)
-            entry[number] = file.read(value_end - value_start)
-    return entry
-
-
-def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """The message between two offsets -> (field number, wire type, start and end of the value), one per field."""
-    while start < end:
-        file.seek(start)
-        number, kind = divmod(_varint(file), 8)
-        if kind == _VARINT:
-            value_start = file.tell()
-            _varint(file)
-            stop = file.tell()
-        elif kind in (_BYTES, _EIGHT_BYTES, _FOUR_BYTES):
-            length = _varint(file) if kind == _BYTES else 8 if kind == _EIGHT_BYTES else 4
-            value_start = file.tell()
-            stop = value_start + length
-        else:
-            raise MalformedFile(f"an impossible field at byte {start}")
-        if number == 0:
-            raise MalformedFile(f"an impossible field at byte {start}")
-        if stop > end:
-            raise MalformedFile(f"{stop - end} bytes are missing at the end")
-        yield number, kind, value_start, stop
-        start = stop
-
-
-def _varint(file: BinaryIO) -> int:
-    """Seven bits a byte, lowest first; the top bit says that more follow."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise MalformedFile("it ends in the middle of a number")
-        value |= (byte[0] & 0x7F) << shift
-        if byte[0] < 0x80:
-            return value
-    raise MalformedFile("an impossible number")

@@ -1,7 +1,6 @@
 """Skeletons: which joints there are, how they are joined, and how one skeleton's joints become another's."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
+from featherpose.keypoint_names import leads_a_pair, mirrored_name, sideless_name, standard_names
 
 LEFT, RIGHT, MIDDLE = (255, 138, 40), (56, 152, 255), (120, 220, 90)
 # Hips and shoulders are marked at other places by other data sets (COCO's hips lie higher and wider than MPII's).
@@ -138,18 +138,6 @@ def map_keypoints(
     return mapped, mapped_seen
 
 
-def standard_names(keypoint_names: Sequence[str]) -> tuple[str, ...]:
-    """Names of all joints of a skeleton -> the same as COCO spells them, side first.
-
-    >>> standard_names(["Nose", "LHip", "hip.R", "knee right", "lsho", "rsho"])
-    ('nose', 'left_hip', 'right_hip', 'right_knee', 'left_sho', 'right_sho')
-    """
-    names = [_standard_name(keypoint) for keypoint in keypoint_names]
-    glued = {n[1:] for n in names if n[:1] == "l"} & {n[1:] for n in names if n[:1] == "r"}  # "lsho" beside "rsho"
-    sides = {"l": "left_", "r": "right_"}
-    return tuple(sides[n[0]] + n[1:] if n[:1] in sides and n[1:] in glued else n for n in names)
-
-
 def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
     """Skeleton -> its joints that name a side and have no partner: a mirrored picture shows them on the wrong side."""
     paired = {keypoint for pair in skeleton.flip_pairs for keypoint in pair}
@@ -165,36 +153,6 @@ def keypoints_without_sigma(skeleton: Skeleton) -> list[str]:
         for keypoint, name in zip(skeleton.keypoint_names, names, strict=True)
         if sideless_name(name) not in _SIGMAS
     ]
-
-
-_SIDES = {**dict.fromkeys(("left", "l", "lt"), "left"), **dict.fromkeys(("right", "r", "rt"), "right")}
-_OPPOSITE = {"left": "right", "right": "left"}
-_NEW_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")  # hip|Left, L|Hip
-_WORD = re.compile(r"left|right|(?:(?!left|right)[^\W\d_])+|\d+")
-
-
-def _standard_name(keypoint: str) -> str:
-    """Name of one joint -> its words in lower case, the first side among them in front."""
-    found: list[str] = _WORD.findall(_NEW_WORD.sub(" ", keypoint).lower())
-    words = [_SIDES.get(word, word) for word in found]
-    side = next((word for word in words if word in _OPPOSITE), None)
-    if side:
-        words.remove(side)
-        words.insert(0, side)
-    return "_".join(words)
-
-
-def mirrored_name(name: str) -> str:
-    """Standard name -> that of the joint on the other side; the same for a joint of neither."""
-    return "_".join(_OPPOSITE.get(word, word) for word in name.split("_"))
-
-
-def sideless_name(name: str) -> str:
-    return name.removeprefix("left_").removeprefix("right_")
-
-
-def leads_a_pair(name: str, names: Iterable[str]) -> bool:
-    return name.startswith("left_") and mirrored_name(name) in names
 
 
 def _tuples(value: Any) -> Any:

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
-from featherpose.export import export
-from featherpose.export.crops import photos, synthetic
+from featherpose.exporting import export
+from featherpose.exporting.crops import photos, synthetic
 from featherpose.manifest import Manifest, read_manifest
 from featherpose.networks import create_network, hrnet, list_networks, lite_hrnet, stride_of, tokenpose
 from featherpose.networks.layers import BasicBlock, Bottleneck

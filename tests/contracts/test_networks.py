@@ -10,13 +10,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.codecs import Msra
+from featherpose.codecs.heatmap import Msra
 from featherpose.errors import ModelError
 from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
-from featherpose.train.learner import TrainStep
-from featherpose.train.loop import make_optimizer
-from featherpose.train.recipe import Optimizer, Recipe
+from featherpose.recipes.recipe import Optimizer, Recipe
+from featherpose.training.loop import make_optimizer
+from featherpose.training.train_step import TrainStep
 
 pytestmark = pytest.mark.torch
 

@@ -15,8 +15,8 @@ pytest.importorskip("faster_coco_eval")
 from click.testing import CliRunner
 
 from featherpose.cli import featherpose
+from featherpose.recipes.shipped import RECIPES
 from featherpose.skeleton import COCO17, MPII16
-from featherpose.train.recipes import RECIPES
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 

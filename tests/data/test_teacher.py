@@ -7,15 +7,7 @@ import pytest
 
 from featherpose.data.sample import Sample
 from featherpose.data.shards import read_index
-from featherpose.data.teacher import (
-    FILE,
-    coco_targets,
-    disputed,
-    fill_gaps,
-    map_samples,
-    pseudo_labels,
-    teacher_labels,
-)
+from featherpose.data.teacher import FILE, coco_targets, disputed, fill_gaps, map_samples, pseudo_labels, teacher_labels
 from featherpose.errors import DataError
 from featherpose.skeleton import COCO17
 from tests.data.conftest import Pack, record

@@ -16,11 +16,11 @@ from featherpose.networks import create_network, list_networks, stride_of
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.cpm import LATER_STAGES
-from featherpose.train.distill import Teacher
-from featherpose.train.learner import TrainStep
-from featherpose.train.losses import LOSSES, on_every_stage
-from featherpose.train.recipe import Recipe, Stage
-from featherpose.train.tasks.pose import codec_of
+from featherpose.recipes.recipe import Recipe, Stage
+from featherpose.training.distill import Teacher
+from featherpose.training.losses import LOSSES, on_every_stage
+from featherpose.training.tasks.pose import codec_of
+from featherpose.training.train_step import TrainStep
 
 pytestmark = pytest.mark.torch
 

@@ -128,7 +128,7 @@ def described():
 def test_it_is_exported_merged(described, tmp_path):
     import onnx
 
-    from featherpose.export import export
+    from featherpose.exporting import export
 
     proven = export(trained(17, attention="none"), tmp_path / "a.onnx", described, crops={})
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node)
@@ -138,7 +138,7 @@ def test_it_is_exported_merged(described, tmp_path):
 
 
 def test_what_is_merged_wrongly_is_not_written(described, tmp_path, monkeypatch):
-    from featherpose.export import export
+    from featherpose.exporting import export
 
     model = trained(17, attention="none")
     wrong = merged(model)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from featherpose import codecs, images
+from featherpose import images
+from featherpose.codecs import CODECS
+from featherpose.codecs.heatmap import merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import Poses
@@ -154,7 +156,7 @@ class MirrorSession:
     """A network that knows left from right: it calls the spot on the right of the crop left_eye (1), the other 2."""
 
     def __init__(self, codec):
-        kind = codecs.CODECS[codec]
+        kind = CODECS[codec]
         self.manifest = tiny_manifest(codec={"name": codec}, crop_mode=kind.crop_mode)
 
     def run(self, crops):
@@ -167,7 +169,7 @@ class MirrorSession:
         return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), heatmaps
 
 
-@pytest.mark.parametrize("name", codecs.CODECS)
+@pytest.mark.parametrize("name", CODECS)
 def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     image = np.zeros((64, 48, 3), np.uint8)
     image[20:24, 4:8] = image[20:24, 28:32] = 255
@@ -176,7 +178,7 @@ def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
     crop = Crop.from_box(box, (48, 64), codec.crop_mode)
     crops = images.warp(image, crop)[None]
-    merged = codecs.merge_flipped(
+    merged = merge_flipped(
         *(estimator.session.run(side)[2] for side in (crops, crops[:, :, ::-1])), COCO17.flip_order, codec.flip_shift
     )
     keypoints, scores = codec.decode(merged)
@@ -190,7 +192,7 @@ class BlobSession:
     """A network without a fault: Gaussians where the codec would draw the brightest pixels of the crop."""
 
     def __init__(self, codec):
-        kind = codecs.CODECS[codec]
+        kind = CODECS[codec]
         self.manifest = tiny_manifest(codec={"name": codec, "sigma": 1}, crop_mode=kind.crop_mode, input_size=(96, 128))
 
     def run(self, crops):
@@ -224,7 +226,7 @@ def test_blur_smooths_before_the_maximum_is_read(model):
     plain, blurred = (Estimator.open(model, "cpu", threads=1, blur_kernel=blur_kernel) for blur_kernel in (0, 5))
     image = picture()
     image[120:122, 50:52] = RED  # a speck, brighter than nothing but small
-    expected = codecs.smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
+    expected = smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
     assert expected.shape == (1, 17, 16, 12)
     keypoints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
     assert all(np.abs(keypoint - SPOTS[0]).max() < 8 for keypoint in keypoints)

@@ -119,7 +119,7 @@ def test_auto_goes_on_with_the_cpu_and_says_once_what_it_took(session, monkeypat
 
 
 def test_threads_are_those_this_process_is_given(session, monkeypatch):
-    monkeypatch.setattr(session_file.cores, "available", lambda: 1)
+    monkeypatch.setattr(session_file, "available_threads", lambda: 1)
     assert Session.open(session.path, "cpu").threads == 1
     assert Session.open(session.path, "cpu", threads=2).threads == 2
 

@@ -11,7 +11,7 @@ import click
 from featherpose.cli.export import parse_options, parse_size
 
 if TYPE_CHECKING:
-    from featherpose.train.benchmark import TrainingSpeed
+    from featherpose.training.benchmark import TrainingSpeed
 
 
 @click.group()

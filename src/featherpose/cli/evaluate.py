@@ -14,7 +14,7 @@ from featherpose.cli.progress import progress_bar
 from featherpose.errors import InputError
 
 if TYPE_CHECKING:
-    from featherpose.measure.evaluation import Evaluation
+    from featherpose.evaluation.result import Evaluation
 
 COLUMNS = {
     **{"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AP(M)": "ap_medium", "AP(L)": "ap_large"},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from featherpose.catalogue import Entry, Published
+    from featherpose.zoo import Entry, Published
 
 USUAL = {"AP": ("COCO val2017", "192x256"), "PCKh@0.5": ("MPII validation", "256x256")}
 """Metric -> data and input of the scores in the table; others get a star."""

@@ -31,7 +31,7 @@ def list_recipes(word: str, as_json: bool) -> None:
     if as_json:
         import json
 
-        from featherpose.train.recipe import to_dict
+        from featherpose.recipes.recipe import to_dict
 
         click.echo(json.dumps({name: to_dict(chosen) for name, chosen in found.items()}))
         return

@@ -18,7 +18,8 @@ from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import RecipeError
-from featherpose.skeleton import Skeleton, standard_names
+from featherpose.keypoint_names import standard_names
+from featherpose.skeleton import Skeleton
 
 Image = NDArray[np.uint8]
 Label = TypeVar("Label", bound=np.number[Any])

@@ -27,7 +27,7 @@ from featherpose.networks import (
     tokenpose,
 )
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.initialise import initialize
+from featherpose.networks.initialize import initialize
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lite_hrnet_18": lite_hrnet.lite_hrnet_18,

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from featherpose import files
 from featherpose.errors import ModelError
+from featherpose.keypoint_names import standard_names
 from featherpose.networks.imagenet import our_names
-from featherpose.skeleton import standard_names
 
 Weights = Mapping[str, Tensor]
 # mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.initialise import init_normal
+from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import ConvUnit
 
 CHANNELS, HIDDEN, FEATURES = 128, 512, 32  # of most layers, of the first stage's classifier, of what later stages see

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from featherpose.errors import ModelError
 from featherpose.networks.efficientnet_lite0 import CHANNELS, efficientnet_lite0
+from featherpose.networks.fpn import BLOCK, FPNHead, Stages
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.pyramid import BLOCK, FPNHead, Stages
 
 
 def feather_pose(num_keypoints: int = 17, *, attention: str = "none", head_channels: int = 128) -> PoseNetwork:

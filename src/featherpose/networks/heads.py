@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import Attention, create_attention
-from featherpose.networks.initialise import init_normal
+from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import ConvUnit, enlarge, relu
 
 UPSAMPLINGS = ("nearest", "bilinear")

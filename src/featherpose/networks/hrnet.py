@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from featherpose.networks.branches import Exchange, Transition
 from featherpose.networks.heads import AttentionHead, FinalLayer, PoseNetwork
-from featherpose.networks.initialise import init_normal
+from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import BasicBlock, Bottleneck, relu
 
 STEM_CHANNELS = 256

@@ -10,10 +10,10 @@ from functools import partial
 
 from torch import nn
 
+from featherpose.networks.fpn import FPNHead, Stages, scaled
 from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.layers import ConvUnit, relu
 from featherpose.networks.mobilenet_v2 import InvertedResidual
-from featherpose.networks.pyramid import FPNHead, Stages, scaled
 
 CHANNELS = (16, 32, 48, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
 DEPTHS = (2, 3, 4, 3)  # blocks at 1/4 and below, the first with stride 2; at 1/2 there is one convolution

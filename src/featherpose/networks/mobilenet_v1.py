@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
-from featherpose.networks.initialise import init_truncated_normal
+from featherpose.networks.initialize import init_truncated_normal
 from featherpose.networks.layers import ConvUnit
 
 STEM_CHANNELS = 32

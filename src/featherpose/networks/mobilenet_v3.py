@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
-from featherpose.networks.initialise import init_truncated_normal
+from featherpose.networks.initialize import init_truncated_normal
 from featherpose.networks.layers import Activation, ConvUnit, relu
 
 STEM_CHANNELS = 16

@@ -13,9 +13,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from featherpose.networks.fpn import FPNHead, Stages, scaled
 from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.layers import ConvUnit, relu
-from featherpose.networks.pyramid import FPNHead, Stages, scaled
 
 CHANNELS = (16, 32, 64, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
 DEPTHS = (2, 2, 4, 3)  # layers at 1/4 and below, the first with stride 2; at 1/2 there is one plain convolution

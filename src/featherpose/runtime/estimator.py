@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import box_of_keypoints
-from featherpose.codecs import merge_flipped, smooth
+from featherpose.codecs.heatmap import merge_flipped, smooth
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as engine_errors  # pyright: ignore[reportAttributeAccessIssue]
 
 from featherpose.errors import DeviceError, InputError, ModelError
+from featherpose.machine import available_threads
 from featherpose.manifest import Manifest, read_manifest
-from featherpose.runtime import threads as cores
 
 log = logging.getLogger("featherpose")
 
@@ -62,7 +62,7 @@ class Session:
         arithmetic; without it as many as this process is given cores.
         """
         manifest = read_manifest(path)
-        session = cls(Path(path), manifest, _choose(device), threads or cores.available())
+        session = cls(Path(path), manifest, _choose(device), threads or available_threads())
         try:
             session._engine(1)
         except DeviceError:

@@ -1,0 +1,5 @@
+"""Codecs: keypoints -> targets for training, network outputs -> keypoints for everything else. Plain numpy."""
+
+from featherpose.codecs.heatmap import Codec, Dark, Msra, Udp
+
+CODECS: dict[str, type[Codec]] = {codec.name: codec for codec in (Msra, Dark, Udp)}

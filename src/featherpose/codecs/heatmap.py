@@ -1,0 +1,317 @@
+"""Codecs: joints -> heatmaps for training, heatmaps -> joints for everything else. Plain numpy.
+
+A codec works in crop pixels and names the crop mode it belongs to. What an exported file does inside its graph is the
+twin of `decode` here (`export/decode.py`), compared by a test on maps with ties and borders.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float32]
+Double = NDArray[np.float64]
+Border = Literal["constant", "reflect"]
+"""What a blur finds beyond the map: zeros, or the map mirrored at its outermost cells (which are not repeated)."""
+
+
+def _derivatives(value: ArrayLike, first: ArrayLike, second: ArrayLike, mixed: ArrayLike | None = None) -> Double:
+    """Weights along one axis -> (5, n) weights of a square's values for their derivatives x, y, xx, xy, yy."""
+    value, first, second = (np.asarray(weights, np.float64) for weights in (value, first, second))
+    rows = [(value, first), (first, value), (value, second), (first, first), (second, value)]
+    weights = np.array([np.outer(down, across) for down, across in rows], np.float64)
+    if mixed is not None:
+        weights[3] = mixed
+    return weights.reshape(5, -1)
+
+
+# Places (n, 2) x, y around a cell; the squares in row-major order.
+NEIGHBORS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+SQUARE_3, SQUARE_5 = (np.array([(x, y) for y in side for x in side]) for side in (range(-1, 2), range(-2, 3)))
+# Of DARK, whose second differences are central differences of central differences, and of UDP-Pose.
+DERIVATIVES_5 = _derivatives([0, 0, 1, 0, 0], [0, -0.5, 0, 0.5, 0], [0.25, 0, -0.5, 0, 0.25])
+DERIVATIVES_3 = _derivatives([0, 1, 0], [-0.5, 0, 0.5], [1, -2, 1], [[0.5, -0.5, 0], [-0.5, 1, -0.5], [0, -0.5, 0.5]])
+
+
+@dataclass(frozen=True)
+class Codec(ABC):
+    """Gaussian targets and the arg-max for crops of `size` (width, height) px; `sigma` is in heatmap cells.
+
+    Each codec says where between two cells a Gaussian lies and how far from its largest cell a joint does.
+    """
+
+    size: tuple[int, int]
+    stride: int = 4
+    sigma: float = 2.0
+
+    name: ClassVar[str]
+    crop_mode: ClassVar[str] = "msra"
+    flip_shift: ClassVar[bool] = True
+    """Whether `merge_flipped` moves the mirrored maps: "msra" cells lie off the mirror's axis, "udp" cells do not."""
+    blurs: ClassVar[bool] = False
+    """Whether `decode` smooths the maps itself; smoothing them before would do it twice."""
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(width, height) in cells."""
+        return self.size[0] // self.stride, self.size[1] // self.stride
+
+    @property
+    def cell(self) -> Double:
+        """(2,) crop pixels from one cell to the next, in x and y."""
+        return np.full(2, self.stride, np.float64)
+
+    def encode(self, keypoints: ArrayLike, visible: ArrayLike) -> tuple[Array, Array]:
+        """Joints (..., K, 2) in crop pixels, visible (..., K) -> heatmaps (..., K, h, w) of peak 1, weights (..., K).
+
+        The weight is 1 where visible > 0, and 0 where the Gaussian's patch of 3 sigma lies outside the map. A joint
+        whose weight is 0 has an empty map.
+        """
+        mean, patch = self._place(np.asarray(keypoints, np.float64) / self.cell)
+        center, radius, size = mean if patch is None else patch, 3 * self.sigma, np.asarray(self.heatmap_size)
+        inside = ((center - radius < size) & (center + radius + 1 >= 0)).all(axis=-1)
+        weights = ((np.asarray(visible) > 0) & inside).astype(np.float32)
+        across, down = (self._profile(mean, patch, axis) for axis in (0, 1))
+        return (weights[..., None] * down)[..., :, None] * across[..., None, :], weights
+
+    def decode(self, heatmaps: ArrayLike) -> tuple[Array, Array]:
+        """Heatmaps (..., K, h, w) -> joints (..., K, 2) in crop pixels and scores (..., K), the maxima.
+
+        The first largest cell in row-major order, or (0, 0) where no cell is above 0, moved as the codec has it.
+        """
+        maps = np.asarray(heatmaps, np.float32)
+        cells, scores = peaks(maps)
+        return ((cells + self._offset(maps, cells)) * self.cell).astype(np.float32), scores
+
+    @abstractmethod
+    def _place(self, cells: Double) -> tuple[Double, Double | None]:
+        """Joints (..., K, 2) in cells -> the Gaussians' means, and the middles of the patches of 3 sigma that they are
+        cut to, or None where they fill the map."""
+
+    @abstractmethod
+    def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
+        """Heatmaps (..., K, h, w) and their largest cells (..., K, 2) -> what to add to those, in cells."""
+
+    def _profile(self, mean: Double, patch: Double | None, axis: int) -> Array:
+        """Means and patches (..., K, 2) -> (..., K, length) values of the Gaussian along one axis."""
+        places = np.arange(self.heatmap_size[axis])
+        values = np.exp(-((places - mean[..., axis, None]) ** 2) / (2 * self.sigma**2))
+        if patch is not None:
+            values *= np.abs(places - patch[..., axis, None]) <= 3 * self.sigma
+        return values.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Msra(Codec):
+    """Gaussian targets and quarter-offset decoding (Xiao et al. 2018; HRNet).
+
+    `unbiased` keeps a joint's place between cells instead of rounding it and does not cut the Gaussian off (Zhang et
+    al. 2020, section 3.2). Decoding moves by a quarter of a cell towards the larger neighbour in x and y, unless the
+    cell is one of the two outermost of either axis (HRNet's rule).
+    """
+
+    unbiased: bool = False
+
+    name: ClassVar[str] = "msra"
+
+    def _place(self, cells: Double) -> tuple[Double, Double | None]:
+        return (cells, None) if self.unbiased else (_nearest(cells), _nearest(cells))
+
+    def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
+        inner = (cells > 1) & (cells < np.array(self.heatmap_size) - 1)
+        right, left, below, above = np.moveaxis(around(maps, cells, NEIGHBORS), -1, 0)
+        slopes = np.stack([right - left, below - above], axis=-1)
+        return 0.25 * np.sign(slopes, dtype=np.float64) * inner.all(axis=-1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Newton(Codec):
+    """Decoding by a Newton step on the logarithm of the blurred map, where a Gaussian is a paraboloid.
+
+    What is done is the same for DARK and UDP; how they differ is data, which the twin inside the graph reads, too.
+    """
+
+    blurs: ClassVar[bool] = True
+    border: ClassVar[Border]
+    rescales: ClassVar[bool]
+    """Whether the blurred map is brought to the maximum that it had before."""
+    bounds: ClassVar[tuple[float, float]]
+    """What values are held within before the logarithm."""
+    square: ClassVar[NDArray[np.int64]]
+    """(n, 2) places around the largest cell whose values are looked at."""
+    derivatives: ClassVar[Double]
+    """(5, n) weights of those values' logarithms for their derivatives x, y, xx, xy, yy."""
+    epsilon: ClassVar[float] = 0.0
+    """Added to xx and yy."""
+    still: ClassVar[int] = 0
+    """So many of the outermost cells of either axis stay where they are."""
+
+    @property
+    def kernel(self) -> int:
+        """Width in cells of the Gaussian filter whose sigma, by OpenCV's rule (`taps`), is nearest to the targets'.
+
+        11 for sigma 2 (64x48 cells) and 17 for sigma 3 (96x72), the published settings of DARK and UDP.
+        """
+        return 2 * max(round((self.sigma - 0.8) / 0.3 + 1), 0) + 1
+
+    def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
+        blurred = smooth(maps, self.kernel) if self.rescales else blur(maps, self.kernel, self.border)
+        step = newton_step(self.logarithm(around(blurred, cells, self.square)), self.derivatives, self.epsilon)
+        moves = (cells >= self.still) & (cells < np.array(self.heatmap_size) - self.still)
+        return step * moves.all(axis=-1, keepdims=True)
+
+    def logarithm(self, values: ArrayLike) -> Double:
+        """Blurred values (...) -> the logarithms (...) of what they are within `bounds`."""
+        return np.log(np.clip(np.asarray(values, np.float64), *self.bounds))
+
+
+@dataclass(frozen=True)
+class Dark(Newton):
+    """Gaussians between cells and a Newton step on the blurred map's logarithm (DARK; Zhang et al. 2020, section 3).
+
+    Decoding blurs with `kernel` and zeros beyond the border, rescales to the former maximum, takes the logarithm
+    of at least 1e-10 and steps from the largest cell to the top of the paraboloid of first and second central
+    differences there, however far; the two outermost cells of either axis stay. Where code bases differ: crops and
+    cells are mmpose's ("msra"; DarkPose itself crops with a unit length of size - 1), and a map without a cell above
+    0 gives (0, 0), as in DarkPose.
+    """
+
+    name: ClassVar[str] = "dark"
+    border: ClassVar[Border] = "constant"
+    rescales: ClassVar[bool] = True
+    bounds: ClassVar[tuple[float, float]] = (1e-10, np.inf)
+    square: ClassVar[NDArray[np.int64]] = SQUARE_5
+    derivatives: ClassVar[Double] = DERIVATIVES_5
+    still: ClassVar[int] = 2
+
+    def _place(self, cells: Double) -> tuple[Double, Double | None]:
+        return cells, None
+
+
+@dataclass(frozen=True)
+class Udp(Newton):
+    """Gaussians and a Newton step where lengths are counted as size - 1 (UDP; Huang et al. 2020, section 3).
+
+    The Gaussian's mean lies between cells, its patch around the nearest one. Decoding is that of the authors' code
+    (UDP-Pose): a blur with `kernel` that mirrors the map at its border, without rescaling; the logarithm of values
+    held within 0.001 and 50; a Newton step with differences between neighbours at every cell, the border's too, with
+    the map continued by its outermost cells. mmpose 1.x blurs with zeros beyond the border instead, which moves joints
+    near it by up to 1.6 cells, and scales back by width / (w - 1): it is not followed. This is the form with one map
+    per joint, not the one with offset maps.
+    """
+
+    name: ClassVar[str] = "udp"
+    crop_mode: ClassVar[str] = "udp"
+    flip_shift: ClassVar[bool] = False
+    border: ClassVar[Border] = "reflect"
+    rescales: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.001, 50.0)
+    square: ClassVar[NDArray[np.int64]] = SQUARE_3
+    derivatives: ClassVar[Double] = DERIVATIVES_3
+    epsilon: ClassVar[float] = float(np.finfo(np.float32).eps)  # so that a flat map has a step, of 0
+
+    @property
+    def cell(self) -> Double:
+        """(2,) crop pixels from one cell to the next: (size - 1) / (cells - 1)."""
+        return (np.array(self.size) - 1) / (np.array(self.heatmap_size) - 1)
+
+    def _place(self, cells: Double) -> tuple[Double, Double | None]:
+        return cells, _nearest(cells)
+
+
+def peaks(heatmaps: Array) -> tuple[NDArray[np.int64], Array]:
+    """Heatmaps (..., K, h, w) -> largest cells (..., K, 2) as x, y and their values (..., K).
+
+    Of equal cells the first in row-major order; (0, 0) where no cell is above 0.
+    """
+    flat = _rows(heatmaps)
+    index = flat.argmax(axis=-1)
+    values = np.take_along_axis(flat, index[..., None], axis=-1)[..., 0]
+    index = np.where(values > 0, index, 0)
+    width = heatmaps.shape[-1]
+    return np.stack([index % width, index // width], axis=-1), values
+
+
+def around(maps: Array, cells: NDArray[np.int64], places: NDArray[np.int64]) -> Array:
+    """Maps (..., K, h, w), cells (..., K, 2) and places (n, 2) beside them -> values (..., K, n).
+
+    Beyond the border the outermost cells go on.
+    """
+    height, width = maps.shape[-2:]
+    x, y = np.moveaxis(np.clip(cells[..., None, :] + places, 0, (width - 1, height - 1)), -1, 0)
+    return np.take_along_axis(_rows(maps), y * width + x, axis=-1)
+
+
+def newton_step(values: Double, derivatives: Double, epsilon: float = 0.0) -> Double:
+    """Values (..., n) in a square, weights (5, n) of their derivatives -> step (..., 2) to where the slope is 0.
+
+    `epsilon` is added to both second derivatives; where their determinant is 0 there is no step.
+    """
+    x, y, xx, xy, yy = np.moveaxis(values @ derivatives.T, -1, 0)
+    xx, yy = xx + epsilon, yy + epsilon
+    determinant = xx * yy - xy * xy
+    step = np.stack([xy * y - yy * x, xy * x - xx * y], axis=-1)
+    return step * (determinant != 0)[..., None] / np.where(determinant == 0, 1, determinant)[..., None]
+
+
+def merge_flipped(heatmaps: Array, flipped: Array, flip_order: NDArray[np.int64], shift: bool) -> Array:
+    """Heatmaps (..., K, h, w) of a crop and of its mirror image, as the network gave them -> their average.
+
+    `shift` (the codec's `flip_shift`) moves the mirrored maps by one cell to the right; the first column stays
+    (HRNet's flip test).
+    """
+    back = flipped[..., flip_order, :, ::-1]
+    if shift:
+        back = np.concatenate([back[..., :1], back[..., :-1]], axis=-1)
+    return (heatmaps + back) * np.float32(0.5)
+
+
+def smooth(heatmaps: ArrayLike, kernel: int = 11) -> Array:
+    """Heatmaps (..., h, w) -> blurred by a Gaussian and rescaled to their former maximum (post-Gaussian filter).
+
+    `kernel` cells wide (odd; 11 at 64x48, 17 at 96x72), zeros beyond the border (Zhang et al. 2020, equation 9). A map
+    of zeros stays one.
+    """
+    maps = np.asarray(heatmaps, np.float32)
+    blurred = blur(maps, kernel, "constant")
+    before, after = (array.max(axis=(-2, -1), keepdims=True) for array in (maps, blurred))
+    return blurred * (before / np.where(after == 0, 1, after))
+
+
+def blur(maps: Array, kernel: int, border: Border) -> Array:
+    """Maps (..., h, w) -> the same, blurred by a Gaussian `kernel` cells wide (odd).
+
+    In double precision, so that a flat map stays one to the last bit: a Newton step would magnify what is left of it.
+    """
+    height, width = maps.shape[-2:]
+    down, across = blur_matrix(height, kernel, border), blur_matrix(width, kernel, border).T
+    blurred = [down @ cells @ across for cells in maps.reshape(-1, height, width)]  # one by one: less memory
+    return np.array(blurred, np.float32).reshape(maps.shape)
+
+
+def blur_matrix(length: int, kernel: int, border: Border) -> Double:
+    """(length, length) matrix that blurs a column of cells when it multiplies it from the left."""
+    padded = np.pad(np.eye(length), [(kernel // 2, kernel // 2), (0, 0)], border)
+    return np.tensordot(taps(kernel), [padded[i : i + length] for i in range(kernel)], 1)
+
+
+def taps(kernel: int) -> Double:
+    """Width in cells (odd) -> the weights (kernel,) of a Gaussian filter with OpenCV's sigma for that width.
+
+    sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV has tables that differ from version to version.)
+    """
+    sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8
+    weights = np.exp(-((np.arange(kernel) - kernel // 2) ** 2) / (2 * sigma**2))
+    return weights / weights.sum()
+
+
+def _nearest(cells: Double) -> Double:
+    """Places in cells -> the nearest ones, halves upwards and negative ones towards 0 (HRNet's rounding)."""
+    return np.trunc(cells + 0.5)
+
+
+def _rows(maps: Array) -> Array:
+    """(..., h, w) -> (..., h * w), also of no maps."""
+    return maps.reshape(*maps.shape[:-2], maps.shape[-2] * maps.shape[-1])

@@ -1,0 +1,291 @@
+"""A model judged on a labelled data set: everyone posed, scored by COCO's rules, and what went wrong said aloud.
+
+Who is posed, as in published results (Xiao et al. 2018, HRNet):
+
+- `boxes="gt"`: everyone with at least one labelled joint who is no crowd region, in the annotated box as it stands.
+  Each box scores 1 and nobody is suppressed. Photos without such a person are not looked at: COCO would count poses on
+  them as wrong, and a protocol that is told where people are cannot make that mistake. With `jitter` the boxes are off.
+- `boxes=FILE`: a detector's boxes, all of them, with the detector's scores. Duplicates go by OKS-NMS at 0.9 over the
+  areas of the padded boxes, or as `nms` says (`NMS`).
+
+A person's score is the box score x the mean of the joint scores above 0.2.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose import images
+from featherpose.boxes import jitter_boxes, xywh_to_xyxy
+from featherpose.crop import Crop
+from featherpose.errors import DataError, InputError, did_you_mean
+from featherpose.evaluation.coco import CocoScores, area, evaluator, keypoint_ap
+from featherpose.evaluation.result import Evaluation, Predict
+from featherpose.formats import person_boxes
+from featherpose.formats.coco import to_results
+from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
+from featherpose.oks import oks
+from featherpose.poses import Poses
+from featherpose.skeleton import Skeleton
+
+SAME_PERSON = 0.9
+"""OKS above which two poses are one person."""
+PADDED = (192, 256)
+"""OKS-NMS takes for a person's area that of the box brought to this aspect and padded by 1.25."""
+LARGEST_JITTER = 0.25
+"""Of a box whose sides are off by twice this, nothing might be left."""
+
+
+class Dataset(Protocol):
+    """What is read of a data set: COCO's JSON as a dict, the folder of its photos, and the joints that it labels."""
+
+    @property
+    def truth(self) -> Mapping[str, Any]: ...
+    @property
+    def images(self) -> Path: ...
+    @property
+    def skeleton(self) -> Skeleton: ...
+
+
+@dataclass(frozen=True)
+class _ImageBoxes:
+    """A photo and who is to be posed on it."""
+
+    record: Mapping[str, Any]  # its entry in COCO's JSON
+    boxes: NDArray[np.float32]  # (N, 4) xyxy
+    scores: NDArray[np.float32]  # (N,)
+
+
+def evaluate(
+    dataset: Dataset,
+    predict: Predict,
+    boxes: str | os.PathLike[str] = "gt",
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    nms: str | None = None,
+    jitter: float = 0.0,
+) -> Evaluation[CocoScores]:
+    """Data set, a function from photo and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
+
+    Its results are COCO's keypoint results. The file is COCO detections, COCO annotations or {photo: boxes}. `nms`, a
+    name in `NMS`, says how duplicates among them go (None: oks). `jitter` puts each side of labelled boxes off by a
+    normal draw of this part of the box's width or height, the same draws each time. `progress` is called with photos
+    done and photos in all. A photo that cannot be read, or is not of the annotated size, is listed, and its people
+    count as missed.
+    """
+    evaluator()  # refuses now, not after the photos, if it is not installed
+    category, labeled = _category(dataset.truth), boxes == "gt"
+    _refuse_useless(labeled, nms, jitter)
+    suppress = NMS["none" if labeled else nms or "oks"]
+    asked = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
+    start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
+    instances = outside = 0
+    for done, entry in enumerate(asked):
+        _tell(progress, done, len(asked))
+        try:
+            found = _pose(dataset, entry, predict)
+        except InputError as error:
+            broken.append(_line(entry, error))
+            continue
+        instances, outside = instances + len(found), outside + len(entry.boxes) - len(found)
+        results += to_results(found[suppress(found)], entry.record["id"], category)
+    _tell(progress, len(asked), len(asked))
+    seconds = time.perf_counter() - start
+    if broken and len(broken) == len(asked):
+        raise DataError(f"None of the {len(asked)} photos could be used; the first: {broken[0]}")
+    scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
+    notes = _notes(dataset, len(asked), len(broken), outside, results)
+    return Evaluation(scores, results, len(asked) - len(broken), instances, seconds, tuple(broken), tuple(notes))
+
+
+def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+    if progress:
+        progress(done, total)
+
+
+def _refuse_useless(labeled: bool, nms: str | None, jitter: float) -> None:
+    """InputError for options that are wrong, or that the boxes have no use for."""
+    if nms is not None and nms not in NMS:
+        raise InputError(f"nms {nms!r} is not known.{did_you_mean(nms, NMS)}")
+    if not 0 <= jitter < LARGEST_JITTER:
+        raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {LARGEST_JITTER}, a part of the box's sides.")
+    if labeled and nms is not None:
+        raise InputError(f"nms {nms} is for detected boxes: labelled ones are all kept; leave it out, or give --boxes.")
+    if jitter and not labeled:
+        raise InputError(f"jitter {jitter} is for labelled boxes: detected ones err already; type --boxes gt.")
+
+
+def _category(truth: Mapping[str, Any]) -> int:
+    """The one category with joints."""
+    posed = [category for category in truth["categories"] if category.get("keypoints")]
+    if len(posed) != 1:
+        names = ", ".join(str(category.get("name")) for category in posed) or "none"
+        raise DataError(f"Categories with joints: {names}; give a file with exactly one.")
+    return posed[0]["id"]
+
+
+def _labeled(dataset: Dataset, category: int) -> list[_ImageBoxes]:
+    """The annotated boxes of everyone with a labelled joint who is no crowd region, by photo."""
+    boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
+    for person in dataset.truth["annotations"]:
+        if person["category_id"] == category and _is_posed(person):
+            boxes[person["image_id"]].append(person["bbox"])
+    records = [record for record in dataset.truth["images"] if record["id"] in boxes]
+    found = [xywh_to_xyxy(boxes[record["id"]]) for record in records]
+    return [_ImageBoxes(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
+
+
+def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]:
+    """The same photos with boxes that are off; the draws are the same for every model and amount."""
+    rng = np.random.default_rng(0)
+    return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
+
+
+def _is_posed(person: Mapping[str, Any]) -> bool:
+    return not person.get("iscrowd", 0) and any(v > 0 for v in (person.get("keypoints") or ())[2::3])
+
+
+def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
+    """The boxes of a JSON file, by photo; photos on which it has nobody are left out."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        people = person_boxes.from_json(values)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); wanted boxes, or type --boxes gt.") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    entries: list[_ImageBoxes] = []
+    for record in dataset.truth["images"]:
+        name = record["file_name"]
+        # COCO detections call a photo by its number and leave empty ones out; the other forms name them all.
+        found = people.by_name.get(str(record["id"])) if isinstance(values, list) else people.of(name)
+        if found is None and not people.complete:
+            raise InputError(f'{path}: no entry for {name}; add "{name}": [] if nobody is on it.')
+        if found and len(found[0]):
+            entries.append(_ImageBoxes(record, *found))
+    if not entries:
+        raise InputError(f"{path}: no box on any of the {len(dataset.truth['images'])} photos of the data set.")
+    return entries
+
+
+def _pose(dataset: Dataset, entry: _ImageBoxes, predict: Predict) -> Poses:
+    """Photo -> Poses of everyone whose box has an area and touches it, with the scores of their boxes."""
+    image = images.read(dataset.images / entry.record["file_name"])
+    height, width = image.shape[:2]
+    annotated = (entry.record["width"], entry.record["height"])
+    if (width, height) != annotated:
+        raise InputError(f"the photo has {width}x{height} pixels, annotated are {annotated[0]}x{annotated[1]}.")
+    left, top, right, bottom = entry.boxes.T
+    usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < width) & (top < height)
+    found = predict(image, entry.boxes[usable])
+    _refuse_other_keypoints(found.skeleton, dataset.skeleton)
+    if len(found) != usable.sum():
+        raise DataError(f"{len(found)} poses for {usable.sum()} boxes; an evaluation wants one for each.")
+    return replace(found, box_scores=entry.scores[usable])
+
+
+def _refuse_other_keypoints(model: Skeleton, data: Skeleton) -> None:
+    if model.keypoint_names != data.keypoint_names:
+        raise DataError(
+            f"The model finds the {model.num_keypoints} joints of {model.name}, the data set labels the"
+            f" {data.num_keypoints} of {data.name}; evaluate on data with the model's joints."
+        )
+
+
+def _everyone(found: Poses) -> NDArray[np.int64]:
+    return np.arange(len(found))
+
+
+def _by_oks(found: Poses) -> NDArray[np.int64]:
+    return oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, SAME_PERSON)
+
+
+def _by_soft_oks(found: Poses) -> NDArray[np.int64]:
+    return soft_oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, SAME_PERSON)
+
+
+def _by_pose(found: Poses) -> NDArray[np.int64]:
+    return pose_nms(found.keypoints, found.scores, found.person_scores, found.boxes)
+
+
+def _areas(found: Poses) -> list[float]:
+    return [float(np.prod(Crop.from_box(box, PADDED).extent)) for box in found.boxes]
+
+
+NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
+    "oks": _by_oks,
+    "soft": _by_soft_oks,
+    "pose": _by_pose,
+    "none": _everyone,
+}
+"""How duplicates go: Poses -> indices of those kept. "soft" drops nobody up to 20 people, only the worst beyond; scores
+of those kept stand as they are."""
+
+
+def _line(entry: _ImageBoxes, error: InputError) -> str:
+    name = str(entry.record["file_name"])
+    return str(error) if name in str(error) else f"{name}: {error}"
+
+
+def _notes(
+    dataset: Dataset, asked: int, broken: int, outside: int, results: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """What a reader of the scores must know, one sentence each."""
+    people = [person for person in dataset.truth["annotations"] if _is_posed(person)]
+    if broken:
+        yield f"{broken} of {asked} photos could not be used; their people count as missed."
+    if outside:
+        yield f"{outside} boxes without an area, or wholly outside their photo, were left out."
+    if no_area := sum(person.get("area") is None for person in people):
+        yield f"{no_area} of {len(people)} labelled people have no area; 0.53 of the box stands in for it."
+    if contradiction := diagnose(people, results, dataset.skeleton.sigmas):
+        yield contradiction
+
+
+def diagnose(
+    annotations: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
+) -> str | None:
+    """COCO annotations of posed people and results -> a warning when OKS and pixels contradict each other, else None.
+
+    Each person is held against the nearest pose on the photo. The error is set against the side of the square that has
+    the box's area: joints within a twentieth of it are the right person's, whatever OKS says.
+    """
+    pairs = list(_nearest(annotations, results, sigmas))
+    if not pairs:
+        return None
+    similarity, pixels, share = np.median(pairs, axis=0)
+    if similarity < 0.1 and share < 0.05:
+        return f"OKS is {similarity:.2f} but the error {pixels:.1f} px: area (too small) or sigmas look wrong."
+    if similarity > 0.9 and share > 0.25:
+        return f"OKS is {similarity:.2f} but the error {pixels:.1f} px: area (too large) or sigmas look wrong."
+    return None
+
+
+def _nearest(
+    annotations: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]], sigmas: Sequence[float]
+) -> Iterator[tuple[float, float, float]]:
+    """(OKS, median error in px, the same as a share of the box's side) of each person and the nearest pose."""
+    poses: defaultdict[Any, list[Any]] = defaultdict(list)
+    for result in results:
+        poses[result["image_id"]].append(result["keypoints"])
+    for person in annotations:
+        if person["image_id"] not in poses:
+            continue
+        truth = np.reshape(person["keypoints"], (-1, 3))
+        found = np.reshape(poses[person["image_id"]], (-1, len(truth), 3))[..., :2]
+        seen = truth[:, 2] > 0
+        errors = np.median(np.linalg.norm(found[:, seen] - truth[seen, :2], axis=-1), axis=1)
+        best = int(errors.argmin())
+        similarity = oks(truth[:, :2], found[best : best + 1], area(person), sigmas, seen)[0]
+        side = max(float(np.sqrt(person["bbox"][2] * person["bbox"][3])), 1e-9)
+        yield float(similarity), float(errors[best]), float(errors[best]) / side

@@ -1,0 +1,113 @@
+"""A model judged on people labelled as MPII has them: everyone posed in the box of their centre and scale, PCKh.
+
+A model with MPII's joints gets the published mean (all joints but pelvis and thorax) besides that of the twelve joints
+of arms and legs; one with other joints, COCO's for example, only the latter, from joints of the same name. COCO's hips
+and shoulders lie otherwise than MPII's, which costs such a model some points there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose import images
+from featherpose.data.mpii import Mpii
+from featherpose.errors import DataError, InputError
+from featherpose.evaluation.pckh import PARTS, pckh
+from featherpose.evaluation.result import Evaluation, Predict
+from featherpose.skeleton import MPII16, Skeleton
+
+LIMBS = tuple(keypoint for part, keypoints in PARTS.items() if part != "head" for keypoint in keypoints)
+"""Shoulders, elbows, wrists, hips, knees and ankles."""
+
+
+@dataclass(frozen=True)
+class MpiiScores:
+    """PCKh as fractions, 0 to 1; None where the model has no such joint or nobody has one labelled."""
+
+    parts: dict[str, float | None]
+    """Head, shoulder, elbow, wrist, hip, knee, ankle at 0.5 of the head's size."""
+    mean: float | None
+    """The published mean at 0.5; None for a model without all of MPII's joints."""
+    mean_at_01: float | None
+    """The same at 0.1."""
+    limbs: float | None
+    """Mean over the labelled joints of `LIMBS` at 0.5."""
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Flat, for JSON and tables."""
+        return {**self.parts, "mean": self.mean, "mean_at_01": self.mean_at_01, "limbs": self.limbs}
+
+
+def evaluate_mpii(
+    people: Mpii, predict: Predict, skeleton: Skeleton, progress: Callable[[int, int], None] | None = None
+) -> Evaluation[MpiiScores]:
+    """People, a function from photo and boxes to Poses, and the joints that it finds -> Evaluation.
+
+    Results, per person: `image`, `joints` (16 x 2 in pixels of the photo, None where missed or not the model's).
+    `progress` is called with photos done and photos in all. A photo that cannot be read is listed, and its people count
+    as missed.
+    """
+    shared = [keypoint for keypoint in MPII16.keypoint_names if keypoint in skeleton.keypoint_names]
+    if not set(LIMBS) <= set(shared):
+        raise DataError(f"The model's joints ({skeleton.name}) lack some of MPII's arms and legs; nothing to compare.")
+    places = np.array([MPII16.keypoint_names.index(keypoint) for keypoint in shared])
+    found_at = [skeleton.keypoint_names.index(keypoint) for keypoint in shared]
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, image_name in enumerate(people.image_names):
+        rows[image_name].append(row)
+    start, broken, posed = time.perf_counter(), list[str](), 0
+    keypoints = np.full((len(people), MPII16.num_keypoints, 2), np.inf)  # missed
+    for done, (image_name, own) in enumerate(rows.items()):
+        if progress:
+            progress(done, len(rows))
+        try:
+            found = predict(images.read(people.images / image_name), people.boxes_xyxy[own])
+        except InputError as error:
+            broken.append(str(error) if image_name in str(error) else f"{image_name}: {error}")
+            continue
+        posed += len(own)
+        for row, person in zip(own, found.keypoints, strict=True):
+            keypoints[row, places] = person[found_at]
+    if progress:
+        progress(len(rows), len(rows))
+    if len(broken) == len(rows):
+        raise DataError(f"None of the {len(rows)} photos could be used; the first: {broken[0]}")
+    results = [
+        {"image": image_name, "keypoints": _plain(person)}
+        for image_name, person in zip(people.image_names, keypoints, strict=True)
+    ]
+    seconds = time.perf_counter() - start
+    scores = _scores(keypoints, people, np.isin(np.arange(MPII16.num_keypoints), places))
+    return Evaluation(scores, results, len(rows) - len(broken), posed, seconds, tuple(broken))
+
+
+def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:
+    """Joints (16, 2) -> the same for JSON."""
+    return [[round(float(x), 2), round(float(y), 2)] if np.isfinite((x, y)).all() else None for x, y in person]
+
+
+def _scores(keypoints: NDArray[np.float64], people: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
+    """Joints (N, 16, 2), inf where missed, and which the model has (16,)."""
+    visible = people.visible * known
+    limbs = visible * np.isin(MPII16.keypoint_names, LIMBS)
+    at_half, at_tenth, of_limbs = (
+        pckh(keypoints, people.keypoints, labeled, people.head_sizes, threshold)
+        for labeled, threshold in ((visible, 0.5), (visible, 0.1), (limbs, 0.5))
+    )
+    whole = bool(known.all())
+    return MpiiScores(
+        parts={part: _or_none(value) for part, value in at_half.parts.items()},
+        mean=_or_none(at_half.mean) if whole else None,
+        mean_at_01=_or_none(at_tenth.mean) if whole else None,
+        limbs=_or_none(of_limbs.mean),
+    )
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,63 @@
+"""MPII's score: PCKh, the share of joints nearer than a part of the head's size (Andriluka et al. 2014).
+
+Equal to the evaluation published with HRNet. That code calls one of its figures Mean@0.1 but reads it at 0.11 (the
+eleventh step of 0, 0.01, ...); both are given here, each under its true threshold. Predictions and labels are 0-based
+pixels alike; MPII's files count from 1, so take 1 from them first.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import DataError
+from featherpose.evaluation.pck import pck
+from featherpose.skeleton import MPII16
+
+HEAD_BOX_TO_SIZE = 0.6
+"""MPII's head size is 0.6 of the head box's diagonal."""
+
+NOT_IN_MEAN = ("pelvis", "thorax")
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "head": ("head_top",),
+    **{part: (f"left_{part}", f"right_{part}") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
+}
+"""The published table's columns; left and right are averaged as they are, however often each is labelled."""
+
+
+@dataclass(frozen=True)
+class Pckh:
+    """PCKh at one threshold, fractions 0 to 1; nan where nothing is labelled."""
+
+    threshold: float
+    per_keypoint: NDArray[np.float64]  # (16,), order of MPII16
+    mean: float  # joints weigh by how often they are labelled; pelvis and thorax are left out
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The published columns: head, shoulder, elbow, wrist, hip, knee, ankle, each the mean of left and right."""
+        return {
+            part: float(np.mean([self.per_keypoint[MPII16.keypoint_names.index(keypoint)] for keypoint in keypoints]))
+            for part, keypoints in PARTS.items()
+        }
+
+
+def pckh(
+    predicted: ArrayLike, keypoints: ArrayLike, visible: ArrayLike, head_sizes: ArrayLike, threshold: float = 0.5
+) -> Pckh:
+    """Joints (N, 16, 2), truth (N, 16, 2), both 0-based px, visible (N, 16), head sizes (N,) in px -> Pckh.
+
+    A joint is right when its error is at most `threshold` x the head size. `head_sizes` come from `head_sizes()`.
+    """
+    if np.shape(visible)[1:] != (MPII16.num_keypoints,):
+        raise DataError(f"PCKh is about MPII's 16 joints; `visible` has the shape {np.shape(visible)}.")
+    in_mean = [keypoint not in NOT_IN_MEAN for keypoint in MPII16.keypoint_names]
+    return Pckh(threshold, *pck(predicted, keypoints, visible, head_sizes, threshold, in_mean))
+
+
+def head_sizes(head_boxes_xyxy: ArrayLike) -> NDArray[np.float64]:
+    """Head boxes (N, 4) left, top, right, bottom -> head sizes (N,), 0.6 of the diagonal, in the boxes' pixels."""
+    boxes = np.asarray(head_boxes_xyxy, np.float64)
+    return HEAD_BOX_TO_SIZE * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=-1)

@@ -1,0 +1,138 @@
+"""The twins of `codecs`: heatmaps to joints inside the graph, in operators that every ONNX engine has.
+
+Decoding is written twice, in numpy for the runtime and here for the file; `parity.prove` compares the two on every
+exported file and the tests compare them on maps full of ties and borders, so neither can drift.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from featherpose.codecs.heatmap import NEIGHBORS, Codec, Dark, Msra, Newton, Udp, blur_matrix
+from featherpose.errors import ModelError, did_you_mean
+
+
+class Decode(nn.Module):
+    """Heatmaps (N, K, h, w) to keypoints (N, K, 2) in crop pixels and scores (N, K).
+
+    The first maximum in row-major order wins, and (0, 0) where nothing is above zero; `offset` says how far from it
+    the joint lies.
+    """
+
+    cell: Tensor
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self.width, self.height = codec.heatmap_size
+        self.keep("cell", codec.cell)
+
+    def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        flat = heatmaps.flatten(2)
+        scores = flat.amax(dim=2, keepdim=True)
+        index = flat.argmax(dim=2, keepdim=True) * (scores > 0)
+        x, y = index % self.width, index // self.width
+        peak = torch.cat((x, y), dim=2).to(heatmaps.dtype)
+        return (peak + self.offset(heatmaps, x, y)) * self.cell, scores.squeeze(2)
+
+    def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Heatmaps and the columns and rows (N, K, 1) of their largest cells -> (N, K, 2) cells to add to those."""
+        raise NotImplementedError
+
+    def keep(self, name: str, values: ArrayLike) -> None:
+        """An array that becomes a constant of the graph, whole numbers or float32."""
+        array = np.asarray(values)
+        tensor = torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
+        self.register_buffer(name, tensor, persistent=False)
+
+    def around(self, maps: Tensor, x: Tensor, y: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
+        """Maps, cells (N, K, 1) and the places (n,) beside them -> values (N, K, n); the outermost cells go on."""
+        index = (y + dy).clamp(0, self.height - 1) * self.width + (x + dx).clamp(0, self.width - 1)
+        return maps.flatten(2).gather(2, index)
+
+    def room(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
+        """1.0 where so many cells lie left of and above a cell, and so many right of and below it; else 0.0."""
+        inside = (x >= before) & (x < self.width - after) & (y >= before) & (y < self.height - after)
+        return inside.to(self.cell.dtype)
+
+
+class DecodeMsra(Decode):
+    """A quarter of a cell by the sign of the central difference, as in the official HRNet code (`get_final_preds`).
+
+    Only with two cells of room to the left and above and one to the right and below.
+    """
+
+    dx: Tensor
+    dy: Tensor
+
+    def __init__(self, codec: Msra) -> None:
+        super().__init__(codec)
+        self.keep("dx", NEIGHBORS[:, 0])
+        self.keep("dy", NEIGHBORS[:, 1])
+
+    def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        right, left, below, above = self.around(heatmaps, x, y, self.dx, self.dy).chunk(4, dim=2)
+        slopes = torch.cat((right - left, below - above), dim=2)
+        return 0.25 * torch.sign(slopes) * self.room(x, y, 2, 1)
+
+
+class DecodeNewton(Decode):
+    """A Newton step on the logarithm of the blurred map; `codecs.Newton` has the steps and what DARK and UDP take.
+
+    The blur is one matrix from the left and one from the right: borders are in the matrices.
+    """
+
+    down: Tensor
+    across: Tensor
+    dx: Tensor
+    dy: Tensor
+    derivatives: Tensor
+
+    def __init__(self, codec: Newton) -> None:
+        super().__init__(codec)
+        self.keep("down", blur_matrix(self.height, codec.kernel, codec.border))
+        self.keep("across", blur_matrix(self.width, codec.kernel, codec.border).T)
+        self.keep("dx", codec.square[:, 0])
+        self.keep("dy", codec.square[:, 1])
+        self.keep("derivatives", codec.derivatives.T)
+        self.rescales, self.bounds, self.epsilon, self.still = codec.rescales, codec.bounds, codec.epsilon, codec.still
+
+    def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        blurred = self.down @ heatmaps @ self.across
+        values = self.around(blurred, x, y, self.dx, self.dy)
+        if self.rescales:
+            values = values * self._gain(heatmaps, blurred)
+        return self._step(values.clamp(*self.bounds).log()) * self.room(x, y, self.still, self.still)
+
+    def _gain(self, before: Tensor, after: Tensor) -> Tensor:
+        """Maps before and after the blur -> the factors (N, K, 1) that bring back the maxima."""
+        before, after = (maps.flatten(2).amax(dim=2, keepdim=True) for maps in (before, after))
+        return before / torch.where(after == 0, 1, after)
+
+    def _step(self, logarithms: Tensor) -> Tensor:
+        """Logarithms (N, K, n) -> step (N, K, 2); none where the determinant is 0."""
+        x, y, xx, xy, yy = (logarithms @ self.derivatives).chunk(5, dim=2)
+        xx, yy = xx + self.epsilon, yy + self.epsilon
+        determinant = xx * yy - xy * xy
+        step = torch.cat((xy * y - yy * x, xy * x - xx * y), dim=2)
+        return torch.where(determinant == 0, 0, step / torch.where(determinant == 0, 1, determinant))
+
+
+GRAPH_DECODERS: Mapping[type[Codec], Callable[[Any], nn.Module]] = {
+    Msra: DecodeMsra,
+    Dark: DecodeNewton,
+    Udp: DecodeNewton,
+}
+
+
+def graph_decoder(codec: Codec) -> nn.Module:
+    """The module that decodes inside the graph as `codec.decode` does outside: heatmaps -> keypoints, scores."""
+    if type(codec) not in GRAPH_DECODERS:
+        raise ModelError(
+            f"Codec {codec.name!r} has no decoder for the exported graph."
+            f"{did_you_mean(codec.name, [known.name for known in GRAPH_DECODERS])}"
+        )
+    return GRAPH_DECODERS[type(codec)](codec)

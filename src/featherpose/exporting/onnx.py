@@ -1,0 +1,211 @@
+"""A network becomes one ONNX file: uint8 crops in, joints out, the manifest inside, proven before it is there."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import onnx
+import onnxscript  # pyright: ignore[reportUnusedImport]  # noqa: F401 - torch's exporter needs it: missed here, not later
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from featherpose import files
+from featherpose.errors import InputError, ModelError
+from featherpose.exporting import crops as parity_crops
+from featherpose.exporting.decode import graph_decoder
+from featherpose.exporting.parity import Outputs, check_parity
+from featherpose.manifest import Manifest
+from featherpose.networks.preprocess import Normalize
+from featherpose.onnx_metadata import KEY
+from featherpose.runtime.session import Session
+
+OUTPUTS = ("keypoints", "scores", "heatmaps")
+# onnxruntime computes average pooling of opset 19 and later outside its fast memory layout, 3 to 4 times slower:
+# cbam_lite_hrnet_18 as a whole takes 10 % longer at the exporter's own opset 20.
+OPSET = 18
+TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
+
+
+@runtime_checkable
+class ChangesForExport(Protocol):
+    """A network whose layers are others when it trains than when it runs."""
+
+    def for_export(self) -> nn.Module:
+        """A network of its own that answers equally in eval mode, and is written in its place."""
+        ...
+
+
+class Graph(nn.Module):
+    """What the file computes: crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) px, scores (N, K), heatmaps."""
+
+    def __init__(self, network: nn.Module, manifest: Manifest) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.network = network
+        self.decode = graph_decoder(manifest.make_codec())
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        heatmaps = self.heatmaps(crops)
+        keypoints, scores = self.decode(heatmaps)
+        return keypoints, scores, heatmaps
+
+    def heatmaps(self, crops: Tensor) -> Tensor:
+        """Crops as above -> heatmaps (N, K, h, w)."""
+        # Contiguous: for channels_last maps, as (N, H, W, 3) crops become, layers write transpositions into the graph.
+        return self.network(self.normalize(crops).contiguous())
+
+    @torch.inference_mode()
+    def run(self, crops: NDArray[np.uint8]) -> Outputs:
+        """The same on arrays."""
+        keypoints, scores, heatmaps = self(torch.from_numpy(crops))
+        return keypoints.numpy(), scores.numpy(), heatmaps.numpy()
+
+
+def export(
+    model: nn.Module,
+    path: str | Path,
+    manifest: Manifest,
+    *,
+    crops: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> Manifest:
+    """Network, path of an .onnx file and what it shall say about itself -> the manifest with the proof in it.
+
+    The file is written once torch and the engine agree on it (`parity.prove`), on `crops`, named and uint8
+    (H, W, 3) RGB of the manifest's size, or else the example pictures, and on synthetic ones. If they do not, the
+    error says where and nothing is written. The network itself is not changed.
+    """
+    path = Path(path)
+    _refuse_path(path)
+    graph = Graph(copy.deepcopy(model).cpu(), manifest).eval()
+    taken = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
+    _refuse_misfit(graph, manifest, next(iter(taken.values())))
+    two = torch.from_numpy(np.stack(list(taken.values())[:2]))
+    written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph as trained
+    file = to_onnx(written, two, "crops", OUTPUTS)
+    codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
+    with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
+        draft = Path(folder) / path.name
+        draft.write_bytes(_labeled(file, manifest))
+        parity = check_parity(graph.run, Session.open(draft, "cpu").run, taken, codec, keypoint_names)
+    manifest = replace(manifest, parity=parity)
+    files.replace(path, _labeled(file, manifest))
+    return manifest
+
+
+def form_for_export(network: nn.Module) -> nn.Module:
+    """Network -> the one that is written: branches merged, where the network has such a form, or itself."""
+    return network.for_export() if isinstance(network, ChangesForExport) else network
+
+
+def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]) -> onnx.ModelProto:
+    """Module in eval mode, an input for it, names of input and outputs -> the checked ONNX model.
+
+    The first dimension of the example, 2 or more, becomes "N", any number; the others are fixed.
+    """
+    try:
+        with _quiet():
+            program: Any = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[takes],
+                output_names=list(gives),
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise ModelError(f"torch cannot write this network as ONNX ({_first_line(error)}).") from error
+    file: onnx.ModelProto = program.model_proto
+    _refuse_fixed_number(file)
+    _forget_origins(file)
+    onnx.checker.check_model(file, full_check=True)
+    return file
+
+
+def _refuse_path(path: Path) -> None:
+    if path.suffix != ".onnx":
+        raise InputError(f"{path}: the exported file must be called *.onnx, for example {path.stem}.onnx.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder; make it first, or choose another for {path.name}.")
+
+
+def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
+    width, height = manifest.input_size
+    taken = parity_crops.image_crops(manifest) if crops is None else dict(crops)
+    for name, crop in taken.items():
+        if crop.dtype != np.uint8 or crop.shape != (height, width, 3):
+            raise InputError(f"Crop {name!r} is {crop.dtype} {crop.shape}, wanted uint8 ({height}, {width}, 3).")
+    return taken
+
+
+def _refuse_misfit(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
+    """The network must take the manifest's size and give the heatmaps that its skeleton and codec speak of."""
+    (width, height), num_keypoints = manifest.make_codec().heatmap_size, manifest.skeleton.num_keypoints
+    with torch.inference_mode():
+        heatmaps = graph.heatmaps(torch.from_numpy(crop[None]))
+    if heatmaps.shape != (1, num_keypoints, height, width):
+        raise ModelError(
+            f"The network gives heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
+            f"{manifest.codec['name']!r} at {manifest.input_size[0]}x{manifest.input_size[1]} want "
+            f"{(num_keypoints, height, width)}."
+        )
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Torch's exporter without the remarks that it makes on any network.
+
+    It warns of a name that is deprecated in its own code (LeafSpec), and logs that torchvision is missing and which
+    operators it does not fold.
+    """
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _refuse_fixed_number(file: onnx.ModelProto) -> None:
+    """Torch fixes N without a word where a network's own code looks at the number of crops."""
+    for value in (*file.graph.input, *file.graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if first.dim_param != "N":
+            raise ModelError(
+                f"The network's code depends on the number of crops: {value.name} is fixed to {first.dim_value} of "
+                "them in its graph. Write it without a condition on the batch."
+            )
+
+
+def _forget_origins(file: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about every node and value: stack traces with paths, a third of the file."""
+    graph = file.graph
+    for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph, file):
+        del item.metadata_props[:]
+        item.doc_string = ""
+
+
+def _labeled(file: onnx.ModelProto, manifest: Manifest) -> bytes:
+    del file.metadata_props[:]
+    file.metadata_props.add(key=KEY, value=manifest.to_json())
+    return file.SerializeToString()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

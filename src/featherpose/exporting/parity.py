@@ -1,0 +1,182 @@
+"""The proof of an exported file: the engine that will run it against the network it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.codecs.heatmap import NEIGHBORS, Codec, Newton, around, blur, newton_step, peaks
+from featherpose.errors import ModelError
+
+Array = NDArray[np.float32]
+Double = NDArray[np.float64]
+Outputs = tuple[Array, Array, Array]
+"""Keypoints (N, K, 2) in crop pixels, scores (N, K), heatmaps (N, K, h, w)."""
+Run = Callable[[NDArray[np.uint8]], Outputs]
+"""Crops uint8 (N, H, W, 3) RGB -> Outputs."""
+
+HEATMAPS = 1e-4  # allowed difference, as a part of the range of all heatmaps
+PIXELS = 0.01  # allowed difference of joints, unless the heatmaps leave it open where they are
+# Of float32, as a part of a map's largest value: over 25,000 maps, Gaussian, noisy and flat, torch and the engine
+# moved joints by up to half of what this much explains (`slack`), mostly by none of it.
+ROUNDING = 1e-6
+BATCHES = (1, 5)  # 5: the runtime has engines for 4 and for 1
+
+
+def check_parity(
+    network: Run, engine: Run, crops: Mapping[str, NDArray[np.uint8]], codec: Codec, keypoint_names: Sequence[str]
+) -> dict[str, Any]:
+    """Both sides and named crops (H, W, 3) -> the record of their agreement; ModelError where they differ.
+
+    In batches of 1 and of 5: the engine's heatmaps are the network's to 1e-4 of their range; its scores are exactly,
+    and its joints up to `slack`, what the codec makes of its heatmaps; its joints are the network's to 0.01 px unless
+    the difference of the heatmaps moves them further (`reach`: equal cells, flat maps), and then the jump is named.
+    """
+    names, pixels = list(crops), np.stack(list(crops.values()))
+    wanted, again = (_run(network, pixels, batch) for batch in BATCHES)
+    extent = _sound_range(wanted[2], again[2])
+    rounds = [_compare(wanted, _run(engine, pixels, batch), names, codec, keypoint_names, extent) for batch in BATCHES]
+    jumps = {(jump["crop"], jump["keypoint"]): jump for round in rounds for jump in round.pop("jumps")}
+    worst = {key: max(round[key] for round in rounds) for key in rounds[0]}
+    return {
+        "engines": {"torch": _version("torch"), "onnxruntime": _version("onnxruntime", "onnxruntime-gpu")},
+        "crops": names,
+        "batches": list(BATCHES),
+        "allowed": {"heatmaps": HEATMAPS, "keypoints": PIXELS},
+        **worst,
+        "keypoints_compared": wanted[1].size,
+        "jumps": list(jumps.values()),
+    }
+
+
+def _version(*names: str) -> str:
+    """Names under which a library is distributed -> the version of the one that is installed."""
+    for name in names:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _sound_range(heatmaps: Array, again: Array) -> float:
+    """The range of the network's heatmaps, refused if there is none or if the network contradicts itself."""
+    extent, unsteady = float(np.ptp(heatmaps)), float(np.abs(heatmaps - again).max())
+    if not (np.isfinite(extent) and extent > 0):
+        raise ModelError(
+            f"The network's heatmaps have a range of {extent:g}: nothing to compare. Are its weights trained?"
+        )
+    if unsteady > HEATMAPS * extent:
+        raise ModelError(
+            f"The network's own heatmaps change by {unsteady / extent:.2g} of their range (allowed {HEATMAPS:g}) with "
+            "the size of the batch: rounding errors grow in it, as they do in a network that was never trained."
+        )
+    return extent
+
+
+def _run(run: Run, crops: NDArray[np.uint8], batch: int) -> Outputs:
+    rows = [run(crops[i : i + batch]) for i in range(0, len(crops), batch)]
+    keypoints, scores, heatmaps = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    return keypoints, scores, heatmaps
+
+
+def _compare(
+    wanted: Outputs, got: Outputs, names: list[str], codec: Codec, keypoint_names: Sequence[str], extent: float
+) -> dict[str, Any]:
+    """One batch size -> largest differences of the three outputs, and the jumps."""
+    apart = np.abs(got[2] - wanted[2]).max(axis=(2, 3))
+    _refuse("heatmaps", apart / extent, HEATMAPS, "of their range", names, keypoint_names)
+    keypoints, scores = codec.decode(got[2])
+    rounding = slack(codec, got[2])
+    _refuse("keypoints", _distance(got[0], keypoints), rounding, "px from the decoded heatmaps", names, keypoint_names)
+    _refuse("scores", np.abs(got[1] - scores), 0, "from the decoded heatmaps", names, keypoint_names)
+    moved = _distance(got[0], wanted[0])
+    _refuse(
+        "keypoints", moved, np.maximum(PIXELS, reach(codec, wanted[2], apart) + rounding), "px", names, keypoint_names
+    )
+    jumped = moved > PIXELS
+    return {
+        "heatmaps": float(apart.max()) / extent,
+        "scores": float(np.abs(got[1] - wanted[1]).max()),
+        "keypoints": float(moved[~jumped].max(initial=0)),
+        "jumps": [
+            {"crop": names[n], "keypoint": keypoint_names[k], "pixels": float(moved[n, k])}
+            for n, k in np.argwhere(jumped).tolist()
+        ],
+    }
+
+
+def _distance(a: Array, b: Array) -> Array:
+    """Joints (N, K, 2) twice -> the larger of their differences in x and y (N, K)."""
+    return np.abs(a - b).max(axis=-1)
+
+
+def _refuse(
+    output: str, apart: Array, allowed: ArrayLike, unit: str, names: Sequence[str], keypoint_names: Sequence[str]
+) -> None:
+    """Raise for the largest of the differences (N, K) that is above what is allowed (N, K), or not a number."""
+    allowed = np.broadcast_to(allowed, apart.shape)
+    wrong = np.where(apart <= allowed, -1, np.nan_to_num(apart, nan=np.inf))
+    n, k = divmod(int(wrong.argmax()), apart.shape[1])
+    if wrong[n, k] >= 0:
+        raise ModelError(
+            f"The exported graph is not the network: {output} differ by {apart[n, k]:.3g} {unit} (allowed "
+            f"{allowed[n, k]:.3g}) at {keypoint_names[k]} on crop {names[n]!r}. No file was written."
+        )
+
+
+def slack(codec: Codec, heatmaps: Array) -> Double:
+    """How far in px joints (N, K) decoded in float32 may lie from the codec's: not at all where it only compares.
+
+    A Newton step divides by how much the map bends: the flatter it is, the further rounding moves the joint.
+    """
+    if not isinstance(codec, Newton):
+        return np.zeros(heatmaps.shape[:2])
+    rounding = ROUNDING * np.abs(heatmaps).max(axis=(2, 3))
+    moved = _newton_reach(codec, heatmaps, peaks(heatmaps)[0], rounding)
+    return moved * codec.cell.max() + ROUNDING * max(codec.size)
+
+
+def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:
+    """How far in px joints (N, K) can move when the cells of their heatmaps change by up to `change` (N, K).
+
+    Infinitely far where that decides which cell is the largest: by its lead over the second or by its distance from
+    zero, below which a joint is (0, 0).
+    """
+    cells, first = peaks(heatmaps)
+    second = np.partition(heatmaps.reshape(*first.shape, -1), -2, axis=-1)[..., -2]
+    lead = np.minimum(first - second, np.abs(first))
+    if isinstance(codec, Newton):
+        moved = _newton_reach(codec, heatmaps, cells, change)
+    else:
+        moved = _quarter_reach(heatmaps, cells, change)
+    return np.where((lead <= 2 * change) & (change > 0), np.inf, moved * codec.cell.max())
+
+
+def _quarter_reach(heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
+    """Half a cell where a central difference can turn, else none."""
+    right, left, below, above = np.moveaxis(around(heatmaps, cells, NEIGHBORS), -1, 0)
+    turns = np.minimum(np.abs(right - left), np.abs(below - above)) <= 2 * change
+    return 0.5 * (turns & (change > 0))
+
+
+def _newton_reach(codec: Newton, heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
+    """A bound in cells: both sides of the linear equation that gives the step are in doubt (Higham 2002, theorem 7.2).
+
+    The doubt of the slope, and of the bend times the step, over the smallest bend; infinite where that may be 0.
+    """
+    values = around(blur(heatmaps, codec.kernel, codec.border), cells, codec.square).astype(np.float64)
+    logarithms = codec.logarithm(values)
+    doubt = codec.logarithm(values + change[..., None]) - codec.logarithm(values - change[..., None])
+    step = np.abs(newton_step(logarithms, codec.derivatives, codec.epsilon)).max(axis=-1)
+    _, _, xx, xy, yy = np.moveaxis(logarithms @ codec.derivatives.T, -1, 0)
+    xx, yy = xx + codec.epsilon, yy + codec.epsilon
+    x_doubt, y_doubt, xx_doubt, xy_doubt, yy_doubt = np.moveaxis(doubt @ np.abs(codec.derivatives.T), -1, 0)
+    slope, bend = np.maximum(x_doubt, y_doubt), np.maximum(xx_doubt, yy_doubt) + xy_doubt
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = (np.maximum(np.abs(xx), np.abs(yy)) + np.abs(xy)) / np.abs(xx * yy - xy * xy)
+        return np.where(inverse * bend < 1, inverse * (slope + bend * step) / (1 - inverse * bend), np.inf)

@@ -1,0 +1,78 @@
+"""How many threads may work: the cores this process is given, not those of the machine it happens to run on."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+
+def available_threads() -> int:
+    """Physical cores among the allowed CPUs, or the container's quota of CPU time, whichever is less; at least 1."""
+    return max(1, min(_physical(_allowed()), _whole(cpu_quota())))
+
+
+def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """CPUs' worth of time that the control groups (version 1 or 2) grant this process; infinite without a limit.
+
+    Every group on the way to the root may set a limit and the smallest counts.
+    """
+    try:
+        lines = proc.read_text().splitlines()
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if not controllers:
+            quotas += [_quota_v2(folder) for folder in _upwards(root, group)]
+        elif "cpu" in controllers.split(","):
+            quotas += [_quota_v1(folder) for base in (controllers, "cpu") for folder in _upwards(root / base, group)]
+    return min(quotas)
+
+
+def _allowed() -> set[int]:
+    """CPUs by number: those of the affinity mask where the system has one."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def _physical(cpus: set[int], root: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Two hardware threads of one core share its arithmetic units: they count once."""
+    cores = {_siblings(root / f"cpu{cpu}/topology/thread_siblings_list", str(cpu)) for cpu in cpus}
+    return len(cores)
+
+
+def _siblings(file: Path, default: str) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return default
+
+
+def _whole(quota: float) -> int:
+    # Rounded down: threads of an engine spin while they wait, and who spends more than the quota is stopped altogether.
+    return 1 << 16 if math.isinf(quota) else int(quota)
+
+
+def _upwards(base: Path, group: str) -> list[Path]:
+    """The group's folder and those above it. In a container the path may be the host's; then only `base` exists."""
+    parts = [part for part in group.split("/") if part not in ("", "..")]
+    return [base.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
+
+
+def _quota_v2(folder: Path) -> float:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
+
+
+def _quota_v1(folder: Path) -> float:
+    try:
+        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return quota / period if quota > 0 else math.inf
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf

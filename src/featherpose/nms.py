@@ -1,0 +1,125 @@
+"""Parametric pose NMS: duplicates of a person known by joints that both poses are sure of, and by where joints lie.
+
+Fang et al. 2017, "RMPE: Regional Multi-person Pose Estimation", section 3.3. The most confident pose is kept, those too
+much like it go, and so on with the rest. Pose j is as much like the kept pose i as
+
+    K_sim + lambda H_sim,
+    K_sim = mean over joints of tanh(c_i / sigma1) tanh(c_j / sigma1), 0 for a joint of j that lies outside of the box
+            round the same joint of i whose sides are a tenth of person i's,
+    H_sim = mean over joints of exp(-d² / sigma2), d the distance of the two joints,
+
+with joint scores c. It differs from the paper's text in three ways: sums over joints are means, so that one threshold
+serves any skeleton; d is counted in tenths of the larger side of person i's box, where the paper leaves its unit open,
+so that sigma2 serves people of any size; and a pose goes when the value is above eta: the paper writes "at most", which
+would suit a distance, but both terms grow with likeness.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from featherpose.boxes import iou
+from featherpose.oks import oks
+
+SIGMA1, SIGMA2, LAMBDA, ETA = 1.0, 2.65, 1.7, 1.32
+"""sigma1, sigma2, lambda, eta: the values of the authors' released program, made for COCO's seventeen joints, of which
+this eta is the mean (it has 22.48, the sum, and the plain distance where sigma2 divides d²). The paper fits the four to
+validation data; for these, AP on the validation part is flat all round (docs/log/2026-11-25-boxes.md)."""
+
+
+def pose_likeness(
+    keypoints: ArrayLike,
+    keypoint_scores: ArrayLike,
+    others: ArrayLike,
+    other_scores: ArrayLike,
+    box_xyxy: ArrayLike,
+    sigma1: float = SIGMA1,
+    sigma2: float = SIGMA2,
+    balance: float = LAMBDA,
+) -> NDArray[np.float64]:
+    """One pose (K, 2), its joint scores (K,) and box (4,); others (N, K, 2), (N, K) -> likeness (N,), 0 to 1 + balance.
+
+    `balance` is lambda, the weight of the places against the scores.
+    """
+    away = np.abs(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64))
+    tenth = np.maximum(np.diff(np.reshape(np.asarray(box_xyxy, np.float64), (2, 2)), axis=0)[0], np.spacing(1)) / 10
+    confident = np.tanh(np.asarray(keypoint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)
+    matched = (away <= tenth / 2).all(axis=-1)
+    near = np.exp(-((away / tenth.max()) ** 2).sum(axis=-1) / sigma2)
+    return (confident * matched + balance * near).mean(axis=-1)
+
+
+def pose_nms(
+    keypoints: ArrayLike,
+    keypoint_scores: ArrayLike,
+    scores: ArrayLike,
+    boxes_xyxy: ArrayLike,
+    threshold: float = ETA,
+    sigma1: float = SIGMA1,
+    sigma2: float = SIGMA2,
+    balance: float = LAMBDA,
+) -> NDArray[np.int64]:
+    """People (N, K, 2), joint scores (N, K), scores (N,), boxes (N, 4) -> indices kept, best first.
+
+    A person goes when its likeness to a better one that is kept is greater than the threshold.
+    """
+    points, confident = np.asarray(keypoints, np.float64), np.asarray(keypoint_scores, np.float64)
+    boxes = np.asarray(boxes_xyxy, np.float64)
+    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
+    while order.size:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        alike = pose_likeness(
+            points[best], confident[best], points[order], confident[order], boxes[best], sigma1, sigma2, balance
+        )
+        order = order[alike <= threshold]
+    return np.asarray(kept, np.int64)
+
+
+def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
+    """(N, 4) boxes, (N,) scores -> indices kept, best first: those that no better kept box overlaps by more."""
+    boxes = np.asarray(boxes_xyxy, np.float32)
+    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
+    while order.size:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        order = order[iou(boxes[best : best + 1], boxes[order])[0] <= threshold]
+    return np.asarray(kept, np.int64)
+
+
+def oks_nms(
+    keypoints: ArrayLike, scores: ArrayLike, areas: ArrayLike, sigmas: ArrayLike, threshold: float = 0.9
+) -> NDArray[np.int64]:
+    """People (N, K, 2), scores (N,), areas (N,) in px² -> indices kept, best first.
+
+    A person goes when its OKS with a better one, over the mean of both areas, is greater than the threshold.
+    """
+    points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
+    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
+    while order.size:
+        best, order = int(order[0]), order[1:]
+        kept.append(best)
+        similarity = oks(points[best], points[order], (areas[best] + areas[order]) / 2, sigmas)
+        order = order[similarity <= threshold]
+    return np.asarray(kept, np.int64)
+
+
+def soft_oks_nms(
+    keypoints: ArrayLike,
+    scores: ArrayLike,
+    areas: ArrayLike,
+    sigmas: ArrayLike,
+    threshold: float = 0.9,
+    max_people: int = 20,
+) -> NDArray[np.int64]:
+    """As `oks_nms`, but neighbours of a picked person are scored down by exp(-OKS² / threshold) (Bodla et al. 2017).
+
+    Returns at most `max_people` indices in the order in which they were picked.
+    """
+    points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
+    left, kept = np.asarray(scores, np.float64).copy(), list[int]()
+    for _ in range(min(max_people, len(left))):
+        best = int(np.argmax(left))
+        kept.append(best)
+        left *= np.exp(-(oks(points[best], points, (areas[best] + areas) / 2, sigmas) ** 2) / threshold)
+        left[best] = -np.inf
+    return np.asarray(kept, np.int64)

@@ -1,0 +1,1 @@
+"""Training recipes: everything that decides the outcome of a run. No torch."""

@@ -1,0 +1,67 @@
+"""The plan of a run: which step belongs to which stage and epoch, and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from featherpose.errors import RecipeError
+from featherpose.recipes.recipe import Optimizer, Recipe, Schedule, Stage, Validation
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over all people: `number` counts over the whole run, `first` is its first step, `steps` how many."""
+
+    number: int
+    stage: Stage
+    first: int
+    steps: int
+
+    @property
+    def last(self) -> int:
+        """The step after its last one."""
+        return self.first + self.steps
+
+
+def epochs(recipe: Recipe, samples: int, processes: int = 1) -> list[Epoch]:
+    """Recipe and number of people -> the epochs of the run in order. A last batch that is not full is left out."""
+    for stage in recipe.stages:
+        if stage.batch_size % (processes * stage.accumulate_grad):
+            raise RecipeError(
+                f"A batch of {stage.batch_size} cannot be divided evenly by {processes} processes x {stage.accumulate_grad} "
+                "parts; choose another stages.N.batch_size or stages.N.accumulate_grad."
+            )
+    return list(_epochs(recipe, samples))
+
+
+def is_due(validation: Validation, epoch: Epoch, plan: list[Epoch]) -> bool:
+    """Whether the validation part is judged after this epoch."""
+    return (epoch.number + 1) % validation.interval == 0 or epoch is plan[-1]
+
+
+def _epochs(recipe: Recipe, samples: int) -> Iterator[Epoch]:
+    number = first = 0
+    for stage in recipe.stages:
+        steps = max(1, samples // stage.batch_size)
+        for _ in range(stage.epochs):
+            yield Epoch(number, stage, first, steps)
+            number, first = number + 1, first + steps
+
+
+def peak_lr(optimizer: Optimizer, stage: Stage) -> float:
+    """The learning rate of a stage's batch: in proportion to the batch that the recipe's rate is meant for."""
+    return optimizer.lr * (stage.batch_size / optimizer.lr_base_batch_size if optimizer.lr_base_batch_size else 1)
+
+
+def lr_ratio(schedule: Schedule, step: int, plan: list[Epoch]) -> float:
+    """Step of the run -> learning rate as a part of the largest one."""
+    rise = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
+    if schedule.name == "constant":
+        return rise
+    if schedule.name == "cosine":
+        done = step / plan[-1].last
+        return rise * (schedule.min_lr_ratio + (1 - schedule.min_lr_ratio) * (1 + math.cos(math.pi * done)) / 2)
+    passed = sum(step >= plan[min(m, len(plan)) - 1].last for m in schedule.milestones)
+    return rise * schedule.gamma**passed

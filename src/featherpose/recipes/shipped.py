@@ -1,0 +1,209 @@
+"""The recipes that come with featherpose, by name; each says only what differs from the one it is made from.
+
+`paper-*` is what the CBAM-LiteHRNet paper states, for every row of its tables; `modern-*` the same networks, trained
+as one would today; `open-*` and `finish-*` made the weights that come with featherpose, `own-*` is for people of one's
+own. The paper's batch of 256 and 150 epochs are meant for a GPU: `--set stages.0.batch=32` scales the rate with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from featherpose.data.augment import Augmentation
+from featherpose.errors import RecipeError, did_you_mean
+from featherpose.recipes.recipe import Data, Optimizer, Recipe, Schedule, Stage, Validation
+
+# A small network on few hours of CPU underfits: augmentation is mild.
+MILD = Augmentation(
+    scale=(0.8, 1.25), rotation=30.0, rotation_prob=0.5, half_body_prob=0.1, color_prob=0.5, occlusion_prob=0.1
+)
+
+# FeatherPose learns more from people who are hardly disguised (docs/log/2026-11-29-candidates.md).
+WEAK = replace(
+    MILD, rotation_prob=0.2, color_prob=0.2, half_body_prob=0, occlusion_prob=0, gray_prob=0, blur_prob=0, noise_prob=0
+)
+
+# Most is learnt at low resolution, where a step costs a quarter: a constant rate for as long as there is time.
+PRETRAIN = Recipe(
+    network="cbam_lite_hrnet_18",
+    stages=(Stage(input_size=(96, 128), epochs=200, batch_size=32, sigma=1.5),),
+    augmentation=MILD,
+    optimizer=Optimizer(lr=2e-3, lr_base_batch_size=32),
+    schedule=Schedule(name="constant", warmup=500),
+)
+
+# When that no longer helps, the rate goes down by way of 128x160 to full resolution, from the averaged weights of the
+# first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
+FINETUNE = PRETRAIN.model_copy(
+    update={
+        "stages": (
+            Stage(input_size=(128, 160), epochs=6, batch_size=32, sigma=1.75),
+            Stage(input_size=(192, 256), epochs=6, batch_size=32, sigma=2.0),
+        ),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
+        "schedule": Schedule(name="cosine", warmup=0),
+        "pretrained": "runs/pretrain-cbam_lite_hrnet_18/best.safetensors",
+    }
+)
+
+# RepPose trains five times as fast on a CPU: larger batches, and the rate with them.
+PRETRAIN_REP = PRETRAIN.model_copy(
+    update={
+        "network": "rep_pose",
+        "stages": (Stage(input_size=(96, 128), epochs=200, batch_size=64, sigma=1.5),),
+        "schedule": Schedule(name="constant", warmup=300),
+    }
+)
+
+# A body that knows ImageNet wants a smaller rate; of small heatmaps DARK reads more (docs/log/2026-11-25-feather.md).
+PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
+    update={
+        "network": "feather_pose",
+        "codec": "dark",
+        "augmentation": WEAK,
+        "stages": (Stage(input_size=(96, 128), epochs=20, batch_size=64, sigma=1.5),),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
+        "schedule": Schedule(name="cosine", warmup=200),
+        "pretrained": "efficientnet_lite0",
+    }
+)
+
+# A larger input from there. Edges and corners are known by then: without their stages a step is a quarter shorter.
+FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
+    update={
+        "data": Data(sampling_weights={"lspet": 0.3}),
+        "stages": (Stage(input_size=(128, 192), epochs=6, batch_size=64, sigma=1.75),),
+        "schedule": Schedule(name="cosine", warmup=100),
+        "pretrained": "runs/pretrain-feather_pose/best.safetensors",
+        "frozen_stages": 2,
+    }
+)
+
+# A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
+CUSTOM = PRETRAIN_FEATHER.model_copy(
+    update={
+        "augmentation": MILD,
+        "skeleton": "data",
+        "data": Data(labels="ground_truth", val_fraction=5),
+        "stages": (Stage(input_size=(128, 192), epochs=30, batch_size=16, sigma=1.75),),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=16),
+        "schedule": Schedule(name="cosine", warmup=50),
+        "ema_decay": 0.99,
+        "validation": Validation(interval=5),
+        "pretrained": "",
+    }
+)
+
+# The paper, section 4: SGD, batch 256, 150 epochs, 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip test,
+# post-Gaussian filter, quarter offset. It leaves momentum, augmentation and sigma open: those are HRNet's.
+PAPER = Recipe(
+    data=Data(labels="ground_truth", val_fraction=5),
+    unbiased=False,
+    stages=(Stage(epochs=150, batch_size=256),),
+    augmentation=Augmentation(
+        scale=(0.65, 1.35),
+        shift=0.0,
+        rotation=80.0,
+        rotation_prob=0.6,
+        color_prob=0.0,
+        gray_prob=0.0,
+        blur_prob=0.0,
+        noise_prob=0.0,
+        occlusion_prob=0.0,
+    ),
+    optimizer=Optimizer(name="sgd", lr=2.5e-3, lr_base_batch_size=256, weight_decay=0.0),
+    schedule=Schedule(name="multistep", warmup=0, milestones=(40, 80)),
+    ema_decay=0.0,
+    validation=Validation(flip_test=True, blur_kernel=11),
+)
+
+# What came after it: AdamW and a cosine with warm-up, averaged weights, colour and occlusion, UDP's unbiased
+# coordinates, which decode with DARK's step.
+BASELINE = PAPER.model_copy(
+    update={
+        "codec": "udp",
+        "unbiased": True,
+        "augmentation": Augmentation(),
+        "optimizer": Optimizer(lr=4e-3, lr_base_batch_size=256, clip_grad_norm=1.0),
+        "schedule": Schedule(name="cosine", warmup=500),
+        "ema_decay": 0.9998,
+        "validation": Validation(flip_test=True),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the paper's tables: a network with its options at an input size, and a codec of its own if it has."""
+
+    network: str
+    size: tuple[int, int]
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    codec: str = ""
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """As the recipes call it, without the kind and the data set."""
+        return f"{self.label or self.network}-{self.size[1]}x{self.size[0]}"
+
+
+COCO_ROWS = (
+    Row("hrnet_w32", (288, 384)),
+    Row("hrnet_w48", (288, 384)),
+    Row("hrnet_w48", (96, 128), codec="dark", label="dark_hrnet_w48"),
+    Row("simple_baseline_resnet152", (288, 384)),
+    Row("lite_hrnet_18", (288, 384)),
+    Row("lite_hrnet_30", (288, 384)),
+    Row("mobilenet_v2", (192, 256)),
+    Row("cbam_lite_hrnet_18", (192, 256)),
+    Row("cbam_lite_hrnet_18", (288, 384), {"width": 48}, label="cbam_lite_hrnet_18_width48"),
+)
+MPII_ROWS = (
+    Row("simple_baseline_resnet152", (256, 256)),
+    Row("hrnet_w32", (256, 256)),
+    Row("tokenpose_l_d24", (256, 256), {"input_size": [256, 256]}),
+    Row("lite_hrnet_18", (256, 256)),
+    Row("cbam_lite_hrnet_18", (256, 256)),
+)
+
+
+def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
+    """The base recipe for a row: its network at its size, on the people of one source."""
+    sigma = 3.0 if row.size[1] > 256 else 1.5 if row.size[1] < 192 else 2.0  # in proportion to the heatmap
+    changes: dict[str, Any] = {
+        "network": row.network,
+        "options": row.options,
+        "skeleton": skeleton,
+        "data": base.data.model_copy(update={"sources": (source,)}),
+        "stages": (base.stages[0].model_copy(update={"input_size": row.size, "sigma": sigma}),),
+    }
+    if base.validation.blur_kernel and sigma == 3.0:
+        changes["validation"] = base.validation.model_copy(update={"blur_kernel": 17})
+    if row.codec:
+        changes |= {"codec": row.codec, "unbiased": True, "validation": Validation(flip_test=True)}
+    return base.model_copy(update=changes)
+
+
+RECIPES: dict[str, Recipe] = {
+    "pretrain-cbam_lite_hrnet_18": PRETRAIN,
+    "finetune-cbam_lite_hrnet_18": FINETUNE,
+    "pretrain-rep_pose": PRETRAIN_REP,
+    "pretrain-feather_pose": PRETRAIN_FEATHER,
+    "finetune-feather_pose": FINETUNE_FEATHER,
+    "custom-feather_pose": CUSTOM,
+    **{
+        f"{kind}-{row.name}-{source}": _for_row(base, row, source, skeleton)
+        for kind, base in (("paper", PAPER), ("baseline", BASELINE))
+        for source, skeleton, rows in (("coco", "coco17", COCO_ROWS), ("mpii", "mpii16", MPII_ROWS))
+        for row in rows
+    },
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Name -> recipe; RecipeError with the nearest names."""
+    if name not in RECIPES:
+        raise RecipeError(f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} A path to a YAML file works too.")
+    return RECIPES[name]

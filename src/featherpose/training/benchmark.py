@@ -1,0 +1,311 @@
+"""How fast a network trains on a machine: images per second with and without preparing the batches.
+
+The step is that of `train.loop`: network, loss, optimizer, averaged weights, and the exchange of gradients where
+torchrun started several processes. Speeds are then those of all of them together.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from featherpose import images
+from featherpose.data.cache import Crops
+from featherpose.data.folder import find_folder
+from featherpose.data.sample import Location, Sample
+from featherpose.data.shards import read_index
+from featherpose.data.teacher import map_samples
+from featherpose.errors import InputError
+from featherpose.machine import available_threads
+from featherpose.networks import create_network
+from featherpose.recipes.recipe import Recipe, from_dict
+from featherpose.recipes.schedule import Epoch
+from featherpose.skeleton import COCO17
+from featherpose.training import ema, loop
+from featherpose.training.batches import TrainingSet, batches
+from featherpose.training.devices import open_device, pick_workers
+from featherpose.training.ranks import Ranks, join
+from featherpose.training.tasks.pose import codec_of
+from featherpose.training.train_step import TrainStep
+
+WARM_STEPS = 3
+"""Steps in front that do not count: memory is found, kernels are chosen, the loader's queue fills."""
+QUEUED = 2
+"""Batches that a loader's worker prepares ahead."""
+MAX_SAMPLES = 1024
+"""Of a folder no more are decoded: an epoch is not needed to know its speed."""
+SYNTHETIC_SAMPLES = 128
+"""More crops than a processor's cache holds."""
+IMAGE_SIZE = (264, 352)
+"""Width and height of a synthetic person's picture, 1.5 times the box, as large as the largest of `pose-train`."""
+
+Batch = tuple[Tensor, ...]
+Step = Callable[[Batch, bool], bool]
+"""Trains on a batch; given whether this process wants to stop, it says whether all processes stop."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of steps one after the other: images per second, share of the time waiting for batches (0 to 1), how many."""
+
+    samples_per_s: float
+    waiting: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """How fast a network trains, and everything that decides it."""
+
+    network: str
+    options: Mapping[str, Any]
+    input_size: tuple[int, int]
+    """Width and height of the input."""
+    batch_size: int
+    """Images a step, all processes together."""
+    processes: int
+    threads: int
+    """Of each process."""
+    workers: int
+    """Processes that prepare batches, for each that trains."""
+    device: str
+    precision: str
+    compiled: bool
+    data: str
+    step: Speed
+    """The same batch again and again."""
+    loading: Speed
+    """Crops from the cache, augmented and encoded by the workers."""
+    peak_memory: int
+    """Bytes of all training processes (on a GPU: there), workers not counted; 0 where the system does not say."""
+    machine: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict that JSON can hold."""
+        return asdict(self)
+
+
+def training_speed(
+    network: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    input_size: tuple[int, int] = (192, 256),
+    batch_size: int = 64,
+    steps: int | None = None,
+    seconds: float = 20.0,
+    device: str = "auto",
+    workers: int | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    compiled: bool = False,
+    data: str | Path | None = None,
+) -> TrainingSpeed:
+    """Name of a network and size (width, height) of its input -> TrainingSpeed, after `steps` or `seconds` of each way.
+
+    `precision` and `compiled` as in a run. `data` is a folder of shards, else people are synthetic. `threads` stays set
+    for this process.
+    """
+    place = open_device(device)
+    if threads:
+        torch.set_num_threads(threads)
+    workers = pick_workers(place) if workers is None else workers
+    ranks = join(place)
+    if batch_size % ranks.count:
+        raise InputError(
+            f"--batch {batch_size} cannot be divided evenly by {ranks.count} processes; choose a multiple."
+        )
+    stages = [{"input_size": input_size, "batch_size": batch_size}]
+    recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
+    with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
+        samples = open_samples(data, input_size, Path(scratch))
+        step, loading = _both_ways(recipe, samples, steps, seconds, workers, place, ranks, compiled)
+    return TrainingSpeed(
+        network=network,
+        options=recipe.options,
+        input_size=input_size,
+        batch_size=batch_size,
+        processes=ranks.count,
+        threads=torch.get_num_threads(),
+        workers=workers,
+        device=str(place),
+        precision=precision,
+        compiled=compiled,
+        data=str(data or "synthetic"),
+        step=step,
+        loading=loading,
+        peak_memory=int(ranks.gather(np.array([peak_memory(place)])).sum()),
+        machine=machine(),
+    )
+
+
+def _both_ways(
+    recipe: Recipe,
+    samples: TrainingSet,
+    steps: int | None,
+    seconds: float,
+    workers: int,
+    place: torch.device,
+    ranks: Ranks,
+    compiled: bool,
+) -> tuple[Speed, Speed]:
+    """The step alone for `steps` or `seconds`, then as many steps with loading."""
+    stage = recipe.stages[0]
+    train, codec = _step(recipe, samples.skeleton.num_keypoints, place, ranks, compiled), codec_of(recipe, stage)
+    samples_here = stage.batch_size // ranks.count
+
+    def load(count: int, workers: int) -> Iterable[Batch]:
+        # more than are wanted, so that the workers are as busy to the end as in the middle of an epoch
+        epoch = Epoch(0, stage, 0, WARM_STEPS + count + QUEUED * max(1, workers))
+        return batches(samples, codec, recipe, epoch, 0, workers, ranks, place.type == "cuda")
+
+    same = itertools.repeat(tuple(tensor.to(place) for tensor in next(iter(load(1, 0)))))
+    alone = clocked(train, same, samples_here, steps, seconds)
+    loading = clocked(train, load(alone.steps, workers), samples_here, alone.steps)
+    return _together(alone, ranks), _together(loading, ranks)
+
+
+def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks, compiled: bool) -> Step:
+    """What the loop does with a batch."""
+    torch.manual_seed(recipe.seed)
+    network = create_network(recipe.network, num_keypoints, **recipe.options)
+    network = loop.placed(network, recipe, place)
+    average = copy.deepcopy(network).eval()
+    optimizer = loop.make_optimizer(network, recipe.optimizer)
+    train_step = TrainStep(network, recipe, None, place, compiled)
+
+    def step(batch: Batch, stop: bool) -> bool:
+        crops, heatmaps, weights = batch
+        optimizer.zero_grad()
+        train_step(crops, heatmaps, weights)
+        stop = ranks.average_gradients(network, stop)
+        optimizer.step()
+        ema.update(average, network, recipe.ema_decay, 0)
+        return stop
+
+    return step
+
+
+def clocked(
+    step: Step, batches: Iterable[Batch], samples_here: int, steps: int | None = None, seconds: float = 20.0
+) -> Speed:
+    """What trains on a batch, batches of so many images -> Speed of `steps` steps, or until `seconds` are over."""
+    began = tick = time.perf_counter()
+    waited, done = 0.0, -WARM_STEPS
+    for batch in batches:
+        waited += time.perf_counter() - tick
+        enough = done + 1 >= steps if steps else done >= 0 and time.perf_counter() - began > seconds
+        stop = step(batch, enough)
+        done += 1
+        if stop:
+            break
+        if done == 0:
+            _finish()
+            began, waited = time.perf_counter(), 0.0
+        tick = time.perf_counter()
+    _finish()
+    spent = time.perf_counter() - began
+    return Speed(samples_here * done / spent, waited / spent, done)
+
+
+def _finish() -> None:
+    """A GPU is asked to do things and has not done them yet."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _together(speed: Speed, ranks: Ranks) -> Speed:
+    shares = ranks.gather(np.array([[speed.samples_per_s, speed.waiting]]))
+    return replace(speed, samples_per_s=float(shares[:, 0].sum()), waiting=float(shares[:, 1].mean()))
+
+
+def open_samples(data: str | Path | None, size: tuple[int, int], scratch: Path) -> TrainingSet:
+    """Folder of shards, or None for synthetic people, and the network's input (width, height) -> people to train on.
+
+    What is synthetic goes to the folder `scratch`, crops of real people to the cache.
+    """
+    samples = _some(read_index(find_folder(data))) if data else synthetic_samples(scratch)
+    crops = Crops.build(samples, size[1], None if data else scratch)
+    skeletons = {sample.skeleton for sample in samples}
+    skeleton = skeletons.pop() if len(skeletons) == 1 else COCO17
+    keypoints, visible = map_samples(samples, skeleton)
+    boxes = np.array([sample.box_xywh for sample in samples], np.float32)
+    rows = np.flatnonzero(crops.usable)
+    weights = (visible[rows, None] > 0).astype(np.float32)
+    return TrainingSet(
+        crops, rows, crops.to_cache(keypoints)[rows, None], weights, crops.boxes_to_cache(boxes)[rows], skeleton
+    )
+
+
+def _some(samples: list[Sample]) -> list[Sample]:
+    """At most `MOST_PEOPLE`, from all over the folder."""
+    return samples[:: -(-len(samples) // MAX_SAMPLES)]
+
+
+def synthetic_samples(folder: Path, count: int = SYNTHETIC_SAMPLES) -> list[Sample]:
+    """Folder and number -> people with COCO's joints at random places, all in one picture of coloured squares there."""
+    rng, size = np.random.default_rng(0), np.array(IMAGE_SIZE)
+    squares = rng.integers(0, 256, (IMAGE_SIZE[1] // 8, IMAGE_SIZE[0] // 8, 3), np.uint8)
+    file = folder / "squares.png"
+    images.write(file, squares.repeat(8, axis=0).repeat(8, axis=1))
+    box = np.concatenate([size / 6, size / 1.5]).astype(np.float32)
+    keypoints = size * rng.uniform(1 / 6, 5 / 6, (count, COCO17.num_keypoints, 2))
+    return [_person(f"synthetic-{i}", file, box, points.astype(np.float32)) for i, points in enumerate(keypoints)]
+
+
+def _person(key: str, file: Path, box: NDArray[np.float32], keypoints: NDArray[np.float32]) -> Sample:
+    return Sample(
+        key=key,
+        image=key,
+        source="synthetic",
+        keypoints=keypoints,
+        visibility=np.full(len(keypoints), 2, np.uint8),
+        skeleton=COCO17,
+        box_xywh=box,
+        area=None,
+        size=IMAGE_SIZE,
+        scale=1.0,
+        location=Location(file, 0, file.stat().st_size),
+    )
+
+
+def machine() -> dict[str, Any]:
+    """What a speed depends on and no option says."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": available_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def _cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
+
+
+def peak_memory(place: torch.device) -> int:
+    """Device -> the most bytes that this process has used there so far; 0 where the system does not say."""
+    if place.type == "cuda":
+        return torch.cuda.max_memory_allocated(place)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

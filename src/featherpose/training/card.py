@@ -1,0 +1,136 @@
+"""What stands beside weights: how they were made, from which data under which terms, and what they reached."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from featherpose import weights
+from featherpose.data.terms import CHECKPOINTS, TEACHER, TERMS
+from featherpose.networks.checkpoints import read_facts
+from featherpose.recipes.recipe import Recipe, to_dict
+from featherpose.recipes.schedule import Epoch
+from featherpose.training.distill import LABELS
+from featherpose.training.tasks.pose import LabeledSet, codec_of
+
+
+def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
+    """What a weights file says of itself: all that the export needs, each value as JSON."""
+    skeleton, codec = labeled.skeleton, codec_of(recipe, epoch.stage)
+    facts = {
+        "network": recipe.network,
+        "options": recipe.options,
+        "num_keypoints": skeleton.num_keypoints,
+        "skeleton": skeleton.to_dict(),
+        "input_size": list(epoch.stage.input_size),
+        "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
+        "recipe": {"digest": recipe.digest, **_without_paths(recipe)},
+        "training": training(recipe, labeled),
+        "results": result,
+    }
+    return {key: json.dumps(value) for key, value in facts.items()}
+
+
+def _without_paths(recipe: Recipe) -> dict[str, Any]:
+    """The recipe without the folders of this machine: of files only the names."""
+    plain = to_dict(recipe)
+    plain["data"]["folder"] = Path(recipe.data.folder).name
+    plain["pretrained"], plain["skeleton"] = Path(recipe.pretrained).name, Path(recipe.skeleton).name
+    plain["distill"]["teacher"] = Path(recipe.distill.teacher).name
+    return plain
+
+
+def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
+    """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
+    sources = Counter(labeled.samples[row].source for row in labeled.training_rows)
+    terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
+    teachers = [TEACHER] if recipe.data.labels == "ground_truth+pseudo" or recipe.distill.teacher == LABELS else []
+    if recipe.distill.teacher not in ("", LABELS):
+        teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
+    own: dict[str, Any] = {
+        "samples": dict(sorted(sources.items())),
+        "terms": terms,
+        "teacher": "; ".join(teachers) or None,
+    }
+    return {**own, **_pretrained_facts(recipe.pretrained, terms)} if recipe.pretrained else own
+
+
+def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
+    """Weights that a run started from -> what they say of themselves, and the terms of both together."""
+    path = weights.find_pretrained(pretrained)
+    facts = read_facts(path)
+    if not facts:
+        theirs = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
+        return {"pretrained": {"weights": path.name}, "terms": [*terms, theirs]}
+    earlier = {key: facts[key] for key in ("recipe", "training", "results") if key in facts}
+    return {"pretrained": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
+
+
+def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """The run card: recipe, data, versions, hours and every validation."""
+    return {
+        "recipe": _without_paths(recipe),
+        "recipe_digest": recipe.digest,
+        "training": training(recipe, labeled),
+        "validation_samples": len(labeled.validation_rows),
+        "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
+        "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hours": round(facts["seconds"] / 3600, 2),
+        "best": facts["best"],
+        "history": facts["history"],
+    }
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The run card (see `card`) -> the same for people; the curves lie beside it."""
+    recipe, best, training = card["recipe"], card["best"], card["training"]
+    people = ", ".join(f"{count} of {source}" for source, count in training["samples"].items())
+    names = [name for name in ("oks_accuracy", "oks", "pck") if name in best]
+    rows = [
+        [r["epoch"] + 1, "x".join(map(str, r["input_size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]
+    ]
+    scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+    return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
+
+Best on the validation part ({card["validation_samples"]} people): \
+{", ".join(f"{name.upper()} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
+{card["hours"]} hours on {card["machine"]["device"]}.
+
+![The scores over the epochs](curves.svg)
+
+| epoch | input | {" | ".join(name.upper() for name in names)} |
+|---|---|{"---|" * len(names)}
+{scores}
+
+## Data
+
+Trained on {people}. Teacher: {training["teacher"] or "none"}.
+
+{chr(10).join(f"- {term}" for term in training["terms"])}
+
+## Recipe
+
+```yaml
+{yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None, width=100)}```
+
+{card["machine"]["system"]}, Python {card["machine"]["python"]}; \
+{", ".join(f"{name} {number}" for name, number in card["versions"].items())}. Finished {card["finished"]}.
+"""
+
+
+def _version(package: str) -> str:
+    """What is installed; a bare machine may run the package without its records."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,226 @@
+"""The training loop, top to bottom: prepare, go on from where it stopped, step, validate, keep the best, stop.
+
+Everything random is a function of (seed, epoch, person), so the state of a run is its tensors and one step number,
+and a run that was killed ends with the weights of one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from featherpose import weights
+from featherpose.errors import RecipeError
+from featherpose.networks import create_network
+from featherpose.networks.checkpoints import load_pretrained, save_weights
+from featherpose.recipes.recipe import Optimizer, Recipe
+from featherpose.recipes.schedule import epochs, is_due, lr_ratio, peak_lr
+from featherpose.training import card, checkpoint, ema
+from featherpose.training.batches import batches
+from featherpose.training.devices import open_device, pick_workers
+from featherpose.training.display import Display
+from featherpose.training.distill import open_teacher
+from featherpose.training.folder import RunFolder
+from featherpose.training.freeze import freeze
+from featherpose.training.ranks import join
+from featherpose.training.records import STEPS_BETWEEN, Records
+from featherpose.training.tasks import pose
+from featherpose.training.train_step import TrainStep
+
+SECONDS_BETWEEN_SAVES = 120
+STEPS_BETWEEN_LOOKS = 10
+"""A GPU is asked for the loss only now and then: each question makes it wait for the answer."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run stands: finished or not, the folder with its files, and the best scores on the validation part."""
+
+    finished: bool
+    folder: Path
+    best: dict[str, Any]
+
+
+def train(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    compiled: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """Recipe and folder -> Outcome; in the folder: state, best and last weights, log.jsonl, card.json and card.md.
+
+    `resume` goes on from the folder's state. After `max_minutes`, or Ctrl-C, the run stops behind the step it is in.
+    `compiled` runs the network through torch.compile. This is the one long function of the house: it is meant to be
+    read from top to bottom.
+    """
+    began, place = time.monotonic(), open_device(device)
+    workers = pick_workers(place) if workers is None else workers
+    ranks = join(place)
+    files = RunFolder(out)
+    files.prepare(recipe, resume)
+
+    # The people, the network, its averaged twin, the optimizer, the teacher.
+    labeled = pose.read_samples(recipe)
+    plan = epochs(recipe, labeled.epoch_length, ranks.count)
+    display = Display(plan, quiet or not ranks.is_first)
+    display.announce(recipe, labeled, f"{place} x {ranks.count}", workers)
+    torch.manual_seed(recipe.seed)
+    network = create_network(recipe.network, labeled.skeleton.num_keypoints, **recipe.options)
+    if recipe.pretrained:
+        path = weights.find_pretrained(recipe.pretrained)
+        display.pretrained_loaded(path, load_pretrained(network, path, labeled.skeleton.keypoint_names))
+    network = placed(network, recipe, place)
+    average = copy.deepcopy(network).eval()
+    optimizer = make_optimizer(network, recipe.optimizer)
+    train_step = TrainStep(network, recipe, open_teacher(recipe.distill, labeled.skeleton, place), place, compiled)
+
+    # Where it stands: from the beginning, or behind the last step that was saved.
+    facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "history": []}
+    if resume and files.state.exists():
+        facts = checkpoint.restore(files.state, network, average, optimizer)
+        display.say(f"Going on behind step {facts['step']} of {plan[-1].last}.")
+    records = Records(out, facts["step"], facts["history"]) if ranks.is_first else None
+    step, saved, worked, value = facts["step"], time.monotonic(), facts["seconds"], float("nan")
+
+    def seconds() -> float:
+        return worked + time.monotonic() - began
+
+    def save() -> None:
+        if ranks.is_first:
+            facts.update(step=step, seconds=seconds())
+            checkpoint.save(files.state, network, average, optimizer, facts)
+
+    ready: pose.StageData | None = None
+    with _interruptible() as interrupted, display:
+        for epoch in plan:
+            due = is_due(recipe.validation, epoch, plan)
+            if step >= epoch.last and (not due or epoch.number in {r["epoch"] for r in facts["history"]}):
+                continue
+            if ready is None or ready.stage is not epoch.stage:
+                ready = pose.prepare(recipe, labeled, epoch.stage, display.decoding)
+                display.left_out(ready.unreadable)
+            tick = time.monotonic()
+            for batch in batches(
+                ready.training_set, ready.codec, recipe, epoch, step, workers, ranks, place.type == "cuda"
+            ):
+                waited = time.monotonic() - tick
+                now = peak_lr(recipe.optimizer, epoch.stage) * lr_ratio(recipe.schedule, step, plan)
+                for group in optimizer.param_groups:
+                    group["lr"] = now
+                optimizer.zero_grad()
+                loss = train_step(*batch, parts=epoch.stage.accumulate_grad)
+                late = max_minutes is not None and time.monotonic() - began > 60 * max_minutes
+                stop = ranks.average_gradients(network, interrupted.is_set() or late)
+                if recipe.optimizer.clip_grad_norm:
+                    nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip_grad_norm)
+                optimizer.step()
+                ema.update(average, network, recipe.ema_decay, step)
+                step += 1
+                save_now = stop or time.monotonic() - saved > SECONDS_BETWEEN_SAVES
+                if save_now or place.type == "cpu" or step % STEPS_BETWEEN_LOOKS == 0:
+                    value = _finite(loss.item(), step)
+                figures = display.step(epoch, step, value, time.monotonic() - tick, waited)
+                if step % STEPS_BETWEEN == 0 and records:
+                    records.add({"step": step, "epoch": epoch.number, "loss": value, "lr": now, **figures})
+                if save_now:
+                    save()
+                    saved = time.monotonic()
+                if stop:
+                    display.stopped(step, out)
+                    return Outcome(False, out, facts["best"])
+                tick = time.monotonic()
+
+            # An epoch is done: judge the averaged weights, keep them if they are the best of this input size.
+            if due:
+                ranks.broadcast_from_first(average)
+                scores = pose.validate(average, ready.validation_set, place, ranks)
+                result = {"step": step, "epoch": epoch.number, "input_size": list(epoch.stage.input_size), **scores}
+                result["hours"] = round(seconds() / 3600, 2)
+                facts["history"].append(result)
+                display.validated(epoch, scores)
+                if records:
+                    records.add(result)
+                if ranks.is_first and _is_better(result, facts["best"]):
+                    facts["best"] = result
+                    save_weights(average, files.best, card.metadata(recipe, labeled, epoch, result))
+            save()
+            saved = time.monotonic()
+
+    if ranks.is_first:
+        save_weights(average, files.last, card.metadata(recipe, labeled, plan[-1], facts["history"][-1]))
+        files.write_card(card.card(recipe, labeled, facts, place))
+    display.say(f"Done: {files.best} and {files.path / 'card.md'}")
+    return Outcome(True, out, facts["best"])
+
+
+def placed(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
+    """The network on its device, in the memory order its convolutions like best, in train mode where not frozen."""
+    if recipe.sync_bn:
+        if device.type == "cpu":
+            raise RecipeError("sync_bn: true works on GPUs only; set it to false.")
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    network = network.to(device).to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue]
+    freeze(network, recipe)
+    return network
+
+
+def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    """Weight decay on matrices and kernels alone: on norms and biases it only does harm."""
+    kernels = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if settings.name == "sgd":
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise RecipeError(
+            f"The loss is {loss} at step {step}; a smaller optimizer.lr, or optimizer.clip_grad_norm=1, may help."
+        )
+    return loss
+
+
+def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
+    """A larger input counts more than any score: the run is meant to end there. Without AP, PCK decides."""
+
+    def rank(r: dict[str, Any]) -> tuple[int, float, float]:
+        return r["input_size"][0] * r["input_size"][1], r.get("oks_accuracy", 0.0), r["pck"]
+
+    return not best or rank(result) > rank(best)
+
+
+@contextmanager
+def _interruptible() -> Generator[threading.Event, None, None]:
+    """Ctrl-C and a polite kill set the event instead of breaking off inside a step."""
+    event, signals = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(number: int, frame: object) -> None:
+        event.set()
+
+    before = {number: signal.signal(number, note) for number in signals}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

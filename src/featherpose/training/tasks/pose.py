@@ -1,0 +1,285 @@
+"""The pose task: labelled crops -> joints and weights to train on; a network -> its scores on the validation part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from featherpose import images
+from featherpose.boxes import xywh_to_xyxy
+from featherpose.codecs import CODECS
+from featherpose.codecs.heatmap import Codec, merge_flipped, smooth
+from featherpose.crop import Crop
+from featherpose.data.cache import Crops, Progress
+from featherpose.data.folder import find_data
+from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
+from featherpose.data.samples import labeled_samples
+from featherpose.data.teacher import coco_targets, map_samples, pseudo_labels, teacher_labels
+from featherpose.errors import DataError
+from featherpose.evaluation.coco import BOX_TO_OUTLINE
+from featherpose.evaluation.pck import pck, validation_oks
+from featherpose.networks import stride_of
+from featherpose.networks.preprocess import Normalize
+from featherpose.recipes.recipe import Data, Recipe, Stage, Validation
+from featherpose.skeleton import COCO17, SKELETONS, Skeleton
+from featherpose.training.batches import TrainingSet
+from featherpose.training.distill import LABELS
+from featherpose.training.ranks import ALONE, Ranks
+
+PCK_THRESHOLD = 0.05
+"""A joint is right within this part of the larger side of the person's box."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabeledSet:
+    """All people of the recipe's folder, T opinions about the joints of each, and which rows train and validate."""
+
+    samples: list[Sample]
+    keypoints: NDArray[np.float32]
+    """(N, T, K, 2) in stored pixels."""
+    weights: NDArray[np.float32]
+    """(N, T, K)."""
+    training_rows: NDArray[np.int64]
+    validation_rows: NDArray[np.int64]
+    skeleton: Skeleton
+    label_weights: tuple[float, ...] = (1.0,)
+    """(T,) shares of the opinions in the target."""
+
+    sampling_weights: NDArray[np.float64] | None = None
+    """(len(training),) how often each is seen in an epoch; None: once."""
+    notes: tuple[str, ...] = ()
+    """What has to be known of the data, a sentence each."""
+
+    @property
+    def epoch_length(self) -> int:
+        """People seen in an epoch, the repeated ones as often as they are."""
+        return len(self.training_rows) if self.sampling_weights is None else epoch_length(self.sampling_weights)
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationSet:
+    """Plain crops (N, H, W, 3) of the validation part with what people labelled, in crop pixels."""
+
+    crops: NDArray[np.uint8]
+    keypoints: NDArray[np.float32]
+    visible: NDArray[np.uint8]
+    sides: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    is_coco: NDArray[np.bool_]
+    skeleton: Skeleton
+    codec: Codec
+    validation: Validation
+
+
+@dataclass(frozen=True, eq=False)
+class StageData:
+    """Everything that one stage trains and is judged on."""
+
+    stage: Stage
+    codec: Codec
+    training_set: TrainingSet
+    validation_set: ValidationSet
+    unreadable: int
+    """People of both parts whose picture could not be decoded."""
+
+
+def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> StageData:
+    """Both parts at the input size of a stage; pictures are decoded into the cache the first time."""
+    codec = codec_of(recipe, stage)
+    training_set = training_set_of(labeled, stage, progress)
+    validation = validation_set_of(labeled, stage, codec, recipe.validation)
+    return StageData(stage, codec, training_set, validation, int(np.count_nonzero(~training_set.crops.usable)))
+
+
+def codec_of(recipe: Recipe, stage: Stage) -> Codec:
+    """Recipe and stage -> the codec of that input size."""
+    own = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
+    return CODECS[recipe.codec](stage.input_size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
+
+
+def read_samples(recipe: Recipe) -> LabeledSet:
+    """Recipe -> its people, split into the training and the validation part."""
+    folder, data = find_data(recipe.data.folder), recipe.data
+    all_samples, notes = labeled_samples(folder)
+    samples = [s for s in all_samples if not data.sources or s.source in data.sources]
+    if not samples:
+        raise DataError(f"{folder}: no person to train on (sources {', '.join(data.sources) or 'all'}).")
+    skeleton = _skeleton(recipe.skeleton, samples)
+    keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
+    held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
+    training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
+    if held_out.all() or not held_out.any():
+        raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.val_fraction)}")
+    if not len(training):
+        raise DataError(f"{folder}: nobody of {len(samples)} people has a joint of {skeleton.name} to train on.")
+    label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
+    sampling_weights = _sampling_weights([samples[row].source for row in training], data)
+    validation = np.flatnonzero(held_out)
+    return LabeledSet(
+        samples, keypoints, weights, training, validation, skeleton, label_weights, sampling_weights, tuple(notes)
+    )
+
+
+def _one_sided(image_names: list[str], val_fraction: int) -> str:
+    """Names of photos that all fall to one part -> what to do about it."""
+    seen = f"its {len(set(image_names))} photos all fall to one part, one in {val_fraction} is meant for validation"
+    better = possible_val_fraction(image_names)
+    return f"{seen}; " + (f"set data.val_fraction={better}." if better else "label more photos.")
+
+
+def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
+    """The training part in the pixels of the crops cached for this stage."""
+    crops = Crops.build(labeled.samples, stage.input_size[1], progress=progress)
+    usable = crops.usable[labeled.training_rows]
+    rows = labeled.training_rows[usable]
+    return TrainingSet(
+        crops,
+        rows,
+        np.stack([crops.to_cache(label_set)[rows] for label_set in labeled.keypoints.swapaxes(0, 1)], axis=1),
+        labeled.weights[rows],
+        crops.boxes_to_cache(_boxes(labeled.samples))[rows],
+        labeled.skeleton,
+        labeled.label_weights,
+        None if labeled.sampling_weights is None else labeled.sampling_weights[usable],
+    )
+
+
+def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validation: Validation) -> ValidationSet:
+    """The validation part at this stage's size, with human labels alone."""
+    crops = Crops.build(labeled.samples, stage.input_size[1])
+    rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
+    keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
+    keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
+    places = [Crop.from_box(box, stage.input_size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
+    zoom = np.array([place.matrix[0, 0] for place in places])
+    samples = [labeled.samples[row] for row in rows]
+    return ValidationSet(
+        crops=np.stack([images.warp(crops[row], place) for row, place in zip(rows, places, strict=True)]),
+        keypoints=np.array([place.to_crop(k) for place, k in zip(places, keypoints, strict=True)], np.float32),
+        visible=visible[rows],
+        sides=boxes[:, 2:].max(axis=1) * zoom,
+        areas=np.array([_area(sample) for sample in samples]) * crops.factors[rows].prod(axis=1) * zoom**2,
+        is_coco=np.array([sample.skeleton.landmarks == "coco" for sample in samples], bool),
+        skeleton=labeled.skeleton,
+        codec=codec,
+        validation=validation,
+    )
+
+
+def validate(
+    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
+) -> dict[str, float]:
+    """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over those whose
+    joints are defined as COCO's, if there are any. All of several processes get them."""
+    return _scores(predict_keypoints(network, validation_set, device, ranks), validation_set)
+
+
+def predict_keypoints(
+    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
+) -> NDArray[np.float32]:
+    """Network -> joints (N, K, 2) of the validation part, in crop pixels.
+
+    Of several processes each looks at its share of the people, and all get the joints.
+    """
+    crops = validation_set.crops[ranks.index :: ranks.count]
+    heatmaps = predict(network, crops, device)
+    if validation_set.validation.flip_test:
+        mirrored = predict(network, crops[:, :, ::-1].copy(), device)
+        heatmaps = merge_flipped(
+            heatmaps, mirrored, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
+        )
+    if validation_set.validation.blur_kernel:
+        heatmaps = smooth(heatmaps, validation_set.validation.blur_kernel)
+    return ranks.gather(validation_set.codec.decode(heatmaps)[0])
+
+
+def _scores(found: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
+    coco = validation_set.is_coco
+    scores = validation_oks(
+        found[coco],
+        validation_set.keypoints[coco],
+        validation_set.visible[coco],
+        validation_set.areas[coco],
+        validation_set.skeleton.sigmas,
+    )
+    mean = pck(found, validation_set.keypoints, validation_set.visible, validation_set.sides, PCK_THRESHOLD).mean
+    with_oks = {} if math.isnan(scores.oks) else {"oks_accuracy": 100 * scores.oks_accuracy, "oks": 100 * scores.oks}
+    return {**with_oks, "pck": 100 * mean}
+
+
+@torch.no_grad()
+def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, batch: int = 64) -> NDArray[np.float32]:
+    """Crops (N, H, W, 3) -> heatmaps (N, K, h, w), in eval mode; the network's mode is left as it was."""
+    normalize, was_training = Normalize().to(device), network.training
+    network.eval()
+    parts = [network(normalize(torch.from_numpy(crops[i : i + batch]).to(device))) for i in range(0, len(crops), batch)]
+    network.train(was_training)
+    return torch.cat(parts).float().cpu().numpy()
+
+
+def _sampling_weights(sources: list[str], data: Data) -> NDArray[np.float64] | None:
+    """Sources of the training part -> how often each person is seen in an epoch; None where all are seen once."""
+    unknown = sorted(set(data.sampling_weights) - set(sources))
+    if unknown:
+        raise DataError(
+            f"data.sampling_weights: nobody is of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
+        )
+    sampling_weights = np.array([data.sampling_weights.get(source, 1.0) for source in sources])
+    return None if (sampling_weights == 1).all() else sampling_weights
+
+
+def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
+    """The recipe's word -> skeleton: a known name, a YAML file, or "data" for the one that all samples have."""
+    if name in SKELETONS:
+        return SKELETONS[name]
+    if name != "data":
+        return Skeleton.from_yaml(name)
+    kinds = {sample.skeleton.name: sample.skeleton for sample in samples}
+    if len(kinds) > 1:
+        raise DataError(f"skeleton: data, but the data have several ({', '.join(sorted(kinds))}); name one of them.")
+    return next(iter(kinds.values()))
+
+
+def _label_sets(
+    samples: list[Sample], recipe: Recipe, skeleton: Skeleton, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Labels, and the teacher's as a second opinion where the recipe asks: joints (N, T, K, 2), weights (N, T, K)."""
+    first = _targets(samples, recipe.data, skeleton, folder)
+    if recipe.distill.teacher != LABELS:
+        return first[0][:, None], first[1][:, None]
+    _refuse_other_keypoints("distill.teacher: labels", skeleton)
+    keypoints, scores = pseudo_labels(samples, teacher_labels(folder))
+    sure = np.where(scores > recipe.data.teacher_threshold, np.minimum(scores, 1), 0).astype(np.float32)
+    return np.stack([first[0], keypoints], axis=1), np.stack([first[1], sure], axis=1)
+
+
+def _targets(
+    samples: list[Sample], data: Data, skeleton: Skeleton, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    if data.labels == "ground_truth+pseudo":
+        _refuse_other_keypoints("labels: ground_truth+pseudo", skeleton)
+        targets = coco_targets(samples, teacher_labels(folder), data.teacher_threshold)
+        return targets.keypoints, targets.weights
+    keypoints, visible = map_samples(samples, skeleton)
+    return keypoints, (visible > 0).astype(np.float32)
+
+
+def _refuse_other_keypoints(what: str, skeleton: Skeleton) -> None:
+    if skeleton.keypoint_names != COCO17.keypoint_names:
+        raise DataError(
+            f"{what} knows COCO's joints only; skeleton {skeleton.name} needs labels: ground_truth and no such teacher."
+        )
+
+
+def _boxes(samples: list[Sample]) -> NDArray[np.float32]:
+    return np.array([sample.box_xywh for sample in samples], np.float32).reshape(-1, 4)
+
+
+def _area(sample: Sample) -> float:
+    return sample.area or BOX_TO_OUTLINE * float(sample.box_xywh[2] * sample.box_xywh[3])

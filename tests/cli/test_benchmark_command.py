@@ -1,0 +1,129 @@
+"""The verb `benchmark`: table, JSON, one voice of several processes, mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from featherpose import api
+from featherpose.cli.benchmark import benchmark
+from featherpose.errors import DeviceError, FeatherposeError, InputError
+from featherpose.training.benchmark import Speed, TrainingSpeed
+
+pytestmark = pytest.mark.torch
+SMALL = [
+    "--input-size",
+    "64x64",
+    "--batch-size",
+    "4",
+    "--steps",
+    "1",
+    "--device",
+    "cpu",
+    "--workers",
+    "0",
+    "--option",
+    "width=8",
+]
+MEASURED = TrainingSpeed(
+    network="lite_hrnet_18",
+    options={},
+    input_size=(192, 256),
+    batch_size=64,
+    processes=2,
+    threads=1,
+    workers=3,
+    device="cpu",
+    precision="float32",
+    compiled=False,
+    data="synthetic",
+    step=Speed(80.04, 0.0, 25),
+    loading=Speed(76.5, 0.042, 25),
+    peak_memory=2_510_000_000,
+    machine={"gpu": None, "cpu": "Quick CPU", "cores": 2, "torch": "2.6", "system": "Linux"},
+)
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(benchmark, ["train", "lite_hrnet_18", *words])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the library was asked for; it answers `MEASURED` at once."""
+    how: dict[str, Any] = {}
+    monkeypatch.setattr(api, "benchmark_train", lambda network, **words: how.update(words, network=network) or MEASURED)
+    return how
+
+
+def test_a_table_of_both_ways_and_what_decides_them(asked: dict[str, Any]) -> None:
+    result = run()
+    assert result.exit_code == 0, result.output
+    header, same, loading, how, where = result.stdout.splitlines()
+    assert " ".join(header.split()) == "lite_hrnet_18 192x256, batch 64 images/s waiting for data steps"
+    assert same.split() == ["the", "same", "batch", "80.0", "0", "%", "25"]
+    assert loading.split() == ["with", "loading", "76.5", "4", "%", "25"]
+    assert how == "processes: 2, threads each: 1, workers each: 3, peak memory: 2.51 GB; data: synthetic"
+    assert where == "Quick CPU, 2 cores, torch 2.6, Linux"
+
+
+def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
+    words = "--size 96x128 --batch 8 --seconds 3 --steps 4 --device cpu --workers 1 --threads 2 --option width=32"
+    run(*words.split(), "--data", "people", "--precision", "bf16", "--compile")
+    assert asked.pop("data").name == "people"
+    assert asked == {
+        **{
+            "network": "lite_hrnet_18",
+            "input_size": (96, 128),
+            "batch_size": 8,
+            "seconds": 3.0,
+            "steps": 4,
+            "device": "cpu",
+        },
+        **{"workers": 1, "threads": 2, "options": {"width": 32}, "precision": "bf16", "compiled": True},
+    }
+
+
+def test_of_several_processes_the_first_speaks(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert run().stdout == run("--json").stdout == ""
+    monkeypatch.setenv("RANK", "0")
+    assert json.loads(run("--json").stdout)["peak_memory"] == 2_510_000_000
+
+
+def test_json_of_a_real_network() -> None:
+    result = run(*SMALL, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["network"], found["input_size"], found["batch_size"]) == ("lite_hrnet_18", [64, 64], 4)
+    assert found["options"] == {"width": 8}
+    assert found["step"]["samples_per_s"] > 0 and found["loading"]["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (["--input-size", "192"], InputError, "wanted WIDTHxHEIGHT"),
+        (["--option", "width"], InputError, "wanted KEY=VALUE"),
+        (["--device", "gpu"], DeviceError, "wanted auto, cpu or cuda"),
+    ],
+)
+def test_mistakes_are_refused(words: list[str], error: type[FeatherposeError], message: str) -> None:
+    result = run(*words)
+    assert isinstance(result.exception, error)
+    assert message in str(result.exception)
+
+
+@pytest.mark.slow
+def test_two_processes_divide_the_batch() -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["-m", "featherpose", "benchmark", "train", "lite_hrnet_18", *SMALL, "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, *words], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["processes"] == 2

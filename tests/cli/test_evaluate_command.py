@@ -1,0 +1,243 @@
+"""The verb `evaluate`: table, JSON, results file, exit codes, and no torch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from featherpose import images
+from featherpose.cli.evaluate import evaluate, percent
+from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
+from featherpose.skeleton import LSP14, MPII16
+from tests.evaluation.folders import SAMPLES, UNLABELLED, person, write_folder
+from tests.tiny_model import tiny_manifest, tiny_model
+
+pytest.importorskip("onnx")
+pytest.importorskip("faster_coco_eval")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The verb in a folder with a tiny model and a data set."""
+    monkeypatch.chdir(tmp_path)
+    model = str(tiny_model(tmp_path / "tiny.onnx"))
+    write_folder(tmp_path / "people")
+
+    def call(*words: str) -> Result:
+        return CliRunner().invoke(evaluate, ["--model", model, "--data", "people", "--device", "cpu", *words])
+
+    return call
+
+
+def test_a_table_of_seven_scores_and_a_line_on_how_they_came_about(run, tmp_path: Path) -> None:
+    result = run()
+    assert result.exit_code == 0, result.output
+    names, values, how, where = result.stdout.splitlines()
+    assert names.split() == ["AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50"]
+    assert len(values.split()) == 7
+    assert how == f"tiny 48x64 ({tmp_path / 'tiny.onnx'}), boxes gt, no flip, blur 0"
+    assert where.startswith("people: 3, photos: 2 of people, in ")
+    assert where.endswith("results in out/evaluate/tiny-people.results.json")
+    assert len(json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())) == 3
+
+
+def test_a_model_that_finds_the_joints_is_given_them(run, tmp_path: Path) -> None:
+    """The tiny model looks for red, green and blue: all labelled joints of this person lie on its red spot."""
+    folder = tmp_path / "people"
+    image = np.full((240, 320, 3), 255, np.uint8)
+    image[100:108, 150:158] = (255, 0, 0)
+    images.write(folder / "images/photo-5.png", image)
+    keypoints = np.zeros((17, 3))
+    keypoints[0::3] = (153.5, 103.5, 2)
+    truth = json.loads((folder / "person_keypoints.json").read_text())
+    for spot, found in (((153.5, 103.5), 1), ((180, 60), 0)):
+        keypoints[0::3, :2] = spot
+        lone = person(1, 5, (120, 40, 90, 120), keypoints=keypoints.ravel().tolist())
+        (folder / "person_keypoints.json").write_text(json.dumps({**truth, "annotations": [lone]}))
+        assert json.loads(run("--json").stdout)["scores"]["ap50"] == found
+
+
+def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
+    result = run("--json", "--out", "mine/results.json", "--flip-test", "--blur-kernel", "3")
+    facts = json.loads(result.stdout)
+    assert {
+        key: facts[key] for key in ("model", "network", "input_size", "data", "boxes", "flip_test", "blur_kernel")
+    } == {
+        **{"model": str(tmp_path / "tiny.onnx"), "network": "tiny", "input_size": [48, 64], "data": "people"},
+        **{"boxes": "gt", "flip_test": True, "blur_kernel": 3},
+    }
+    assert facts["results"] == "mine/results.json"
+    assert Path("mine/results.json").is_file()
+    assert 0 <= facts["scores"]["ap"] <= 1
+    assert (facts["num_images"], facts["num_instances"], facts["broken"]) == (2, 3, [])
+
+
+def test_nobody_to_find_is_a_dash(run, tmp_path: Path) -> None:
+    write_folder(tmp_path / "nobody", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELLED)])
+    result = run("--data", "nobody")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].split() == ["-"] * 7
+
+
+def test_a_broken_photo_is_listed_and_the_exit_code_is_one(run, tmp_path: Path) -> None:
+    (tmp_path / "people/images/photo-7.png").write_bytes(b"")
+    result = run()
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1].startswith("people: 2, photos: 1 of")
+    note, line = [line for line in result.stderr.splitlines() if "photo" in line]
+    assert note == "Note: 1 of 2 photos could not be used; their people count as missed."
+    assert "photo-7.png: the file is empty" in line
+
+
+def test_boxes_of_a_file(run, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 5, "bbox": SAMPLES[0]["bbox"], "score": 0.5}]))
+    result = run("--boxes", "boxes.json")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith("people: 1, photos: 1 of")
+
+
+def test_bad_boxes_and_a_second_look(run) -> None:
+    """Every option arrives: the results differ, and the line under the table and the JSON say so."""
+    words = {"plain": [], "off": ["--jitter", "0.2"], "both": ["--jitter", "0.2", "--refine"]}
+    poses = {}
+    for name, options in words.items():
+        result = run(*options, "--out", f"{name}.json")
+        assert result.exit_code == 0, result.output
+        poses[name] = (Path(f"{name}.json").read_text(), result.stdout.splitlines()[2])
+    assert poses["plain"][0] != poses["off"][0]
+    assert [line.partition("blur 0")[2] for _, line in poses.values()] == ["", ", jitter 0.2", ", jitter 0.2, refined"]
+    facts = json.loads(run("--json", "--jitter", "0.1", "--refine").stdout)
+    assert (facts["jitter"], facts["refine"], facts["nms"]) == (0.1, True, "none")
+
+
+def test_refine_changes_the_poses(run, tmp_path: Path) -> None:
+    image = np.full((240, 320, 3), 128, np.uint8)
+    for (x, y), color in zip(((160, 60), (190, 120), (170, 170)), np.eye(3, dtype=np.uint8) * 255, strict=True):
+        image[y - 6 : y + 7, x - 6 : x + 7] = color
+    images.write(tmp_path / "people/images/photo-5.png", image)
+    results = []
+    for words in ([], ["--refine"]):
+        assert run(*words, "--out", "poses.json").exit_code == 0
+        results.append(json.loads(Path("poses.json").read_text()))
+    assert results[0][1]["keypoints"] != results[1][1]["keypoints"]
+
+
+@pytest.mark.parametrize(("nms", "kept"), [("oks", 1), ("soft", 2), ("pose", 1), ("none", 2)])
+def test_the_way_duplicates_go(run, tmp_path: Path, nms: str, kept: int) -> None:
+    image = np.full((240, 320, 3), 255, np.uint8)
+    for (x, y), color in zip(((30, 50), (45, 80), (35, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
+        image[y - 6 : y + 7, x - 6 : x + 7] = color
+    images.write(tmp_path / "people/images/photo-5.png", image)
+    twice = [{"image_id": 5, "bbox": SAMPLES[0]["bbox"], "score": score} for score in (0.5, 0.4)]
+    (tmp_path / "boxes.json").write_text(json.dumps(twice))
+    result = run("--boxes", "boxes.json", "--nms", nms, "--out", "kept.json")
+    assert result.exit_code == 0, result.output
+    assert len(json.loads((tmp_path / "kept.json").read_text())) == kept
+    assert f"boxes boxes.json, nms {nms}, no flip" in result.stdout
+    assert json.loads(run("--boxes", "boxes.json", "--nms", nms, "--json").stdout)["nms"] == nms
+
+
+def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
+    """A person all of whose joints lie on the red spot: every third joint of the tiny model finds it."""
+    image = np.full((240, 320, 3), 255, np.uint8)
+    image[100:108, 150:158] = (255, 0, 0)
+    images.write(tmp_path / "people/images/photo-5.png", image)
+    facts = {"joints": [[153.5, 103.5]] * 16, "joints_vis": [1] * 16, "headsize": 20.0}
+    record = {"image": "photo-5.png", "center": [153.5, 100.0], "scale": 0.8, **facts}
+    (tmp_path / "people/people.json").write_text(json.dumps([record]))
+    result = run("--format", "mpii", "--padding", "1")
+    assert result.exit_code == 0, result.output
+    names, values, how, _ = result.stdout.splitlines()
+    assert names.split() == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean@0.1", "Limbs"]
+    found = [int(k % 3 == 0) for k in range(5, 17)]  # COCO's joints of arms and legs, left before right
+    assert values.split() == [
+        "-",
+        *(f"{50 * sum(pair):.1f}" for pair in zip(found[::2], found[1::2], strict=True)),
+        "-",
+        "-",
+        f"{100 * sum(found) / 12:.1f}",
+    ]
+    assert how.endswith("boxes gt, no flip, blur 0, padding 1.0")
+    (person,) = json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())
+    assert person["image"] == "photo-5.png"
+    scores = json.loads(run("--format", "mpii", "--padding", "1", "--json").stdout)["scores"]
+    assert scores["mean"] is None
+    assert scores["limbs"] == pytest.approx(sum(found) / 12)
+
+
+BAD = {
+    "data": (["--data", "nowhere"], DataError, "There is no folder nowhere"),
+    "model": (["--model", "nowhere.onnx"], ModelError, "nowhere.onnx: no such model file"),
+    "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read as JSON"),
+    "format": (["--format", "yolo"], InputError, "Format 'yolo' is not known; wanted coco or mpii"),
+    "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
+    "no people of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
+    "padding": (["--padding", "0"], InputError, "padding is 0.0, wanted a factor above 0"),
+    "jitter": (["--jitter", "0.3"], InputError, "jitter is 0.3, wanted 0 (none) to below 0.25"),
+    "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labelled boxes"),
+    "nms of labelled boxes": (["--nms", "pose"], InputError, "nms pose is for detected boxes"),
+    "nms": (["--nms", "okss", "--boxes", "tiny.onnx"], InputError, "nms 'okss' is not known. Did you mean 'oks'?"),
+    "blur_kernel": (["--blur-kernel", "4"], InputError, "blur is 4, wanted 0"),
+    "out is a folder": (["--out", "people"], InputError, "people: a folder, where a file"),
+    "out below a file": (["--out", "tiny.onnx/x.json"], InputError, "tiny.onnx is no folder to write to"),
+}
+
+
+@pytest.mark.parametrize(("words", "kind", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_before_anything_is_written(
+    run, tmp_path: Path, words: list[str], kind: type[FeatherposeError], message: str
+) -> None:
+    result = run(*words)
+    assert type(result.exception) is kind
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_joints_is_refused(run, tmp_path: Path) -> None:
+    path = tmp_path / "people/person_keypoints.json"
+    truth = json.loads(path.read_text())
+    path.write_text(json.dumps({**truth, "categories": [{"id": 1, "name": "person"}]}))
+    assert "person_keypoints.json: no category names its joints" in str(run().exception)
+
+
+def test_a_model_of_another_skeleton_is_refused(run, tmp_path: Path) -> None:
+    tiny_model(tmp_path / "tiny.onnx", tiny_manifest(skeleton=MPII16))
+    assert "finds the 16 joints of mpii16, the data set labels the 17 of coco17" in str(run().exception)
+
+
+def test_data_of_another_skeleton_is_judged_if_the_model_has_it(run, tmp_path: Path) -> None:
+    tiny_model(tmp_path / "tiny.onnx", tiny_manifest(skeleton=LSP14))
+    lone = person(1, 5, (10, 20, 60, 100))
+    lone["keypoints"] = lone["keypoints"][: 3 * 14]
+    write_folder(tmp_path / "lsp", annotations=[lone], skeleton=LSP14)
+    result = run("--data", "lsp")
+    assert result.exit_code == 0, result.output
+
+
+PROGRAM = """
+import sys
+from featherpose.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_torch_is_not_imported_and_an_error_is_one_line_and_exit_code_two(run, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM, "evaluate", "--model", "tiny.onnx", "--device", "cpu", "--data"]
+    good = subprocess.run([*command, "people"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (good.returncode, good.stderr.splitlines()[-1]) == (0, "False"), good.stderr
+    bad = subprocess.run([*command, "nowhere"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert [line.startswith("featherpose: There is no folder") for line in bad.stderr.splitlines()] == [True, False]
+
+
+@pytest.mark.parametrize(("fraction", "text"), [(None, "-"), (0.0, "0.0"), (0.66449, "66.4"), (1.0, "100.0")])
+def test_percent_has_one_decimal(fraction: float | None, text: str) -> None:
+    assert percent(fraction) == text

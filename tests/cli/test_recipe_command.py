@@ -1,0 +1,66 @@
+"""featherpose recipe, as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+pytest.importorskip("torch")
+from featherpose.cli import featherpose
+from featherpose.errors import FeatherposeError
+from featherpose.recipes.recipe import load
+from featherpose.recipes.shipped import RECIPES
+from featherpose.training.check import check
+
+pytestmark = pytest.mark.torch
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(featherpose, ["recipe", *words], catch_exceptions=False)
+
+
+def test_list_has_a_line_for_every_recipe() -> None:
+    lines = run("list").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(RECIPES)
+    (line,) = [line for line in lines if line.startswith("paper-cbam_lite_hrnet_18-256x192-coco ")]
+    assert "150 x 192x256; sgd, msra" in line
+
+
+def test_list_takes_a_word_and_speaks_json() -> None:
+    found = json.loads(run("list", "mpii", "--json").stdout)
+    assert set(found) == {name for name in RECIPES if "mpii" in name}
+    assert found["paper-lite_hrnet_18-256x256-mpii"]["skeleton"] == "mpii16"
+
+
+def test_show_is_a_file_that_can_be_trained(tmp_path: Path) -> None:
+    shown = run("show", "pretrain-cbam_lite_hrnet_18", "--set", "seed=5")
+    (tmp_path / "mine.yaml").write_text(shown.stdout)
+    assert load(tmp_path / "mine.yaml") == RECIPES["pretrain-cbam_lite_hrnet_18"].model_copy(update={"seed": 5})
+
+
+def test_check_builds_the_network(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
+    assert "right. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "pretrain-cbam_lite_hrnet_18").stdout
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
+    assert check(RECIPES[name].model_copy(update={"pretrained": "", "frozen_stages": 0})) > 500_000
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("data.folder=nowhere", "There is no folder nowhere"),
+        ("network=cbam", "Unknown model 'cbam'"),
+        ("options={wide: 3}", "wide"),
+        ("init=nosuch.safetensors", "nosuch.safetensors: no such model file"),
+        ("stages.0.input_size=[100, 128]", "100"),
+    ],
+)
+def test_check_says_what_train_would(setting: str, message: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
+    with pytest.raises(FeatherposeError, match=message):
+        run("check", "pretrain-cbam_lite_hrnet_18", "--set", setting)

@@ -1,0 +1,180 @@
+"""People on whole photos: each takes a part of the photo, and who cannot be trained on is counted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featherpose import images
+from featherpose.boxes import xywh_to_xyxy
+from featherpose.crop import Crop
+from featherpose.data.cache import Crops
+from featherpose.data.samples import labeled_samples
+from featherpose.errors import DataError
+from tests.data.conftest import Pack, picture, record
+
+SIZE = (200, 120)
+BIRD = {"id": 3, "name": "bird", "keypoints": ["beak", "left_wing", "right_wing"], "skeleton": [[1, 2], [1, 3]]}
+JOINTS = [60, 40, 2, 70, 50, 1, 0, 0, 0]
+
+
+def bird(number: int, image: int = 1, **changes: Any) -> dict[str, Any]:
+    person = {"id": number, "image_id": image, "category_id": 3, "bbox": [50, 30, 30, 40], "keypoints": JOINTS}
+    return {**person, "iscrowd": 0, **changes}
+
+
+def write(folder: Path, people: list[dict[str, Any]], category: dict[str, Any] = BIRD, photos: int = 2) -> Path:
+    """Folder and annotations -> birds.json there, beside its photos `photo-1.png`, ..."""
+    names = {i: f"photo-{i}.png" for i in range(1, photos + 1)}
+    for seed, name in names.items():
+        images.write(folder / name, picture(SIZE, seed))
+    listed = [{"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1]} for i, name in names.items()]
+    truth = {"images": listed, "annotations": people, "categories": [category, {"id": 4, "name": "nest"}]}
+    (folder / "birds.json").write_text(json.dumps(truth))
+    return folder / "birds.json"
+
+
+def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> None:
+    file = write(tmp_path, [bird(7, 2, area=500), bird(8), bird(9, bbox=[190, 100, 20, 40])])
+    samples, _ = labeled_samples(file)
+    assert [(s.key, s.image, s.source, s.area) for s in samples] == [
+        ("photo-2.png:7", "photo-2.png", "birds", 500),
+        ("photo-1.png:8", "photo-1.png", "birds", None),
+        ("photo-1.png:9", "photo-1.png", "birds", None),
+    ]
+    first, _, corner = samples
+    part = first.location.region
+    assert part is not None
+    # the box is 30 x 40, its centre (65, 50): a square of 1.5 x 40 round it
+    assert (part.left, part.top, part.size) == (35, 20, SIZE)
+    assert first.size == (61, 61)
+    np.testing.assert_array_equal(first.keypoints, [[25, 20], [35, 30], [0, 0]])
+    np.testing.assert_array_equal(first.visibility, [2, 1, 0])
+    np.testing.assert_array_equal(first.box_xywh, [15, 10, 30, 40])
+    assert corner.location.region is not None
+    assert corner.location.region.left + corner.size[0] == SIZE[0], "a part ends with its photo"
+    assert corner.location.region.top + corner.size[1] == SIZE[1]
+
+
+def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
+    """Small people are kept in full detail, so the network sees what it would see of the whole photo."""
+    boxes = [[50, 30, 30, 40], [20, 80, 45, 30], [150, 5, 40, 20], [0, 0, 12, 16]]
+    samples, _ = labeled_samples(write(tmp_path, [bird(i, bbox=box) for i, box in enumerate(boxes)]))
+    crops, photo = Crops.build(samples, 64, tmp_path / "caches"), images.read(tmp_path / "photo-1.png")
+    assert crops.usable.all()
+    for row, box in enumerate(xywh_to_xyxy(crops.boxes_to_cache([sample.box_xywh for sample in samples]))):
+        shown = images.warp(crops[row], Crop.from_box(box, (48, 64), "msra"))
+        whole = images.warp(photo, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), (48, 64), "msra"))
+        assert np.abs(shown.astype(int) - whole).max() <= 1  # warping rounds places to 1/32 pixel
+
+
+def test_people_of_one_photo_have_caches_of_their_own(tmp_path: Path) -> None:
+    samples, _ = labeled_samples(write(tmp_path, [bird(1), bird(2, bbox=[51, 30, 30, 40])]))
+    folders = [Crops.build([sample], 64, tmp_path / "caches").folder for sample in samples]
+    assert folders[0] != folders[1]
+
+
+def test_a_photo_of_another_size_is_not_cut(tmp_path: Path) -> None:
+    file = write(tmp_path, [bird(1), bird(2, 2)])
+    images.write(tmp_path / "photo-2.png", picture((210, 120)))
+    crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
+    assert crops.usable.tolist() == [True, False]
+    assert crops.broken == ("photo-2.png: photo-2.png:2: the picture is 210x120 pixels, its record says 200x120",)
+
+
+def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
+    nobody = [0] * 9
+    people = [
+        *(bird(1), bird(2, iscrowd=1), bird(3, iscrowd=1, keypoints=nobody)),
+        *(bird(4, keypoints=None), bird(5, bbox=[50, 30, 0, 40]), bird(6, bbox=[300, 30, 20, 20])),
+        {"id": 7, "image_id": 1, "category_id": 3, "bbox": [50, 30, 30, 40]},
+        {"id": 8, "image_id": 1, "category_id": 4, "bbox": [50, 30, 30, 40]},
+    ]
+    samples, notes = labeled_samples(write(tmp_path, people))
+    assert [sample.key for sample in samples] == ["photo-1.png:1"]
+    assert notes[:2] == [
+        "birds: 1 people on 1 photos, 3 joints (beak, left_wing, right_wing), 1 pair of left and right.",
+        "Left out: 2 crowd regions, 2 people without a labelled joint, 1 people whose box has no area, 1 people whose"
+        " box lies outside the photo.",
+    ]
+
+
+def test_boxes_made_of_joints_are_told(tmp_path: Path) -> None:
+    samples, notes = labeled_samples(write(tmp_path, [bird(1, bbox=None)]))
+    assert samples[0].box_xywh[2:].tolist() == [13, 13]
+    assert "1 people have no box; theirs is made of their labelled joints." in notes
+
+
+def test_names_of_joints_that_leave_something_open(tmp_path: Path) -> None:
+    odd = BIRD | {"keypoints": ["nose", "left_wing", "right_hip"]}
+    notes = labeled_samples(write(tmp_path, [bird(1)], odd))[1]
+    assert [note for note in notes if note.startswith("Warning: no joint of the other side for left_wing, right_hip: ")]
+    assert [note for note in notes if note.startswith("No published OKS sigma for left_wing: 0.067 is taken")]
+    known = BIRD | {"keypoints": ["nose", "left_hip", "right_hip"]}
+    assert len(labeled_samples(write(tmp_path, [bird(1)], known))[1]) == 1
+
+
+def test_missing_photos_are_named(tmp_path: Path) -> None:
+    file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2)])
+    (tmp_path / "photo-2.png").unlink()
+    with pytest.raises(DataError, match=r"1 photos with people are missing, first photo-2\.png; put them there, or"):
+        labeled_samples(file)
+    file = write(tmp_path, [bird(1)])
+    (tmp_path / "photo-2.png").unlink()
+    assert len(labeled_samples(file)[0]) == 1, "a photo without people is not needed"
+
+
+NOBODY: list[tuple[str, list[dict[str, Any]], str]] = [
+    ("no annotation", [], "nobody to train on among 0 annotations; none of category 3"),
+    ("crowds", [bird(1, iscrowd=1)], "nobody to train on among 1 annotations; 1 crowd regions"),
+    ("other category", [bird(1, category_id=4)], "among 1 annotations; none of category 3"),
+]
+
+
+@pytest.mark.parametrize(("people", "message"), [row[1:] for row in NOBODY], ids=[row[0] for row in NOBODY])
+def test_nobody_is_refused(tmp_path: Path, people: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        labeled_samples(write(tmp_path, people))
+
+
+def test_a_folder_in_cocos_layout(tmp_path: Path) -> None:
+    (tmp_path / "own/images").mkdir(parents=True)
+    write(tmp_path / "own/images", [bird(1)]).rename(tmp_path / "own/person_keypoints.json")
+    samples, _ = labeled_samples(tmp_path / "own")
+    assert (samples[0].source, samples[0].location.path) == ("own", tmp_path / "own/images/photo-1.png")
+
+
+def test_shards_are_read_as_ever(pack: Pack) -> None:
+    folder = pack(record("a"), record("b", box_xywh=[0, 0, 0, 0])).parent
+    samples, notes = labeled_samples(folder)
+    assert [sample.key for sample in samples] == ["a"]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{folder}: 1 broken samples left out, first: own-0000.tar: b: box_xywh is")
+
+
+def test_a_folder_with_a_file_of_another_name(tmp_path: Path) -> None:
+    write(tmp_path, [bird(1)])
+    with pytest.raises(DataError, match=r"it holds birds\.json, .* A COCO file is given by its own path"):
+        labeled_samples(tmp_path)
+
+
+def test_real_people_on_whole_photos(shared: Path, tmp_path: Path) -> None:
+    """Parts are cut where the box is, and are small beside their photos."""
+    samples, notes = labeled_samples(shared / "data/coco-test")
+    assert len(samples) == 1009
+    assert notes[0].startswith("coco-test: 1009 people on 360 photos, 17 joints (nose, ")
+    assert notes[1].startswith("Left out: ")
+    assert len(notes) == 2
+    chosen = samples[::100]
+    crops = Crops.build(chosen, 64, tmp_path)
+    assert crops.usable.all()
+    for row, sample in enumerate(chosen):
+        part, (width, height) = sample.location.region, sample.size
+        assert part is not None
+        whole = images.read(sample.location.path)
+        assert whole.shape[1::-1] == part.size
+        cut = whole[part.top : part.top + height, part.left : part.left + width]
+        assert cut.shape[1::-1] == sample.size
+        np.testing.assert_array_equal(crops[row].shape[1::-1], np.round(np.array(sample.size) * crops.factors[row]))

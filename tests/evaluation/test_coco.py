@@ -1,0 +1,219 @@
+"""COCO's scores against the figures of its own evaluation, and the inputs that are refused."""
+
+import copy
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featherpose.errors import DataError, MissingExtra
+from featherpose.evaluation.coco import bbox_ap, keypoint_ap
+from featherpose.skeleton import COCO17
+
+pytest.importorskip("faster_coco_eval")
+
+PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}
+
+
+def person(number: int, image: int, left: float = 0.0, size: float = 80.0, labeled: bool = True) -> dict[str, Any]:
+    """An annotated person: joints on a diagonal of the box."""
+    steps = np.linspace(0, size, 17)
+    keypoints = np.column_stack([left + steps, steps, np.full(17, 2.0 if labeled else 0.0)])
+    return {
+        **{"id": number, "image_id": image, "category_id": 1, "iscrowd": 0, "area": 0.6 * size**2},
+        **{"bbox": [left, 0.0, size, size], "keypoints": keypoints.ravel().tolist(), "num_keypoints": 17 * labeled},
+    }
+
+
+def truth(*people: dict[str, Any]) -> dict[str, Any]:
+    return {"images": [{"id": 1}, {"id": 2}], "annotations": list(people), "categories": [PERSON]}
+
+
+def found(annotation: dict[str, Any], shift: float = 0.0, score: float = 1.0) -> dict[str, Any]:
+    """The result that finds this person `shift` pixels beside its place."""
+    keypoints = np.add(np.reshape(annotation["keypoints"], (-1, 3)), (shift, 0, 0))
+    return {
+        **{"image_id": annotation["image_id"], "category_id": 1, "score": score},
+        **{"keypoints": keypoints.ravel().tolist(), "bbox": annotation["bbox"]},
+    }
+
+
+@pytest.mark.parametrize("name", ["coco_keypoints", "coco_keypoints_custom_sigmas", "crowd14_plain_pycocotools"])
+def test_equals_cocos_own_evaluation(shared: Path, name: str) -> None:
+    """The recorded set has tied scores, crowd regions, photos without people and one with more than 20 results."""
+    published = json.loads((shared / "parity/coco_eval.json").read_text())[name]
+    results = json.loads((shared / "parity" / published["dets"]).read_text())
+    scores = keypoint_ap(shared / "parity" / published["gt"], results, published["sigmas"])
+    np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
+
+
+def test_boxes_equal_cocos_own_evaluation(shared: Path) -> None:
+    published = json.loads((shared / "parity/coco_eval.json").read_text())["coco_bbox"]
+    scores = bbox_ap(shared / "parity/coco_gt.json", json.loads((shared / "parity/coco_bbox_dets.json").read_text()))
+    np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
+
+
+def test_without_sigmas_a_person_of_17_joints_has_cocos(shared: Path) -> None:
+    published = json.loads((shared / "parity/coco_eval.json").read_text())["coco_keypoints"]
+    results = json.loads((shared / "parity/coco_kpt_dets.json").read_text())
+    scores = keypoint_ap(json.loads((shared / "parity/coco_gt.json").read_text()), results)
+    np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
+
+
+def test_the_recorded_set_holds_the_hard_cases(shared: Path) -> None:
+    results = json.loads((shared / "parity/coco_kpt_dets.json").read_text())
+    images = [result["image_id"] for result in results]
+    assert max(map(images.count, images)) > 20
+    assert len({result["score"] for result in results}) < len(results)
+
+
+def test_perfect_results_score_one() -> None:
+    people = [person(1, 1), person(2, 1, left=200), person(3, 2, size=200)]
+    scores = keypoint_ap(truth(*people), [found(p) for p in people])
+    assert set(scores.to_dict().values()) == {1.0}
+
+
+def test_shifted_results_score_less_the_farther_they_are() -> None:
+    people = [person(1, 1), person(2, 2, size=200)]
+    scores = [keypoint_ap(truth(*people), [found(p, shift) for p in people]).ap for shift in (0, 4, 8, 200)]
+    assert scores == sorted(scores, reverse=True)
+    assert 0 < scores[2] < scores[1] < scores[0]
+    assert scores[3] == 0
+
+
+def test_no_results_score_zero() -> None:
+    scores = keypoint_ap(truth(person(1, 1)), [])
+    assert (scores.ap, scores.ar) == (0, 0)
+    assert math.isnan(scores.ap_large)
+    assert scores.to_dict()["ap_large"] is None
+
+
+@pytest.mark.parametrize("people", [[], [person(1, 1, labeled=False)], [{**person(1, 1), "iscrowd": 1}]])
+def test_nobody_to_find_is_nan(people: list[dict[str, Any]]) -> None:
+    scores = keypoint_ap(truth(*people), [found(person(1, 1))])
+    assert set(scores.to_dict().values()) == {None}
+
+
+def test_left_and_right_swapped_score_less() -> None:
+    people = [person(1, 1), person(2, 2, size=200)]
+    results = [found(p) for p in people]
+    swapped = copy.deepcopy(results)
+    swapped[0]["keypoints"] = np.reshape(results[0]["keypoints"], (17, 3))[COCO17.flip_order].ravel().tolist()
+    assert keypoint_ap(truth(*people), swapped).ap < keypoint_ap(truth(*people), results).ap
+
+
+def test_a_person_found_twice_scores_less() -> None:
+    people = [person(1, 1), person(2, 2)]
+    twice = [found(people[0], score=0.9), found(people[0], score=0.8), found(people[1], score=0.7)]
+    assert keypoint_ap(truth(*people), twice).ap < 1
+
+
+def test_people_are_counted_by_their_joints_even_if_num_keypoints_is_missing() -> None:
+    lone = person(1, 1)
+    del lone["num_keypoints"]
+    assert keypoint_ap(truth(lone), [found(lone)]).ap == 1
+
+
+def test_an_annotation_numbered_zero_counts() -> None:
+    people = [person(0, 1), person(1, 2)]
+    assert keypoint_ap(truth(*people), [found(p) for p in people]).ap == 1
+
+
+def test_a_missing_area_is_053_of_the_box() -> None:
+    lone = person(1, 1)
+    del lone["area"]
+    same = {**lone, "area": 0.53 * 80 * 80}
+    assert keypoint_ap(truth(lone), [found(lone, 6)]) == keypoint_ap(truth(same), [found(lone, 6)])
+    assert 0 < keypoint_ap(truth(lone), [found(lone, 6)]).ap < 1
+
+
+def test_a_box_in_a_keypoint_result_changes_nothing() -> None:
+    lone = person(1, 1, size=200)
+    extra = found(lone, 500, score=2)
+    scores = [
+        keypoint_ap(truth(lone), [found(lone), {**extra, "bbox": box}]) for box in ([0, 0, 9, 9], [0, 0, 400, 400])
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_neither_input_is_changed_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    lone = truth(person(1, 1))
+    results = [found(lone["annotations"][0])]
+    before = copy.deepcopy((lone, results))
+    keypoint_ap(lone, results)
+    assert (lone, results) == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_the_extra_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(MissingExtra, match=r"type: pip install 'featherpose\[eval\]'"):
+        keypoint_ap(truth(person(1, 1)), [])
+
+
+RESULT = found(person(1, 1))
+BAD_RESULTS = {
+    "image": ({"image_id": 7}, "Result 1 is about image 7, which the ground truth does not list"),
+    "joints": ({"keypoints": [0.0] * 42}, "Result 1 has 42 keypoints numbers; the ground truth wants 51"),
+    "category": ({"category_id": 9}, r"Result 1 has category 9; the ground truth has \[1\]"),
+    "nan": ({"keypoints": [math.nan] * 51}, r"Result 1 \(image 1\) holds a number that is not finite"),
+    "score": ({"score": math.inf}, r"Result 1 \(image 1\) holds a number that is not finite"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_RESULTS.values(), ids=BAD_RESULTS)
+def test_a_result_that_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        keypoint_ap(truth(person(1, 1)), [RESULT, {**RESULT, **change}])
+
+
+def test_a_result_without_score_is_refused() -> None:
+    with pytest.raises(DataError, match="Result 0 has no score; wanted image_id, category_id, keypoints, score"):
+        keypoint_ap(truth(person(1, 1)), [{key: value for key, value in RESULT.items() if key != "score"}])
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in truth(person(1, 1)).items() if name != key}
+
+
+FOURTEEN = {**PERSON, "keypoints": PERSON["keypoints"][:14]}
+BAD_TRUTHS = {
+    "no images": (without("images"), "has no images; a COCO annotation file is wanted"),
+    "nothing": ({}, "has no images and no annotations and no categories"),
+    "no keypoints": ({**truth(), "categories": [{"id": 1, "name": "person"}]}, "No category .* names its keypoints"),
+    "two skeletons": (
+        {**truth(), "categories": [PERSON, {**FOURTEEN, "id": 2}]},
+        r"The categories have \[14, 17\] joints",
+    ),
+    "joints": (
+        {**truth(person(5, 1)), "categories": [FOURTEEN]},
+        "Annotation 5 has 51 keypoint numbers; 14 joints want 42",
+    ),
+    "no box": (truth({**person(5, 1), "bbox": []}), "Annotation 5 has no bbox"),
+}
+
+
+@pytest.mark.parametrize(("ground_truth", "message"), BAD_TRUTHS.values(), ids=BAD_TRUTHS)
+def test_a_ground_truth_that_cannot_be_used_is_refused(ground_truth: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        keypoint_ap(ground_truth, [])
+
+
+def test_sigmas_must_fit_the_skeleton() -> None:
+    with pytest.raises(DataError, match="3 sigmas for 17 joints"):
+        keypoint_ap(truth(), [], sigmas=[0.1, 0.1, 0.1])
+    with pytest.raises(DataError, match="0 sigmas for 14 joints"):
+        keypoint_ap({**truth(), "categories": [FOURTEEN]}, [])
+
+
+@pytest.mark.parametrize("text", [None, "{", "\x00"], ids=["missing", "cut off", "binary"])
+def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "people.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(DataError, match=r"people\.json: cannot be read as JSON"):
+        keypoint_ap(path, [])

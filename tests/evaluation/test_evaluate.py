@@ -1,0 +1,340 @@
+"""A whole evaluation: small made-up folders and a handful of labelled photographs."""
+
+import copy
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from featherpose.data.coco import Coco, read_coco
+from featherpose.errors import DataError, InputError, MissingExtra
+from featherpose.evaluation.evaluate import diagnose, evaluate
+from featherpose.poses import Poses
+from featherpose.skeleton import COCO17, LSP14
+from tests.evaluation.folders import SAMPLES, SIZE, knows, person, write_folder
+
+pytest.importorskip("faster_coco_eval")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Coco:
+    return read_coco(write_folder(tmp_path / "data"))
+
+
+@pytest.fixture(scope="session")
+def photographs(shared: Path) -> Coco:
+    """Six photographs of coco-test with everyone who is annotated on them."""
+    whole = read_coco(shared / "data/coco-test")
+    posed = {a["image_id"] for a in whole.truth["annotations"] if a["num_keypoints"] and not a["iscrowd"]}
+    chosen = [record for record in whole.truth["images"] if record["id"] in posed][:6]
+    ids = {record["id"] for record in chosen}
+    people = [a for a in whole.truth["annotations"] if a["image_id"] in ids]
+    return Coco({**whole.truth, "images": chosen, "annotations": people}, whole.images, whole.skeleton)
+
+
+def test_perfect_poses_score_one_and_everything_is_counted(dataset: Coco) -> None:
+    evaluation = evaluate(dataset, knows(dataset.truth))
+    assert (evaluation.scores.ap, evaluation.scores.ar) == (1, 1)
+    assert (evaluation.num_images, evaluation.num_instances) == (2, 3)
+    assert (evaluation.broken, evaluation.warnings) == ((), ())
+    assert evaluation.seconds > 0
+
+
+def test_labelled_boxes_are_those_of_people_with_joints_who_are_no_crowd(dataset: Coco) -> None:
+    asked: list[list[float]] = []
+
+    def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
+        asked.extend(boxes.tolist())
+        return knows(dataset.truth)(image, boxes)
+
+    evaluate(dataset, predict)
+    assert asked == [[10, 20, 70, 120], [150, 30, 270, 210], [40, 10, 140, 210]]
+
+
+def test_the_results_are_cocos(dataset: Coco) -> None:
+    results = json.loads(json.dumps(evaluate(dataset, knows(dataset.truth)).results))
+    assert [result["image_id"] for result in results] == [5, 5, 7]
+    first = np.reshape(results[0]["keypoints"], (17, 3))
+    np.testing.assert_allclose(first[:, :2], np.reshape(SAMPLES[0]["keypoints"], (17, 3))[:, :2], atol=1e-4)
+    assert (first[:, 2] == 1).all()
+    assert {(result["category_id"], result["score"]) for result in results} == {(1, 1.0)}
+
+
+def test_photographs_with_perfect_poses_score_one(photographs: Coco) -> None:
+    evaluation = evaluate(photographs, knows(photographs.truth))
+    assert (evaluation.scores.ap, evaluation.num_images, evaluation.broken) == (1, 6, ())
+    assert evaluation.num_instances == sum(
+        a["num_keypoints"] > 0 and not a["iscrowd"] for a in photographs.truth["annotations"]
+    )
+
+
+def test_photographs_with_worse_poses_score_less(photographs: Coco) -> None:
+    def score(spoil: Any) -> float:
+        return evaluate(photographs, knows(photographs.truth, spoil)).scores.ap
+
+    shifted = [score(lambda keypoints, shift=shift: keypoints + shift) for shift in (0, 3, 8, 1000)]
+    assert shifted == sorted(shifted, reverse=True)
+    assert shifted[0] == 1
+    assert shifted[0] > shifted[1] > shifted[2] > shifted[3] == 0
+    assert score(lambda keypoints: keypoints[COCO17.flip_order]) < 0.5
+
+
+def test_a_person_with_left_and_right_swapped_scores_less(dataset: Coco) -> None:
+    assert evaluate(dataset, knows(dataset.truth, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap < 1
+
+
+def test_joints_of_low_score_lower_the_persons_score(dataset: Coco) -> None:
+    def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
+        found = knows(dataset.truth)(image, boxes)
+        return Poses(found.keypoints, found.scores * 0.5, boxes, found.box_scores, COCO17, SIZE)
+
+    assert {result["score"] for result in evaluate(dataset, predict).results} == {0.5}
+
+
+def test_progress_runs_from_none_to_all(dataset: Coco) -> None:
+    seen: list[tuple[int, int]] = []
+    evaluate(dataset, knows(dataset.truth), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_without_the_extra_nobody_is_posed_in_vain(dataset: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    with pytest.raises(MissingExtra, match=r"type: pip install 'featherpose\[eval\]'"):
+        evaluate(dataset, lambda image, boxes: pytest.fail("posed"))
+
+
+def test_nobody_to_pose_is_a_result(tmp_path: Path) -> None:
+    nobody = read_coco(write_folder(tmp_path, annotations=SAMPLES[4:]))
+    evaluation = evaluate(nobody, knows(nobody.truth))
+    assert (evaluation.results, evaluation.num_images, evaluation.num_instances) == ([], 0, 0)
+    assert np.isnan(evaluation.scores.ap)
+    assert json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["scores"]["ap"] is None
+
+
+def detections(tmp_path: Path, rows: list[tuple[int, list[float], float]]) -> Path:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": i, "category_id": 1, "bbox": box, "score": s} for i, box, s in rows]))
+    return path
+
+
+FOUND = [(5, SAMPLES[0]["bbox"], 0.9), (5, SAMPLES[1]["bbox"], 0.8), (7, SAMPLES[2]["bbox"], 0.7)]
+
+
+def test_detected_boxes_bring_their_scores(dataset: Coco, tmp_path: Path) -> None:
+    evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, FOUND))
+    assert evaluation.scores.ap == 1
+    assert [round(result["score"], 5) for result in evaluation.results] == [0.9, 0.8, 0.7]
+
+
+def test_duplicates_are_dropped_from_detected_boxes(dataset: Coco, tmp_path: Path) -> None:
+    twice = [(5, [12, 22, 60, 100], 0.95), *FOUND]
+    evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, twice))
+    assert (evaluation.num_instances, len(evaluation.results)) == (4, 3)
+    assert evaluation.scores.ap == 1
+    assert evaluation.results[0]["score"] == pytest.approx(0.95)
+
+
+def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
+    """One photo with one person of whom a detector made `number` boxes, each a little to the right, worse and worse."""
+    alone = read_coco(write_folder(tmp_path / "alone", annotations=SAMPLES[:1]))
+    left, top, width, height = SAMPLES[0]["bbox"]
+    rows = [(5, [left + 0.05 * i, top, width, height], 0.9 - 0.01 * i) for i in range(number)]
+    return alone, detections(tmp_path, rows)
+
+
+@pytest.mark.parametrize(("nms", "kept"), [(None, 1), ("oks", 1), ("pose", 1), ("soft", 20), ("none", 30)])
+def test_duplicates_go_as_is_said(tmp_path: Path, nms: str | None, kept: int) -> None:
+    alone, boxes = crowd(tmp_path, 30)
+    evaluation = evaluate(alone, knows(alone.truth), boxes, nms=nms)
+    assert (evaluation.num_instances, len(evaluation.results)) == (30, kept)
+    assert max(result["score"] for result in evaluation.results) == pytest.approx(0.9)
+
+
+def test_pose_nms_sees_joint_scores_and_oks_does_not(tmp_path: Path) -> None:
+    """Two poses that share eleven of seventeen joints: one person by poses, if these joints are sure."""
+    alone, boxes = crowd(tmp_path, 2)
+
+    def predict(image: np.ndarray, boxes_xyxy: np.ndarray, score: float) -> Poses:
+        found = knows(alone.truth)(image, boxes_xyxy)
+        keypoints = found.keypoints.copy()
+        keypoints[1, 11:] += 60
+        return Poses(keypoints, np.full(found.scores.shape, score), boxes_xyxy, found.box_scores, COCO17, SIZE)
+
+    def kept(nms: str, score: float) -> int:
+        return len(evaluate(alone, lambda image, at: predict(image, at, score), boxes, nms=nms).results)
+
+    assert [kept("oks", score) for score in (0.25, 0.9)] == [2, 2]
+    assert [kept("pose", score) for score in (0.25, 0.9)] == [2, 1]
+
+
+def test_jittered_boxes_are_off_alike_each_time(dataset: Coco) -> None:
+    def asked(jitter: float) -> np.ndarray:
+        seen: list[list[float]] = []
+
+        def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
+            seen.extend(boxes.tolist())
+            return knows(dataset.truth)(image, boxes)
+
+        evaluation = evaluate(dataset, predict, jitter=jitter)
+        assert (evaluation.scores.ap, evaluation.num_instances) == (1, 3), "the truth stays where it is"
+        return np.array(seen)
+
+    plain, off = asked(0), asked(0.05)
+    sides = np.tile(plain[:, 2:] - plain[:, :2], 2)
+    assert np.array_equal(off, asked(0.05))
+    assert (np.abs(off - plain) / sides).max() <= 0.1001
+    assert np.count_nonzero(np.abs(off - plain) / sides > 0.005) >= 9
+    np.testing.assert_allclose(asked(0.1) - plain, 2 * (off - plain), atol=1e-3)
+
+
+OPTIONS = {
+    "unknown": ({"nms": "posse"}, True, r"nms 'posse' is not known\. Did you mean 'pose'"),
+    "nms of labelled boxes": ({"nms": "oks"}, False, "nms oks is for detected boxes"),
+    "jitter of detected boxes": ({"jitter": 0.1}, True, r"jitter 0\.1 is for labelled boxes.*--boxes gt"),
+    "jitter too large": ({"jitter": 0.25}, False, r"jitter is 0\.25, wanted 0 \(none\) to below 0\.25"),
+    "jitter below nothing": ({"jitter": -0.1}, False, r"jitter is -0\.1"),
+    "jitter no number": ({"jitter": float("nan")}, False, "jitter is nan"),
+}
+
+
+@pytest.mark.parametrize(("options", "detected", "message"), OPTIONS.values(), ids=OPTIONS)
+def test_options_that_mean_nothing_are_refused_before_anybody_is_posed(
+    dataset: Coco, tmp_path: Path, options: dict[str, Any], detected: bool, message: str
+) -> None:
+    boxes = detections(tmp_path, FOUND) if detected else "gt"
+    with pytest.raises(InputError, match=message):
+        evaluate(dataset, lambda image, boxes: pytest.fail("posed"), boxes, **options)
+
+
+def test_labelled_boxes_are_never_suppressed(tmp_path: Path) -> None:
+    pair = read_coco(
+        write_folder(tmp_path, annotations=[person(1, 5, (10, 10, 80, 90)), person(2, 5, (11, 10, 80, 90))])
+    )
+    assert len(evaluate(pair, knows(pair.truth)).results) == 2
+
+
+def test_boxes_by_name_are_taken_too(dataset: Coco, tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"photo-5.png": [[10, 20, 70, 120]], "photo-7.png": [], "photo-8.png": []}))
+    with pytest.raises(InputError, match=r'no entry for photo-9\.png; add "photo-9\.png": \[\] if nobody'):
+        evaluate(dataset, knows(dataset.truth), path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "photo-9.png": []}))
+    assert len(evaluate(dataset, knows(dataset.truth), path).results) == 1
+
+
+def test_detections_are_matched_by_number_not_by_name(dataset: Coco, tmp_path: Path) -> None:
+    """A photo may be called 7.png and have the number 5."""
+    renamed = copy.deepcopy(dataset.truth)
+    (dataset.images / "photo-5.png").rename(dataset.images / "7.png")
+    renamed["images"][0]["file_name"] = "7.png"
+    evaluation = evaluate(Coco(renamed, dataset.images, COCO17), knows(renamed), detections(tmp_path, FOUND[:2]))
+    assert [result["image_id"] for result in evaluation.results] == [5, 5]
+
+
+def test_boxes_that_cannot_be_posed_are_left_out_and_counted(dataset: Coco, tmp_path: Path) -> None:
+    odd = [(5, [400, 0, 20, 20], 0.9), (5, [10, 10, 0, 50], 0.9), (5, [-90, 0, 50, 50], 0.9)]
+    evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, [*FOUND, *odd]))
+    assert (evaluation.num_instances, len(evaluation.results)) == (3, 3)
+    assert evaluation.warnings == ("3 boxes without an area, or wholly outside their photo, were left out.",)
+
+
+BOX_FILES = {
+    "missing": (None, "cannot be read as JSON"),
+    "no json": ("{", "cannot be read as JSON"),
+    "no boxes": ("3", "The boxes are a JSON int; wanted"),
+    "none here": ("[]", "no box on any of the 4 photos"),
+    "nobody": ("{}", "no entry for photo-5"),
+    "elsewhere": ('[{"image_id": 99, "bbox": [0, 0, 9, 9], "score": 1}]', "no box on any of the 4 photos"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BOX_FILES.values(), ids=BOX_FILES)
+def test_a_file_of_boxes_that_cannot_be_used_is_refused(
+    dataset: Coco, tmp_path: Path, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / "boxes.json").write_text(text)
+    with pytest.raises(InputError, match=rf"boxes\.json: {message}"):
+        evaluate(dataset, knows(dataset.truth), tmp_path / "boxes.json")
+
+
+def test_a_broken_photo_is_listed_and_its_people_count_as_missed(dataset: Coco) -> None:
+    (dataset.images / "photo-7.png").write_bytes(b"no picture")
+    evaluation = evaluate(dataset, knows(dataset.truth))
+    assert (evaluation.num_images, evaluation.num_instances) == (1, 2)
+    assert evaluation.scores.ar == pytest.approx(2 / 3)
+    assert len(evaluation.broken) == 1
+    assert "photo-7.png: not a picture" in evaluation.broken[0]
+    assert evaluation.warnings == ("1 of 2 photos could not be used; their people count as missed.",)
+
+
+def test_a_photo_of_another_size_than_annotated_is_broken(dataset: Coco) -> None:
+    dataset.truth["images"][0]["width"] = 321
+    broken = evaluate(dataset, knows(dataset.truth)).broken
+    assert broken == ("photo-5.png: the photo has 320x240 pixels, annotated are 321x240.",)
+
+
+def test_a_folder_without_a_usable_photo_is_refused(dataset: Coco) -> None:
+    for photo in dataset.images.iterdir():
+        photo.unlink()
+    with pytest.raises(DataError, match=r"None of the 2 photos could be used; the first: .*photo-5\.png: no such file"):
+        evaluate(dataset, knows(dataset.truth))
+
+
+def test_a_model_with_other_joints_is_refused(dataset: Coco) -> None:
+    def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
+        n = len(boxes)
+        return Poses(np.zeros((n, 14, 2)), np.zeros((n, 14)), boxes, np.ones(n), LSP14, SIZE)
+
+    with pytest.raises(DataError, match="finds the 14 joints of lsp14, the data set labels the 17 of coco17"):
+        evaluate(dataset, predict)
+
+
+def test_a_predictor_that_loses_people_is_refused(dataset: Coco) -> None:
+    with pytest.raises(DataError, match="0 poses for 2 boxes; an evaluation wants one for each"):
+        evaluate(dataset, lambda image, boxes: Poses.empty(COCO17, SIZE))
+
+
+def test_two_kinds_of_posed_beings_are_refused(dataset: Coco) -> None:
+    dog = {"id": 2, "name": "dog", "keypoints": list(COCO17.keypoint_names)}
+    both = {**dataset.truth, "categories": [*dataset.truth["categories"], dog]}
+    with pytest.raises(DataError, match="Categories with joints: person, dog; give a file with exactly one"):
+        evaluate(Coco(both, dataset.images, COCO17), knows(both))
+
+
+def changed(factor: float | None) -> list[dict[str, Any]]:
+    """The people with another area; None takes it away."""
+    people = copy.deepcopy(SAMPLES)
+    for annotation in people:
+        area = annotation.pop("area")
+        if factor is not None:
+            annotation["area"] = area * factor
+    return people
+
+
+AREAS = {
+    "right": (1, 2, None),
+    "normalised": (1e-5, 2, "OKS is 0.00 but the error 2.8 px: area (too small) or sigmas look wrong."),
+    "huge": (1e5, 60, "OKS is 1.00 but the error 84.9 px: area (too large) or sigmas look wrong."),
+    "right, bad poses": (1, 40, None),
+    "right, poses elsewhere": (1, 300, None),
+    "missing": (None, 2, "3 of 3 labelled people have no area; 0.53 of the box stands in for it."),
+}
+
+
+@pytest.mark.parametrize(("factor", "shift", "warning"), AREAS.values(), ids=AREAS)
+def test_areas_that_contradict_the_pixels_are_pointed_out(
+    tmp_path: Path, factor: float | None, shift: float, warning: str | None
+) -> None:
+    odd = read_coco(write_folder(tmp_path, annotations=changed(factor)))
+    evaluation = evaluate(odd, knows(odd.truth, lambda keypoints: keypoints + shift))
+    assert evaluation.warnings == ((warning,) if warning else ())
+
+
+def test_wrong_sigmas_are_pointed_out_as_well() -> None:
+    result = {"image_id": 5, "keypoints": (np.reshape(SAMPLES[0]["keypoints"], (17, 3)) + 2).ravel().tolist()}
+    assert diagnose(SAMPLES[:1], [result], COCO17.sigmas) is None
+    assert "or sigmas look wrong" in str(diagnose(SAMPLES[:1], [result], np.divide(COCO17.sigmas, 100).tolist()))

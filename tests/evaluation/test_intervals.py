@@ -1,0 +1,56 @@
+"""Bootstrap intervals: of a mean, whose interval is known, and of AP over photos."""
+
+import numpy as np
+import pytest
+
+from featherpose.evaluation.coco import keypoint_ap
+from featherpose.evaluation.intervals import ap_interval, bootstrap
+from featherpose.skeleton import COCO17
+
+pytest.importorskip("faster_coco_eval")
+
+
+def test_of_a_mean_it_is_two_standard_errors_wide() -> None:
+    values = np.random.default_rng(1).normal(5, 2, 400)
+    low, high = bootstrap(lambda rows: float(values[rows].mean()), len(values), rounds=2000)
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+    assert low < values.mean() < high
+
+
+def test_it_is_the_same_each_time() -> None:
+    values = np.arange(10.0)
+    assert bootstrap(lambda rows: values[rows].mean(), 10) == bootstrap(lambda rows: values[rows].mean(), 10)
+
+
+def posed(found: list[bool]) -> tuple[dict, list[dict]]:
+    """A person a photo, found exactly or far away."""
+    keypoints = (
+        np.stack([*np.random.default_rng(0).uniform(50, 150, (2, 17)), np.full(17, 2)], axis=-1).ravel().tolist()
+    )
+    person = {"category_id": 1, "iscrowd": 0, "area": 9000.0, "num_keypoints": 17, "bbox": [40, 40, 120, 120]}
+    numbers = range(7, 7 + len(found))
+    truth = {
+        "images": [{"id": number, "width": 200, "height": 200} for number in numbers],
+        "annotations": [{**person, "id": n, "image_id": n, "keypoints": keypoints} for n in numbers],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}],
+    }
+    away = [value + 500 * (i % 3 < 2) for i, value in enumerate(keypoints)]
+    results = [
+        {"image_id": n, "category_id": 1, "keypoints": keypoints if right else away, "score": 1 - n / 1000}
+        for n, right in zip(numbers, found, strict=True)
+    ]
+    return truth, results
+
+
+def test_ap_over_photos() -> None:
+    truth, results = posed([True, False] * 15)
+    ap = keypoint_ap(truth, results, COCO17.sigmas).ap
+    low, high = ap_interval(truth, results, COCO17.sigmas, rounds=60)
+    assert 0 < low < ap < high < 1
+    assert 0.15 < high - low < 0.6
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_where_all_photos_are_alike_there_is_no_doubt(right: bool) -> None:
+    truth, results = posed([right] * 5)
+    assert ap_interval(truth, results, COCO17.sigmas, rounds=5) == (float(right), float(right))

@@ -1,0 +1,150 @@
+"""The decoder inside the graph is the codec: in torch and in the engine, on maps full of ties and borders.
+
+Exactly where it only compares, to float32's digits where it computes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from featherpose.codecs import CODECS
+from featherpose.codecs.heatmap import Dark, Msra, Udp
+from featherpose.errors import ModelError
+from featherpose.exporting.decode import GRAPH_DECODERS, graph_decoder
+from featherpose.exporting.onnx import to_onnx
+from featherpose.exporting.parity import slack
+
+pytestmark = pytest.mark.torch
+
+SIZES = {"256x192": (192, 256), "384x288": (288, 384)}
+
+
+def published(shared, tag):
+    """(1, 71, h, w): 40 seeded maps and 31 with ties, peaks on borders, nothing above zero."""
+    with np.load(shared / "parity" / "codecs.npz") as file:
+        return (file[f"dec_{tag}_heatmaps_i16"] / np.float32(4096)).astype(np.float32)[None]
+
+
+def tied(codec, n=4, keypoints=9, seed=5):
+    """Maps of few different values: ties everywhere, many of them on the border, and maps without a positive cell."""
+    width, height = codec.heatmap_size
+    maps = np.random.default_rng(seed).integers(-3, 4, (n, keypoints, height, width)).astype(np.float32)
+    maps[:, 0] = -np.abs(maps[:, 0])
+    return maps
+
+
+def in_torch(codec, maps):
+    keypoints, scores = graph_decoder(codec)(torch.from_numpy(maps))
+    return keypoints.numpy(), scores.numpy()
+
+
+CODEC = {"msra": Msra, "dark": Dark, "udp": Udp}
+"""In the order of the tests; `test_every_codec_has_a_twin` sees that none is missing."""
+
+
+def gaussians(codec, keypoints=71, seed=6):
+    """(1, K, h, w): Gaussians anywhere on the map and a little beside it, some weak, all with noise."""
+    rng, (width, height) = np.random.default_rng(seed), codec.heatmap_size
+    places = rng.uniform((-3, -3), (width + 2, height + 2), (keypoints, 2)) * codec.cell
+    maps = codec.encode(places, np.ones(keypoints))[0] * rng.uniform(0.05, 1, (keypoints, 1, 1))
+    return (maps + 0.001 * rng.standard_normal(maps.shape)).astype(np.float32)[None]
+
+
+def agrees(codec, got, wanted, heatmaps):
+    """msra only compares: equal bits. The others compute in float32: as far apart as the proof of a file allows."""
+    assert got[0].dtype == wanted[0].dtype == np.float32
+    np.testing.assert_array_equal(got[1], wanted[1])
+    assert (np.abs(got[0] - wanted[0]).max(axis=-1) <= slack(codec, heatmaps)).all()
+
+
+def test_every_codec_has_a_twin():
+    assert set(GRAPH_DECODERS) == set(CODECS.values()) == set(CODEC.values())
+
+
+@pytest.mark.parametrize("tag", SIZES)
+@pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
+def test_torch_decodes_the_published_maps_as_the_codec_does(shared, tag, kind):
+    codec, maps = kind(SIZES[tag]), published(shared, tag)
+    got, wanted = in_torch(codec, maps), codec.decode(maps)
+    agrees(codec, got, wanted, maps)
+    steep = np.ptp(maps, axis=(2, 3)) > 0
+    assert np.abs(got[0] - wanted[0])[steep].max() < 1e-4, "float32 to the last digits unless the map is flat"
+
+
+@pytest.mark.parametrize("tag", SIZES)
+@pytest.mark.parametrize(
+    ("kind", "form", "tolerance"),
+    [(Msra, "quarter_hrnet", 0), (Dark, "dark_darkpose", 1e-4), (Udp, "udp_udppose_k11", 1e-3)],
+    ids=CODEC,
+)
+def test_torch_decodes_as_published(shared, tag, kind, form, tolerance):
+    with np.load(shared / "parity" / "codecs.npz") as file:
+        wanted = file[f"dec_{tag}_{form}_heatmap"]
+    codec, maps = kind(SIZES[tag]), published(shared, tag)
+    usual = (maps.max(axis=(2, 3)) > 0) & (np.ptp(maps, axis=(2, 3)) > 0)  # where udp's authors read beside the map
+    found = in_torch(codec, maps)[0] / codec.cell
+    np.testing.assert_allclose(found[usual], wanted[usual[0]], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (96, 128)], ids=str)
+@pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
+def test_torch_decodes_ties_and_borders_as_the_codec_does(kind, size):
+    codec = kind(size)
+    for maps in (tied(codec), gaussians(codec)):
+        agrees(codec, in_torch(codec, maps), codec.decode(maps), maps)
+
+
+@pytest.mark.parametrize("codec", [Msra((64, 48), stride=8), Msra((12, 12)), Dark((64, 48), stride=8)], ids=str)
+def test_torch_decodes_small_maps_as_the_codec_does(codec):
+    maps = tied(codec)
+    agrees(codec, in_torch(codec, maps), codec.decode(maps), maps)
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
+def test_a_map_without_a_cell_above_zero_is_at_the_first(kind, value):
+    keypoints, scores = in_torch(kind((48, 64)), np.full((2, 3, 16, 12), value, np.float32))
+    np.testing.assert_array_equal(keypoints, 0)
+    np.testing.assert_array_equal(scores, value)
+
+
+@pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
+def test_the_engine_decodes_as_the_codec_does(shared, kind):
+    codec, maps = kind(SIZES["256x192"]), published(shared, "256x192")
+    # every map at every place of a batch: 71 maps as one person of 71 joints, then mirrored and upside down
+    people = np.concatenate([maps, maps[..., ::-1], maps[..., ::-1, :], tied(codec, 2, 71), gaussians(codec), 0 * maps])
+    file = to_onnx(
+        graph_decoder(codec).eval(), torch.from_numpy(people[:2].copy()), "heatmaps", ["keypoints", "scores"]
+    )
+    engine = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
+    for n in (1, len(people)):
+        got, wanted = engine.run(None, {"heatmaps": people[:n]}), codec.decode(people[:n])
+        agrees(codec, got, wanted, people[:n])
+        assert np.median(np.abs(got[0] - wanted[0])) < 2e-5
+    holds_float32_and_whole_numbers_alone(file)
+
+
+def holds_float32_and_whole_numbers_alone(file):
+    kinds = {value.type.tensor_type.elem_type for value in (*file.graph.value_info, *file.graph.output)}
+    kinds |= {constant.data_type for constant in file.graph.initializer}
+    assert kinds <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
+
+
+@pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
+def test_nobody_gives_empty_joints(kind):
+    keypoints, scores = in_torch(kind((48, 64)), np.zeros((0, 17, 16, 12), np.float32))
+    assert (keypoints.shape, scores.shape) == ((0, 17, 2), (0, 17))
+
+
+def test_a_codec_without_a_twin_is_refused():
+    @dataclass(frozen=True)
+    class Other(Msra):
+        name = "msre"
+
+    with pytest.raises(ModelError, match=r"Codec 'msre' has no decoder .* Did you mean 'msra'"):
+        graph_decoder(Other((48, 64)))

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pydantic")
+from featherpose.errors import RecipeError
+from featherpose.recipes.recipe import Recipe, load, override, to_yaml, with_data
+from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr
+from featherpose.recipes.shipped import COCO_ROWS, MPII_ROWS, RECIPES, get_recipe
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_its_yaml(name: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(to_yaml(RECIPES[name]))
+    assert load(tmp_path / "r.yaml") == RECIPES[name]
+    assert load(tmp_path / "r.yaml").digest == RECIPES[name].digest
+
+
+def test_settings_change_single_fields() -> None:
+    recipe = override(Recipe(), ["stages.0.epochs=3", "optimizer.lr=0.1", "augmentation.scale=[1, 2]", "network=x"])
+    assert recipe.stages[0].epochs == 3
+    assert recipe.optimizer.lr == 0.1
+    assert recipe.augmentation.scale == (1, 2)
+    assert recipe.network == "x"
+    assert recipe.digest != Recipe().digest
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimizer.rat=1", r"there is no 'rat'. Did you mean 'rate'"),
+        ("stages.1.epochs=1", r"there is no '1'"),
+        ("optimizer.lr", "wanted key=value"),
+        ("optimizer.lr=fast", r"optimizer.lr is 'fast'"),
+        ("optimizer.lr=-1", "greater than 0"),
+        ("optimizer.name=adam", "'adamw' or 'sgd'"),
+        ("skeleton=coco18", "unknown skeleton 'coco18'. Did you mean 'coco17'"),
+        ("stages=[]", "at least 1 item"),
+        ("augmentation.flip_prob=3", "flip_prob is 3"),
+        ("loss=l1", "unknown loss 'l1'. Known: focal, mse, ohkm"),
+        ("codec=msr", "unknown codec 'msr'"),
+        ("optimizer.momentum=0.5", "optimizer.momentum has no effect without sgd"),
+        ("schedule.milestones=[3]", "schedule.milestones has no effect without steps"),
+        ("distill.weight=0.3", "distill.weight has no effect without distill.teacher"),
+    ],
+)
+def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        override(Recipe(), [setting])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("netwrok: x\n", r"unknown key 'netwrok'. Did you mean 'network'"),
+        ("optimizer: {rte: 1}\n", r"unknown key 'optimizer.rte'. Did you mean 'rate'"),
+        ("stages: [{epoch: 1}]\n", r"unknown key 'stages.0.epoch'. Did you mean 'epochs'"),
+        ("augmentation: {flipp: 1}\n", r"unknown key 'augmentation.flipp'"),
+        ("- 1\n", "a recipe is a YAML mapping"),
+        ("a: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(RecipeError, match=message):
+        load(tmp_path / "r.yaml")
+
+
+def test_an_unknown_name_gets_the_nearest() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'pretrain-cbam_lite_hrnet_18'"):
+        get_recipe("pretrain-cbam_lite_hrnet")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("paper-")])
+def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
+    recipe = RECIPES[name]
+    assert (recipe.optimizer.name, recipe.stages[0].batch, recipe.stages[0].epochs) == ("sgd", 256, 150)
+    assert recipe.data.val_fraction == 5, "an 80/20 split"
+    assert recipe.validation.flip_test
+    plan = epochs(recipe, 1000)
+    lrs = [peak_lr(recipe.optimizer, e.stage) * lr_ratio(recipe.schedule, e.first, plan) for e in plan]
+    assert lrs == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
+
+
+def test_every_row_of_the_tables_has_both_kinds() -> None:
+    rows = [f"{row.name}-coco" for row in COCO_ROWS] + [f"{row.name}-mpii" for row in MPII_ROWS]
+    assert len(set(rows)) == 14
+    assert {f"{kind}-{row}" for kind in ("paper", "modern") for row in rows} < set(RECIPES)
+
+
+def test_other_people_bring_their_own_skeleton_and_labels() -> None:
+    changed = with_data(get_recipe("pretrain-cbam_lite_hrnet_18"), "mine.json")
+    assert (changed.data.folder, changed.data.labels, changed.skeleton) == ("mine.json", "ground_truth", "data")
+    assert changed.stages == get_recipe("pretrain-cbam_lite_hrnet_18").stages

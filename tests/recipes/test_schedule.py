@@ -1,0 +1,32 @@
+import pytest
+
+pytest.importorskip("pydantic")
+from featherpose.recipes.recipe import Recipe, Schedule, Stage
+from featherpose.recipes.schedule import epochs, lr_ratio
+
+pytestmark = pytest.mark.torch
+
+PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch_size=10), Stage(epochs=1, batch_size=4))), samples=45)
+
+
+def test_epochs_follow_one_another() -> None:
+    assert [(e.number, e.first, e.steps) for e in PLAN] == [(0, 0, 4), (1, 4, 4), (2, 8, 11)]
+    assert PLAN[-1].last == 19
+
+
+def test_fewer_people_than_a_batch_still_make_a_step() -> None:
+    assert epochs(Recipe(stages=(Stage(batch_size=64),)), samples=3)[0].steps == 1
+
+
+@pytest.mark.parametrize(
+    ("schedule", "lrs"),
+    [
+        (Schedule(name="constant", warmup=4), {0: 0.25, 3: 1, 18: 1}),
+        (Schedule(name="constant", warmup=0), {0: 1, 18: 1}),
+        (Schedule(name="cosine", warmup=0, min_lr_ratio=0.1), {0: 1, 19: 0.1}),
+        (Schedule(name="multistep", warmup=0, milestones=(1, 2), gamma=0.1), {3: 1, 4: 0.1, 8: 0.01, 18: 0.01}),
+    ],
+    ids=["flat with warm-up", "constant", "cosine", "multistep"],
+)
+def test_rates(schedule: Schedule, lrs: dict[int, float]) -> None:
+    assert {step: pytest.approx(lr_ratio(schedule, step, PLAN)) for step in lrs} == lrs

@@ -1,0 +1,79 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import featherpose
+from featherpose import weights, zoo
+from featherpose.errors import ModelError
+
+ENTRIES = {entry.name: entry for entry in zoo.read()}
+
+
+def test_what_is_here_is_counted_and_what_is_not_is_not():
+    for entry in ENTRIES.values():
+        counts = (entry.parameters, entry.macs, entry.macs_run, entry.input)
+        assert all(counts) if entry.here else not any(counts), entry.name
+    assert {entry.paper.title.split(":")[0] for entry in ENTRIES.values() if not entry.here} >= {"HigherHRNet"}
+
+
+def test_scores_are_percent_of_a_known_metric_with_protocol_and_source():
+    for entry in ENTRIES.values():
+        for score in entry.published:
+            assert 10 < score.percent < 100, entry.name
+            assert score.metric in ("AP", "PCKh@0.5")
+            assert score.data and score.boxes and score.source
+
+
+def test_every_paper_has_a_link_or_a_note_in_its_place():
+    without = {name for name, entry in ENTRIES.items() if not entry.paper.link}
+    assert without == {"cbam_lite_hrnet_18", "cbam_lite_hrnet_30", "feather_pose", "rep_pose", "inverted_pose"}
+    assert all(entry.note for name, entry in ENTRIES.items() if name in without)
+
+
+def test_counts_are_those_of_the_published_code(shared):
+    counted = json.loads((shared / "parity" / "counts.json").read_text())
+    ours = {name.replace("lite_hrnet_", "litehrnet"): entry for name, entry in ENTRIES.items()}
+    for name, published in counted.items():
+        assert ours[name].parameters == published["params"], name
+        assert ours[name].macs == published["macs"]["256x192"]["all_incl_matmul_as_written"], name
+    for name in ("litehrnet18", "litehrnet30", "naive_litehrnet18", "wider_naive_litehrnet18"):
+        assert ours[name].macs_run == counted[name]["macs"]["256x192"]["conv_linear_each_module_once"]
+
+
+def test_weights_are_those_that_lie_in_the_package():
+    assert [entry.name for entry in zoo.read(["hrnet_w32", "nosuch"]) if entry.weights] == ["hrnet_w32"]
+    with_weights = {entry.name for entry in featherpose.models() if entry.weights}
+    assert with_weights == {name.partition("-")[0] for name in weights.shipped()}
+    assert "cbam_lite_hrnet_18" in with_weights
+
+
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        pytest.param("nosuch", [], id="nobody"),
+        pytest.param("hrnet_w4", ["hrnet_w48", "higher_hrnet_w48"], id="name"),
+        pytest.param("SIMPLE_BASELINE_RESNET50", ["simple_baseline_resnet50"], id="either case"),
+        pytest.param("Pose Machines", ["cpm"], id="title"),
+        pytest.param("geng", ["dekr_w32", "dekr_w48"], id="authors"),
+    ],
+)
+def test_find(word, names):
+    assert [entry.name for entry in zoo.find(word, zoo.read())] == names
+
+
+def test_no_word_finds_everything():
+    assert featherpose.models("") == featherpose.models()
+    assert [entry.name for entry in featherpose.models()] == list(ENTRIES)
+
+
+def test_an_unknown_word_offers_near_names():
+    with pytest.raises(ModelError, match=r"No network has 'lite_hrnet_19' in its name or paper\. Did you mean 'lite"):
+        featherpose.models("lite_hrnet_19")
+
+
+def test_it_is_read_without_torch_and_engine():
+    code = "import sys, featherpose; assert featherpose.models(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"torch", "onnxruntime", "cv2", "featherpose.networks"} & set(done.stdout.split())

@@ -1,0 +1,180 @@
+"""The whole way of one's own data: a COCO file with unusual joints is trained on, exported, judged and drawn."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from featherpose import api, images, weights
+from featherpose.cli import featherpose as command
+from featherpose.errors import DataError
+from featherpose.networks import create_network
+from featherpose.networks.checkpoints import load_pretrained, read_facts
+from featherpose.recipes.recipe import Recipe, override
+from featherpose.recipes.shipped import get_recipe
+from featherpose.skeleton import COCO17
+from featherpose.training.tasks import pose
+
+pytestmark = pytest.mark.torch
+JOINTS = ["Nose", "LHand", "RHand", "belt", "left_knee"]
+"""Two as COCO has them in another spelling, a pair that COCO lacks, one between the hips, one without a partner."""
+LIMBS = [[1, 4], [4, 5], [2, 3]]
+
+
+def five(keypoints: list[float]) -> list[float]:
+    """COCO's 17 joints -> the five of `JOINTS`: wrists as hands, the middle of the hips as belt."""
+    keypoint_names = dict(zip(COCO17.keypoint_names, np.reshape(keypoints, (-1, 3)), strict=True))
+    left, right = keypoint_names["left_hip"], keypoint_names["right_hip"]
+    belt = (left + right) / 2 if min(left[2], right[2]) > 0 else np.zeros(3)
+    belt[2] = np.floor(belt[2])
+    rows = [
+        keypoint_names["nose"],
+        keypoint_names["left_wrist"],
+        keypoint_names["right_wrist"],
+        belt,
+        keypoint_names["left_knee"],
+    ]
+    return [float(value) for row in rows for value in row]
+
+
+@pytest.fixture(scope="module")
+def file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """mine.json with the people of 24 photos, which lie beside it."""
+    root, source = tmp_path_factory.mktemp("own"), shared / "data/coco-test"
+    truth = json.loads((source / "person_keypoints.json").read_text())
+    posed = {a["image_id"] for a in truth["annotations"] if a["num_keypoints"] > 8}
+    photos = [record for record in truth["images"] if record["id"] in posed][:24]
+    for photo in photos:
+        (root / photo["file_name"]).write_bytes((source / "images" / photo["file_name"]).read_bytes())
+    kept = {photo["id"] for photo in photos}
+    people: list[dict[str, Any]] = [
+        {key: person[key] for key in ("id", "image_id", "bbox", "iscrowd")}
+        | {"category_id": 1, "keypoints": five(person["keypoints"])}
+        for person in truth["annotations"]
+        if person["image_id"] in kept
+    ]
+    categories = [{"id": 1, "name": "worker", "keypoints": JOINTS, "skeleton": LIMBS}]
+    own = {"images": photos, "annotations": people, "categories": categories}
+    (root / "mine.json").write_text(json.dumps(own))
+    return root / "mine.json"
+
+
+def recipe(file: Path, **changes: Any) -> Recipe:
+    short = [
+        "stages=[{input_size: [64, 64], epochs: 2, batch_size: 16, sigma: 1.5}]",
+        "validation.interval=1",
+        "schedule.warmup=2",
+    ]
+    own = [
+        "skeleton=data",
+        "data.labels=ground_truth",
+        "data.val_fraction=5",
+        f"data.folder={file}",
+        "pretrained=default",
+    ]
+    return override(get_recipe("custom-feather_pose"), [*short, *own, *(f"{k}={v}" for k, v in changes.items())])
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(command, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = api.train(recipe(file), tmp_path / "run", device="cpu", workers=0)
+    said = capfd.readouterr().err
+    assert f"5 joints ({', '.join(JOINTS)}), 1 pair of left and right." in said
+    assert "Warning: no joint of the other side for left_knee: " in said
+    assert "No published OKS sigma for LHand, RHand, belt: 0.067 is taken" in said
+    assert outcome.finished
+    assert 0 <= outcome.best["oks_accuracy"] <= 100, "people of one's own are judged by OKS too"
+
+    best = tmp_path / "run/best.safetensors"
+    path, manifest = api.export(best)
+    assert manifest.skeleton.keypoint_names == tuple(JOINTS)
+    assert manifest.skeleton.flip_pairs == ((1, 2),)
+    assert manifest.skeleton.limbs == ((0, 3), (3, 4), (1, 2))
+    assert "mine: terms unknown" in manifest.training["terms"]
+
+    scores = json.loads(run("evaluate", "--model", path, "--data", file, "--out", tmp_path / "r.json", "--json"))
+    truth = json.loads(file.read_text())
+    posed = [a for a in truth["annotations"] if any(a["keypoints"][2::3]) and not a["iscrowd"]]
+    assert scores["samples"] == len(posed)
+    assert scores["broken"] == []
+    assert 0 <= scores["scores"]["ap"] <= 1
+
+    photo = file.parent / truth["images"][0]["file_name"]
+    run("predict", photo, "--boxes", file, "--model", path, "--out", tmp_path / "poses")
+    found = json.loads((tmp_path / "poses/poses.json").read_text())
+    assert list(found["images"][0]["samples"][0]["keypoint_names"]) == JOINTS
+    assert images.read(tmp_path / "poses" / photo.name).shape == images.read(photo).shape
+    assert not np.array_equal(images.read(tmp_path / "poses" / photo.name), images.read(photo))
+
+
+@pytest.mark.slow
+def test_other_joints_are_not_judged(file: Path) -> None:
+    with pytest.raises(DataError, match=r"The model finds the 17 joints of coco17, the data set labels the 5 of mine"):
+        api.evaluate("default", file)
+
+
+def test_joints_of_the_same_name_keep_their_weights() -> None:
+    path = weights.find("default", ".safetensors")
+    network, before = create_network(read_facts(path)["network"], len(JOINTS)), load_file(path)
+    drawn = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start = load_pretrained(network, path, JOINTS)
+    assert start.fresh == []
+    last = [name for name in before if "final_layer" in name]
+    assert last
+    for name in last:
+        rows = network.state_dict()[name]
+        assert torch.equal(rows[0], before[name][COCO17.keypoint_names.index("nose")])
+        assert torch.equal(rows[4], before[name][COCO17.keypoint_names.index("left_knee")])
+        assert torch.equal(rows[1:4], drawn[name][1:4])
+
+
+def test_labels_reach_the_trainer_in_the_pixels_of_the_photo(file: Path) -> None:
+    labeled = pose.read_samples(recipe(file))
+    truth = json.loads(file.read_text())
+    keypoint_names = {f"{a['id']}": np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
+    assert {sample.image for sample in labeled.samples} == {photo["file_name"] for photo in truth["images"]}
+    for row, sample in enumerate(labeled.samples):
+        part, wanted = sample.location.part, keypoint_names[sample.key.rpartition(":")[2]]
+        assert part is not None
+        seen = labeled.weights[row, 0] > 0
+        assert np.array_equal(seen, wanted[:, 2] > 0)
+        found = labeled.keypoints[row, 0] + (part.left, part.top)
+        np.testing.assert_allclose(found[seen], wanted[seen, :2], atol=1e-3)
+    sides = [{labeled.samples[row].image for row in rows} for rows in (labeled.training_rows, labeled.validation_rows)]
+    assert not sides[0] & sides[1], "a photo is trained on or judged on, never both"
+
+
+def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
+    truth = json.loads(file.read_text())
+    few = {**truth, "images": [{**truth["images"][0], "id": i, "file_name": f"{i}.jpg"} for i in range(7)]}
+    few["annotations"] = [{**truth["annotations"][0], "image_id": i, "keypoints": [9, 9, 2] * 5} for i in range(7)]
+    for i in range(7):
+        (tmp_path / f"{i}.jpg").write_bytes((file.parent / truth["images"][0]["file_name"]).read_bytes())
+    (tmp_path / "few.json").write_text(json.dumps(few))
+    with pytest.raises(DataError, match=r"its 7 photos all fall to one part, one in 20 .*; set data\.hold_out=3\."):
+        pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 20}))
+    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 3})).validation_rows) == 3
+    few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
+    (tmp_path / "few.json").write_text(json.dumps(few))
+    with pytest.raises(DataError, match=r"its 1 photos all fall to one part, .*; label more photos\."):
+        pose.read_samples(recipe(tmp_path / "few.json"))
+
+
+def test_a_teachers_labels_are_not_for_other_joints(file: Path) -> None:
+    with pytest.raises(
+        DataError,
+        match="labels: ground_truth+pseudo knows COCO's joints only; skeleton mine needs labels: ground_truth",
+    ):
+        pose.read_samples(recipe(file, **{"data.labels": "ground_truth+pseudo"}))

@@ -1,0 +1,34 @@
+"""Where a run computes."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.torch
+
+FAULTS = """
+import resource, numpy
+from featherpose.training.devices import open_device
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.ones(64 << 20, numpy.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults()
+print(faults())
+open_device("cpu")
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_memory_of_a_step_is_there_for_the_next() -> None:
+    done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
+    without, kept = map(int, done.stdout.split())
+    assert kept < without / 10

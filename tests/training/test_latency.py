@@ -1,0 +1,127 @@
+"""The script that times every network in turn beside a yardstick."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from featherpose import weights
+from featherpose.manifest import read_manifest
+from featherpose.runtime.session import Session
+from tests.tiny_model import tiny_manifest, tiny_model
+from tests.training.test_benchmark import script
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture
+def latency(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script("latency", monkeypatch)
+
+
+@pytest.fixture
+def models(latency: ModuleType, tmp_path: Path) -> Path:
+    """Folder with the yardstick and two networks as models of a few kilobytes, one of them of another size."""
+    for name, size in ((latency.YARDSTICK, (48, 64)), ("rep_pose", (48, 64)), ("inverted_pose", (96, 64))):
+        tiny_model(tmp_path / f"{name}.onnx", tiny_manifest(network=name, input_size=size))
+    return tmp_path
+
+
+def run(latency: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["latency.py", *map(str, words)])
+    latency.main()
+
+
+def test_the_shipped_files_under_their_names(
+    latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "shipped", lambda: ["tiny-48x64"])
+    monkeypatch.setattr(weights, "find", lambda name: models / "rep_pose.onnx")
+    run(latency, monkeypatch, "--shipped", "--rounds", 1, "--models", models, "--out", models / "shipped.json")
+    (line,) = json.loads((models / "shipped.json").read_text())["networks"]
+    assert (line["network"], line["input_size"]) == ("tiny-48x64", "48x64")
+    with pytest.raises(SystemExit):
+        run(latency, monkeypatch, "rep_pose", "--shipped")
+
+
+def test_two_networks_in_turn(
+    latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = models / "results/latency.json"
+    run(latency, monkeypatch, "rep_pose", "inverted_pose", "--rounds", 3, "--models", models, "--out", out)
+    facts = json.loads(out.read_text())
+    assert (facts["rounds"], facts["threads"], facts["batch_size"]) == (3, 1, 1)
+    assert facts["machine"]["cpu"] and facts["versions"]["onnxruntime"]
+    assert facts["yardstick"]["network"] == latency.YARDSTICK and facts["yardstick"]["ratio"] == 1
+    assert [(line["network"], line["input_size"]) for line in facts["networks"]] == [
+        ("rep_pose", "48x64"),
+        ("inverted_pose", "96x64"),
+    ]
+    for line in facts["networks"]:
+        low, high = line["spread_ms"]
+        assert 0 < low <= line["latency_ms"] <= high
+        assert line["runs"] == 3 * latency.MOST and line["ratio"] > 0
+    said = capsys.readouterr()
+    assert {"rep_pose", "inverted_pose", latency.YARDSTICK} < set(said.out.split())
+    assert "round 3 of 3" in said.err
+
+
+def test_a_few_networks_are_printed_and_not_written(
+    latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of all networks would lose the others."""
+    monkeypatch.setattr(latency, "HERE", models)
+    run(latency, monkeypatch, "rep_pose", "--rounds", 1, "--models", models)
+    assert not (models / "results").exists()
+
+
+def test_everyone_has_a_turn_in_every_round_and_the_slow_run_less(
+    latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    cost = {"rep_pose": 50.0, "inverted_pose": 400.0}
+    sessions = {name: Session.open(models / f"{name}.onnx", "cpu", threads=1) for name in cost}
+    monkeypatch.setattr(latency, "_run", lambda session, crop: ran.append(session.manifest.network) or cost[ran[-1]])
+    times = latency.measure(sessions, 2)
+    assert times == {"rep_pose": [[50.0] * 6] * 2, "inverted_pose": [[400.0] * latency.FEWEST] * 2}
+    turns = [name for name, before in zip(ran[4:], ["", *ran[4:]], strict=False) if name != before]
+    assert sorted(turns[:2]) == sorted(cost)
+
+
+def test_a_ratio_is_that_of_one_round(latency: ModuleType) -> None:
+    """The second round is ten times as slow for both, which changes the medians and not the ratio."""
+    line = latency.summary("cpm", (192, 256), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3])
+    assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "192x256", 6)
+    assert (line["ratio"], line["ratio_spread"]) == (0.5, [0.5, 0.5])
+    assert (line["latency_ms"], line["spread_ms"]) == (11.0, [2.0, 20.0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["rep_pos"], "Did you mean 'rep_pose'"), (["rep_pose", "--rounds", "0"], "wanted at least 1")],
+)
+def test_mistakes_are_usage_errors(
+    latency: ModuleType,
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(latency, monkeypatch, *words)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lite_hrnet_18", "rep_pose"])
+def test_fresh_networks_are_exported_at_their_default_input(latency: ModuleType, name: str, tmp_path: Path) -> None:
+    path = latency.exported(name, tmp_path)
+    manifest = read_manifest(path)
+    assert (manifest.network, manifest.input_size) == (name, (192, 256))
+    written = path.stat().st_mtime_ns
+    assert latency.exported(name, tmp_path).stat().st_mtime_ns == written

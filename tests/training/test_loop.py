@@ -1,0 +1,296 @@
+"""The promise of the loop: whatever interrupts a run, it ends with the weights of one that nothing interrupted."""
+
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+torch = pytest.importorskip("torch")
+from safetensors.torch import load_file
+
+from featherpose.charts import curves
+from featherpose.errors import DataError, ModelError, RecipeError
+from featherpose.networks.checkpoints import PretrainedReport, read_facts, save_weights
+from featherpose.recipes.recipe import Recipe, from_dict, to_dict, to_yaml
+from featherpose.recipes.schedule import Epoch, epochs
+from featherpose.recipes.shipped import RECIPES
+from featherpose.training import loop
+from featherpose.training.batches import batches
+from featherpose.training.card import markdown, training
+from featherpose.training.display import Display
+from featherpose.training.ranks import Ranks
+from featherpose.training.tasks import pose
+from tests.training.conftest import TINY
+
+pytestmark = pytest.mark.torch
+CHILD = """
+import sys, time
+from pathlib import Path
+from featherpose.training import loop
+from featherpose.recipes.recipe import load
+loop.SECONDS_BETWEEN_SAVES = 0
+update = loop.ema.update
+loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five shots fall before the end
+loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
+"""
+
+
+def recipe(folder: Path, **changes: Any) -> Recipe:
+    return from_dict({**TINY, **changes, "data": {"labels": "ground_truth", "folder": str(folder)}})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Generator[None, None, None]:
+    """Bit-equal results are promised for a fixed number of threads; one is the same on every machine."""
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(before)
+
+
+def train(*args: Any, **options: Any) -> loop.Outcome:
+    return loop.train(*args, device="cpu", workers=0, quiet=True, **options)
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    one, other = load_file(a), load_file(b)
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert train(recipe(drawn_people), folder / "run").finished
+    return folder / "run"
+
+
+def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: Path) -> None:
+    card = json.loads((whole_run / "card.json").read_text())
+    assert [r["epoch"] for r in card["history"]] == [0, 1]
+    assert card["best"] in card["history"]
+    assert card["training"]["terms"][0].startswith("COCO")
+    facts = read_facts(whole_run / "best.safetensors")
+    assert facts["network"] == "cbam_lite_hrnet_18"
+    assert facts["options"] == {"width": 8}
+    assert facts["results"] == card["best"]
+    assert card["recipe"]["data"]["folder"] == facts["recipe"]["data"]["folder"] == drawn_people.name
+    assert not any(str(drawn_people.parent) in text for text in (json.dumps(facts), json.dumps(card)))
+    records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
+    assert [r["oks_accuracy"] for r in records] == [r["oks_accuracy"] for r in card["history"]]
+    words = (whole_run / "card.md").read_text()
+    assert f"| 2 | 64x64 | {card['history'][1]['oks_accuracy']:.1f} |" in words
+    assert "COCO (Lin et al. 2014)" in words
+    assert (whole_run / "curves.svg").read_text().count("<polyline") == 3
+
+
+def test_a_card_names_weights_of_others_and_repeats_our_own(
+    whole_run: Path, drawn_people: Path, tmp_path: Path
+) -> None:
+    def data(pretrained: Path) -> dict[str, Any]:
+        return training(recipe(drawn_people, pretrained=str(pretrained)), pose.read_samples(recipe(drawn_people)))
+
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "timm.safetensors", {"format": "pt"})
+    theirs, ours = data(tmp_path / "timm.safetensors"), data(whole_run / "best.safetensors")
+    assert theirs["pretrained"] == {"weights": "timm.safetensors"}
+    assert "timm.safetensors: terms unknown" in theirs["terms"]
+    assert ours["pretrained"]["recipe"]["network"] == "cbam_lite_hrnet_18"
+    assert not any("unknown" in term for term in ours["terms"])
+
+
+def test_judging_every_so_many_epochs(drawn_people: Path, tmp_path: Path) -> None:
+    train(recipe(drawn_people, validation={"interval": 2}), tmp_path / "run")
+    assert [r["epoch"] for r in json.loads((tmp_path / "run" / "card.json").read_text())["history"]] == [1]
+
+
+def test_people_whose_joints_are_not_cocos_are_judged_by_pck(whole_run: Path) -> None:
+    card = json.loads((whole_run / "card.json").read_text())
+    history = [{key: value for key, value in r.items() if key not in ("oks_accuracy", "oks")} for r in card["history"]]
+    words = markdown({**card, "history": history, "best": history[0]})
+    assert "| epoch | input | PCK |" in words
+    assert f"people): PCK {history[0]['pck']:.1f} after epoch 1" in words
+    assert curves(history).count("<polyline") == 1
+
+
+def test_a_run_killed_at_five_random_moments_ends_with_the_same_weights(drawn_people: Path, tmp_path: Path) -> None:
+    long = recipe(drawn_people, stages=[{**TINY["stages"][0], "epochs": 5}])
+    assert train(long, tmp_path / "whole").finished
+    run, draws = tmp_path / "killed", np.random.default_rng(5)
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "whole" / "recipe.yaml"), str(run)]
+    for _ in range(5):
+        child = subprocess.Popen(command, env=os.environ.copy())
+        _wait_for_progress(run, child)
+        time.sleep(draws.uniform(0, 0.3))
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    subprocess.run(command, check=True)
+    assert_same_weights(run / "last.safetensors", tmp_path / "whole" / "last.safetensors")
+    assert_same_weights(run / "best.safetensors", tmp_path / "whole" / "best.safetensors")
+    assert (run / "log.jsonl").read_text().count('"oks_accuracy"') == 5
+
+
+def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:
+    """Until the child has saved a state that was not there before."""
+    state = run / "state.safetensors"
+    before = state.stat().st_mtime_ns if state.exists() else 0
+    while child.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
+        time.sleep(0.02)
+
+
+def test_a_run_stopped_by_the_clock_goes_on(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "clock"
+    assert not train(recipe(drawn_people), run, max_minutes=1e-9).finished
+    assert train(recipe(drawn_people), run, resume=True).finished
+    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+
+
+def test_workers_change_nothing(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "workers"
+    loop.train(recipe(drawn_people), run, device="cpu", workers=2, quiet=True)
+    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+
+
+def test_another_seed_changes_the_weights(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "seed"
+    train(recipe(drawn_people, seed=1), run)
+    one, other = (load_file(folder / "last.safetensors") for folder in (run, whole_run))
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_fifty_steps_beat_empty_heatmaps(drawn_people: Path, tmp_path: Path) -> None:
+    stages = [{"input_size": [64, 64], "epochs": 13, "batch_size": 8, "sigma": 1.5}]
+    train(recipe(drawn_people, stages=stages, optimizer={"lr": 0.005}), tmp_path / "run")
+    records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    (loss,) = [record["loss"] for record in records if "loss" in record]
+    empty = math.pi * 1.5**2 / 16**2  # mean of a squared Gaussian over the map
+    assert loss < 0.9 * empty
+
+
+def test_a_folder_with_a_run_is_not_overwritten(whole_run: Path, drawn_people: Path) -> None:
+    with pytest.raises(RecipeError, match="holds a run already; add --resume"):
+        train(recipe(drawn_people), whole_run)
+
+
+def test_another_recipe_cannot_resume(whole_run: Path, drawn_people: Path) -> None:
+    with pytest.raises(RecipeError, match="is not the recipe that was given"):
+        train(recipe(drawn_people, seed=7), whole_run, resume=True)
+
+
+def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None:
+    run = whole_run.parent / "damaged"
+    train(recipe(drawn_people), run, max_minutes=1e-9)
+    (run / "state.safetensors").write_bytes((run / "state.safetensors").read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"state\.safetensors: cannot go on from it"):
+        train(recipe(drawn_people), run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"folder": "nowhere"}, "There is no folder nowhere"),
+        ({"sources": ["cocoo"]}, r"no person to train on \(sources cocoo\)"),
+        ({"labels": "ground_truth+pseudo"}, "no teacher-labels.npz"),
+    ],
+)
+def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_people: Path, tmp_path: Path) -> None:
+    values = {**TINY, "data": {"labels": "ground_truth", "folder": str(drawn_people), **data}}
+    with pytest.raises(DataError, match=message):
+        train(from_dict(values), tmp_path / "run")
+
+
+def _of_seconds(name: str) -> Any:
+    """A recipe's name, marked slow where its network has no narrow form."""
+    return name if "lite_hrnet" in name or "rep_pose" in name else pytest.param(name, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", [_of_seconds(name) for name in RECIPES])
+def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
+    values = to_dict(RECIPES[name])
+    small = {"data": {"labels": "ground_truth", "folder": str(drawn_people)}, "pretrained": "", "frozen_stages": 0}
+    size = [64, 64]
+    if "lite_hrnet" in name:
+        small["options"] = {"width": 8}
+    if "rep_pose" in name:
+        small["options"] = {"width": 0.5}
+    if "tokenpose" in name:  # its positions are bound to the input's size
+        size = values["stages"][0]["input_size"]
+    stages = [{**stage, "input_size": size, "batch_size": 2, "epochs": 1} for stage in values["stages"]]
+    assert not train(from_dict({**values, **small, "stages": stages}), tmp_path / "run", max_minutes=1e-9).finished
+    assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> None:
+    """Two ranks divide every batch between them, end with a card, and go on from a state."""
+    chosen = recipe(drawn_people)
+    (tmp_path / "r.yaml").write_text(to_yaml(chosen))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["-m", "featherpose", "train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--workers", "0"]
+    for extra in (["--max-minutes", "1e-9"], ["--resume"]):
+        done = subprocess.run([*torchrun, *words, *extra], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads((tmp_path / "run" / "card.json").read_text())["history"][-1]["epoch"] == 1
+
+
+def test_ranks_divide_an_epoch_without_loss_or_repetition(drawn_people: Path) -> None:
+    chosen = recipe(drawn_people)
+    labeled = pose.read_samples(chosen)
+    ready = pose.prepare(chosen, labeled, chosen.stages[0])
+
+    def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
+        found = batches(ready.training_set, ready.codec, chosen, epoch, epoch.first, 0, ranks)
+        return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
+
+    plan = epochs(chosen, len(labeled.training_rows))
+    assert len(plan) == 2
+    for epoch in plan:
+        together = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
+        assert sorted(together) == sorted(seen(epoch, Ranks()))
+        assert len(set(together)) == len(together) == epoch.steps * 8
+
+
+def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, tmp_path: Path) -> None:
+    long = recipe(drawn_people, stages=[{**TINY["stages"][0], "epochs": 500}])
+    (tmp_path / "r.yaml").write_text(to_yaml(long))
+    run = tmp_path / "run"
+    words = ["train", str(tmp_path / "r.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0"]
+    child = subprocess.Popen([sys.executable, "-m", "featherpose", *words], stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and not (run / "log.jsonl").exists():
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    said = child.communicate(timeout=60)[1]
+    assert child.returncode == 0, said
+    assert f"go on with:\nfeatherpose train --resume --out {run}" in said
+    assert "Traceback" not in said
+    assert (run / "state.safetensors").exists()
+
+
+def test_waiting_for_data_is_told_with_what_helps() -> None:
+    display = Display(epochs(recipe(Path("samples")), 40), quiet=True)
+    display.console = Console(file=io.StringIO(), width=200)
+    for waited, words in ((0.0, "waiting 0 %  "), (0.5, "waiting 50 % (more --workers may help)")):
+        display._steps.clear()
+        display.step(display.plan[0], display.plan[0].last - 1, 0.1, 1.0, waited)
+        assert words in display.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_weights_to_start_from_are_told_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    fresh = ["head.final.weight", "head.final.bias"]
+    start = PretrainedReport(loaded=["body.a.weight"], fresh=fresh, ignored=["fc.weight"])
+    Display(epochs(recipe(Path("samples")), 40)).pretrained_loaded(Path("a.pth"), start)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said == "Starting from a.pth: 1 tensors taken over; made anew: head.final (2); of no use here: fc (1)."

@@ -1,0 +1,69 @@
+"""Several processes are one: the gradients, the scores, the wish to stop, and what a GPU alone can do."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from featherpose.errors import RecipeError
+from featherpose.recipes.recipe import Recipe, from_dict, to_yaml
+from featherpose.training import loop
+from featherpose.training.ranks import ALONE
+from tests.training import ranks_child
+from tests.training.conftest import TINY
+
+pytestmark = pytest.mark.torch
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recipe(drawn_people: Path) -> Recipe:
+    data = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 5}
+    return from_dict({**TINY, "data": data, "validation": {"flip_test": True}})
+
+
+@pytest.fixture(scope="module")
+def alone(recipe: Recipe) -> dict[str, np.ndarray]:
+    return ranks_child.learn_and_judge(recipe, ALONE)
+
+
+@pytest.fixture(scope="module")
+def together(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "r.yaml").write_text(to_yaml(recipe))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = ["-m", "tests.training.ranks_child", str(folder / "r.yaml"), str(folder)]
+    done = subprocess.run([*torchrun, *words], capture_output=True, text=True, timeout=240, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [np.load(folder / f"rank{rank}.npz") for rank in range(2)]
+
+
+def test_averaged_gradients_are_those_of_the_whole_batch(alone: dict[str, np.ndarray], together: list[Any]) -> None:
+    assert np.abs(alone["gradients"]).max() > 1e-3
+    for rank in together:
+        np.testing.assert_allclose(rank["gradients"], alone["gradients"], rtol=1e-9, atol=1e-12)
+
+
+def test_both_get_the_scores_of_all_people(alone: dict[str, np.ndarray], together: list[Any]) -> None:
+    assert (alone["scores"] > 0).any()
+    for rank in together:
+        np.testing.assert_allclose(rank["scores"], alone["scores"], rtol=1e-5)
+
+
+def test_one_who_wants_to_stop_stops_both(together: list[Any]) -> None:
+    assert all(rank["stop"] for rank in together)
+
+
+def test_a_batch_that_cannot_be_divided_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    uneven = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"accumulate_grad": 3}),)})
+    with pytest.raises(RecipeError, match="batch of 8 cannot be divided evenly by 1 processes x 3 parts"):
+        loop.train(uneven, tmp_path / "run", device="cpu", quiet=True)
+
+
+def test_batch_norms_over_all_processes_need_gpus(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="sync_bn: true works on GPUs only"):
+        loop.train(recipe.model_copy(update={"sync_bn": True}), tmp_path / "run", device="cpu", quiet=True)

@@ -1,0 +1,81 @@
+"""One batch: parts of it add up to the whole, bfloat16 stays near, and a compiled network learns the same."""
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn
+
+from featherpose.networks import create_network
+from featherpose.recipes.recipe import Recipe, override
+from featherpose.training.distill import Teacher
+from featherpose.training.train_step import TrainStep
+
+pytestmark = pytest.mark.torch
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    """In eval mode: batch norms would tell parts from the whole."""
+    torch.manual_seed(0)
+    return create_network("cbam_lite_hrnet_18", width=8).eval()
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    crops = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8)
+    return crops, torch.rand(4, 17, 16, 16), torch.ones(4, 17)
+
+
+# Gradients here go up to about 80: tolerances are float32's for sums in another order.
+def gradients(network: nn.Module, train_step: TrainStep, *batch: torch.Tensor, parts: int = 1) -> torch.Tensor:
+    network.zero_grad()
+    train_step(*batch, parts=parts)
+    return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def test_accumulated_parts_are_the_whole_batch(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
+    train_step = TrainStep(network, Recipe(), None, CPU)
+    whole = gradients(network, train_step, *batch)
+    torch.testing.assert_close(gradients(network, train_step, *batch, parts=2), whole, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(train_step(*batch, parts=4), train_step(*batch), rtol=1e-5, atol=0)
+
+
+def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
+    exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+    rough = gradients(network, TrainStep(network, override(Recipe(), ["precision=bf16"]), None, CPU), *batch)
+    assert torch.cosine_similarity(exact, rough, dim=0) > 0.9
+    assert not torch.equal(exact, rough)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_a_compiled_network_learns_the_same(batch: tuple[torch.Tensor, ...]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 17, 1))
+    exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+    compiled = gradients(network, TrainStep(network, Recipe(), None, CPU, compiled=True), *batch)
+    torch.testing.assert_close(compiled, exact, rtol=1e-4, atol=1e-6)
+
+
+class TestTeacher:
+    def test_who_teaches_alone_makes_labels_count_for_nothing(
+        self, network: nn.Module, batch: tuple[torch.Tensor, ...]
+    ) -> None:
+        torch.manual_seed(2)
+        train_step = TrainStep(
+            network, Recipe(), Teacher(create_network("cbam_lite_hrnet_18", width=8), share=1.0), CPU
+        )
+        crops, targets, weights = batch
+        assert torch.equal(train_step(crops, targets, weights), train_step(crops, 0 * targets, weights))
+        assert train_step(crops, targets, weights) > 0
+
+    def test_the_network_itself_as_teacher_leaves_its_share_of_the_labels(
+        self, network: nn.Module, batch: tuple[torch.Tensor, ...]
+    ) -> None:
+        alone = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+        taught = TrainStep(network, Recipe(), Teacher(copy.deepcopy(network), share=0.25), CPU)
+        torch.testing.assert_close(gradients(network, taught, *batch), 0.75 * alone, rtol=1e-3, atol=1e-3)
