@@ -46,9 +46,9 @@ def test_no_control_groups_on_this_system(tmp_path):
     [({0, 1, 2, 3}, math.inf, 4), ({2}, math.inf, 1), ({0, 1, 2, 3}, 2.9, 2), ({0, 1}, 0.3, 1), ({0, 1}, 64.0, 2)],
 )
 def test_affinity_and_quota_whichever_is_less(monkeypatch, allowed, quota, wanted):
-    monkeypatch.setattr(threads, "_allowed", lambda: allowed)
-    monkeypatch.setattr(threads, "_physical", len)
-    monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(machine, "_allowed", lambda: allowed)
+    monkeypatch.setattr(machine, "_physical", len)
+    monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
     assert machine.available_threads() == wanted
 
 

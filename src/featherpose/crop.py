@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
+from featherpose.size import Size
 
 MODES = ("msra", "udp")
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A region of a picture and the network input, `size` (width, height) px, that it fills.
+    """A region of a picture and the network input, `size` in px, that it fills.
 
     `center` (x, y) and `extent` (width, height) are picture pixels. `rotation` is in degrees; a positive one turns the
     person anticlockwise in "msra" and clockwise in "udp", as in the published code. `flip` mirrors the crop.
@@ -29,7 +30,7 @@ class Crop:
 
     center: tuple[float, float]
     extent: tuple[float, float]
-    size: tuple[int, int]
+    size: Size
     mode: str = "msra"
     rotation: float = 0.0
     flip: bool = False
@@ -39,10 +40,10 @@ class Crop:
             raise InputError(f"Crop mode {self.mode!r} is unknown; wanted one of {', '.join(MODES)}.")
 
     @classmethod
-    def from_box(cls, box_xyxy: ArrayLike, size: tuple[int, int], mode: str = "msra", padding: float = 1.25) -> "Crop":
+    def from_box(cls, box_xyxy: ArrayLike, size: Size, mode: str = "msra", padding: float = 1.25) -> "Crop":
         """Box (4,) in picture pixels -> the crop of that box brought to the aspect of `size` and grown by `padding`."""
         left, top, right, bottom = (float(value) for value in np.asarray(box_xyxy, np.float64))
-        width, height, aspect = right - left, bottom - top, size[0] / size[1]
+        width, height, aspect = right - left, bottom - top, size.width / size.height
         if not (width > 0 and height > 0):
             raise InputError(f"Box {[left, top, right, bottom]} has no area; wanted left < right and top < bottom.")
         width, height = max(width, height * aspect), max(height, width / aspect)
@@ -51,7 +52,7 @@ class Crop:
     @cached_property
     def matrix(self) -> NDArray[np.float64]:
         """(2, 3) affine matrix, picture pixels -> crop pixels, as cv2.warpAffine takes it."""
-        size, unit = np.asarray(self.size, np.float64), self.mode == "udp"
+        size, unit = np.asarray(self.size.xy, np.float64), self.mode == "udp"
         cos, sin = np.cos(np.deg2rad(self.rotation)), np.sin(np.deg2rad(self.rotation))
         if unit:
             linear = ((size - 1) / self.extent)[:, None] * np.array([[cos, -sin], [sin, cos]])

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from featherpose import files
 from featherpose.errors import InputError
+from featherpose.size import Size
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
@@ -42,12 +43,12 @@ _pillow_limit = threading.Lock()
 
 
 class Region(Protocol):
-    """What `warp` needs to know of a crop: the matrix image -> crop (2, 3) and the crop's (width, height)."""
+    """What `warp` needs to know of a crop: the matrix image -> crop (2, 3) and the crop's size."""
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]: ...
     @property
-    def size(self) -> tuple[int, int]: ...
+    def size(self) -> Size: ...
 
 
 def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> NDArray[np.uint8]:
@@ -122,10 +123,10 @@ def _register_heic(name: str) -> None:
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise InputError(f"{name}: the picture is {width}x{height} pixels. Copy or export it again.")
+        raise InputError(f"{name}: the picture is {height}x{width} pixels. Copy or export it again.")
     if width * height > max_pixels:
         raise InputError(
-            f"{name}: {width}x{height} is {width * height / 1e6:.1f} megapixels, at most {max_pixels / 1e6:g} are "
+            f"{name}: {height}x{width} is {width * height / 1e6:.1f} megapixels, at most {max_pixels / 1e6:g} are "
             "read. Make it smaller (magick FILE -resize 50% smaller.jpg) or allow it "
             f"(--max-megapixels {math.ceil(width * height / 1e6)}, in Python max_pixels={width * height})."
         )
@@ -178,17 +179,17 @@ def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: 
         image, matrix = _part_under(image, matrix, crop.size, step, border)
     edge = (border, border, border)
     warped = cv2.warpAffine(
-        image, matrix, crop.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=edge
+        image, matrix, crop.size.xy, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=edge
     )
     return warped.astype(np.uint8, copy=False)
 
 
 def _part_under(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int], step: int, border: int
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: Size, step: int, border: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the image that the crop shows, averaged over step x step pixels, and the matrix part -> crop."""
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))
-    corners = np.array([(x, y, 1) for x in (-1, size[0]) for y in (-1, size[1])]) @ back[:2].T
+    corners = np.array([(x, y, 1) for x in (-1, size.width) for y in (-1, size.height)]) @ back[:2].T
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(corners.min(axis=0)) - step, -1e9, 1e9).astype(np.int64)
     high = np.clip(np.ceil(corners.max(axis=0)) + step + 1, 1, limit).astype(np.int64)

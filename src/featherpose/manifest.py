@@ -18,9 +18,10 @@ from featherpose.codecs.heatmap import Codec
 from featherpose.crop import MODES
 from featherpose.errors import InputError, ModelError, did_you_mean
 from featherpose.onnx_metadata import MalformedFile, find_text
+from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
-VERSION = 1
+VERSION = 2
 KINDS = ("pose",)
 _EXPORT = "Make one with `featherpose export`."
 
@@ -29,15 +30,14 @@ _EXPORT = "Make one with `featherpose export`."
 class Manifest:
     """Everything that must be known to run, judge and cite an exported model.
 
-    `input_size` is (width, height) px; `codec` is the codec's name and its parameters (size may be left
-    out: it is the input's); `recipe` names the training
+    `input_size` is in px; `codec` is the codec's name and its parameters; `recipe` names the training
     recipe and its hash; `training` the data and their terms; `accuracy` one dict per measurement (what, on which data,
     with which command, when); `parity` how far the engine's results are from torch's.
     """
 
     network: str
     skeleton: Skeleton
-    input_size: tuple[int, int]
+    input_size: Size
     codec: dict[str, Any]
     crop_mode: str = "msra"
     padding: float = 1.25
@@ -53,9 +53,6 @@ class Manifest:
         _refuse_unknown("kind", self.kind, KINDS)
         _refuse_unknown("crop_mode", self.crop_mode, MODES)
         _refuse_unknown("codec", str(self.codec.get("name")), CODECS)
-        sides: list[Any] = list(self.input_size)
-        if len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides):
-            raise ModelError(f"input_size is {sides}, wanted [width, height] in whole pixels")
         if not self.padding > 0:
             raise ModelError(f"padding is {self.padding}, wanted a factor above 0")
         self.make_codec()
@@ -63,15 +60,12 @@ class Manifest:
     def make_codec(self) -> Codec:
         """The codec that turns this model's heatmaps into joints."""
         parameters: dict[str, Any] = {k: v for k, v in self.codec.items() if k != "name"}
-        size = tuple(parameters.pop("size", self.input_size))
         try:
             codec = CODECS[self.codec["name"]](size=self.input_size, **parameters)
         except TypeError as error:
             raise ModelError(f"codec {self.codec} cannot be built ({error})") from None
-        if (size, codec.crop_mode) != (self.input_size, self.crop_mode):
-            raise ModelError(
-                f"codec {self.codec} does not fit input_size {self.input_size}, crop_mode {self.crop_mode!r}"
-            )
+        if codec.crop_mode != self.crop_mode:
+            raise ModelError(f"codec {self.codec} does not fit crop_mode {self.crop_mode!r}")
         return codec
 
     def to_json(self) -> str:
@@ -91,7 +85,7 @@ class Manifest:
         _refuse_keys(values, [f.name for f in dataclasses.fields(cls)])
         try:
             skeleton = Skeleton.from_dict(values["skeleton"])
-            values |= {"input_size": tuple(values["input_size"]), "accuracy": tuple(values["accuracy"])}
+            values |= {"input_size": Size(**values["input_size"]), "accuracy": tuple(values["accuracy"])}
             return cls(**values | {"skeleton": skeleton})
         except (TypeError, AttributeError, InputError) as error:
             raise ModelError(f"the manifest has a value of a wrong kind ({error})") from None

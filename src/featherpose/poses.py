@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
+from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 MIN_KEYPOINT_SCORE = 0.2
@@ -16,7 +17,7 @@ MIN_KEYPOINT_SCORE = 0.2
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """N people found on one picture of `image_size` (width, height).
+    """N people found on one picture of `image_size`.
 
     keypoints (N, K, 2) x, y in pixels, (0, 0) the centre of the top-left one; scores (N, K); boxes (N, 4) left, top,
     right, bottom; box_scores (N,); all float32. ids (N,) int64 where people were tracked, else None.
@@ -27,7 +28,7 @@ class Poses:
     boxes: NDArray[np.float32]
     box_scores: NDArray[np.float32]
     skeleton: Skeleton
-    image_size: tuple[int, int]
+    image_size: Size
     ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
@@ -47,7 +48,7 @@ class Poses:
             raise InputError(f"Poses: ids has the shape {np.shape(self.ids)}, wanted {(people,)}.")
 
     @classmethod
-    def empty(cls, skeleton: Skeleton, image_size: tuple[int, int]) -> "Poses":
+    def empty(cls, skeleton: Skeleton, image_size: Size) -> "Poses":
         """Nobody on the picture: a result like any other."""
         keypoints = np.zeros((0, skeleton.num_keypoints, 2), np.float32)
         nothing = np.zeros(0, np.float32)
@@ -82,12 +83,12 @@ class Poses:
     def to_dict(self) -> dict[str, Any]:
         """Poses -> plain dict: every joint by its name, pixels rounded to 0.01 and scores to 0.0001."""
         people = [self._person(i) for i in range(len(self))]
-        return {"image_size": list(self.image_size), "skeleton": self.skeleton.name, "instances": people}
+        return {"image_size": self.image_size.to_dict(), "skeleton": self.skeleton.name, "instances": people}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
         """Plain dict, as `to_dict` writes it -> Poses."""
-        people, size = values["instances"], tuple(values["image_size"])
+        people, size = values["instances"], Size(**values["image_size"])
         if values["skeleton"] != skeleton.name:
             raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
         if not people:

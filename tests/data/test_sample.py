@@ -58,16 +58,16 @@ def test_shares_say_how_often_each_is_seen() -> None:
     assert not np.array_equal(times, np.bincount(epoch_order(3, 2, 350, sampling_weights) % 350, minlength=350))
 
 
-HOLD_OUTS: list[tuple[str, int, int | None]] = [
+HOLD_OUTS: list[tuple[str, int, float | None]] = [
     ("nobody", 0, None),
     ("one photo", 1, None),
-    ("few photos", 7, 3),
-    ("many photos", 300, 20),
+    ("few photos", 7, 0.333),
+    ("many photos", 300, 0.05),
 ]
 
 
 @pytest.mark.parametrize(("photos", "wanted"), [row[1:] for row in HOLD_OUTS], ids=[row[0] for row in HOLD_OUTS])
-def test_the_hold_out_that_leaves_photos_in_both_parts(photos: int, wanted: int | None) -> None:
+def test_the_hold_out_that_leaves_photos_in_both_parts(photos: int, wanted: float | None) -> None:
     names = [f"{number}.jpg" for number in range(photos)]
     assert possible_val_fraction(names * 2) == wanted
     if wanted:

@@ -77,7 +77,7 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
     recipe = RECIPES[name]
     assert (recipe.optimizer.name, recipe.stages[0].batch, recipe.stages[0].epochs) == ("sgd", 256, 150)
-    assert recipe.data.val_fraction == 5, "an 80/20 split"
+    assert recipe.data.val_fraction == 0.2, "an 80/20 split"
     assert recipe.validation.flip_test
     plan = epochs(recipe, 1000)
     lrs = [peak_lr(recipe.optimizer, e.stage) * lr_ratio(recipe.schedule, e.first, plan) for e in plan]

@@ -39,7 +39,7 @@ def test_every_codec_from_a_recipe_to_poses(
 ) -> None:
     monkeypatch.setitem(networks.NETWORKS, "tiny", Tiny)
     recipe = TINY | {"network": "tiny", "codec": name, "validation": {"flip_test": True}}
-    recipe["data"] = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 5}
+    recipe["data"] = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 0.2}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run, model = tmp_path / "run", str(tmp_path / "run" / "best.onnx")
     call("train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0")

@@ -74,7 +74,7 @@ def recipe(file: Path, **changes: Any) -> Recipe:
     own = [
         "skeleton=data",
         "data.labels=ground_truth",
-        "data.val_fraction=5",
+        "data.val_fraction=0.2",
         f"data.folder={file}",
         "pretrained=default",
     ]
@@ -163,9 +163,9 @@ def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
     for i in range(7):
         (tmp_path / f"{i}.jpg").write_bytes((file.parent / truth["images"][0]["file_name"]).read_bytes())
     (tmp_path / "few.json").write_text(json.dumps(few))
-    with pytest.raises(DataError, match=r"its 7 photos all fall to one part, one in 20 .*; set data\.hold_out=3\."):
-        pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 20}))
-    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 3})).validation_rows) == 3
+    with pytest.raises(DataError, match=r"its 7 photos all fall to one part, a fraction of 0\.05 .*; set data\.val_fraction=0\.333\."):
+        pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.05}))
+    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.333})).validation_rows) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(DataError, match=r"its 1 photos all fall to one part, .*; label more photos\."):

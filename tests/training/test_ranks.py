@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def recipe(drawn_people: Path) -> Recipe:
-    data = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 5}
+    data = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 0.2}
     return from_dict({**TINY, "data": data, "validation": {"flip_test": True}})
 
 

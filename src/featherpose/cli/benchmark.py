@@ -22,7 +22,7 @@ def benchmark() -> None:
 @benchmark.command()
 @click.argument("network")
 @click.option(
-    "--input-size", metavar="WxH", default="192x256", show_default=True, callback=parse_size, help="Of the input."
+    "--input-size", metavar="HxW", default="256x192", show_default=True, callback=parse_size, help="Of the input."
 )
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a step.")
 @click.option("--seconds", type=click.FloatRange(min=0), default=20, show_default=True, help="To measure each way for.")
@@ -49,7 +49,7 @@ def train(network: str, as_json: bool, **how: Any) -> None:
 
     \b
     featherpose benchmark train lite_hrnet_18
-    featherpose benchmark train cbam_lite_hrnet_18 --size 96x128 --data pose-train
+    featherpose benchmark train cbam_lite_hrnet_18 --input-size 128x96 --data pose-train
     OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m featherpose benchmark train lite_hrnet_18
     """
     from rich.console import Console
@@ -73,7 +73,7 @@ def _show(speed: TrainingSpeed) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column(f"{speed.network} {speed.input_size[0]}x{speed.input_size[1]}, batch {speed.batch_size}")
+    table.add_column(f"{speed.network} {speed.input_size}, batch {speed.batch_size}")
     for column in ("images/s", "waiting for data", "steps"):
         table.add_column(column, justify="right")
     for name, way in (("the same batch", speed.step), ("with loading", speed.loading)):

@@ -12,6 +12,7 @@ import click
 
 from featherpose.cli.progress import progress_bar
 from featherpose.errors import InputError
+from featherpose.size import Size
 
 if TYPE_CHECKING:
     from featherpose.evaluation.result import Evaluation
@@ -149,7 +150,7 @@ def _describe(model: str) -> dict[str, Any]:
 
     file = weights.find(model)
     manifest = read_manifest(file)
-    return {"model": str(file), "network": manifest.network, "input_size": list(manifest.input_size)}
+    return {"model": str(file), "network": manifest.network, "input_size": manifest.input_size.to_dict()}
 
 
 def _show(evaluation: Evaluation[Any], how: dict[str, Any], as_json: bool) -> None:
@@ -168,7 +169,6 @@ def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    width, height = how["input_size"]
     scores = evaluation.scores.to_dict()
     table = Table(box=None, pad_edge=False)
     columns = COLUMNS if "ap" in scores else MPII_COLUMNS
@@ -181,7 +181,7 @@ def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
     extra += f", padding {how['padding']}" if how["padding"] else ""
     boxes = how["boxes"] if how["boxes"] == "gt" else f"{how['boxes']}, nms {how['nms']}"
     click.echo(
-        f"{how['network']} {width}x{height} ({how['model']}), boxes {boxes}, {test}, blur {how['blur_kernel']}{extra}"
+        f"{how['network']} {Size(**how['input_size'])} ({how['model']}), boxes {boxes}, {test}, blur {how['blur_kernel']}{extra}"
     )
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(

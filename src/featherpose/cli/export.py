@@ -11,16 +11,21 @@ from featherpose.errors import InputError
 
 if TYPE_CHECKING:
     from featherpose.manifest import Manifest
+    from featherpose.size import Size
 
 
-def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """ "192x256" -> (192, 256)."""
+def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> Size | None:
+    """ "256x192" -> Size(height=256, width=192); also YAML, "{height: 192, width: 256}"."""
     if value is None:
         return None
-    sides = value.lower().split("x")
-    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
-        raise InputError(f"--size {value}: wanted WIDTHxHEIGHT in pixels, for example --size 192x256.")
-    return int(sides[0]), int(sides[1])
+    import yaml
+
+    from featherpose.size import Size
+
+    try:
+        return Size.of(yaml.safe_load(value))
+    except InputError as error:
+        raise InputError(f"--input-size: {error}") from None
 
 
 def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
@@ -38,7 +43,7 @@ def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str,
 @click.option("--out", type=click.Path(path_type=Path), help="The .onnx file.  [default: beside WEIGHTS]")
 @click.option("--crops", type=click.Path(path_type=Path), help="Folder of pictures or shards to prove it on, too.")
 @click.option(
-    "--input-size", metavar="WxH", callback=parse_size, help="Width and height of the input.  [default: WEIGHTS']"
+    "--input-size", metavar="HxW", callback=parse_size, help="Height x width of the input.  [default: WEIGHTS']"
 )
 @click.option("--network", help="Name of the network, for weights that do not say it (.pth).")
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", callback=parse_options, help="As width=32.")
@@ -48,7 +53,7 @@ def export(
     weights: Path,
     out: Path | None,
     crops: Path | None,
-    input_size: tuple[int, int] | None,
+    input_size: Size | None,
     network: str | None,
     options: dict[str, Any],
     skeleton: str | None,
@@ -61,7 +66,7 @@ def export(
 
     \b
     featherpose export runs/open-cbam_lite_hrnet_18/best.safetensors
-    featherpose export litehrnet.pth --network lite_hrnet_18 --skeleton coco17 --size 192x256
+    featherpose export litehrnet.pth --network lite_hrnet_18 --skeleton coco17 --input-size 256x192
     """
     from rich.console import Console
 
@@ -83,7 +88,7 @@ def export(
 def describe(path: Path, manifest: Manifest) -> str:
     """The exported file and its manifest -> a short table."""
     parity = manifest.parity
-    width, height = manifest.make_codec().heatmap_size
+    height, width = manifest.make_codec().heatmap_size.shape
     num_keypoints, allowed, jumps = manifest.skeleton.num_keypoints, parity["allowed"], parity["jumps"]
     engines = ", ".join(f"{name} {version}" for name, version in parity["engines"].items())
     rows = [

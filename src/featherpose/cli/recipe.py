@@ -39,7 +39,7 @@ def list_recipes(word: str, as_json: bool) -> None:
         raise click.UsageError(f"No recipe has {word!r} in its name; `featherpose recipe list` shows all.")
     width = max(map(len, found))
     for name, chosen in found.items():
-        sizes = ", ".join(f"{stage.epochs} x {stage.input_size[0]}x{stage.input_size[1]}" for stage in chosen.stages)
+        sizes = ", ".join(f"{stage.epochs} x {stage.input_size}" for stage in chosen.stages)
         click.echo(f"{name:{width}}  {sizes}; {chosen.optimizer.name}, {chosen.codec}")
 
 

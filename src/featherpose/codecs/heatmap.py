@@ -11,6 +11,8 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featherpose.size import Size
+
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
 Border = Literal["constant", "reflect"]
@@ -37,12 +39,12 @@ DERIVATIVES_3 = _derivatives([0, 1, 0], [-0.5, 0, 0.5], [1, -2, 1], [[0.5, -0.5,
 
 @dataclass(frozen=True)
 class Codec(ABC):
-    """Gaussian targets and the arg-max for crops of `size` (width, height) px; `sigma` is in heatmap cells.
+    """Gaussian targets and the arg-max for crops of `size` in px; `sigma` is in heatmap cells.
 
     Each codec says where between two cells a Gaussian lies and how far from its largest cell a joint does.
     """
 
-    size: tuple[int, int]
+    size: Size
     stride: int = 4
     sigma: float = 2.0
 
@@ -54,9 +56,9 @@ class Codec(ABC):
     """Whether `decode` smooths the maps itself; smoothing them before would do it twice."""
 
     @property
-    def heatmap_size(self) -> tuple[int, int]:
-        """(width, height) in cells."""
-        return self.size[0] // self.stride, self.size[1] // self.stride
+    def heatmap_size(self) -> Size:
+        """In cells."""
+        return Size(height=self.size.height // self.stride, width=self.size.width // self.stride)
 
     @property
     def cell(self) -> Double:
@@ -70,7 +72,7 @@ class Codec(ABC):
         whose weight is 0 has an empty map.
         """
         mean, patch = self._place(np.asarray(keypoints, np.float64) / self.cell)
-        center, radius, size = mean if patch is None else patch, 3 * self.sigma, np.asarray(self.heatmap_size)
+        center, radius, size = mean if patch is None else patch, 3 * self.sigma, np.asarray(self.heatmap_size.xy)
         inside = ((center - radius < size) & (center + radius + 1 >= 0)).all(axis=-1)
         weights = ((np.asarray(visible) > 0) & inside).astype(np.float32)
         across, down = (self._profile(mean, patch, axis) for axis in (0, 1))
@@ -96,7 +98,7 @@ class Codec(ABC):
 
     def _profile(self, mean: Double, patch: Double | None, axis: int) -> Array:
         """Means and patches (..., K, 2) -> (..., K, length) values of the Gaussian along one axis."""
-        places = np.arange(self.heatmap_size[axis])
+        places = np.arange(self.heatmap_size.xy[axis])
         values = np.exp(-((places - mean[..., axis, None]) ** 2) / (2 * self.sigma**2))
         if patch is not None:
             values *= np.abs(places - patch[..., axis, None]) <= 3 * self.sigma
@@ -120,7 +122,7 @@ class Msra(Codec):
         return (cells, None) if self.unbiased else (_nearest(cells), _nearest(cells))
 
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
-        inner = (cells > 1) & (cells < np.array(self.heatmap_size) - 1)
+        inner = (cells > 1) & (cells < np.array(self.heatmap_size.xy) - 1)
         right, left, below, above = np.moveaxis(around(maps, cells, NEIGHBORS), -1, 0)
         slopes = np.stack([right - left, below - above], axis=-1)
         return 0.25 * np.sign(slopes, dtype=np.float64) * inner.all(axis=-1, keepdims=True)
@@ -159,7 +161,7 @@ class Newton(Codec):
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
         blurred = smooth(maps, self.kernel) if self.rescales else blur(maps, self.kernel, self.border)
         step = newton_step(self.logarithm(around(blurred, cells, self.square)), self.derivatives, self.epsilon)
-        moves = (cells >= self.still) & (cells < np.array(self.heatmap_size) - self.still)
+        moves = (cells >= self.still) & (cells < np.array(self.heatmap_size.xy) - self.still)
         return step * moves.all(axis=-1, keepdims=True)
 
     def logarithm(self, values: ArrayLike) -> Double:
@@ -215,7 +217,7 @@ class Udp(Newton):
     @property
     def cell(self) -> Double:
         """(2,) crop pixels from one cell to the next: (size - 1) / (cells - 1)."""
-        return (np.array(self.size) - 1) / (np.array(self.heatmap_size) - 1)
+        return (np.array(self.size.xy) - 1) / (np.array(self.heatmap_size.xy) - 1)
 
     def _place(self, cells: Double) -> tuple[Double, Double | None]:
         return cells, _nearest(cells)

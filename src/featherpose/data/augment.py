@@ -19,6 +19,7 @@ from featherpose.boxes import xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import RecipeError
 from featherpose.keypoint_names import standard_names
+from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 Image = NDArray[np.uint8]
@@ -98,12 +99,12 @@ def augment(
     visibility: NDArray[Label],
     box_xywh: ArrayLike,
     skeleton: Skeleton,
-    size: tuple[int, int],
+    size: Size,
     settings: Augmentation,
     rng: np.random.Generator,
     mode: str = "msra",
 ) -> tuple[Image, NDArray[np.float32], NDArray[Label]]:
-    """RGB uint8 (h, w, 3), joints (..., K, 2), labelled (..., K) > 0, box (4,) -> crop of `size` (width, height).
+    """RGB uint8 (h, w, 3), joints (..., K, 2), labelled (..., K) > 0, box (4,) -> crop of `size`.
 
     Joints and box are pixels of the picture, the joints returned are crop pixels and may lie outside. `visibility`
     (or weights: anything above 0 is labelled) comes back in the same order as the joints. Of several opinions about

@@ -127,7 +127,7 @@ def _digest(samples: Sequence[Sample], height: int) -> str:
     for sample in samples:
         at = sample.location
         place = (at.path.name, at.offset, at.nbytes, *((at.region,) if at.region else ()))
-        digest.update(repr((sample.key, place, sample.size, cached_factor(sample, height))).encode())
+        digest.update(repr((sample.key, place, sample.size.xy, cached_factor(sample, height))).encode())
     return digest.hexdigest()[:16]
 
 
@@ -200,7 +200,7 @@ def _run(task: Callable[[int], None], count: int, progress: Progress, threads: i
 
 def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
     """Where each picture will lie, from the sizes alone: shapes as `images.shrink` rounds them."""
-    sizes = np.array([sample.size for sample in samples], np.int64).reshape(-1, 2)
+    sizes = np.array([sample.size.xy for sample in samples], np.int64).reshape(-1, 2)
     wanted = np.array([cached_factor(sample, height) for sample in samples]).reshape(-1, 1)
     cached = np.maximum(1, np.round(sizes * wanted)).astype(np.int64)
     nbytes = cached.prod(1) * 3
@@ -220,13 +220,13 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
 
 def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
     image, region = images.read(read_bytes(sample.location), name=sample.key), sample.location.region
-    seen, said = image.shape[1::-1], region.size if region else sample.size
+    seen, said = image.shape[:2], (region.size if region else sample.size).shape
     if seen != said:
         raise ValueError(
             f"{sample.key}: the picture is {seen[0]}x{seen[1]} pixels, its record says {said[0]}x{said[1]}"
         )
     if region:
-        width, height = sample.size
+        height, width = sample.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]
     shrunk = images.shrink(image, factor)
     if shrunk.shape[:2] != shape:

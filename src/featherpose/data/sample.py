@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose.errors import DataError
+from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 _ORDER = 0xFFFF_FFFF  # the index no sample has: its generator shuffles the epoch
@@ -21,11 +23,11 @@ _ORDER = 0xFFFF_FFFF  # the index no sample has: its generator shuffles the epoc
 
 @dataclass(frozen=True)
 class Region:
-    """A stored picture that is a part of a photo of `size` (width, height): the pixel its top-left one is there."""
+    """A stored picture that is a part of a photo of `size`: the pixel its top-left one is there."""
 
     left: int
     top: int
-    size: tuple[int, int]
+    size: Size
 
 
 @dataclass(frozen=True)
@@ -53,21 +55,31 @@ class Sample:
     skeleton: Skeleton
     box_xywh: NDArray[np.float32]  # (4,) the person, not enlarged
     area: float | None  # of the person's outline in square pixels, where known
-    size: tuple[int, int]  # (width, height) of the stored picture
+    size: Size  # of the stored picture
     scale: float  # stored pixels per pixel of the photo
     location: Location
 
 
-def is_validation(image: str, one_in: int = 20) -> bool:
-    """Name of a photo -> whether it belongs to the validation part: one photo in `one_in`, by SHA-1 of the name."""
-    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % one_in == 0
+def is_validation(image: str, val_fraction: float = 0.05) -> bool:
+    """Name of an image -> whether it belongs to the validation set: `val_fraction` = 1/n of all images.
+
+    Those whose name has a SHA-1 that n divides. The images of 0.05 are among those of 0.2. DataError where the fraction is not 1/n.
+    """
+    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % _divisor(val_fraction) == 0
 
 
-def possible_val_fraction(names: Iterable[str]) -> int | None:
-    """Names of photos -> the largest `one_in` of 20, 10, 5, 3, 2 that leaves photos in both parts; None: too few."""
+def possible_val_fraction(names: Iterable[str]) -> float | None:
+    """Names of images -> the smallest of 1/20, 1/10, 1/5, 1/3, 1/2 that leaves images in both sets; None: too few."""
     images = set(names)
-    counts = {one_in: sum(is_validation(name, one_in) for name in images) for one_in in (20, 10, 5, 3, 2)}
-    return next((one_in for one_in, count in counts.items() if 0 < count < len(images)), None)
+    counts = {n: sum(is_validation(name, 1 / n) for name in images) for n in (20, 10, 5, 3, 2)}
+    return next((round(1 / n, 3) for n, count in counts.items() if 0 < count < len(images)), None)
+
+
+def _divisor(val_fraction: float) -> int:
+    divisor = round(1 / val_fraction)
+    if abs(divisor * val_fraction - 1) > 0.011:  # 0.33 is a third
+        raise DataError(f"data.val_fraction is {val_fraction}; wanted 1/n, for example 0.05, 0.2, 0.25 or 0.333.")
+    return divisor
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:

@@ -18,6 +18,7 @@ from featherpose.data.coco import Coco, Record, is_coco, read_coco
 from featherpose.data.sample import Location, Region, Sample
 from featherpose.data.shards import scan
 from featherpose.errors import DataError
+from featherpose.size import Size
 from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma, unpaired_keypoints
 
 REGION_SCALE = 1.5
@@ -80,7 +81,7 @@ def _sample(coco: Coco, person: Record, image_record: Record, number: int, nbyte
     name = str(image_record["file_name"])
     keypoints = np.array(person["keypoints"], np.float32).reshape(-1, 3)
     box = np.array(person["bbox"], np.float32)
-    region, size = _region(person["bbox"], (image_record["width"], image_record["height"]))
+    region, size = _region(person["bbox"], Size(height=image_record["height"], width=image_record["width"]))
     visibility = keypoints[:, 2].astype(np.uint8)
     origin = np.array([region.left, region.top], np.float32)
     return Sample(
@@ -98,14 +99,14 @@ def _sample(coco: Coco, person: Record, image_record: Record, number: int, nbyte
     )
 
 
-def _region(box_xywh: list[float], image_size: tuple[int, int]) -> tuple[Region, tuple[int, int]]:
-    """Box and (width, height) of a photo -> the square round the box, cut at the photo's edges, and its size."""
+def _region(box_xywh: list[float], image_size: Size) -> tuple[Region, Size]:
+    """Box and size of a photo -> the square round the box, cut at the photo's edges, and its size."""
     left, top, width, height = box_xywh
     half = REGION_SCALE / 2 * max(height, width / ASPECT)
     low_x, low_y = (max(0, math.floor(middle - half)) for middle in (left + width / 2, top + height / 2))
-    high_x = min(image_size[0], math.ceil(left + width / 2 + half) + 1)
-    high_y = min(image_size[1], math.ceil(top + height / 2 + half) + 1)
-    return Region(low_x, low_y, image_size), (high_x - low_x, high_y - low_y)
+    high_x = min(image_size.width, math.ceil(left + width / 2 + half) + 1)
+    high_y = min(image_size.height, math.ceil(top + height / 2 + half) + 1)
+    return Region(low_x, low_y, image_size), Size(height=high_y - low_y, width=high_x - low_x)
 
 
 def _counts(coco: Coco, samples: list[Sample], left_out: Counter[str]) -> Iterator[str]:

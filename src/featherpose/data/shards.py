@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featherpose.data.sample import Location, Sample
-from featherpose.errors import DataError, did_you_mean
+from featherpose.errors import DataError, InputError, did_you_mean
+from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
 IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
@@ -50,7 +51,7 @@ def scan(folder: Path | str) -> Index:
             if member.key in samples:
                 raise ValueError("the key was there before, in " + samples[member.key].location.path.name)
             samples[member.key] = _sample(member)
-        except (ValueError, TypeError, KeyError, OverflowError) as error:
+        except (InputError, ValueError, TypeError, KeyError, OverflowError) as error:
             broken.append(f"{member.shard.name}: {member.key}: {_reason(error)}")
     return Index([samples[key] for key in sorted(samples)], broken)
 
@@ -129,9 +130,7 @@ def _sample(member: _Member) -> Sample:
         raise ValueError(f"there is no {'record (.json)' if member.record is None else 'picture (.webp)'} beside it")
     record: dict[str, Any] = json.loads(member.record)
     skeleton = _skeleton(record["skeleton"])
-    size = int(record["width"]), int(record["height"])
-    if min(size) < 1:
-        raise ValueError(f"width and height are {size}, wanted at least 1")
+    size = Size(height=int(record["height"]), width=int(record["width"]))
     keypoints = np.array(record["keypoints"], np.float32)
     box = np.array(record["box_xywh"], np.float32)
     _check_labels(keypoints, box, skeleton)

@@ -42,7 +42,7 @@ def teacher_labels(folder: Path | str) -> Labels:
             raise ValueError(f"{len(keys)} keys, keypoints {keypoints.shape}, scores {scores.shape} do not fit")
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            f"no {FILE} in {folder}; put it there or train without a teacher (data.labels=human)."
+            f"no {FILE} in {folder}; put it there or train without a teacher (data.labels=ground_truth)."
         ) from None
     except (KeyError, ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
@@ -60,7 +60,7 @@ def pseudo_labels(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Fl
     found = [labels.get(sample.key, none) for sample in samples]
     keypoints = np.array([points for points, _ in found], np.float32).reshape(-1, 17, 2)
     scores = np.array([score for _, score in found], np.float32).reshape(-1, 17)
-    sizes = np.array([sample.size for sample in samples], np.float32).reshape(-1, 1, 2)
+    sizes = np.array([sample.size.xy for sample in samples], np.float32).reshape(-1, 1, 2)
     inside = ((keypoints >= -0.5) & (keypoints <= sizes - 0.5)).all(-1)
     return keypoints, np.where(inside, scores, 0).astype(np.float32)
 
@@ -111,6 +111,16 @@ def disputed(
     distance = np.linalg.norm(keypoints - teacher_keypoints, axis=-1)
     limit = tolerance * boxes_xywh[..., 2:].max(-1, keepdims=True)
     return (visibility > 0) & (teacher_scores > threshold) & (distance > limit)
+
+
+def pseudo_targets(samples: Sequence[Sample], labels: Labels, threshold: float = 0.3) -> Targets:
+    """N samples and the teacher's `labels` -> Targets from the teacher alone.
+
+    The weight is the teacher's score where it is above `threshold`, else 0.
+    """
+    keypoints, scores = pseudo_labels(samples, labels)
+    weights = np.where(scores > threshold, np.minimum(scores, 1), 0).astype(np.float32)
+    return Targets(keypoints, weights)
 
 
 def coco_targets(

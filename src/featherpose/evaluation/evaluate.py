@@ -36,11 +36,12 @@ from featherpose.formats.coco import to_results
 from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
 from featherpose.oks import oks
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 SAME_PERSON = 0.9
 """OKS above which two poses are one person."""
-PADDED = (192, 256)
+PADDED = Size(height=256, width=192)
 """OKS-NMS takes for a person's area that of the box brought to this aspect and padded by 1.25."""
 LARGEST_JITTER = 0.25
 """Of a box whose sides are off by twice this, nothing might be left."""
@@ -181,12 +182,12 @@ def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
 def _pose(dataset: Dataset, entry: _ImageBoxes, predict: Predict) -> Poses:
     """Photo -> Poses of everyone whose box has an area and touches it, with the scores of their boxes."""
     image = images.read(dataset.images / entry.record["file_name"])
-    height, width = image.shape[:2]
-    annotated = (entry.record["width"], entry.record["height"])
-    if (width, height) != annotated:
-        raise InputError(f"the photo has {width}x{height} pixels, annotated are {annotated[0]}x{annotated[1]}.")
+    size = Size(height=image.shape[0], width=image.shape[1])
+    annotated = Size(height=entry.record["height"], width=entry.record["width"])
+    if size != annotated:
+        raise InputError(f"the photo has {size} pixels, annotated are {annotated}.")
     left, top, right, bottom = entry.boxes.T
-    usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < width) & (top < height)
+    usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < size.width) & (top < size.height)
     found = predict(image, entry.boxes[usable])
     _refuse_other_keypoints(found.skeleton, dataset.skeleton)
     if len(found) != usable.sum():

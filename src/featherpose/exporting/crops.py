@@ -15,6 +15,7 @@ from featherpose.crop import Crop
 from featherpose.data.shards import read_bytes, read_index
 from featherpose.errors import InputError
 from featherpose.manifest import Manifest
+from featherpose.size import Size
 
 Item = TypeVar("Item")
 Crops = dict[str, NDArray[np.uint8]]
@@ -24,11 +25,10 @@ MAX_IMAGES = 12  # of a folder; a proof looks for a wrong graph, which shows on 
 SEED = 2021
 
 
-def synthetic(size: tuple[int, int]) -> Crops:
-    """(width, height) -> noise, black, white and two gradients of that size, the same ones every time."""
-    width, height = size
-    shape = (height, width, 3)
-    across, down = (np.linspace(0, 255, side).astype(np.uint8) for side in size)
+def synthetic(size: Size) -> Crops:
+    """Size -> noise, black, white and two gradients of that size, the same ones every time."""
+    shape = (*size.shape, 3)
+    across, down = (np.linspace(0, 255, side).astype(np.uint8) for side in size.xy)
     return {
         "noise": np.random.default_rng(SEED).integers(0, 256, shape, np.uint8),
         "black": np.zeros(shape, np.uint8),

@@ -27,7 +27,7 @@ class Decode(nn.Module):
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
-        self.width, self.height = codec.heatmap_size
+        self.height, self.width = codec.heatmap_size.shape
         self.keep("cell", codec.cell)
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:

@@ -141,7 +141,7 @@ def _refuse_path(path: Path) -> None:
 
 
 def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
-    width, height = manifest.input_size
+    height, width = manifest.input_size.shape
     taken = parity_crops.image_crops(manifest) if crops is None else dict(crops)
     for name, crop in taken.items():
         if crop.dtype != np.uint8 or crop.shape != (height, width, 3):
@@ -151,13 +151,13 @@ def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Mani
 
 def _refuse_misfit(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
     """The network must take the manifest's size and give the heatmaps that its skeleton and codec speak of."""
-    (width, height), num_keypoints = manifest.make_codec().heatmap_size, manifest.skeleton.num_keypoints
+    (height, width), num_keypoints = manifest.make_codec().heatmap_size.shape, manifest.skeleton.num_keypoints
     with torch.inference_mode():
         heatmaps = graph.heatmaps(torch.from_numpy(crop[None]))
     if heatmaps.shape != (1, num_keypoints, height, width):
         raise ModelError(
             f"The network gives heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
-            f"{manifest.codec['name']!r} at {manifest.input_size[0]}x{manifest.input_size[1]} want "
+            f"{manifest.codec['name']!r} at {manifest.input_size} want "
             f"{(num_keypoints, height, width)}."
         )
 

@@ -138,7 +138,7 @@ def slack(codec: Codec, heatmaps: Array) -> Double:
         return np.zeros(heatmaps.shape[:2])
     rounding = ROUNDING * np.abs(heatmaps).max(axis=(2, 3))
     moved = _newton_reach(codec, heatmaps, peaks(heatmaps)[0], rounding)
-    return moved * codec.cell.max() + ROUNDING * max(codec.size)
+    return moved * codec.cell.max() + ROUNDING * max(codec.size.shape)
 
 
 def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:

@@ -15,9 +15,10 @@ from featherpose.exporting.onnx import export
 from featherpose.manifest import Manifest
 from featherpose.networks import create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
+from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
-NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "input_size": "--size WIDTHxHEIGHT"}
+NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "input_size": "--input-size HEIGHTxWIDTH"}
 
 
 def export_weights(
@@ -39,7 +40,7 @@ def open_weights(
     network: str | None = None,
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
 ) -> tuple[nn.Module, Manifest]:
     """Weights file (.safetensors, .pth) -> the network that holds them, in eval mode, and what is known about it.
 
@@ -70,7 +71,7 @@ def _manifest(facts: dict[str, Any]) -> Manifest:
         network=facts["network"],
         options=facts["options"],
         skeleton=_skeleton(facts["skeleton"]),
-        input_size=tuple(facts["input_size"]),
+        input_size=Size.of(facts["input_size"]),
         codec=codec,
         crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode,
         recipe=facts.get("recipe", {}),

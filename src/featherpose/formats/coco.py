@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from featherpose.errors import InputError
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 PERSON = 1
@@ -33,9 +34,9 @@ def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> 
 
 
 def from_results(
-    results: Iterable[Mapping[str, Any]], skeleton: Skeleton, image_sizes: Mapping[int | str, tuple[int, int]]
+    results: Iterable[Mapping[str, Any]], skeleton: Skeleton, image_sizes: Mapping[int | str, Size]
 ) -> dict[int | str, Poses]:
-    """COCO results and each picture's (width, height) -> image id -> Poses; nobody where the list has no entry.
+    """COCO results and each picture's size -> image id -> Poses; nobody where the list has no entry.
 
     A person without `bbox` gets the bounds of the joints. The box scores are such that the persons' scores are the
     stated ones.
@@ -48,7 +49,7 @@ def from_results(
     return {image_id: _poses(rows, skeleton, image_sizes[image_id]) for image_id, rows in people.items()}
 
 
-def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: tuple[int, int]) -> Poses:
+def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: Size) -> Poses:
     if not rows:
         return Poses.empty(skeleton, image_size)
     lengths = {len(row["keypoints"]) for row in rows}

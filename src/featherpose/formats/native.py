@@ -1,6 +1,6 @@
 """featherpose's own JSON: one document for many pictures, every joint by its name, the skeleton included.
 
-{"format": "featherpose poses", "version": 1, "skeleton": {...}, "images": [{"image": "a.jpg", "image_size": [w, h],
+{"format": "featherpose poses", "version": 2, "skeleton": {...}, "images": [{"image": "a.jpg", "image_size": {"height", "width"},
 "people": [{"score", "box_xyxy", "box_score", "joints": {"nose": [x, y, score], ...}}, ...]}, ...]}
 """
 
@@ -15,7 +15,7 @@ from featherpose.poses import Poses
 from featherpose.skeleton import Skeleton
 
 FORMAT = "featherpose poses"
-VERSION = 1
+VERSION = 2
 
 
 def to_document(poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> dict[str, Any]:

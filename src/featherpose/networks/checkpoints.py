@@ -27,6 +27,8 @@ from featherpose.networks.imagenet import our_names
 Weights = Mapping[str, Tensor]
 # mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.
 FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
+VERSION = 2
+"""Of the metadata that `featherpose train` writes into a weights file."""
 FACTS = ("network", "options", "skeleton", "input_size", "codec", "recipe", "training", "results")
 SHOWN = 3  # names of each kind that an error lists
 UNSAFE = re.compile(r"GLOBAL (\S+)")  # what PyTorch's restricted unpickler says of anything but tensors
@@ -106,6 +108,11 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Weights file in, what `featherpose train` wrote into it (FACTS) out; {} of a file that others made."""
     metadata = read_metadata(path) if Path(path).suffix == ".safetensors" else {}
+    if "network" in metadata and metadata.get("version") != str(VERSION):
+        raise ModelError(
+            f"{path}: its metadata have version {metadata.get('version', '1')}, this featherpose reads version {VERSION};"
+            " train again with `featherpose train`, or use the featherpose that wrote it."
+        )
     try:
         return {key: json.loads(metadata[key]) for key in FACTS if key in metadata}
     except json.JSONDecodeError as error:

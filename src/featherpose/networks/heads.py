@@ -11,6 +11,7 @@ from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import Attention, create_attention
 from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import ConvUnit, enlarge, relu
+from featherpose.size import Size
 
 UPSAMPLINGS = ("nearest", "bilinear")
 
@@ -127,15 +128,13 @@ class PoseNetwork(nn.Module):
     """A backbone and a head: normalised picture (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out.
 
     Height and width must be multiples of `multiple`, so that the four resolutions fit into each other; a network that
-    is built for one size alone takes that `fixed_size` (width, height).
+    is built for one size alone takes that `fixed_size`.
     """
 
     stride = 4
     multiple = 32
 
-    def __init__(
-        self, backbone: nn.Module, keypoint_head: nn.Module, fixed_size: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, backbone: nn.Module, keypoint_head: nn.Module, fixed_size: Size | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.keypoint_head = keypoint_head
@@ -153,9 +152,9 @@ class PoseNetwork(nn.Module):
             )
         return self.keypoint_head(self.backbone(x))
 
-    def _refuse_other_size(self, height: int, width: int, built_for: tuple[int, int]) -> None:
-        if (width, height) != built_for:
+    def _refuse_other_size(self, height: int, width: int, built_for: Size) -> None:
+        if (height, width) != built_for.shape:
             raise ModelError(
                 f"The input is {height}x{width} (height x width); this network is built for "
-                f"{built_for[1]}x{built_for[0]}. Another one is built with the option size=[{width}, {height}]."
+                f"{built_for}. Another one is built with the option input_size={height}x{width}."
             )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from featherpose.errors import ModelError
 from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
+from featherpose.size import Size
 
 DIM, HIDDEN = 192, 576  # numbers of a token, and of the hidden layer of its feed-forward part
 DEVIATION = 0.02  # of fresh linear layers and tokens (official code)
-INPUT_SIZE = (192, 256)
+INPUT_SIZE = Size(height=256, width=192)
 
 
 class SelfAttention(nn.Module):
@@ -178,7 +179,7 @@ def sine_table(rows: int, columns: int) -> Tensor:
 def tokenpose(
     backbone: nn.Module,
     num_keypoints: int,
-    input_size: Sequence[int],
+    input_size: Size | str | Mapping[str, int],
     transformers: Sequence[Transformer],
     *,
     channels: int,
@@ -187,62 +188,57 @@ def tokenpose(
 ) -> PoseNetwork:
     """TokenPose behind a backbone whose map has these channels and this stride, for input of `size` alone.
 
-    The published networks for 192x256, 256x256 and 288x384 pixels (width x height) cut the map of 1/4 into patches
+    The published networks for 256x192, 256x256 and 384x288 pixels (height x width) cut the map of 1/4 into patches
     of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two layers draw the heatmaps where the hidden one, an
     eighth of a heatmap, is at least twice as wide as what they read.
     """
-    width, height = _checked(input_size)
-    heatmap_size = (height // PoseNetwork.stride, width // PoseNetwork.stride)
-    patch = patch or (max(1, height // 64), max(1, width // 64))
+    size = _checked(input_size)
+    heatmap_size = (size.height // PoseNetwork.stride, size.width // PoseNetwork.stride)
+    patch = patch or (max(1, size.height // 64), max(1, size.width // 64))
     if heatmap_size[0] % patch[0] or heatmap_size[1] % patch[1]:
         raise ModelError(
-            f"size is {width}x{height} (width x height), which cannot be cut into patches of "
-            f"{4 * patch[1]}x{4 * patch[0]} pixels; 192x256, 256x256 and 288x384 can."
+            f"input_size is {size} (height x width), which cannot be cut into patches of "
+            f"{4 * patch[0]}x{4 * patch[1]} pixels; 256x192, 256x256 and 384x288 can."
         )
     scale = PoseNetwork.stride // stride
     map_shape = (channels, scale * heatmap_size[0], scale * heatmap_size[1])
     head = TokenHead(num_keypoints, map_shape, (scale * patch[0], scale * patch[1]), heatmap_size, transformers)
-    return PoseNetwork(backbone, head, fixed_size=(width, height))
+    return PoseNetwork(backbone, head, fixed_size=size)
 
 
-def _checked(input_size: Sequence[int]) -> tuple[int, int]:
-    try:
-        width, height = (int(n) for n in input_size)
-    except (TypeError, ValueError):
+def _checked(input_size: Size | str | Mapping[str, int]) -> Size:
+    size = Size.of(input_size)
+    if size.height % PoseNetwork.multiple or size.width % PoseNetwork.multiple:
         raise ModelError(
-            f"size is {input_size!r}; wanted width and height in pixels, for example size=[192, 256]."
-        ) from None
-    if min(width, height) < PoseNetwork.multiple or width % PoseNetwork.multiple or height % PoseNetwork.multiple:
-        raise ModelError(
-            f"size is {width}x{height} (width x height); both must be multiples of {PoseNetwork.multiple}, for "
-            "example 192x256."
+            f"input_size is {size} (height x width); both must be multiples of {PoseNetwork.multiple}, for "
+            "example 256x192."
         )
-    return width, height
+    return size
 
 
-def tokenpose_t(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
+def tokenpose_t(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-T, on the picture itself: 5.9 M parameters."""
     return tokenpose(nn.Identity(), num_keypoints, input_size, [Transformer(12, heads=16)], channels=3, stride=1)
 
 
-def tokenpose_s_v1(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
+def tokenpose_s_v1(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-S-v1, on HRNet's stem: 6.7 M parameters."""
     transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
     return tokenpose(HRNet(0, stages=0), num_keypoints, input_size, transformers, channels=STEM_CHANNELS)
 
 
-def tokenpose_s_v2(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
+def tokenpose_s_v2(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-S-v2, on HRNet's stem in small patches: 6.4 M parameters."""
     transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
     return tokenpose(HRNet(0, stages=0), num_keypoints, input_size, transformers, channels=STEM_CHANNELS, patch=(2, 2))
 
 
-def tokenpose_b(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
+def tokenpose_b(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-B, on three stages of HRNet-W32: 13.5 M parameters."""
     return tokenpose(HRNet(32, stages=2), num_keypoints, input_size, [Transformer(12, heads=8)], channels=32)
 
 
-def tokenpose_l_d24(num_keypoints: int = 17, *, input_size: Sequence[int] = INPUT_SIZE) -> PoseNetwork:
+def tokenpose_l_d24(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
     """TokenPose-L-D24, on three stages of HRNet-W48, three transformers of eight blocks: 27.5 M parameters."""
     transformers = [Transformer(8, heads=12) for _ in range(3)]
     return tokenpose(HRNet(48, stages=2), num_keypoints, input_size, transformers, channels=48)

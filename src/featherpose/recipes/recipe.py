@@ -13,14 +13,32 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from featherpose.codecs import CODECS
 from featherpose.data.augment import Augmentation
-from featherpose.errors import RecipeError, did_you_mean
+from featherpose.errors import InputError, RecipeError, did_you_mean
+from featherpose.size import Size
 from featherpose.skeleton import SKELETONS
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _size(value: object) -> Size:
+    """pydantic turns a ValueError into its own report."""
+    try:
+        return Size.of(value)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _plain_size(size: Size) -> str | dict[str, int]:
+    """As `Size.of` reads it back: a text, or two named sides where the input is wider than tall."""
+    return str(size) if size.width <= size.height else size.to_dict()
+
+
+InputSize = Annotated[Size, BeforeValidator(_size), PlainSerializer(_plain_size)]
+"""Written and read as "256x192", height x width."""
 
 LOSSES = ("mse", "ohkm", "focal")
 """Names of the losses; a recipe is read without torch, which the losses themselves need."""
@@ -37,23 +55,24 @@ class Data(Part):
 
     folder: str = "pose-train"
     """Folder of shards: a path, or the name of a folder in `data/` of FEATHERPOSE_DATA."""
-    labels: Literal["ground_truth", "ground_truth+pseudo"] = "ground_truth+pseudo"
-    """"human": labelled joints only; "mixed": the teacher's where nobody labelled (teacher-labels.npz)."""
+    labels: Literal["ground_truth", "ground_truth+pseudo", "pseudo"] = "ground_truth+pseudo"
+    """"ground_truth": labeled keypoints only; "ground_truth+pseudo": unlabeled ones from the teacher's pseudo-labels
+    (teacher-labels.npz); "pseudo": pseudo-labels only."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
     """The teacher's joints below this score are not used."""
     sources: tuple[str, ...] = ()
     """Only people of these sources (coco, mpii, ...); empty: all."""
     sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """How often a person of a source is seen in an epoch, as `lspet: 0.5`; sources that are not named: once."""
-    val_fraction: Annotated[int, Field(ge=2)] = 20
-    """One photo in so many is kept for validation, by its name; 5 is the 80/20 split."""
+    val_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    """Fraction 1/n of the images that is kept for validation, chosen by image name; 0.2 is the 80/20 split."""
 
 
 class Stage(Part):
     """A part of the run at one input size."""
 
-    input_size: tuple[Positive, Positive] = (192, 256)
-    """Width and height of the network's input in pixels."""
+    input_size: InputSize = Size(height=256, width=192)
+    """Of the network's input in pixels, height x width."""
     epochs: Positive = 1
     """How often each person is seen."""
     batch_size: Positive = 64
@@ -197,6 +216,7 @@ def _useless(recipe: Recipe) -> str:
         "data.teacher_threshold": data.labels == "ground_truth"
         and data.teacher_threshold != Data().teacher_threshold
         and "labels: ground_truth+pseudo",
+        "distill.teacher": data.labels == "pseudo" and recipe.distill.teacher == "labels" and "ground-truth labels",
         "distill.weight": not recipe.distill.teacher
         and recipe.distill.weight != Distill().weight
         and "distill.teacher",

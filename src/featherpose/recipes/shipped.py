@@ -13,6 +13,7 @@ from typing import Any
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
 from featherpose.recipes.recipe import Data, Optimizer, Recipe, Schedule, Stage, Validation
+from featherpose.size import Size
 
 # A small network on few hours of CPU underfits: augmentation is mild.
 MILD = Augmentation(
@@ -27,7 +28,7 @@ WEAK = replace(
 # Most is learnt at low resolution, where a step costs a quarter: a constant rate for as long as there is time.
 PRETRAIN = Recipe(
     network="cbam_lite_hrnet_18",
-    stages=(Stage(input_size=(96, 128), epochs=200, batch_size=32, sigma=1.5),),
+    stages=(Stage(input_size=Size(height=128, width=96), epochs=200, batch_size=32, sigma=1.5),),
     augmentation=MILD,
     optimizer=Optimizer(lr=2e-3, lr_base_batch_size=32),
     schedule=Schedule(name="constant", warmup=500),
@@ -38,8 +39,8 @@ PRETRAIN = Recipe(
 FINETUNE = PRETRAIN.model_copy(
     update={
         "stages": (
-            Stage(input_size=(128, 160), epochs=6, batch_size=32, sigma=1.75),
-            Stage(input_size=(192, 256), epochs=6, batch_size=32, sigma=2.0),
+            Stage(input_size=Size(height=160, width=128), epochs=6, batch_size=32, sigma=1.75),
+            Stage(input_size=Size(height=256, width=192), epochs=6, batch_size=32, sigma=2.0),
         ),
         "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
         "schedule": Schedule(name="cosine", warmup=0),
@@ -51,7 +52,7 @@ FINETUNE = PRETRAIN.model_copy(
 PRETRAIN_REP = PRETRAIN.model_copy(
     update={
         "network": "rep_pose",
-        "stages": (Stage(input_size=(96, 128), epochs=200, batch_size=64, sigma=1.5),),
+        "stages": (Stage(input_size=Size(height=128, width=96), epochs=200, batch_size=64, sigma=1.5),),
         "schedule": Schedule(name="constant", warmup=300),
     }
 )
@@ -62,7 +63,7 @@ PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
         "network": "feather_pose",
         "codec": "dark",
         "augmentation": WEAK,
-        "stages": (Stage(input_size=(96, 128), epochs=20, batch_size=64, sigma=1.5),),
+        "stages": (Stage(input_size=Size(height=128, width=96), epochs=20, batch_size=64, sigma=1.5),),
         "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
         "schedule": Schedule(name="cosine", warmup=200),
         "pretrained": "efficientnet_lite0",
@@ -73,7 +74,7 @@ PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
 FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
     update={
         "data": Data(sampling_weights={"lspet": 0.3}),
-        "stages": (Stage(input_size=(128, 192), epochs=6, batch_size=64, sigma=1.75),),
+        "stages": (Stage(input_size=Size(height=192, width=128), epochs=6, batch_size=64, sigma=1.75),),
         "schedule": Schedule(name="cosine", warmup=100),
         "pretrained": "runs/pretrain-feather_pose/best.safetensors",
         "frozen_stages": 2,
@@ -85,8 +86,8 @@ CUSTOM = PRETRAIN_FEATHER.model_copy(
     update={
         "augmentation": MILD,
         "skeleton": "data",
-        "data": Data(labels="ground_truth", val_fraction=5),
-        "stages": (Stage(input_size=(128, 192), epochs=30, batch_size=16, sigma=1.75),),
+        "data": Data(labels="ground_truth", val_fraction=0.2),
+        "stages": (Stage(input_size=Size(height=192, width=128), epochs=30, batch_size=16, sigma=1.75),),
         "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=16),
         "schedule": Schedule(name="cosine", warmup=50),
         "ema_decay": 0.99,
@@ -98,7 +99,7 @@ CUSTOM = PRETRAIN_FEATHER.model_copy(
 # The paper, section 4: SGD, batch 256, 150 epochs, 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip test,
 # post-Gaussian filter, quarter offset. It leaves momentum, augmentation and sigma open: those are HRNet's.
 PAPER = Recipe(
-    data=Data(labels="ground_truth", val_fraction=5),
+    data=Data(labels="ground_truth", val_fraction=0.2),
     unbiased=False,
     stages=(Stage(epochs=150, batch_size=256),),
     augmentation=Augmentation(
@@ -138,7 +139,7 @@ class Row:
     """A row of the paper's tables: a network with its options at an input size, and a codec of its own if it has."""
 
     network: str
-    size: tuple[int, int]
+    size: Size
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     codec: str = ""
     label: str = ""
@@ -146,32 +147,32 @@ class Row:
     @property
     def name(self) -> str:
         """As the recipes call it, without the kind and the data set."""
-        return f"{self.label or self.network}-{self.size[1]}x{self.size[0]}"
+        return f"{self.label or self.network}-{self.size}"
 
 
 COCO_ROWS = (
-    Row("hrnet_w32", (288, 384)),
-    Row("hrnet_w48", (288, 384)),
-    Row("hrnet_w48", (96, 128), codec="dark", label="dark_hrnet_w48"),
-    Row("simple_baseline_resnet152", (288, 384)),
-    Row("lite_hrnet_18", (288, 384)),
-    Row("lite_hrnet_30", (288, 384)),
-    Row("mobilenet_v2", (192, 256)),
-    Row("cbam_lite_hrnet_18", (192, 256)),
-    Row("cbam_lite_hrnet_18", (288, 384), {"width": 48}, label="cbam_lite_hrnet_18_width48"),
+    Row("hrnet_w32", Size(height=384, width=288)),
+    Row("hrnet_w48", Size(height=384, width=288)),
+    Row("hrnet_w48", Size(height=128, width=96), codec="dark", label="dark_hrnet_w48"),
+    Row("simple_baseline_resnet152", Size(height=384, width=288)),
+    Row("lite_hrnet_18", Size(height=384, width=288)),
+    Row("lite_hrnet_30", Size(height=384, width=288)),
+    Row("mobilenet_v2", Size(height=256, width=192)),
+    Row("cbam_lite_hrnet_18", Size(height=256, width=192)),
+    Row("cbam_lite_hrnet_18", Size(height=384, width=288), {"width": 48}, label="cbam_lite_hrnet_18_width48"),
 )
 MPII_ROWS = (
-    Row("simple_baseline_resnet152", (256, 256)),
-    Row("hrnet_w32", (256, 256)),
-    Row("tokenpose_l_d24", (256, 256), {"input_size": [256, 256]}),
-    Row("lite_hrnet_18", (256, 256)),
-    Row("cbam_lite_hrnet_18", (256, 256)),
+    Row("simple_baseline_resnet152", Size(height=256, width=256)),
+    Row("hrnet_w32", Size(height=256, width=256)),
+    Row("tokenpose_l_d24", Size(height=256, width=256), {"input_size": "256x256"}),
+    Row("lite_hrnet_18", Size(height=256, width=256)),
+    Row("cbam_lite_hrnet_18", Size(height=256, width=256)),
 )
 
 
 def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
     """The base recipe for a row: its network at its size, on the people of one source."""
-    sigma = 3.0 if row.size[1] > 256 else 1.5 if row.size[1] < 192 else 2.0  # in proportion to the heatmap
+    sigma = 3.0 if row.size.height > 256 else 1.5 if row.size.height < 192 else 2.0  # in proportion to the heatmap
     changes: dict[str, Any] = {
         "network": row.network,
         "options": row.options,

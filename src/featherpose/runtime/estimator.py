@@ -14,6 +14,7 @@ from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
 from featherpose.runtime.session import Session
+from featherpose.size import Size
 
 
 class Estimator:
@@ -82,8 +83,8 @@ class Estimator:
         The boxes in Poses are the given ones, also with `refine`.
         """
         _refuse_other_images(image)
-        size = (image.shape[1], image.shape[0])
-        boxes = _boxes([(0, 0, *size)] if boxes_xyxy is None else boxes_xyxy, size)
+        size = Size(height=image.shape[0], width=image.shape[1])
+        boxes = _boxes([(0, 0, *size.xy)] if boxes_xyxy is None else boxes_xyxy, size)
         scores = _scores(box_scores, len(boxes))
         manifest = self.session.manifest
         if not len(boxes):
@@ -140,7 +141,7 @@ def _refuse_other_images(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _boxes(boxes_xyxy: ArrayLike, size: tuple[int, int]) -> NDArray[np.float32]:
+def _boxes(boxes_xyxy: ArrayLike, size: Size) -> NDArray[np.float32]:
     try:
         with np.errstate(over="ignore"):
             boxes = np.asarray(boxes_xyxy, np.float32)
@@ -154,8 +155,8 @@ def _boxes(boxes_xyxy: ArrayLike, size: tuple[int, int]) -> NDArray[np.float32]:
     finite = np.array([np.isfinite(box).all() for box in boxes])
     _refuse(~finite, boxes, "is not finite; leave such boxes out")
     _refuse((right <= left) | (bottom <= top), boxes, "has no area; wanted left < right and top < bottom")
-    outside: NDArray[np.bool_] = (right <= 0) | (bottom <= 0) | (left >= size[0]) | (top >= size[1])
-    _refuse(outside, boxes, f"lies outside the picture of {size[0]}x{size[1]} pixels; leave it out")
+    outside: NDArray[np.bool_] = (right <= 0) | (bottom <= 0) | (left >= size.width) | (top >= size.height)
+    _refuse(outside, boxes, f"lies outside the picture of {size} pixels; leave it out")
     return boxes
 
 

@@ -76,7 +76,7 @@ class Session:
 
     def run(self, crops: NDArray[np.uint8]) -> Outputs:
         """Crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) in crop pixels, scores (N, K), heatmaps (N, K, h, w)."""
-        width, height = self.manifest.input_size
+        height, width = self.manifest.input_size.shape
         if crops.dtype != np.uint8 or crops.shape[1:] != (height, width, 3):
             raise InputError(f"Crops are {crops.dtype} {crops.shape}, wanted uint8 (N, {height}, {width}, 3).")
         rows = [self._run(self._engine(stop - start), crops[start:stop]) for start, stop in self._cuts(len(crops))]
@@ -107,8 +107,8 @@ class Session:
         return self._engines[batch]
 
     def _empty(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        num_keypoints, (width, height) = self.manifest.skeleton.num_keypoints, self.manifest.make_codec().heatmap_size
-        shapes = ((0, num_keypoints, 2), (0, num_keypoints), (0, num_keypoints, height, width))
+        num_keypoints, cells = self.manifest.skeleton.num_keypoints, self.manifest.make_codec().heatmap_size.shape
+        shapes = ((0, num_keypoints, 2), (0, num_keypoints), (0, num_keypoints, *cells))
         keypoints, scores, heatmaps = ([np.zeros(shape, np.float32)] for shape in shapes)
         return keypoints, scores, heatmaps
 
@@ -151,7 +151,7 @@ def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int)
 
 def _refuse_other_graphs(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
     """The graph must have the inputs and outputs that the manifest promises."""
-    (width, height), num_keypoints = manifest.input_size, manifest.skeleton.num_keypoints
+    (height, width), num_keypoints = manifest.input_size.shape, manifest.skeleton.num_keypoints
     wanted = {
         "crops": [batch, height, width, 3],
         "keypoints": [batch, num_keypoints, 2],

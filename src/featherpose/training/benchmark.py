@@ -33,6 +33,7 @@ from featherpose.machine import available_threads
 from featherpose.networks import create_network
 from featherpose.recipes.recipe import Recipe, from_dict
 from featherpose.recipes.schedule import Epoch
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training import ema, loop
 from featherpose.training.batches import TrainingSet, batches
@@ -49,7 +50,8 @@ MAX_SAMPLES = 1024
 """Of a folder no more are decoded: an epoch is not needed to know its speed."""
 SYNTHETIC_SAMPLES = 128
 """More crops than a processor's cache holds."""
-IMAGE_SIZE = (264, 352)
+INPUT_SIZE = Size(height=256, width=192)
+IMAGE_SIZE = Size(height=352, width=264)
 """Width and height of a synthetic person's picture, 1.5 times the box, as large as the largest of `pose-train`."""
 
 Batch = tuple[Tensor, ...]
@@ -72,7 +74,7 @@ class TrainingSpeed:
 
     network: str
     options: Mapping[str, Any]
-    input_size: tuple[int, int]
+    input_size: Size
     """Width and height of the input."""
     batch_size: int
     """Images a step, all processes together."""
@@ -102,7 +104,7 @@ def training_speed(
     network: str,
     *,
     options: Mapping[str, Any] | None = None,
-    input_size: tuple[int, int] = (192, 256),
+    input_size: Size = INPUT_SIZE,
     batch_size: int = 64,
     steps: int | None = None,
     seconds: float = 20.0,
@@ -231,13 +233,13 @@ def _together(speed: Speed, ranks: Ranks) -> Speed:
     return replace(speed, samples_per_s=float(shares[:, 0].sum()), waiting=float(shares[:, 1].mean()))
 
 
-def open_samples(data: str | Path | None, size: tuple[int, int], scratch: Path) -> TrainingSet:
+def open_samples(data: str | Path | None, size: Size, scratch: Path) -> TrainingSet:
     """Folder of shards, or None for synthetic people, and the network's input (width, height) -> people to train on.
 
     What is synthetic goes to the folder `scratch`, crops of real people to the cache.
     """
     samples = _some(read_index(find_folder(data))) if data else synthetic_samples(scratch)
-    crops = Crops.build(samples, size[1], None if data else scratch)
+    crops = Crops.build(samples, size.height, None if data else scratch)
     skeletons = {sample.skeleton for sample in samples}
     skeleton = skeletons.pop() if len(skeletons) == 1 else COCO17
     keypoints, visible = map_samples(samples, skeleton)
@@ -256,8 +258,8 @@ def _some(samples: list[Sample]) -> list[Sample]:
 
 def synthetic_samples(folder: Path, count: int = SYNTHETIC_SAMPLES) -> list[Sample]:
     """Folder and number -> people with COCO's joints at random places, all in one picture of coloured squares there."""
-    rng, size = np.random.default_rng(0), np.array(IMAGE_SIZE)
-    squares = rng.integers(0, 256, (IMAGE_SIZE[1] // 8, IMAGE_SIZE[0] // 8, 3), np.uint8)
+    rng, size = np.random.default_rng(0), np.array(IMAGE_SIZE.xy)
+    squares = rng.integers(0, 256, (IMAGE_SIZE.height // 8, IMAGE_SIZE.width // 8, 3), np.uint8)
     file = folder / "squares.png"
     images.write(file, squares.repeat(8, axis=0).repeat(8, axis=1))
     box = np.concatenate([size / 6, size / 1.5]).astype(np.float32)

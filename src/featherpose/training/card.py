@@ -16,9 +16,10 @@ import yaml
 
 from featherpose import weights
 from featherpose.data.terms import CHECKPOINTS, TEACHER, TERMS
-from featherpose.networks.checkpoints import read_facts
+from featherpose.networks.checkpoints import VERSION, read_facts
 from featherpose.recipes.recipe import Recipe, to_dict
 from featherpose.recipes.schedule import Epoch
+from featherpose.size import Size
 from featherpose.training.distill import LABELS
 from featherpose.training.tasks.pose import LabeledSet, codec_of
 
@@ -27,11 +28,12 @@ def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str
     """What a weights file says of itself: all that the export needs, each value as JSON."""
     skeleton, codec = labeled.skeleton, codec_of(recipe, epoch.stage)
     facts = {
+        "version": VERSION,
         "network": recipe.network,
         "options": recipe.options,
         "num_keypoints": skeleton.num_keypoints,
         "skeleton": skeleton.to_dict(),
-        "input_size": list(epoch.stage.input_size),
+        "input_size": epoch.stage.input_size.to_dict(),
         "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
         "recipe": {"digest": recipe.digest, **_without_paths(recipe)},
         "training": training(recipe, labeled),
@@ -53,7 +55,7 @@ def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
     """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
     sources = Counter(labeled.samples[row].source for row in labeled.training_rows)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
-    teachers = [TEACHER] if recipe.data.labels == "ground_truth+pseudo" or recipe.distill.teacher == LABELS else []
+    teachers = [TEACHER] if recipe.data.labels != "ground_truth" or recipe.distill.teacher == LABELS else []
     if recipe.distill.teacher not in ("", LABELS):
         teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
     own: dict[str, Any] = {
@@ -96,9 +98,7 @@ def markdown(card: dict[str, Any]) -> str:
     recipe, best, training = card["recipe"], card["best"], card["training"]
     people = ", ".join(f"{count} of {source}" for source, count in training["samples"].items())
     names = [name for name in ("oks_accuracy", "oks", "pck") if name in best]
-    rows = [
-        [r["epoch"] + 1, "x".join(map(str, r["input_size"])), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]
-    ]
+    rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 

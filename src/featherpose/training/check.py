@@ -24,11 +24,10 @@ def check(recipe: Recipe) -> int:
         network = create_network(recipe.network, num_keypoints, **recipe.options).eval()
         freeze(network, recipe)
         for stage in recipe.stages:
-            width, height = stage.input_size
-            maps = network(torch.empty(1, 3, height, width)).shape[2:]
+            maps = network(torch.empty(1, 3, *stage.input_size.shape)).shape[2:]
             wanted = pose.codec_of(recipe, stage).heatmap_size
-            if tuple(maps) != wanted[::-1]:
+            if tuple(maps) != wanted.shape:
                 raise ModelError(
-                    f"{recipe.network} makes {maps} heatmaps of {stage.input_size}; the codec wants {wanted}."
+                    f"{recipe.network} makes {maps[0]}x{maps[1]} heatmaps of {stage.input_size}; the codec wants {wanted}."
                 )
     return sum(parameter.numel() for parameter in network.parameters())

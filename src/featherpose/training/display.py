@@ -93,7 +93,7 @@ class Display:
             f"loss {loss:.6f}  {self.score}{figures['samples_per_s']:.0f} people/s  "
             f"waiting {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  {_clock(left)} left"
         )
-        name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.input_size[0]}x{epoch.stage.input_size[1]}"
+        name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.input_size}"
         self._show(name, facts, step + 1 - epoch.first, epoch.steps)
         return {**figures, "seconds_left": left}
 
@@ -115,11 +115,11 @@ class Display:
 
     def _seconds_left(self, step: int, speed: float, now: Epoch) -> float:
         """Work left in pixels at the present speed: a step costs what its pixels cost."""
-        here = now.stage.input_size[0] * now.stage.input_size[1]
+        here = now.stage.input_size.area
         left = 0.0
         for epoch in self.plan[now.number :]:
             steps = epoch.last - max(epoch.first, step + 1)
-            left += steps * epoch.stage.batch_size * epoch.stage.input_size[0] * epoch.stage.input_size[1]
+            left += steps * epoch.stage.batch_size * epoch.stage.input_size.area
         return left / here / speed
 
 

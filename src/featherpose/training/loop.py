@@ -26,6 +26,7 @@ from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_pretrained, save_weights
 from featherpose.recipes.recipe import Optimizer, Recipe
 from featherpose.recipes.schedule import epochs, is_due, lr_ratio, peak_lr
+from featherpose.size import Size
 from featherpose.training import card, checkpoint, ema
 from featherpose.training.batches import batches
 from featherpose.training.devices import open_device, pick_workers
@@ -150,7 +151,7 @@ def train(
             if due:
                 ranks.broadcast_from_first(average)
                 scores = pose.validate(average, ready.validation_set, place, ranks)
-                result = {"step": step, "epoch": epoch.number, "input_size": list(epoch.stage.input_size), **scores}
+                result = {"step": step, "epoch": epoch.number, "input_size": epoch.stage.input_size.to_dict(), **scores}
                 result["hours"] = round(seconds() / 3600, 2)
                 facts["history"].append(result)
                 display.validated(epoch, scores)
@@ -202,7 +203,7 @@ def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
     """A larger input counts more than any score: the run is meant to end there. Without AP, PCK decides."""
 
     def rank(r: dict[str, Any]) -> tuple[int, float, float]:
-        return r["input_size"][0] * r["input_size"][1], r.get("oks_accuracy", 0.0), r["pck"]
+        return Size(**r["input_size"]).area, r.get("oks_accuracy", 0.0), r["pck"]
 
     return not best or rank(result) > rank(best)
 

@@ -1,6 +1,6 @@
 """The models that come with featherpose: NAME.onnx to run, NAME.safetensors to train on, NAME.json (the card).
 
-NAME is the network's, and behind it -WIDTHxHEIGHT of the input where a network comes in several sizes.
+NAME is the network's, and behind it -HEIGHTxWIDTH of the input where a network comes in several sizes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from featherpose.errors import ModelError, did_you_mean
 
-ALIASES = {"default": "feather_pose-128x192", "small": "feather_pose-96x128", "accurate": "feather_pose-192x256"}
+ALIASES = {"default": "feather_pose-192x128", "small": "feather_pose-128x96", "accurate": "feather_pose-256x192"}
 """Names that people type, and the shipped file that each means."""
 
 PACKAGED = {

@@ -20,7 +20,7 @@ from featherpose.data.cache import Crops, Progress
 from featherpose.data.folder import find_data
 from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
 from featherpose.data.samples import labeled_samples
-from featherpose.data.teacher import coco_targets, map_samples, pseudo_labels, teacher_labels
+from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
 from featherpose.evaluation.coco import BOX_TO_OUTLINE
 from featherpose.evaluation.pck import pck, validation_oks
@@ -126,16 +126,16 @@ def read_samples(recipe: Recipe) -> LabeledSet:
     )
 
 
-def _one_sided(image_names: list[str], val_fraction: int) -> str:
+def _one_sided(image_names: list[str], val_fraction: float) -> str:
     """Names of photos that all fall to one part -> what to do about it."""
-    seen = f"its {len(set(image_names))} photos all fall to one part, one in {val_fraction} is meant for validation"
+    seen = f"its {len(set(image_names))} photos all fall to one part, a fraction of {val_fraction:g} is meant for validation"
     better = possible_val_fraction(image_names)
     return f"{seen}; " + (f"set data.val_fraction={better}." if better else "label more photos.")
 
 
 def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
     """The training part in the pixels of the crops cached for this stage."""
-    crops = Crops.build(labeled.samples, stage.input_size[1], progress=progress)
+    crops = Crops.build(labeled.samples, stage.input_size.height, progress=progress)
     usable = crops.usable[labeled.training_rows]
     rows = labeled.training_rows[usable]
     return TrainingSet(
@@ -152,7 +152,7 @@ def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None
 
 def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validation: Validation) -> ValidationSet:
     """The validation part at this stage's size, with human labels alone."""
-    crops = Crops.build(labeled.samples, stage.input_size[1])
+    crops = Crops.build(labeled.samples, stage.input_size.height)
     rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
     keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
     keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
@@ -254,20 +254,20 @@ def _label_sets(
     if recipe.distill.teacher != LABELS:
         return first[0][:, None], first[1][:, None]
     _refuse_other_keypoints("distill.teacher: labels", skeleton)
-    keypoints, scores = pseudo_labels(samples, teacher_labels(folder))
-    sure = np.where(scores > recipe.data.teacher_threshold, np.minimum(scores, 1), 0).astype(np.float32)
-    return np.stack([first[0], keypoints], axis=1), np.stack([first[1], sure], axis=1)
+    second = pseudo_targets(samples, teacher_labels(folder), recipe.data.teacher_threshold)
+    return np.stack([first[0], second.keypoints], axis=1), np.stack([first[1], second.weights], axis=1)
 
 
 def _targets(
     samples: list[Sample], data: Data, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if data.labels == "ground_truth+pseudo":
-        _refuse_other_keypoints("labels: ground_truth+pseudo", skeleton)
-        targets = coco_targets(samples, teacher_labels(folder), data.teacher_threshold)
-        return targets.keypoints, targets.weights
-    keypoints, visible = map_samples(samples, skeleton)
-    return keypoints, (visible > 0).astype(np.float32)
+    if data.labels == "ground_truth":
+        keypoints, visible = map_samples(samples, skeleton)
+        return keypoints, (visible > 0).astype(np.float32)
+    _refuse_other_keypoints(f"labels: {data.labels}", skeleton)
+    make_targets = pseudo_targets if data.labels == "pseudo" else coco_targets
+    targets = make_targets(samples, teacher_labels(folder), data.teacher_threshold)
+    return targets.keypoints, targets.weights
 
 
 def _refuse_other_keypoints(what: str, skeleton: Skeleton) -> None:
