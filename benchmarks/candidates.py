@@ -38,6 +38,7 @@ from featherpose.machine import available_threads
 from featherpose.networks import create_network
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.runtime.session import Session
+from featherpose.size import Size
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
 SAMPLES = 19_326  # of pose-train, those of the validation part left out
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network")
     parser.add_argument("--hours", type=float, default=1.0, help="of one core, shared by all (default: %(default)s)")
     parser.add_argument("--epochs", type=int, help="over the people, in place of what the hours give")
-    parser.add_argument("--input-size", default="96x128", help="width x height of the input (default: %(default)s)")
+    parser.add_argument("--input-size", default="128x96", help="height x width of the input (default: %(default)s)")
     parser.add_argument("--pretrained", default="", help="weights to start from")
     parser.add_argument("--lr", type=float, default=2e-3, help="for a batch of 32 (default: %(default)s)")
     parser.add_argument("--time", action="store_true", help="count and time the networks of the table")
@@ -82,10 +83,9 @@ def label(line: dict[str, Any]) -> str:
     )
 
 
-def size_of(line: dict[str, Any]) -> tuple[int, int]:
-    """A line -> width and height of its input in pixels."""
-    width, height = map(int, line["input_size"].split("x"))
-    return width, height
+def size_of(line: dict[str, Any]) -> Size:
+    """A line -> its input size in pixels."""
+    return Size.of(line["input_size"])
 
 
 def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def train_candidate(
 
 def settings(network: str, option: list[str], epochs: int, size: str, lr: float) -> list[str]:
     """What every candidate has of its own in `RECIPE`, KEY=VALUE each."""
-    stage = f"input_size: [{size.replace('x', ', ')}], epochs: {epochs}, batch_size: {BATCH}, sigma: {sigma(size)}"
+    stage = f"input_size: {size}, epochs: {epochs}, batch_size: {BATCH}, sigma: {sigma(size)}"
     return [
         *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
         f"optimizer.lr={lr}",
@@ -162,7 +162,7 @@ def as_yaml(options: list[str]) -> str:
 
 def sigma(size: str) -> float:
     """Width x height of the input -> deviation of a joint's spot in cells, between 1.5 at 96x128 and 2 at 192x256."""
-    return {"96x128": 1.5, "128x160": 1.75}.get(size, 2.0)
+    return {"128x96": 1.5, "160x128": 1.75}.get(size, 2.0)
 
 
 def images_per_second(network: str, option: list[str], size: str) -> float:

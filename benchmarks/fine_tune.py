@@ -88,7 +88,7 @@ def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], 
     names = (f"{sample.key}-{n}.webp" for n in count())
     name = next(name for name in names if is_validation(name, val_fraction) == held_out)
     (folder / name).write_bytes(read_bytes(sample.location))
-    width, height = (int(side) for side in sample.size)
+    height, width = sample.size.shape
     keypoints = [[float(x), float(y), int(v)] for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True)]
     return (
         {"id": number, "file_name": name, "width": width, "height": height},

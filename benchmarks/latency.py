@@ -38,16 +38,17 @@ from featherpose.errors import did_you_mean
 from featherpose.exporting import export
 from featherpose.exporting.crops import synthetic
 from featherpose.manifest import Manifest
-from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
+from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
 from featherpose.runtime.session import Session
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training.benchmark import machine
 
 HERE = Path(__file__).resolve().parent
 YARDSTICK = "lite_hrnet_18"
-SIZE = (192, 256)  # pixels, width and height, where a network is not built for another one
+SIZE = Size(height=256, width=192)  # where a network is not built for another one
 TURN = 0.3  # seconds that a network runs for in a round, if that is neither too few runs nor too many
 FEWEST, MOST = 3, 30
 SEED = 2021
@@ -84,9 +85,7 @@ def exported(name: str, folder: Path) -> Path:
     return path
 
 
-def export_fresh(
-    name: str, path: Path, size: tuple[int, int] | None = None, options: Mapping[str, Any] | None = None
-) -> None:
+def export_fresh(name: str, path: Path, size: Size | None = None, options: Mapping[str, Any] | None = None) -> None:
     """Writes a network with fresh weights and these options to the file; its own input where no size is given."""
     torch.manual_seed(SEED)
     network = create_network(name, **(options or {}))
@@ -125,12 +124,12 @@ def _runs(session: Session, crop: NDArray[np.uint8]) -> int:
     return min(MOST, max(FEWEST, round(1000 * TURN / min(_run(session, crop) for _ in range(2)))))
 
 
-def summary(name: str, size: Sequence[int], times: Rounds, yardstick: Rounds) -> dict[str, Any]:
+def summary(name: str, size: Size, times: Rounds, yardstick: Rounds) -> dict[str, Any]:
     """Milliseconds of a network and of the yardstick in the same rounds -> its line in the file."""
     every = [ms for turn in times for ms in turn]
     ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, yardstick, strict=True)]
     return {
-        **{"network": name, "input_size": f"{size[0]}x{size[1]}", "runs": len(every)},
+        **{"network": name, "input_size": str(size), "runs": len(every)},
         **{"latency_ms": round(float(np.median(every)), 3), "spread_ms": _spread(every)},
         **{"ratio": round(float(np.median(ratios)), 3), "ratio_spread": _spread(ratios)},
     }
@@ -169,7 +168,7 @@ def parse() -> argparse.Namespace:
     if args.shipped and args.networks:
         parser.error("--shipped is about the files that come along; leave the names out.")
     if not args.shipped and not args.networks:
-        args.networks, args.out = list_networks(), args.out or HERE / "results" / "latency.json"
+        args.networks, args.out = sorted(NETWORKS), args.out or HERE / "results" / "latency.json"
     return args
 
 

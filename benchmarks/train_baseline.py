@@ -1,6 +1,6 @@
 """How fast the published Lite-HRNet-18 trains in plain PyTorch, as one would write it first; JSON on stdout.
 
-    OMP_NUM_THREADS=2 python benchmarks/train_baseline.py --size 96x128 --seconds 20
+    OMP_NUM_THREADS=2 python benchmarks/train_baseline.py --input-size 128x96 --seconds 20
 
 Everything is PyTorch's own: layout, batch norms, AdamW, mean squared error, a DataLoader with two workers, one process
 with a thread per core. The crops, how they are augmented, the targets and the stopwatch are those of
@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from featherpose.codecs.heatmap import Msra
 from featherpose.data.augment import Augmentation
 from featherpose.networks.preprocess import MEAN, STD
+from featherpose.size import Size
 from featherpose.training.batches import SampleDataset
 from featherpose.training.benchmark import Batch, Speed, Step, clocked, machine, open_samples, peak_memory
 
@@ -64,7 +65,7 @@ def trainer(num_keypoints: int) -> Step:
     return step
 
 
-def measure(size: tuple[int, int], batch: int, seconds: float, workers: int, data: str | None) -> dict[str, Speed]:
+def measure(size: Size, batch: int, seconds: float, workers: int, data: str | None) -> dict[str, Speed]:
     """Width and height, images a step, seconds of each way -> speed on the same batch, and with loading."""
     with TemporaryDirectory(prefix="featherpose-") as scratch:
         samples = open_samples(data, size, Path(scratch))
@@ -79,14 +80,13 @@ def measure(size: tuple[int, int], batch: int, seconds: float, workers: int, dat
 def main() -> None:
     """Measure, and print what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--input-size", default="96x128", help="width and height of the input (default: %(default)s)")
+    parser.add_argument("--input-size", default="128x96", help="height x width of the input (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20, help="to measure each way for (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes that load (default: %(default)s)")
     parser.add_argument("--data", help="folder of shards (default: synthetic people)")
     args = parser.parse_args()
-    width, height = map(int, args.input_size.split("x"))
-    speeds = measure((width, height), args.batch_size, args.seconds, args.workers, args.data)
+    speeds = measure(Size.of(args.input_size), args.batch_size, args.seconds, args.workers, args.data)
     facts = {"threads": torch.get_num_threads(), "workers": args.workers, "machine": machine()}
     memory = {"peak_memory": peak_memory(torch.device("cpu"))}
     print(json.dumps({**facts, **memory, **{way: asdict(speed) for way, speed in speeds.items()}}))

@@ -74,7 +74,7 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--input-size", default="96x128", help="width and height of the input (default: %(default)s)")
+    parser.add_argument("--input-size", default="128x96", help="height x width of the input (default: %(default)s)")
     parser.add_argument(
         "--batch-size", type=int, default=64, help="images a step, all processes (default: %(default)s)"
     )

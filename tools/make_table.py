@@ -1,4 +1,4 @@
-"""Count every network and write the table that `featherpose models` reads.
+"""Count every network and write the tables that `featherpose networks` and `featherpose models` read.
 
     python tools/make_table.py
 
@@ -18,12 +18,15 @@ from featherpose.errors import ModelError
 from featherpose.exporting.onnx import form_for_export
 from featherpose.networks import NETWORKS, create_network
 from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.size import Size
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src/featherpose/zoo/table.json"
 FACTS = ROOT / "tools/networks.yaml"
 LATENCY = ROOT / "benchmarks/results/latency.json"
-SIZE = (192, 256)  # pixels, width and height, where a network is not built for another one
+MODELS_TABLE = ROOT / "src/featherpose/zoo/latency.json"
+SHIPPED_LATENCY = ROOT / "benchmarks/results/latency-shipped-avx512.json"
+SIZE = Size(height=256, width=192)  # where a network is not built for another one
 
 
 def read_facts(path: Path = FACTS) -> dict[str, Any]:
@@ -41,7 +44,7 @@ def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
     size = getattr(model, "fixed_size", None) or SIZE
     return {
         **{"parameters": count_parameters(model), "macs": published_macs or count_macs(model, size)},
-        **{"macs_run": count_macs(form_for_export(model), size), "input": f"{size[0]}x{size[1]}"},
+        **{"macs_run": count_macs(form_for_export(model), size), "input": str(size)},
     }
 
 
@@ -63,30 +66,37 @@ def latency(name: str, size: str, path: Path = LATENCY) -> dict[str, Any]:
     return dict.fromkeys(("latency_ms", "latency_on"))
 
 
-def here(name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Name of a network that featherpose has -> its row."""
+def row(name: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Name of a network -> its row."""
     fact = facts["networks"][name]
     counts = count(name, fact.get("macs"))
+    return {"name": name, **counts, **latency(name, counts["input"]), **describe(fact, facts)}
+
+
+def shipped_latency(path: Path = SHIPPED_LATENCY) -> dict[str, Any]:
+    """Latency of the shipped models, as `featherpose models` shows it."""
+    facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    reference = facts["yardstick"]
     return {
-        **{"name": name, "here": True, **counts, **latency(name, counts["input"])},
-        **describe(fact, facts),
+        "cpu": facts["machine"]["cpu"],
+        "reference": f"{reference['network']} at {reference['input_size']}",
+        "reference_ms": reference["latency_ms"],
+        "models": {line["network"]: {key: line[key] for key in ("latency_ms", "ratio")} for line in facts["networks"]},
     }
 
 
-def not_yet(name: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Name of a network that featherpose lacks -> its row, without counts."""
-    nothing = dict.fromkeys(("parameters", "macs", "macs_run", "input", "latency_ms", "latency_on"))
-    return {"name": name, "here": False, **nothing, **describe(facts["not_yet"][name], facts)}
-
-
 def main() -> None:
-    """Write the whole table, saying on stderr what is counted."""
+    """Write both tables, printing to stderr what is counted."""
     facts, rows = read_facts(), []
     for name in [name for name in facts["networks"] if name in NETWORKS]:
         print(name, file=sys.stderr)
-        rows.append(here(name, facts))
-    rows += [not_yet(name, facts) for name in facts["not_yet"]]
-    files.replace(TABLE, (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode())
+        rows.append(row(name, facts))
+    write(TABLE, rows)
+    write(MODELS_TABLE, shipped_latency())
+
+
+def write(path: Path, content: Any) -> None:
+    files.replace(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 if __name__ == "__main__":

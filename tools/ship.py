@@ -34,7 +34,7 @@ from featherpose.evaluation.pck import validation_oks
 from featherpose.evaluation.pckh import pckh
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
-from featherpose.manifest import Manifest
+from featherpose.manifest import VERSION, Manifest
 from featherpose.recipes.recipe import from_dict
 from featherpose.skeleton import MPII16
 from featherpose.training.tasks import pose
@@ -126,7 +126,7 @@ def describe(file: Path) -> dict[str, Any]:
 def ship(source: Path, data: Path, sized: bool) -> Path:
     """Weights file and folder of both kinds of test photos -> path of the card; all three files lie in the package."""
     model, manifest = open_weights(source)
-    name = manifest.network + ("-{}x{}".format(*manifest.input_size) if sized else "")
+    name = manifest.network + (f"-{manifest.input_size}" if sized else "")
     chosen_by = [
         {**entry, "oks_accuracy_interval": _percent(validation_interval(model, manifest))}
         for entry in manifest.accuracy
@@ -138,8 +138,8 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     )
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
     card = {
-        **{"name": name, "network": manifest.network, "options": manifest.options},
-        **{"input_size": list(manifest.input_size)},
+        **{"version": VERSION, "name": name, "network": manifest.network, "options": manifest.options},
+        **{"input_size": manifest.input_size.to_dict()},
         **{"training": manifest.training, "recipe": manifest.recipe, "accuracy": list(manifest.accuracy)},
         **{"parity": parity_crops.parity, "files": [describe(path.with_suffix(s)) for s in (".onnx", ".safetensors")]},
     }

@@ -12,19 +12,19 @@ from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 if TYPE_CHECKING:
-    from featherpose.api import estimate, evaluate, models, predict
-    from featherpose.networks import create_network, list_networks
+    from featherpose.api import estimate, evaluate, list_models, list_networks, predict
+    from featherpose.networks import create_network
     from featherpose.networks.checkpoints import load_weights
     from featherpose.runtime.estimator import Estimator
 
 _LAZY = {
     "estimate": "featherpose.api",
     "evaluate": "featherpose.api",
-    "models": "featherpose.api",
+    "list_models": "featherpose.api",
+    "list_networks": "featherpose.api",
     "predict": "featherpose.api",
     "Estimator": "featherpose.runtime.estimator",
     "create_network": "featherpose.networks",
-    "list_networks": "featherpose.networks",
     "load_weights": "featherpose.networks.checkpoints",
 }
 __all__ = [
@@ -38,9 +38,9 @@ __all__ = [
     "create_network",
     "estimate",
     "evaluate",
+    "list_models",
     "list_networks",
     "load_weights",
-    "models",
     "predict",
 ]
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from featherpose.training.benchmark import TrainingSpeed
     from featherpose.training.loop import Outcome
     from featherpose.zoo import Entry
+    from featherpose.zoo.models import Model
 
 Source = str | os.PathLike[str] | bytes | NDArray[np.uint8]
 
@@ -69,8 +70,25 @@ def _open_estimator(path: Path, written: int, device: str, options: tuple[tuple[
     return Estimator.open(path, device, **dict(options))
 
 
-def models(word: str = "") -> list[Entry]:
-    """The networks, or those with `word` in their name or paper: counts, published scores, whether weights are shipped.
+def list_models() -> list[Model]:
+    """The shipped models with accuracy, latency and file size, the most accurate first.
+
+    Read from the models' cards: needs no torch.
+    """
+    import json
+
+    from featherpose import weights
+    from featherpose.zoo.models import read_latency, read_model
+
+    aliases = {name: alias for alias, name in weights.ALIASES.items()}
+    latency = read_latency()
+    cards = [json.loads(weights.find(name, ".json").read_text(encoding="utf-8")) for name in weights.shipped()]
+    found = [read_model(card, aliases.get(card["name"]), latency) for card in cards]
+    return sorted(found, key=lambda model: -model.ap)
+
+
+def list_networks(word: str = "") -> list[Entry]:
+    """The network architectures, or those with `word` in their name or paper: counts, latency, published scores.
 
     Read from a table: needs no torch.
     """
@@ -185,9 +203,9 @@ def open_recipe(
     `data` is a folder of shards or a COCO keypoints file to train on in place of the recipe's people, with the
     skeleton that it has; `init` the weights to start from, a file or a shipped name.
     """
-    with _extra("Training", "train"):
-        from featherpose.recipes.recipe import load, override, with_data
-        from featherpose.recipes.shipped import get_recipe
+    from featherpose.recipes.recipe import load, override, with_data
+    from featherpose.recipes.shipped import get_recipe
+
     is_file = Path(name).suffix in (".yaml", ".yml")
     recipe = load(Path(name)) if is_file else get_recipe(os.fspath(name))
     if data is not None:
@@ -206,8 +224,8 @@ def recipe_yaml(recipe: Recipe) -> str:
 
 def list_recipes() -> dict[str, Recipe]:
     """The recipes that come with featherpose, by name."""
-    with _extra("Training", "train"):
-        from featherpose.recipes.shipped import RECIPES
+    from featherpose.recipes.shipped import RECIPES
+
     return dict(RECIPES)
 
 

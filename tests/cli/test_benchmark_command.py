@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from featherpose import api
 from featherpose.cli.benchmark import benchmark
 from featherpose.errors import DeviceError, FeatherposeError, InputError
+from featherpose.size import Size
 from featherpose.training.benchmark import Speed, TrainingSpeed
 
 pytestmark = pytest.mark.torch
@@ -32,7 +33,7 @@ SMALL = [
 MEASURED = TrainingSpeed(
     network="lite_hrnet_18",
     options={},
-    input_size=(192, 256),
+    input_size=Size(height=256, width=192),
     batch_size=64,
     processes=2,
     threads=1,
@@ -72,13 +73,13 @@ def test_a_table_of_both_ways_and_what_decides_them(asked: dict[str, Any]) -> No
 
 
 def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
-    words = "--size 96x128 --batch 8 --seconds 3 --steps 4 --device cpu --workers 1 --threads 2 --option width=32"
+    words = "--input-size 128x96 --batch-size 8 --seconds 3 --steps 4 --device cpu --workers 1 --threads 2 --option width=32"
     run(*words.split(), "--data", "people", "--precision", "bf16", "--compile")
     assert asked.pop("data").name == "people"
     assert asked == {
         **{
             "network": "lite_hrnet_18",
-            "input_size": (96, 128),
+            "input_size": Size(height=128, width=96),
             "batch_size": 8,
             "seconds": 3.0,
             "steps": 4,
@@ -107,7 +108,8 @@ def test_json_of_a_real_network() -> None:
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (["--input-size", "192"], InputError, "wanted WIDTHxHEIGHT"),
+        (["--input-size", "192"], InputError, "192 is not a size; wanted height x width"),
+        (["--input-size", "192x256"], InputError, "did you mean 256x192"),
         (["--option", "width"], InputError, "wanted KEY=VALUE"),
         (["--device", "gpu"], DeviceError, "wanted auto, cpu or cuda"),
     ],

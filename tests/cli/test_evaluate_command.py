@@ -67,7 +67,12 @@ def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
     assert {
         key: facts[key] for key in ("model", "network", "input_size", "data", "boxes", "flip_test", "blur_kernel")
     } == {
-        **{"model": str(tmp_path / "tiny.onnx"), "network": "tiny", "input_size": [48, 64], "data": "people"},
+        **{
+            "model": str(tmp_path / "tiny.onnx"),
+            "network": "tiny",
+            "input_size": {"height": 64, "width": 48},
+            "data": "people",
+        },
         **{"boxes": "gt", "flip_test": True, "blur_kernel": 3},
     }
     assert facts["results"] == "mine/results.json"

@@ -1,16 +1,12 @@
 """featherpose models, as a user types it."""
 
-import csv
-import io
 import json
 
 import pytest
 from click.testing import CliRunner, Result
 
-from featherpose import zoo
+from featherpose import weights
 from featherpose.cli import featherpose
-
-NAMES = [entry.name for entry in zoo.read()]
 
 
 @pytest.fixture(autouse=True)
@@ -22,60 +18,24 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(featherpose, ["models", *words], catch_exceptions=False)
 
 
-def row(name: str) -> str:
-    """The line of the table, its cells one blank apart."""
-    (line,) = [line for line in run().stdout.splitlines() if line.startswith(f"{name} ")]
-    return " ".join(line.split())
-
-
-def test_a_line_for_each_network_in_a_hundred_columns() -> None:
+def test_each_shipped_model_has_a_row_of_a_hundred_columns() -> None:
     lines = run().stdout.splitlines()
     assert max(map(len, lines)) <= 100
-    assert [line.split()[0] for line in lines[1 : len(NAMES) + 1]] == NAMES  # none is wrapped or cut
-    assert "…" not in "".join(lines)
+    assert {line.split()[0] for line in lines[1 : 1 + len(weights.shipped())]} == set(weights.shipped())
 
 
-def test_a_row_says_what_the_table_says() -> None:
-    ms = {entry.name: f"{entry.latency_ms:.1f}" for entry in zoo.read() if entry.latency_ms}
-    lite, large = ms["lite_hrnet_18"], ms["hrnet_w48"]
-    assert row("lite_hrnet_18") == f"lite_hrnet_18 1.13 242.3 198.6 192x256 64.8 85.4 {lite} Yu 2021"
-    assert row("hrnet_w48") == f"hrnet_w48 63.60 15,692 192x256 75.1 {large} Sun 2019"
-    assert row("cbam_lite_hrnet_18").startswith("cbam_lite_hrnet_18 yes 1.08 214.7 187.3 192x256 67.0 87.1")
+def test_a_row_shows_what_the_card_says() -> None:
+    card = json.loads(weights.find("default", ".json").read_text())
+    scores = next(entry["percent"] for entry in card["accuracy"] if entry["data"] == "coco-test")
+    (row,) = [line for line in run().stdout.splitlines() if line.startswith(weights.ALIASES["default"])]
+    low, high = scores["ap_interval"]
+    assert row.split()[1:4] == ["default", "192x128", f"{card['files'][0]['bytes'] / 1e6:.1f}"]
+    assert f"{scores['ap']} ({low} to {high})" in row
 
 
-def test_another_protocol_has_a_star_and_what_is_missing_says_so() -> None:
-    assert row("openpose") == "openpose not yet 61.8* Cao 2017"
-
-
-def test_a_word_chooses_and_explains() -> None:
-    out = run("lite_hrnet_30").stdout
-    rows = [line.split()[0] for line in out.splitlines() if "192x256 " in line]
-    assert rows == ["cbam_lite_hrnet_30", "lite_hrnet_30"]
-    assert "AP 70.4 (COCO val2017, 288x384, boxes detected, flip test; the authors' code)" in out
-    assert "https://arxiv.org/abs/2104.06403" in out
-    assert "319.2 M" in out
-
-
-def test_csv_has_full_counts_and_every_score() -> None:
-    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(run("--csv").stdout))}
-    assert list(rows) == NAMES
-    lite = rows["lite_hrnet_18"]
-    assert (lite["parameters"], lite["macs"], lite["macs_run"]) == ("1130769", "242345088", "198626688")
-    assert (lite["ap"], lite["pckh"], lite["weights"]) == ("64.8", "85.4", "False")
-    assert lite["published"].count(" | ") == 3
-    assert rows["openpose"]["parameters"] == ""
-
-
-def test_json_is_the_whole_table() -> None:
-    everything = json.loads(run("--json").stdout)
-    assert [entry["name"] for entry in everything] == NAMES
-    (cpm,) = json.loads(run("cpm", "--json").stdout)
-    assert cpm["paper"]["year"] == 2016
-    assert cpm["published"][0]["percent"] == 62.3
-    assert cpm["latency_ms"] is None or cpm["latency_ms"] > 0
-
-
-def test_csv_and_json_at_once_are_refused() -> None:
-    done = run("--csv", "--json")
-    assert done.exit_code == 2
-    assert "choose one" in done.stderr
+def test_json_has_sizes_with_named_sides_and_latency() -> None:
+    found = {model["name"]: model for model in json.loads(run("--json").stdout)}
+    small = found[weights.ALIASES["small"]]
+    assert (small["alias"], small["input_size"]) == ("small", {"height": 128, "width": 96})
+    assert 0 < small["relative_latency"] < found[weights.ALIASES["accurate"]]["relative_latency"]
+    assert [model["ap"] for model in found.values()] == sorted((m["ap"] for m in found.values()), reverse=True)

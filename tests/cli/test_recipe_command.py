@@ -57,7 +57,9 @@ def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.M
         ("network=cbam", "Unknown model 'cbam'"),
         ("options={wide: 3}", "wide"),
         ("init=nosuch.safetensors", "nosuch.safetensors: no such model file"),
-        ("stages.0.input_size=[100, 128]", "100"),
+        ("stages.0.input_size=128x100", "128x100"),
+        ("stages.0.input_size=[96, 128]", "is not a size; wanted height x width"),
+        ("stages.0.input_size=96x128", "did you mean 128x96"),
     ],
 )
 def test_check_says_what_train_would(setting: str, message: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

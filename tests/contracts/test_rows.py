@@ -89,10 +89,10 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
     people, photos = folders
     recipe = RECIPES[row]
     (source,) = recipe.data.sources
-    options = {**recipe.options, **({"input_size": [SIZE, SIZE]} if "input_size" in recipe.options else {})}
+    options = {**recipe.options, **({"input_size": f"{SIZE}x{SIZE}"} if "input_size" in recipe.options else {})}
     changes = {
         "data.folder": people,
-        "stages.0.input_size": [SIZE, SIZE],
+        "stages.0.input_size": f"{SIZE}x{SIZE}",
         "stages.0.batch_size": BATCH,
         "stages.0.epochs": EPOCHS,
     }
@@ -104,7 +104,7 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
 
     exported = run("export", tmp_path / "run/best.safetensors", "--out", tmp_path / "row.onnx")
     manifest = exported["manifest"]
-    assert (manifest["network"], manifest["input_size"]) == (recipe.network, [SIZE, SIZE])
+    assert (manifest["network"], manifest["input_size"]) == (recipe.network, {"height": SIZE, "width": SIZE})
     assert (manifest["codec"]["name"], manifest["skeleton"]["keypoint_names"]) == (recipe.codec, JOINTS[source])
 
     model = ["--model", tmp_path / "row.onnx", "--device", "cpu", "--out", tmp_path / "results.json"]

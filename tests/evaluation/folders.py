@@ -9,9 +9,10 @@ import numpy as np
 
 from featherpose import images
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, Skeleton
 
-SIZE = (320, 240)
+SIZE = Size(height=240, width=320)
 
 
 def person(number: int, image: int, box: tuple[float, float, float, float], **changes: Any) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skelet
     names = {image: f"photo-{image}.png" for image in (5, 7, 8, 9)}
     (root / "images").mkdir(parents=True)
     for name in names.values():
-        images.write(root / "images" / name, np.full((SIZE[1], SIZE[0], 3), 128, np.uint8))
-    photos = [{"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1]} for i, name in names.items()]
+        images.write(root / "images" / name, np.full((*SIZE.shape, 3), 128, np.uint8))
+    photos = [{"id": i, "file_name": name, "width": SIZE.width, "height": SIZE.height} for i, name in names.items()]
     categories = [{"id": 1, "name": "person", "keypoints": list(skeleton.keypoint_names)}]
     truth = {"images": photos, "annotations": annotations, "categories": categories}
     (root / "person_keypoints.json").write_text(json.dumps(truth))
@@ -62,6 +63,13 @@ def knows(
         nearest = [min(answers, key=lambda known, box=box: np.abs(np.subtract(known, box)).sum()) for box in boxes]
         keypoints = np.array([spoil(answers[box][:, :2]) for box in nearest]).reshape(-1, 17, 2)
         ones = np.ones(len(boxes))
-        return Poses(keypoints, np.ones(keypoints.shape[:2]), boxes_xyxy, ones, COCO17, image.shape[1::-1])
+        return Poses(
+            keypoints,
+            np.ones(keypoints.shape[:2]),
+            boxes_xyxy,
+            ones,
+            COCO17,
+            Size(height=image.shape[0], width=image.shape[1]),
+        )
 
     return predict

@@ -9,9 +9,10 @@ from torch import nn
 
 from featherpose.exporting import export
 from featherpose.manifest import Manifest
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
-SIZE = (48, 64)
+SIZE = Size(height=64, width=48)
 
 
 class Tiny(nn.Module):

@@ -18,10 +18,11 @@ from featherpose.errors import ModelError
 from featherpose.exporting.decode import GRAPH_DECODERS, graph_decoder
 from featherpose.exporting.onnx import to_onnx
 from featherpose.exporting.parity import slack
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
-SIZES = {"256x192": (192, 256), "384x288": (288, 384)}
+SIZES = {tag: Size.of(tag) for tag in ("256x192", "384x288")}
 
 
 def published(shared, tag):
@@ -32,7 +33,7 @@ def published(shared, tag):
 
 def tied(codec, n=4, keypoints=9, seed=5):
     """Maps of few different values: ties everywhere, many of them on the border, and maps without a positive cell."""
-    width, height = codec.heatmap_size
+    height, width = codec.heatmap_size.shape
     maps = np.random.default_rng(seed).integers(-3, 4, (n, keypoints, height, width)).astype(np.float32)
     maps[:, 0] = -np.abs(maps[:, 0])
     return maps
@@ -49,7 +50,7 @@ CODEC = {"msra": Msra, "dark": Dark, "udp": Udp}
 
 def gaussians(codec, keypoints=71, seed=6):
     """(1, K, h, w): Gaussians anywhere on the map and a little beside it, some weak, all with noise."""
-    rng, (width, height) = np.random.default_rng(seed), codec.heatmap_size
+    rng, (height, width) = np.random.default_rng(seed), codec.heatmap_size.shape
     places = rng.uniform((-3, -3), (width + 2, height + 2), (keypoints, 2)) * codec.cell
     maps = codec.encode(places, np.ones(keypoints))[0] * rng.uniform(0.05, 1, (keypoints, 1, 1))
     return (maps + 0.001 * rng.standard_normal(maps.shape)).astype(np.float32)[None]
@@ -91,7 +92,7 @@ def test_torch_decodes_as_published(shared, tag, kind, form, tolerance):
     np.testing.assert_allclose(found[usual], wanted[usual[0]], rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("size", [(48, 64), (96, 128)], ids=str)
+@pytest.mark.parametrize("size", [Size(height=64, width=48), Size(height=128, width=96)], ids=str)
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
 def test_torch_decodes_ties_and_borders_as_the_codec_does(kind, size):
     codec = kind(size)

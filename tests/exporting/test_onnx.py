@@ -24,7 +24,7 @@ MODULE = importlib.import_module("featherpose.exporting.onnx")
 
 
 def crops(n, seed=3):
-    return np.random.default_rng(seed).integers(0, 256, (n, SIZE[1], SIZE[0], 3), np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (n, *SIZE.shape, 3), np.uint8)
 
 
 def test_the_manifest_is_in_the_file(exported):

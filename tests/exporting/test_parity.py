@@ -192,7 +192,7 @@ def test_slack_is_none_where_decoding_only_compares_and_grows_with_flatness():
     codec = Udp((96, 128))
     maps = codec.encode(places, np.ones(4))[0][None] * np.array([1, 0.1, 0.01, 0], np.float32)[:, None, None]
     flatter = slack(codec, maps + np.float32(0.5))[0]
-    assert flatter[0] < 1e-3 * codec.size[0] and (np.diff(flatter) > 0).all()
+    assert flatter[0] < 1e-3 * codec.size.width and (np.diff(flatter) > 0).all()
     assert flatter[3] == np.inf
 
 

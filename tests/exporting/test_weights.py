@@ -15,6 +15,7 @@ from featherpose.errors import FeatherposeError
 from featherpose.exporting import open_weights
 from featherpose.manifest import read_manifest
 from featherpose.networks.checkpoints import save_weights
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14
 from tests.exporting.conftest import SIZE, Tiny, tiny
 
@@ -25,7 +26,7 @@ FACTS = {
     "options": {"width": 8},
     "num_keypoints": 17,
     "skeleton": COCO17.to_dict(),
-    "input_size": list(SIZE),
+    "input_size": SIZE.to_dict(),
     "codec": {"name": "msra", "stride": 4, "sigma": 1.5, "unbiased": True},
     "recipe": {"network": "tiny", "seed": 7},
     "training": {"samples": {"coco": 3}, "terms": ["ask"]},
@@ -61,7 +62,9 @@ def test_the_codec_brings_its_crop_mode(tmp_path, name, mode):
 
 def test_what_is_given_counts_before_what_the_file_says(tmp_path):
     path = saved(tmp_path / "best.safetensors", options={"width": 99})
-    assert open_weights(path, options={"width": 8}, input_size=(96, 128))[1].input_size == (96, 128)
+    assert open_weights(path, options={"width": 8}, input_size=Size(height=128, width=96))[1].input_size == Size(
+        height=128, width=96
+    )
     assert open_weights(path, network="tiny")[1].options == {}
 
 
@@ -91,7 +94,7 @@ def of_another_skeleton(folder):
 
 
 def silent(folder):
-    return saved(folder / "silent.safetensors", network=None, size=None)
+    return saved(folder / "silent.safetensors", network=None, input_size=None)
 
 
 def unknown_network(folder):
@@ -120,7 +123,7 @@ BAD = [
     (corrupted, [], "cut.safetensors cannot be read as weights"),
     (of_another_shape, [], "do not fit this network: .* of another shape"),
     (of_another_skeleton, [], "final_layer.weight .17, 8, 1, 1., wanted .14, 8, 1, 1."),
-    (silent, [], "add --network NAME --size WIDTHxHEIGHT"),
+    (silent, [], "add --network NAME --input-size HEIGHTxWIDTH"),
     (unknown_network, [], "Unknown model 'tinny'. Did you mean 'tiny'?"),
     (unknown_codec, [], "codec 'dirk' is unknown. Did you mean 'dark'?"),
     (not_json, [], "is not JSON"),
@@ -129,8 +132,9 @@ BAD = [
     (good, ["--skeleton", "coco16"], "Unknown skeleton 'coco16'. Did you mean 'coco17'?"),
     (good, ["--option", "depth=3"], "tiny has no option 'depth'"),
     (good, ["--option", "depth"], "--option depth: wanted KEY=VALUE"),
-    (good, ["--size", "256"], "--size 256: wanted WIDTHxHEIGHT"),
-    (good, ["--size", "0x64"], "input_size is .0, 64."),
+    (good, ["--input-size", "256"], "--input-size: 256 is not a size; wanted height x width"),
+    (good, ["--input-size", "64x0"], "height is 64 and width is 0"),
+    (good, ["--input-size", "48x64"], "48x64 is wider than tall; sizes are height x width; did you mean 64x48"),
     (good, ["--crops", "nowhere"], "nowhere is no folder"),
     (good, ["--out", "model.pt"], r"model.pt: the exported file must be called \*.onnx"),
 ]
@@ -158,9 +162,9 @@ def test_the_verb_writes_beside_the_weights_and_says_how_equal(tmp_path):
 
 def test_the_verb_speaks_json(tmp_path):
     path = saved(tmp_path / "best.safetensors")
-    words = ["export", str(path), "--out", str(tmp_path / "small.onnx"), "--size", "32x32", "--json"]
+    words = ["export", str(path), "--out", str(tmp_path / "small.onnx"), "--input-size", "32x32", "--json"]
     outcome = CliRunner().invoke(featherpose, words, catch_exceptions=False)
     facts = json.loads(outcome.stdout)
     assert facts["bytes"] == (tmp_path / "small.onnx").stat().st_size
-    assert facts["manifest"]["input_size"] == [32, 32]
+    assert facts["manifest"]["input_size"] == {"height": 32, "width": 32}
     assert facts["manifest"]["parity"]["keypoints"] < 0.01

@@ -8,6 +8,7 @@ from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.runtime.estimator import Estimator
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from tests.tiny_model import tiny_manifest, tiny_model
 
@@ -44,7 +45,11 @@ def test_joints_are_found_where_their_colour_is(estimator):
     for keypoint, spot in SPOTS.items():
         assert np.abs(poses.keypoints[0, keypoint] - spot).max() < cell
         assert poses.scores[0, keypoint] > 0.5
-    assert poses.image_size == (200, 160) and poses.boxes.tolist() == [list(BOX)] and poses.box_scores.tolist() == [1]
+    assert (
+        poses.image_size == Size(height=160, width=200)
+        and poses.boxes.tolist() == [list(BOX)]
+        and poses.box_scores.tolist() == [1]
+    )
 
 
 def test_swapping_red_and_blue_is_noticed(estimator):
@@ -88,7 +93,7 @@ def test_one_box_and_many_give_the_same_type_and_the_same_poses(estimator):
 def test_no_boxes_are_nobody(estimator, boxes):
     poses = estimator(picture(), boxes)
     assert type(poses) is Poses and len(poses) == 0
-    assert poses.keypoints.shape == (0, 17, 2) and poses.image_size == (200, 160)
+    assert poses.keypoints.shape == (0, 17, 2) and poses.image_size == Size(height=160, width=200)
 
 
 def test_none_is_the_whole_picture(estimator):
@@ -193,7 +198,9 @@ class BlobSession:
 
     def __init__(self, codec):
         kind = CODECS[codec]
-        self.manifest = tiny_manifest(codec={"name": codec, "sigma": 1}, crop_mode=kind.crop_mode, input_size=(96, 128))
+        self.manifest = tiny_manifest(
+            codec={"name": codec, "sigma": 1}, crop_mode=kind.crop_mode, input_size=Size(height=128, width=96)
+        )
 
     def run(self, crops):
         weights = np.where(crops[..., 0] > 20, crops[..., 0], 0).astype(float)
@@ -240,7 +247,11 @@ class WitnessSession:
     """
 
     def __init__(self, keypoints, scores):
-        self.manifest, self.keypoint_names, self.scores = tiny_manifest(input_size=(96, 128)), keypoints, scores
+        self.manifest, self.keypoint_names, self.scores = (
+            tiny_manifest(input_size=Size(height=128, width=96)),
+            keypoints,
+            scores,
+        )
         self.extents = []
 
     def run(self, crops):

@@ -6,6 +6,7 @@ import pytest
 from featherpose.errors import DeviceError, InputError, ModelError
 from featherpose.runtime import session as session_file
 from featherpose.runtime.session import Session
+from featherpose.size import Size
 from featherpose.skeleton import MPII16
 from tests.tiny_model import tiny_manifest, tiny_model
 
@@ -142,7 +143,7 @@ BROKEN = [
     ("no manifest", lambda p: tiny_model(p, metadata=""), "no manifest"),
     ("another output name", lambda p: damaged(tiny_model(p), b"heatmaps", b"heatmapz"), r"wanted crops .* heatmaps"),
     ("a manifest of another skeleton", of(skeleton=MPII16), r"\[1, 17, 2\] in the graph, \[1, 16, 2\] by the manifest"),
-    ("a manifest of another size", of(input_size=(64, 64)), r"\[1, 64, 64, 3\] by the manifest"),
+    ("a manifest of another size", of(input_size=Size(height=64, width=64)), r"\[1, 64, 64, 3\] by the manifest"),
     ("a batch that cannot vary", lambda p: tiny_model(p, batch=8), r"\[8, 64, 48, 3\] in the graph"),
     ("not there", lambda p: p, "cannot be read"),
 ]

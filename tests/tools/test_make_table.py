@@ -60,10 +60,10 @@ def test_a_network_without_facts_is_refused_by_name(monkeypatch: pytest.MonkeyPa
 def test_latency_is_that_of_the_same_network_and_size(tmp_path: Path):
     file = tmp_path / "latency.json"
     nothing = {"latency_ms": None, "latency_on": None}
-    assert make_table.latency("cpm", "192x256", file) == nothing
-    lines = [("cpm", "96x128", 2.0), ("cpm", "192x256", 7.5), ("swin_t", "192x256", 9.0)]
-    keys = ("network", "size", "latency_ms")
+    assert make_table.latency("cpm", "256x192", file) == nothing
+    lines = [("cpm", "128x96", 2.0), ("cpm", "256x192", 7.5), ("swin_t", "256x192", 9.0)]
+    keys = ("network", "input_size", "latency_ms")
     networks = [dict(zip(keys, line, strict=True)) for line in lines]
     file.write_text(json.dumps({"machine": {"cpu": "AMD"}, "networks": networks}))
-    assert make_table.latency("cpm", "192x256", file) == {"latency_ms": 7.5, "latency_on": "AMD"}
-    assert make_table.latency("swin_t", "96x128", file) == nothing
+    assert make_table.latency("cpm", "256x192", file) == {"latency_ms": 7.5, "latency_on": "AMD"}
+    assert make_table.latency("swin_t", "128x96", file) == nothing

@@ -14,7 +14,7 @@ from featherpose.skeleton import COCO17
 TINY = {
     "options": {"width": 8},
     "data": {"labels": "ground_truth"},
-    "stages": [{"input_size": [64, 64], "epochs": 2, "batch_size": 8, "sigma": 1.5}],
+    "stages": [{"input_size": "64x64", "epochs": 2, "batch_size": 8, "sigma": 1.5}],
     "optimizer": {"lr": 0.002},
     "schedule": {"name": "cosine", "warmup": 2},
 }

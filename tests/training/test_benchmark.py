@@ -19,6 +19,7 @@ from featherpose.errors import DataError, InputError, ModelError
 from featherpose.networks import create_network
 from featherpose.recipes.recipe import from_dict
 from featherpose.recipes.schedule import epochs
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training import benchmark, loop
 from featherpose.training.batches import batches
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.torch
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 SMALL: dict[str, Any] = {
     "options": {"width": 8},
-    "input_size": (64, 64),
+    "input_size": Size(height=64, width=64),
     "batch_size": 4,
     "device": "cpu",
     "workers": 0,
@@ -119,7 +120,7 @@ class TestTrainingSpeed:
         [
             ("lite_hrnet_19", {}, ModelError, "Did you mean 'lite_hrnet_18'"),
             ("lite_hrnet_18", {"options": {"widht": 8}}, ModelError, "Did you mean 'width'"),
-            ("lite_hrnet_18", {"input_size": (60, 64)}, ModelError, "multiples of 32"),
+            ("lite_hrnet_18", {"input_size": Size(height=64, width=60)}, ModelError, "multiples of 32"),
             ("lite_hrnet_18", {"data": "nowhere"}, DataError, "There is no folder nowhere"),
         ],
     )

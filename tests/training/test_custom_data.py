@@ -67,7 +67,7 @@ def file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recipe(file: Path, **changes: Any) -> Recipe:
     short = [
-        "stages=[{input_size: [64, 64], epochs: 2, batch_size: 16, sigma: 1.5}]",
+        "stages=[{input_size: 64x64, epochs: 2, batch_size: 16, sigma: 1.5}]",
         "validation.interval=1",
         "schedule.warmup=2",
     ]
@@ -163,7 +163,9 @@ def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
     for i in range(7):
         (tmp_path / f"{i}.jpg").write_bytes((file.parent / truth["images"][0]["file_name"]).read_bytes())
     (tmp_path / "few.json").write_text(json.dumps(few))
-    with pytest.raises(DataError, match=r"its 7 photos all fall to one part, a fraction of 0\.05 .*; set data\.val_fraction=0\.333\."):
+    with pytest.raises(
+        DataError, match=r"its 7 photos all fall to one part, a fraction of 0\.05 .*; set data\.val_fraction=0\.333\."
+    ):
         pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.05}))
     assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.333})).validation_rows) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]

@@ -13,6 +13,7 @@ pytest.importorskip("onnx")
 from featherpose import weights
 from featherpose.manifest import read_manifest
 from featherpose.runtime.session import Session
+from featherpose.size import Size
 from tests.tiny_model import tiny_manifest, tiny_model
 from tests.training.test_benchmark import script
 
@@ -27,7 +28,11 @@ def latency(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def models(latency: ModuleType, tmp_path: Path) -> Path:
     """Folder with the yardstick and two networks as models of a few kilobytes, one of them of another size."""
-    for name, size in ((latency.YARDSTICK, (48, 64)), ("rep_pose", (48, 64)), ("inverted_pose", (96, 64))):
+    for name, size in (
+        (latency.YARDSTICK, Size(height=64, width=48)),
+        ("rep_pose", Size(height=64, width=48)),
+        ("inverted_pose", Size(height=64, width=96)),
+    ):
         tiny_model(tmp_path / f"{name}.onnx", tiny_manifest(network=name, input_size=size))
     return tmp_path
 
@@ -44,7 +49,7 @@ def test_the_shipped_files_under_their_names(
     monkeypatch.setattr(weights, "find", lambda name: models / "rep_pose.onnx")
     run(latency, monkeypatch, "--shipped", "--rounds", 1, "--models", models, "--out", models / "shipped.json")
     (line,) = json.loads((models / "shipped.json").read_text())["networks"]
-    assert (line["network"], line["input_size"]) == ("tiny-48x64", "48x64")
+    assert (line["network"], line["input_size"]) == ("tiny-64x48", "64x48")
     with pytest.raises(SystemExit):
         run(latency, monkeypatch, "rep_pose", "--shipped")
 
@@ -96,7 +101,7 @@ def test_everyone_has_a_turn_in_every_round_and_the_slow_run_less(
 def test_a_ratio_is_that_of_one_round(latency: ModuleType) -> None:
     """The second round is ten times as slow for both, which changes the medians and not the ratio."""
     line = latency.summary("cpm", (192, 256), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3])
-    assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "192x256", 6)
+    assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "256x192", 6)
     assert (line["ratio"], line["ratio_spread"]) == (0.5, [0.5, 0.5])
     assert (line["latency_ms"], line["spread_ms"]) == (11.0, [2.0, 20.0])
 
@@ -122,6 +127,6 @@ def test_mistakes_are_usage_errors(
 def test_fresh_networks_are_exported_at_their_default_input(latency: ModuleType, name: str, tmp_path: Path) -> None:
     path = latency.exported(name, tmp_path)
     manifest = read_manifest(path)
-    assert (manifest.network, manifest.input_size) == (name, (192, 256))
+    assert (manifest.network, manifest.input_size) == (name, Size(height=256, width=192))
     written = path.stat().st_mtime_ns
     assert latency.exported(name, tmp_path).stat().st_mtime_ns == written

@@ -173,7 +173,7 @@ def test_another_seed_changes_the_weights(whole_run: Path, drawn_people: Path) -
 
 
 def test_fifty_steps_beat_empty_heatmaps(drawn_people: Path, tmp_path: Path) -> None:
-    stages = [{"input_size": [64, 64], "epochs": 13, "batch_size": 8, "sigma": 1.5}]
+    stages = [{"input_size": "64x64", "epochs": 13, "batch_size": 8, "sigma": 1.5}]
     train(recipe(drawn_people, stages=stages, optimizer={"lr": 0.005}), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     (loss,) = [record["loss"] for record in records if "loss" in record]
@@ -222,7 +222,7 @@ def _of_seconds(name: str) -> Any:
 def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
     values = to_dict(RECIPES[name])
     small = {"data": {"labels": "ground_truth", "folder": str(drawn_people)}, "pretrained": "", "frozen_stages": 0}
-    size = [64, 64]
+    size = "64x64"
     if "lite_hrnet" in name:
         small["options"] = {"width": 8}
     if "rep_pose" in name:

@@ -47,5 +47,5 @@ def test_tensorboard_gets_every_number(tmp_path: Path, monkeypatch: pytest.Monke
     board = ModuleType("torch.utils.tensorboard")
     board.SummaryWriter = SummaryWriter  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", board)
-    Records(tmp_path, 7, []).add({"step": 8, "loss": 0.5, "input_size": [96, 128]})
+    Records(tmp_path, 7, []).add({"step": 8, "loss": 0.5, "input_size": {"height": 128, "width": 96}})
     assert written == [(str(tmp_path / "tensorboard"), 8), ("loss", 0.5, 8)]

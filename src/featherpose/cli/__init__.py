@@ -12,7 +12,8 @@ from featherpose.errors import FeatherposeError, did_you_mean
 
 COMMANDS = {
     "predict": "Find poses on photos: pictures with skeletons, and JSON.",
-    "models": "List the networks: size, cost, published scores, weights.",
+    "models": "List the shipped models: input, latency, accuracy, file size.",
+    "networks": "List the network architectures: cost, latency, published scores.",
     "evaluate": "Judge a model on a labelled data set: AP and AR.",
     "train": "Train a network from a recipe.",
     "recipe": "List, show and check recipes.",

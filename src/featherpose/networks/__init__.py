@@ -60,11 +60,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def list_networks() -> list[str]:
-    """The names that `create_model` knows, sorted."""
-    return sorted(NETWORKS)
-
-
 def stride_of(name: str) -> int:
     """Name of a network -> pixels of its input per cell of its heatmaps, without building it: its type says so."""
     return getattr(get_type_hints(_builder(name)).get("return"), "stride", PoseNetwork.stride)

@@ -34,7 +34,7 @@ class Published:
     flip: bool | None
     """Averaged with the mirrored picture; None where that is not stated."""
     input: str | None
-    """Width x height in pixels, as "192x256"."""
+    """Height x width in pixels, as "256x192"."""
     source: str
     """Who printed it."""
 
@@ -46,20 +46,18 @@ class Published:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network by its name; the counts are for 17 joints and the default input, None where it is not here yet."""
+    """A network by its name; the counts are for 17 keypoints and the default input."""
 
     name: str
-    here: bool
-    """False where featherpose does not have it yet."""
     weights: bool
     """True where trained weights lie in the package."""
-    parameters: int | None
-    macs: int | None
+    parameters: int
+    macs: int
     """Multiply-accumulates of one picture as the published code, or the formula as it is written, computes it."""
-    macs_run: int | None
+    macs_run: int
     """The same as featherpose exports and runs it: repeated and superfluous work left out, the outcome equal."""
-    input: str | None
-    """The default, width x height in pixels."""
+    input: str
+    """The default, height x width in pixels."""
     latency_ms: float | None
     """Of one picture on one thread, where it was measured (`benchmarks/latency.py`)."""
     latency_on: str | None
