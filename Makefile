@@ -39,6 +39,7 @@ lint: .venv
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/python tools/check_phrases.py
 
 # The runtime and everything below it, in an environment without torch.
 light: $(LIGHT)
