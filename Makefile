@@ -1,7 +1,7 @@
-# Two commands do everything on a machine that has Python and make:
-#   make demo   poses on the example photos, with the runtime alone
-#   make test   every check, and every test that takes seconds
-# make test-all adds the tests that take longer.
+# Two commands, on a machine with Python and make:
+#   make demo   poses in the example images, with the base install (no torch)
+#   make test   all checks, and all tests that take seconds
+# make test-all also runs the slow tests.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv-demo
@@ -18,7 +18,7 @@ demo: dist
 		src/featherpose/examples/people.jpg
 	$(DEMO)/bin/featherpose predict --whole-image --out out/portraits \
 		$(filter-out %/people.jpg,$(wildcard src/featherpose/examples/*.jpg))
-	@echo "Open out/people.jpg and out/portraits/; the joints are in out/poses.json"
+	@echo "Open out/people.jpg and out/portraits/; the keypoints are in out/poses.json"
 
 dist: pyproject.toml README.md $(shell find src -name '*.py' -o -name '*.onnx' -o -name '*.json' -o -name '*.jpg')
 	rm -rf dist && mkdir dist
@@ -30,7 +30,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 	$(MAKE) --no-print-directory light
 
-# The long ones: some hold networks of 60 million parameters and train them for a step.
+# The slow tests: some build networks of 60 million parameters and train them for one step.
 test-all: test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
@@ -41,7 +41,7 @@ lint: .venv
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_phrases.py
 
-# The runtime and everything below it, in an environment without torch.
+# Tests of the runtime and the layers below it, in an environment without torch.
 light: $(LIGHT)
 	$(LIGHT)/bin/python -m pytest -q -m "not torch and not slow" tests
 

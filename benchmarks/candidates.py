@@ -1,19 +1,19 @@
-"""Which network learns most in the same time: `python benchmarks/candidates.py NETWORK [--option attention=none]`.
+"""Accuracy of networks at equal training time: `python benchmarks/candidates.py NETWORK [--option KEY=VALUE]`.
 
-Every candidate gets the same people, augmentation, codec, batch and time on this machine's cores, one process each: an
-hour of one core in all, or what `--hours` says. How many passes that are is measured first; the rate then falls along a
-cosine over just these passes. The figure is the validation part's, of the averaged weights; no test photo is looked at.
-One network a call; each call adds its line to benchmarks/results/candidates.json:
+Every candidate is trained with the same samples, augmentation, codec, batch size and CPU time, one process per core:
+one core-hour in total, or `--hours`. The number of epochs that fit is measured first, and the learning rate follows a
+cosine over exactly these epochs. Scores are those of the EMA weights on the validation set; no test set is used. One
+network per call; each call adds its line to benchmarks/results/candidates.json:
 
     python benchmarks/candidates.py rep_pose
     python benchmarks/candidates.py rep_pose --option attention=none
-    python benchmarks/candidates.py feather_pose --init efficientnet_lite0 --rate 1e-3 --option head_channels=48
-    python benchmarks/candidates.py --time       counts every line's network and times its export with fresh weights
+    python benchmarks/candidates.py feather_pose --pretrained efficientnet_lite0 --lr 1e-3 --option head_channels=48
+    python benchmarks/candidates.py --time       counts every line's network; times its export with random weights
     python benchmarks/candidates.py              prints the table
 
-A ratio is the time of a picture, one thread, to that of lite_hrnet_18 at 192x256, for each kind of processor that
-`--time` ran on. Leave the machine alone meanwhile: whatever else runs takes from the candidate's hour. On a shared
-machine whose speed wavers, `--passes` says how many passes the hour is worth.
+A ratio is the latency of one image on one thread, relative to lite_hrnet_18 at 256x192, for each kind of processor on
+which `--time` ran. Nothing else should run meanwhile: it would reduce the candidate's training time. On a shared
+machine of varying speed, give the number of epochs with `--epochs`.
 """
 
 from __future__ import annotations
@@ -41,21 +41,29 @@ from featherpose.runtime.session import Session
 from featherpose.size import Size
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
-SAMPLES = 19_326  # of pose-train, those of the validation part left out
-RECIPE = "pretrain-rep_pose"  # what `settings` change
+SAMPLES = 19_326  # of pose-train, without the validation set
+RECIPE = "pretrain-rep_pose"  # changed by `settings`
 BATCH = 64
-ROUNDS = 25  # turns of each network when they are timed
+ROUNDS = 25  # latency rounds with `--time`
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("network", nargs="?")
-    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the network")
-    parser.add_argument("--hours", type=float, default=1.0, help="of one core, shared by all (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, help="over the people, in place of what the hours give")
-    parser.add_argument("--input-size", default="128x96", help="height x width of the input (default: %(default)s)")
-    parser.add_argument("--pretrained", default="", help="weights to start from")
-    parser.add_argument("--lr", type=float, default=2e-3, help="for a batch of 32 (default: %(default)s)")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="network option; can be repeated"
+    )
+    parser.add_argument(
+        "--hours", type=float, default=1.0, help="core-hours, shared by all cores (default: %(default)s)"
+    )
+    parser.add_argument("--epochs", type=int, help="number of epochs, in place of --hours")
+    parser.add_argument(
+        "--input-size", default="128x96", help="height x width of the input in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--pretrained", default="", help="pretrained weights")
+    parser.add_argument(
+        "--lr", type=float, default=2e-3, help="learning rate for a batch size of 32 (default: %(default)s)"
+    )
     parser.add_argument("--time", action="store_true", help="count and time the networks of the table")
     arguments = vars(parser.parse_args())
     timed = arguments.pop("time")
@@ -71,15 +79,15 @@ def main() -> None:
     for line in sorted(known, key=lambda line: (line["input_size"], -line["oks_accuracy"])):
         counts = f"{line['parameters'] / 1e6:.2f} M  {line['macs'] / 1e6:4.0f} MMACs  " if "macs" in line else ""
         ratios = ", ".join(f"{ratio:.2f} with {kind}" for kind, ratio in line.get("ratios", {}).items())
-        trained = f"AP {line['oks_accuracy']:5.2f}  PCK {line['pck']:5.2f}"
-        spent = f"{line['epochs']:3} passes, {line['cpu_hours']:.2f} CPU-hours"
+        trained = f"OKS accuracy {line['oks_accuracy']:5.2f}  PCK {line['pck']:5.2f}"
+        spent = f"{line['epochs']:3} epochs, {line['cpu_hours']:.2f} CPU-hours"
         print(f"{label(line):50} {line['input_size']:8} {trained}  {spent}  {counts}{ratios}")
 
 
 def label(line: dict[str, Any]) -> str:
-    """A line -> network, options and where its weights came from."""
+    """A line -> network, options and pretrained weights."""
     return " ".join(
-        filter(None, [line["network"], *line["options"], line["pretrained"] and f"from {line['pretrained']}"])
+        filter(None, [line["network"], *line["options"], line["pretrained"] and f"pretrained {line['pretrained']}"])
     )
 
 
@@ -89,7 +97,7 @@ def size_of(line: dict[str, Any]) -> Size:
 
 
 def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines -> the same with parameters and multiply-accumulates as exported, and the ratio on this processor."""
+    """Lines -> the same with parameters and multiply-accumulates as exported, and latency ratio on this processor."""
     kind = torch.backends.cpu.get_cpu_capability()
     with TemporaryDirectory() as folder:
         plain = latency.exported(latency.YARDSTICK, Path(folder))
@@ -112,11 +120,11 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def train_candidate(
     network: str, option: list[str], hours: float, epochs: int | None, size: str, pretrained: str, lr: float
 ) -> dict[str, Any]:
-    """What to train and for how long -> what it reached, and what that took."""
+    """Network, training time and settings -> scores, and the time they took."""
     if epochs is None:
         seconds = hours * 3600 / available_threads()
         epochs = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
-    print(f"{network}: {epochs} passes", flush=True)
+    print(f"{network}: {epochs} epochs", flush=True)
     words = [word for setting in settings(network, option, epochs, size, lr) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
         run = Path(folder) / network
@@ -146,7 +154,7 @@ def train_candidate(
 
 
 def settings(network: str, option: list[str], epochs: int, size: str, lr: float) -> list[str]:
-    """What every candidate has of its own in `RECIPE`, KEY=VALUE each."""
+    """Overrides of `RECIPE` for a candidate, KEY=VALUE each."""
     stage = f"input_size: {size}, epochs: {epochs}, batch_size: {BATCH}, sigma: {sigma(size)}"
     return [
         *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
@@ -156,17 +164,17 @@ def settings(network: str, option: list[str], epochs: int, size: str, lr: float)
 
 
 def as_yaml(options: list[str]) -> str:
-    """KEY=VALUE each -> one mapping as YAML."""
+    """KEY=VALUE strings -> one mapping as YAML."""
     return f"{{{', '.join(option.replace('=', ': ', 1) for option in options)}}}"
 
 
 def sigma(size: str) -> float:
-    """Width x height of the input -> deviation of a joint's spot in cells, between 1.5 at 96x128 and 2 at 192x256."""
+    """Height x width of the input -> sigma of the target Gaussian in cells, from 1.5 at 128x96 to 2 at 256x192."""
     return {"128x96": 1.5, "160x128": 1.75}.get(size, 2.0)
 
 
 def images_per_second(network: str, option: list[str], size: str) -> float:
-    """What the trainer reaches on all cores, loading included."""
+    """Training throughput in samples/s on all cores, data loading included."""
     words = [word for o in option for word in ("--option", o)]
     how = ("--input-size", size, "--batch-size", str(BATCH), "--data", "pose-train", "--json")
     said = featherpose("benchmark", "train", network, *words, *how, output=subprocess.PIPE)
@@ -174,7 +182,7 @@ def images_per_second(network: str, option: list[str], size: str) -> float:
 
 
 def featherpose(*words: str, output: int | None = None) -> str:
-    """The command line with a process per core."""
+    """Run the command line with one process per core; returns its output if it is piped."""
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(available_threads())]
     command = [sys.executable, *several, "-m", "featherpose", *words]
     done = subprocess.run(command, check=True, stdout=output, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -1,9 +1,9 @@
-"""What starting from the shipped weights is worth on 200 people: `python benchmarks/fine_tune.py POSE_TRAIN`.
+"""Fine-tuning against training from scratch on 200 samples: `python benchmarks/fine_tune.py POSE_TRAIN`.
 
-Two hundred of MPII's people with MPII's sixteen joints train, those of its validation part judge. The shipped weights
-have seen the two hundred, with COCO's joints, but nobody who judges. Each run is the documented command,
-`featherpose train --data my.json`, once with `--init default` and once without, each on a core. Prints a table and
-writes benchmarks/results/fine_tune.json.
+The training set is 200 MPII samples with MPII's 16 keypoints, the validation set is that of MPII. The shipped weights
+were trained on the 200 samples, with COCO keypoints, but not on the validation set. Each run is the documented command,
+`featherpose train --data my.json`, once with `--pretrained default` and once without, on one core each. Prints a table
+and writes benchmarks/results/fine_tune.json.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "fine_tune.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder of shards with MPII's people")
+    parser.add_argument("data", type=Path, help="folder of shards with MPII samples")
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -40,13 +40,14 @@ def main() -> None:
             rows += both(own, seed)
     for row in rows:
         print(
-            f"{row['pretrained']:8} seed {row['seed']}: PCK {row['pck']:.1f} after epoch {row['epoch'] + 1}, {row['hours']} h"
+            f"{row['pretrained']:8} seed {row['seed']}: PCK {row['pck']:.1f} after epoch {row['epoch'] + 1},"
+            f" {row['hours']} h"
         )
     files.replace(RESULTS, json.dumps({"machine": machine(), "runs": rows}, indent=1).encode())
 
 
 def both(own: Path, seed: int) -> list[dict[str, Any]]:
-    """COCO file and seed -> the best scores of a run from the shipped weights and of one from scratch, side by side."""
+    """COCO file and seed -> best scores of a run from the shipped weights and of one from scratch, run in parallel."""
     starts = {"default": ["--pretrained", "default"], "scratch": []}
     runs = {start: own.parent / f"{start}-{seed}" for start in starts}
     command = [sys.executable, "-m", "featherpose", "train", "--data", str(own), "--set", f"seed={seed}"]
@@ -64,7 +65,7 @@ def both(own: Path, seed: int) -> list[dict[str, Any]]:
 
 
 def write_people(shards: Path, folder: Path) -> Path:
-    """Folder of shards -> a COCO file with the 200 and MPII's validation part, its pictures beside it."""
+    """Folder of shards -> a COCO file with the 200 samples and MPII's validation set; its images in the same folder."""
     samples = [sample for sample in read_index(shards) if sample.source == "mpii"]
     judges = [sample for sample in samples if is_validation(sample.image)]
     learners = [sample for sample in samples if not is_validation(sample.image)][:SAMPLES]
@@ -83,7 +84,7 @@ def write_people(shards: Path, folder: Path) -> Path:
 
 
 def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A person -> image and annotation; the picture is written under a name that the recipe's split puts right."""
+    """A sample -> COCO image and annotation; the image gets a name that the recipe's split assigns to the same set."""
     val_fraction, held_out = api.open_recipe(RECIPE).data.val_fraction, is_validation(sample.image)
     names = (f"{sample.key}-{n}.webp" for n in count())
     name = next(name for name in names if is_validation(name, val_fraction) == held_out)

@@ -1,16 +1,16 @@
-"""How long every network takes for one picture on one CPU thread, beside Lite-HRNet-18 exported as it was published.
+"""Latency of every network for one image on one CPU thread, and its ratio to Lite-HRNet-18 as published.
 
     python benchmarks/latency.py                                 every network; half an hour, most of it for exporting
     python benchmarks/latency.py rep_pose hrnet_w32 --rounds 5    two of them; printed, and written only with --out
-    python benchmarks/latency.py --models /tmp/exported           keeps the exported files there and takes what is there
-    python benchmarks/latency.py --shipped                        the files that come with featherpose; written likewise
+    python benchmarks/latency.py --models /tmp/exported           keeps the exported files there, reuses existing ones
+    python benchmarks/latency.py --shipped                        the shipped models; written only with --out
 
-Each network is exported with fresh weights at its default input and opened as `featherpose predict` opens it: uint8
-crops in, joints out, batch 1, one thread. A round gives every network a turn of several runs, in an order of its own;
-slow networks run less often. The yardstick, lite_hrnet_18 (which torch's own plain export equals), has a turn each, and
-a ratio is that of the medians of one round: what slows the machine down for a while slows both. Numbers are medians,
-spreads go from the 10th to the 90th percentile. The file is what tools/make_table.py reads. Nothing else may run
-meanwhile; `taskset -c 1 nice -n -5` in front helps.
+Each network is exported with random weights at its default input and opened as in `featherpose predict`: uint8 crops
+in, keypoints out, batch size 1, one thread. In each round every network runs several times in a row, slow networks less
+often; the order of the networks is shuffled. The baseline is lite_hrnet_18, whose export equals torch's own. It runs in
+every round, and a ratio is that of the medians of one round, so that a temporary slowdown of the machine affects both.
+Numbers are medians; spreads are the 10th to the 90th percentile. tools/make_table.py reads the file. Nothing else
+should run meanwhile; `taskset -c 1 nice -n -5` in front gives steadier numbers.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ from featherpose.training.benchmark import machine
 
 HERE = Path(__file__).resolve().parent
 YARDSTICK = "lite_hrnet_18"
-SIZE = Size(height=256, width=192)  # where a network is not built for another one
-TURN = 0.3  # seconds that a network runs for in a round, if that is neither too few runs nor too many
+SIZE = Size(height=256, width=192)  # for networks without a fixed input size
+TURN = 0.3  # seconds per network and round, limited to FEWEST to MOST runs
 FEWEST, MOST = 3, 30
 SEED = 2021
 
@@ -58,10 +58,10 @@ Rounds = list[list[float]]
 
 
 def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
-    """A fresh network -> the same in eval mode, its norms used to the crops (N, H, W, 3), and gentle but on shortcuts.
+    """An initialized network -> the same in eval mode, with batch norm statistics of the crops (N, H, W, 3).
 
-    Weights decide nothing about time, but a fresh network lets rounding grow from layer to layer until its export is
-    refused.
+    Norm weights are small except on shortcuts. Weights do not affect latency, but in a freshly initialized network
+    rounding errors grow from layer to layer until the parity check of the export fails.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -78,7 +78,7 @@ def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
 
 
 def exported(name: str, folder: Path) -> Path:
-    """Name and folder -> NAME.onnx there, as it lies there or else exported now."""
+    """Name and folder -> path of NAME.onnx in it, exported if it does not exist."""
     path = folder / f"{name}.onnx"
     if not path.exists():
         export_fresh(name, path)
@@ -86,7 +86,7 @@ def exported(name: str, folder: Path) -> Path:
 
 
 def export_fresh(name: str, path: Path, size: Size | None = None, options: Mapping[str, Any] | None = None) -> None:
-    """Writes a network with fresh weights and these options to the file; its own input where no size is given."""
+    """Export a network with random weights and these options to the file; default input if no size is given."""
     torch.manual_seed(SEED)
     network = create_network(name, **(options or {}))
     size = size or getattr(network, "fixed_size", None) or SIZE
@@ -97,14 +97,14 @@ def export_fresh(name: str, path: Path, size: Size | None = None, options: Mappi
 
 
 def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
-    """Open models by name, and how often each has its turn -> milliseconds of their runs."""
+    """Sessions by name and number of rounds -> latency of each run in ms."""
     crops = {name: _noise(session) for name, session in sessions.items()}
     runs = {name: _runs(session, crops[name]) for name, session in sessions.items()}
     times: dict[str, Rounds] = {name: [] for name in sessions}
     for number in range(rounds):
         for name in random.Random(number).sample(list(sessions), len(sessions)):
             turn = [_run(sessions[name], crops[name]) for _ in range(runs[name] + 1)]
-            times[name].append(turn[1:])  # the first finds the caches full of another network
+            times[name].append(turn[1:])  # the first run is warm-up: the caches hold another network
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
     return times
 
@@ -120,12 +120,12 @@ def _run(session: Session, crop: NDArray[np.uint8]) -> float:
 
 
 def _runs(session: Session, crop: NDArray[np.uint8]) -> int:
-    """How many runs a turn has, by the faster of two."""
+    """Number of runs per round, from the faster of two runs."""
     return min(MOST, max(FEWEST, round(1000 * TURN / min(_run(session, crop) for _ in range(2)))))
 
 
 def summary(name: str, size: Size, times: Rounds, yardstick: Rounds) -> dict[str, Any]:
-    """Milliseconds of a network and of the yardstick in the same rounds -> its line in the file."""
+    """Latencies of a network and of the baseline in the same rounds, in ms -> its line in the file."""
     every = [ms for turn in times for ms in turn]
     ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, yardstick, strict=True)]
     return {
@@ -155,10 +155,12 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="names (default: all, and --out's default)")
-    parser.add_argument("--shipped", action="store_true", help="the files that come along, in place of NETWORKs")
-    parser.add_argument("--rounds", type=int, default=30, help="turns of each network (default: %(default)s)")
-    parser.add_argument("--models", type=Path, help="folder of NAME.onnx; missing ones are exported to it")
-    parser.add_argument("--out", type=Path, help="file (default: benchmarks/results/latency.json for all networks)")
+    parser.add_argument("--shipped", action="store_true", help="the shipped models, in place of NETWORKs")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds of measurement (default: %(default)s)")
+    parser.add_argument("--models", type=Path, help="folder of NAME.onnx files; missing ones are exported to it")
+    parser.add_argument(
+        "--out", type=Path, help="JSON file (default: benchmarks/results/latency.json for all networks)"
+    )
     args = parser.parse_args()
     for name in args.networks:
         if name not in NETWORKS:
@@ -166,14 +168,14 @@ def parse() -> argparse.Namespace:
     if args.rounds < 1:
         parser.error(f"--rounds {args.rounds}: wanted at least 1.")
     if args.shipped and args.networks:
-        parser.error("--shipped is about the files that come along; leave the names out.")
+        parser.error("--shipped measures the shipped models; leave out the names.")
     if not args.shipped and not args.networks:
         args.networks, args.out = sorted(NETWORKS), args.out or HERE / "results" / "latency.json"
     return args
 
 
 def main() -> None:
-    """Export, measure in turn, print the table and write everything down."""
+    """Export, measure, print the table and write the results."""
     args = parse()
     with ExitStack() as stack:
         folder = args.models or Path(stack.enter_context(TemporaryDirectory(prefix="featherpose-")))

@@ -1,9 +1,9 @@
-"""Lite-HRNet-18 in plain PyTorch, step for step what the published network computes; the yardstick of `train_speed`.
+"""Lite-HRNet-18 in plain PyTorch, computed exactly as in the published code; the baseline of `train_speed`.
 
 Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, https://arxiv.org/abs/2104.06403. Nothing here is
-done to be quick: the layout is PyTorch's own, every path of a fusion is enlarged by itself, and the paths from the
-finest map run twice, as in the published code (see `Fuse` in `featherpose.networks.lite_hrnet`). Weights have the same
-names as there, and with the same weights both give the same heatmaps; a test holds that.
+optimized: the memory layout is PyTorch's default, every path of a fusion is upsampled separately, and the paths from
+the finest map run twice, as in the published code (see `Fuse` in `featherpose.networks.lite_hrnet`). Weights have the
+same names as there, and with the same weights both give the same heatmaps; a test checks this.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def unit(
 
 
 def shuffle(x: Tensor, groups: int = 2) -> Tensor:
-    """Channels of the groups one by one in turn: (N, C, H, W) in and out."""
+    """Channel shuffle, which interleaves the groups: (N, C, H, W) in and out."""
     n, c, h, w = x.shape
     return x.view(n, groups, c // groups, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
 
 
 class Stem(nn.Module):
-    """Picture (N, 3, H, W) in, (N, 32, H/4, W/4) out."""
+    """Image (N, 3, H, W) in, (N, 32, H/4, W/4) out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Stem(nn.Module):
 
 
 class AcrossResolutions(nn.Module):
-    """Maps in, the same maps times gates from all of them out."""
+    """Cross-resolution weighting: maps in, the same maps times weights computed from all of them out."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class AcrossResolutions(nn.Module):
 
 
 class WithinMap(nn.Module):
-    """Map in, the map times gates from its mean out."""
+    """Spatial weighting: map in, the map times channel weights computed from its mean out."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class WithinMap(nn.Module):
 
 
 class Block(nn.Module):
-    """Conditional channel weighting: maps in and out."""
+    """Conditional channel weighting block: maps in and out."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -101,14 +101,14 @@ class Block(nn.Module):
 
 
 def step(c_in: int, c_out: int, stride: int, relu: bool) -> nn.Sequential:
-    """Depthwise 3x3 and 1x1 convolution, each with its norm."""
+    """Depthwise 3x3 and pointwise 1x1 convolution, each with batch norm."""
     layers = [nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in)]
     layers += [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
 def path(channels: list[int], source: int, target: int) -> nn.Module:
-    """What a map goes through on its way from one resolution to another."""
+    """Layers that convert a map from one resolution to another."""
     if source == target:
         return nn.Identity()
     if source > target:
@@ -123,7 +123,7 @@ def path(channels: list[int], source: int, target: int) -> nn.Module:
 
 
 class Module(nn.Module):
-    """Two blocks and the exchange between all resolutions: maps in and out."""
+    """Two blocks and the fusion of all resolutions: maps in and out."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -136,13 +136,13 @@ class Module(nn.Module):
         for i, row in enumerate(self.fuse_layers):
             total = maps[0] if i == 0 else row[0](maps[0])
             for j, x in enumerate(maps):
-                total += x if i == j else row[j](x)  # in place: for i = 0 into the map that later rows read
+                total += x if i == j else row[j](x)  # in place: i = 0 changes the map that later rows read
             fused.append(functional.relu(total))
         return fused
 
 
 class Transition(nn.ModuleList):
-    """Maps in, the same and one of half the coarsest one's size out."""
+    """Maps in, the same and one of half the coarsest resolution out."""
 
     def __init__(self, before: list[int], after: list[int]) -> None:
         stem = len(before) == 1
@@ -154,7 +154,7 @@ class Transition(nn.ModuleList):
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3 and 1x1 convolution, ReLU last."""
+    """Depthwise 3x3 and pointwise 1x1 convolution, ReLU last."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Separable(nn.Module):
 
 
 class Neck(nn.Module):
-    """Four maps in, the finest one with all others added on the way up out."""
+    """Four maps in; the finest one, with the others upsampled and added from coarse to fine, out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class Neck(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Picture (N, 3, H, W) in, one map (N, 40, H/4, W/4) out."""
+    """Image (N, 3, H, W) in, one map (N, 40, H/4, W/4) out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class Backbone(nn.Module):
 
 
 class LiteHRNet18(nn.Module):
-    """Normalised picture (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out."""
+    """Normalized image (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out."""
 
     def __init__(self, num_keypoints: int = 17) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""How fast the published Lite-HRNet-18 trains in plain PyTorch, as one would write it first; JSON on stdout.
+"""Training throughput of the published Lite-HRNet-18 in plain, unoptimized PyTorch; JSON on stdout.
 
     OMP_NUM_THREADS=2 python benchmarks/train_baseline.py --input-size 128x96 --seconds 20
 
-Everything is PyTorch's own: layout, batch norms, AdamW, mean squared error, a DataLoader with two workers, one process
-with a thread per core. The crops, how they are augmented, the targets and the stopwatch are those of
-`featherpose benchmark train`, so that what differs is the network's arithmetic and the loop around it.
+Everything is standard PyTorch: memory layout, batch norm, AdamW, mean squared error, a DataLoader with two workers, one
+process with one thread per core. Crops, augmentation, targets and timing are those of `featherpose benchmark train`, so
+that only the network implementation and the training loop differ.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from featherpose.training.benchmark import Batch, Speed, Step, clocked, machine,
 
 RATE = 2e-3
 MOST_STEPS = 1000
-"""More than anyone waits for; the loader is as busy to the end as in the middle of an epoch."""
+"""More than are ever measured, so that the loader is as busy at the end as in the middle of an epoch."""
 
 
 @dataclass(frozen=True, eq=False)
 class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Person by number -> picture float32 (3, H, W), heatmaps (K, h, w), weights (K, 1, 1)."""
+    """Sample by index -> image float32 (3, H, W), heatmaps (K, h, w), weights (K, 1, 1)."""
 
     examples: SampleDataset
 
@@ -51,7 +51,7 @@ class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def trainer(num_keypoints: int) -> Step:
-    """Number of joints -> what trains on a batch."""
+    """Number of keypoints -> function that trains on one batch."""
     network, loss = LiteHRNet18(num_keypoints), nn.MSELoss()
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
 
@@ -66,7 +66,7 @@ def trainer(num_keypoints: int) -> Step:
 
 
 def measure(size: Size, batch: int, seconds: float, workers: int, data: str | None) -> dict[str, Speed]:
-    """Width and height, images a step, seconds of each way -> speed on the same batch, and with loading."""
+    """Size, batch size, seconds per measurement -> speed on one fixed batch, and with DataLoader."""
     with TemporaryDirectory(prefix="featherpose-") as scratch:
         samples = open_samples(data, size, Path(scratch))
         examples = Normalized(SampleDataset(samples, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
@@ -78,13 +78,15 @@ def measure(size: Size, batch: int, seconds: float, workers: int, data: str | No
 
 
 def main() -> None:
-    """Measure, and print what came out."""
+    """Measure and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--input-size", default="128x96", help="height x width of the input (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images a step (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20, help="to measure each way for (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that load (default: %(default)s)")
-    parser.add_argument("--data", help="folder of shards (default: synthetic people)")
+    parser.add_argument(
+        "--input-size", default="128x96", help="height x width of the input in pixels (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=int, default=64, help="samples per step (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each measurement (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="data loading processes (default: %(default)s)")
+    parser.add_argument("--data", help="folder of shards (default: synthetic samples)")
     args = parser.parse_args()
     speeds = measure(Size.of(args.input_size), args.batch_size, args.seconds, args.workers, args.data)
     facts = {"threads": torch.get_num_threads(), "workers": args.workers, "machine": machine()}

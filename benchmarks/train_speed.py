@@ -1,12 +1,13 @@
-"""How much faster featherpose trains Lite-HRNet-18 than plain PyTorch does, both measured in turn on this machine.
+"""Training throughput of Lite-HRNet-18 in featherpose relative to plain PyTorch, on this machine.
 
     python benchmarks/train_speed.py                              about three minutes on two cores
-    python benchmarks/train_speed.py --size 192x256 --seconds 30 --rounds 5
+    python benchmarks/train_speed.py --input-size 256x192 --seconds 30 --rounds 5
 
-In each round `train_baseline.py` runs in one process with a thread per core, then `featherpose benchmark train` in one
-process per core with one thread each, as a real run does. The ratio is that of the two speeds of one round; what is
-printed is the median of the rounds, with the smallest and the largest. Everything goes to benchmarks/results/ as JSON.
-Nothing else may run meanwhile: threads that wait for each other lose more to a busy core than single ones.
+Both are measured alternately: each round runs `train_baseline.py` in one process with one thread per core, then
+`featherpose benchmark train` in one process per core with one thread each, as in a real training run. The ratio is that
+of the two throughputs of a round; the median over the rounds is printed with the smallest and the largest. All results
+are written to benchmarks/results/ as JSON. Nothing else should run meanwhile: a busy core slows synchronized threads
+more than single-threaded processes.
 """
 
 from __future__ import annotations
@@ -27,22 +28,22 @@ from featherpose.machine import available_threads
 
 HERE = Path(__file__).resolve().parent
 NETWORK = "lite_hrnet_18"
-WAYS = {"step": "the same batch", "loading": "with loading"}
+WAYS = {"step": "one fixed batch", "loading": "with DataLoader"}
 WANTED = 1.5
-"""What the project wants to reach on a CPU at batch 64."""
+"""Target ratio on a CPU at batch size 64."""
 
 
 def run(words: Sequence[str], threads_each: int) -> dict[str, Any]:
-    """Command line of Python and threads of each process -> the JSON that it prints."""
+    """Arguments of Python and threads per process -> the JSON that it prints."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads_each)}
     done = subprocess.run([sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"{' '.join(words)} ended with code {done.returncode}.")
+        sys.exit(f"{' '.join(words)} failed with exit code {done.returncode}.")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def commands(args: argparse.Namespace, cores: int) -> dict[str, tuple[list[str], int]]:
-    """What was asked for -> the command of either side and the threads of each of its processes."""
+    """Options -> command of each side and its threads per process."""
     common = ["--input-size", args.input_size, "--batch-size", str(args.batch_size), "--seconds", str(args.seconds)]
     common += ["--data", args.data] if args.data else []
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cores)]
@@ -54,7 +55,7 @@ def commands(args: argparse.Namespace, cores: int) -> dict[str, tuple[list[str],
 
 
 def summary(rounds: Sequence[dict[str, Any]], way: str) -> dict[str, Any]:
-    """Rounds, each with both sides, and a way of measuring -> median speeds, ratio of each round, median and spread."""
+    """Rounds with both sides, and the measurement -> median throughputs, ratio of each round, median and spread."""
     speeds = {side: [r[side][way]["samples_per_s"] for r in rounds] for side in ("baseline", "featherpose")}
     ratios = [ours / plain for plain, ours in zip(speeds["baseline"], speeds["featherpose"], strict=True)]
     medians = {side: statistics.median(values) for side, values in speeds.items()}
@@ -62,8 +63,8 @@ def summary(rounds: Sequence[dict[str, Any]], way: str) -> dict[str, Any]:
 
 
 def table(summaries: dict[str, dict[str, Any]]) -> str:
-    """Summary of each way -> lines of text."""
-    lines = [f"{'images/s':16}{'baseline':>10}{'featherpose':>13}{'ratio':>8}   smallest to largest"]
+    """Summary of each measurement -> lines of text."""
+    lines = [f"{'samples/s':16}{'baseline':>10}{'featherpose':>13}{'ratio':>8}   smallest to largest"]
     for way, values in summaries.items():
         low, high = values["spread"]
         speeds = f"{values['baseline']:10.1f}{values['featherpose']:13.1f}"
@@ -74,26 +75,33 @@ def table(summaries: dict[str, dict[str, Any]]) -> str:
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--input-size", default="128x96", help="height x width of the input (default: %(default)s)")
     parser.add_argument(
-        "--batch-size", type=int, default=64, help="images a step, all processes (default: %(default)s)"
+        "--input-size", default="128x96", help="height x width of the input in pixels (default: %(default)s)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="both sides, one after the other (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=6, help="each side, each way, each round (default: 6)")
-    parser.add_argument("--data", help="folder of shards (default: synthetic people)")
-    parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the JSON (default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=int, default=64, help="samples per step, all processes (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, each with both sides (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=6, help="duration of each measurement (default: 6)")
+    parser.add_argument("--data", help="folder of shards (default: synthetic samples)")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "results", help="folder for the JSON file (default: %(default)s)"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure in turn, print the ratio and write everything down."""
+    """Measure both sides alternately, print the ratio and write the results."""
     args, cores = parse(), available_threads()
     sides, rounds = commands(args, cores), []
     for number in range(1, args.rounds + 1):
         rounds.append({side: run(words, each) for side, (words, each) in sides.items()})
         print(f"round {number} of {args.rounds}:", *(_brief(side, rounds[-1]) for side in sides), file=sys.stderr)
     summaries = {way: summary(rounds, way) for way in WAYS}
-    print(f"{NETWORK} {args.input_size}, batch {args.batch_size}, {cores} cores\n{table(summaries)}\nwanted: {WANTED}")
+    print(
+        f"{NETWORK} {args.input_size}, batch size {args.batch_size}, {cores} cores\n{table(summaries)}\n"
+        f"target ratio: {WANTED}"
+    )
 
     size = {"network": NETWORK, "input_size": args.input_size, "batch_size": args.batch_size, "seconds": args.seconds}
     facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **size, "data": args.data or "synthetic"}
@@ -105,7 +113,7 @@ def main() -> None:
 
 def _brief(side: str, both: dict[str, Any]) -> str:
     return (
-        f" {side} {both[side]['step']['samples_per_s']:.1f} and {both[side]['loading']['samples_per_s']:.1f} images/s"
+        f" {side} {both[side]['step']['samples_per_s']:.1f} and {both[side]['loading']['samples_per_s']:.1f} samples/s"
     )
 
 

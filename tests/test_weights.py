@@ -50,7 +50,7 @@ def test_what_is_missing_says_what_there_is(folder, model, message):
 
 
 def test_no_model_at_all(tmp_path):
-    with pytest.raises(ModelError, match="None is: make one with `featherpose export`"):
+    with pytest.raises(ModelError, match="There are none; create one with `featherpose export`"):
         weights.find("default", folder=tmp_path)
 
 

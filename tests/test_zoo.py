@@ -50,7 +50,7 @@ def test_weights_are_those_that_lie_in_the_package():
 @pytest.mark.parametrize(
     ("word", "names"),
     [
-        pytest.param("nosuch", [], id="nobody"),
+        pytest.param("nosuch", [], id="no match"),
         pytest.param("hrnet_w4", ["hrnet_w48"], id="name"),
         pytest.param("SIMPLE_BASELINE_RESNET50", ["simple_baseline_resnet50"], id="either case"),
         pytest.param("Pose Machines", ["cpm"], id="title"),

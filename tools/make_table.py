@@ -2,8 +2,8 @@
 
     python tools/make_table.py
 
-Counted: parameters, multiply-accumulates, the default input. Written by hand in tools/networks.yaml: papers, published
-scores, notes. Latency comes from benchmarks/results/latency.json, which benchmarks/latency.py writes.
+Counted here: parameters, multiply-accumulates, default input. From tools/networks.yaml, written by hand: papers,
+published scores, notes. From benchmarks/results/, written by benchmarks/latency.py: latency.
 """
 
 import json
@@ -24,22 +24,20 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src/featherpose/zoo/table.json"
 FACTS = ROOT / "tools/networks.yaml"
 LATENCY = ROOT / "benchmarks/results/latency.json"
-MODELS_TABLE = ROOT / "src/featherpose/zoo/latency.json"
-SHIPPED_LATENCY = ROOT / "benchmarks/results/latency-shipped-avx512.json"
-SIZE = Size(height=256, width=192)  # where a network is not built for another one
+SIZE = Size(height=256, width=192)  # for networks without a fixed input size
 
 
 def read_facts(path: Path = FACTS) -> dict[str, Any]:
-    """The hand-written file; a network without facts is refused by name."""
+    """The hand-written file, parsed. ModelError names the networks that it does not describe."""
     facts = yaml.safe_load(path.read_text(encoding="utf-8"))
     missing = [name for name in NETWORKS if name not in facts["networks"]]
     if missing:
-        raise ModelError(f"{path.name} says nothing of {', '.join(missing)}; give each its paper under `networks`.")
+        raise ModelError(f"{path.name} has no entry for {', '.join(missing)}; add one with its paper under `networks`.")
     return facts
 
 
 def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
-    """Name of a network -> its counts at its default input; `published_macs` where published code takes more."""
+    """Name of a network -> its counts at its default input; `published_macs` where the published code needs more."""
     model = create_network(name)
     size = getattr(model, "fixed_size", None) or SIZE
     return {
@@ -49,7 +47,7 @@ def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
 
 
 def describe(fact: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """What the file says of one network -> its paper and scores in full."""
+    """Entry of one network in the file -> its paper, scores with protocol, and note."""
     scores = [
         {"input": None, **facts["protocols"][score["protocol"]], **{k: v for k, v in score.items() if k != "protocol"}}
         for score in fact.get("published", [])
@@ -58,7 +56,7 @@ def describe(fact: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def latency(name: str, size: str, path: Path = LATENCY) -> dict[str, Any]:
-    """Name and input -> milliseconds of one picture and the processor, both None where that was not measured."""
+    """Name and input -> latency of one image in ms and the processor, both None where not measured."""
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"networks": []}
     for line in facts["networks"]:
         if (line["network"], line["input_size"]) == (name, size):
@@ -86,7 +84,7 @@ def shipped_latency(path: Path = SHIPPED_LATENCY) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write both tables, printing to stderr what is counted."""
+    """Write both tables; print the name of each network on stderr while it is counted."""
     facts, rows = read_facts(), []
     for name in [name for name in facts["networks"] if name in NETWORKS]:
         print(name, file=sys.stderr)

@@ -1,12 +1,12 @@
-"""Put trained weights into the package: NAME.onnx, NAME.safetensors and the card NAME.json, measured on test photos.
+"""Add trained weights to the package: NAME.onnx, NAME.safetensors and the model card NAME.json with test scores.
 
-    python tools/ship.py runs/finish-cbam_lite_hrnet_18/best.safetensors ../shared/data
-    python tools/ship.py runs/open-feather_pose/best.safetensors ../shared/data --sized
+    python tools/ship.py runs/finetune-cbam_lite_hrnet_18/best.safetensors ../shared/data
+    python tools/ship.py runs/pretrain-feather_pose/best.safetensors ../shared/data --sized
 
-NAME is the network's; with --sized the input size follows, for a network that comes along in several. The folder holds
-coco-test and mpii-test, whose photos are looked at once, for the card; what to ship is chosen on the validation part
-before, which FEATHERPOSE_DATA must still have. Intervals hold 95 % of the scores of photos (or MPII's people) drawn
-anew, `measure.intervals`.
+NAME is the name of the network; --sized appends the input size, for networks that are shipped in several sizes. The
+folder holds coco-test and mpii-test, which are evaluated once, for the card. Weights are selected before that on the
+validation set, which must be found through FEATHERPOSE_DATA. Intervals are 95 % confidence intervals, bootstrapped over
+images (MPII: persons), see `featherpose.evaluation.intervals`.
 """
 
 import argparse
@@ -43,7 +43,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
 def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
-    """Network and what is known of it -> the interval of the AP-like figure that it was chosen by."""
+    """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     stage = next(stage for stage in recipe.stages if stage.input_size == manifest.input_size)
     labeled = pose.read_samples(recipe)
@@ -69,7 +69,7 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
 
 
 def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
-    """Network and the name it will have -> scores in percent on both folders of test photos."""
+    """Network, its manifest and shipped name, and the data folder -> scores in percent on both test sets."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export(model, file, manifest, crops=crops.image_crops(manifest))
@@ -87,7 +87,7 @@ def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> 
 
 
 def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
-    """MPII's people and what a model found -> the interval of PCKh@0.5 over arms and legs."""
+    """MPII samples and the evaluation of a model -> confidence interval of PCKh@0.5 over arms and legs."""
     keypoints = np.array(
         [[keypoint or (np.inf, np.inf) for keypoint in result["keypoints"]] for result in evaluation.results]
     )
@@ -100,7 +100,7 @@ def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, fl
 
 
 def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    """Evaluation, the command that repeats it and intervals as fractions -> its place on the card, in percent."""
+    """Evaluation, the command that repeats it and intervals as fractions -> entry of the card, in percent."""
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
     scores |= {key: _percent(ends) for key, ends in intervals.items()}
     return {
@@ -118,13 +118,13 @@ def _percent(interval: tuple[float, float]) -> list[float]:
 
 
 def describe(file: Path) -> dict[str, Any]:
-    """File -> its name, size and digest."""
+    """File -> its name, size in bytes and SHA-256 digest."""
     content = file.read_bytes()
     return {"file": file.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def ship(source: Path, data: Path, sized: bool) -> Path:
-    """Weights file and folder of both kinds of test photos -> path of the card; all three files lie in the package."""
+    """Weights file and folder with both test sets -> path of the card; writes all three files into the package."""
     model, manifest = open_weights(source)
     name = manifest.network + (f"-{manifest.input_size}" if sized else "")
     chosen_by = [

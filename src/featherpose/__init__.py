@@ -1,7 +1,7 @@
-"""featherpose: small, fast, honest human pose estimation.
+"""featherpose: lightweight human pose estimation.
 
-Importing it loads numpy alone; everything else is loaded when it is first used. Training and exporting are rooms of
-this package and cannot be its functions as well: they are `featherpose.api.train` and `featherpose.api.export`.
+Importing it loads numpy only; everything else is imported on first use. The functions for training and exporting are
+`featherpose.api.train` and `featherpose.api.export`.
 """
 
 from importlib import import_module

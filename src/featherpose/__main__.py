@@ -1,4 +1,4 @@
-"""`python -m featherpose` is the command line."""
+"""`python -m featherpose` runs the command line."""
 
 from featherpose.cli import main
 

@@ -1,6 +1,6 @@
-"""Every verb as a Python function, with the command line's names and options.
+"""Every command as a Python function, with the names and options of the command line.
 
-Heavy libraries are imported inside the functions: whoever estimates poses needs no torch, whoever trains no engine.
+Heavy libraries are imported inside the functions: inference needs no torch, and training needs no onnxruntime.
 """
 
 from __future__ import annotations
@@ -42,20 +42,21 @@ def estimate(
     model: str | os.PathLike[str] = "default",
     device: str = "auto",
 ) -> Poses:
-    """Picture (path, bytes, or RGB uint8 (H, W, 3)) and people's boxes (N, 4) xyxy -> Poses in its pixels.
+    """Image (path, bytes, or RGB uint8 (H, W, 3)) and person boxes (N, 4) xyxy in its pixels -> Poses in its pixels.
 
-    `whole_image` says that the picture shows one person and needs no boxes. The opened model is kept for the next call.
+    With `whole_image` the image shows one person and needs no boxes. The opened model is cached for later calls.
+    InputError unless exactly one of `boxes` and `whole_image` is given.
     """
     from featherpose import images
 
     if (boxes is None) != whole_image:
-        raise InputError("Say where people are: boxes=[[left, top, right, bottom], ...], or whole_image=True.")
+        raise InputError("Give the person boxes: either boxes=[[left, top, right, bottom], ...] or whole_image=True.")
     pixels = image if isinstance(image, np.ndarray) else images.read(image)
     return open_estimator(model, device)(pixels, boxes)
 
 
 def open_estimator(model: str | os.PathLike[str] = "default", device: str = "auto", **options: Any) -> Estimator:
-    """Shipped name or path of an .onnx file -> Estimator, the same one while the file is the same."""
+    """Shipped name or path of an .onnx file -> Estimator, cached until the file changes."""
     from featherpose import weights
 
     path = weights.find(model).resolve()
@@ -64,7 +65,7 @@ def open_estimator(model: str | os.PathLike[str] = "default", device: str = "aut
 
 @lru_cache(maxsize=4)
 def _open_estimator(path: Path, written: int, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
-    """Kept by the time the file was written, so that a new export is not taken for the old one."""
+    """Cached by modification time, so that a new export replaces the old one."""
     from featherpose.runtime.estimator import Estimator
 
     return Estimator.open(path, device, **dict(options))
@@ -90,7 +91,7 @@ def list_models() -> list[Model]:
 def list_networks(word: str = "") -> list[Entry]:
     """The network architectures, or those with `word` in their name or paper: counts, latency, published scores.
 
-    Read from a table: needs no torch.
+    Read from a table, without torch. ModelError if no network matches.
     """
     from featherpose import weights, zoo
 
@@ -103,9 +104,9 @@ def list_networks(word: str = "") -> list[Entry]:
 
 
 def predict(sources: Iterable[str | os.PathLike[str]], **how: Any) -> Report:
-    """Picture files and folders -> poses by photo, pictures with skeletons and poses.json.
+    """Image files and folders -> poses by image; writes images with drawn skeletons and poses.json.
 
-    `how` as in `runtime.predict.predict`: boxes or whole_image, model, out, ...
+    `how`: the options of `runtime.predict.predict`: boxes or whole_image, model, out, ...
     """
     from featherpose.runtime import predict
 
@@ -127,13 +128,22 @@ def evaluate(
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation[CocoScores] | Evaluation[MpiiScores]:
-    """Shipped name or .onnx file, and a labelled data set -> scores and results: AP and AR of COCO, PCKh of MPII.
+    """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
 
-    `format` is "coco" or "mpii". `boxes` is "gt" for the labelled boxes, or a COCO detections file. `flip` averages
-    with the mirrored picture, `blur` is the width of the post-Gaussian filter in heatmap cells, `refine` looks again
-    round the joints found. `nms` (oks, soft, pose, none) drops duplicates of detected boxes, `jitter` puts the sides of
-    labelled ones off by this part; both, and other boxes, are COCO's alone. `padding` is how much wider than its box a
-    crop is (None: as the model says).
+    Args:
+        format: "coco" or "mpii".
+        boxes: "gt" for ground-truth boxes, or a file of detected boxes (COCO only).
+        flip_test: average the heatmaps with those of the flipped crop.
+        blur_kernel: width of the Gaussian filter applied to heatmaps, in heatmap cells; 0: none.
+        refine: run a second pass on a crop around the keypoints found.
+        nms: method that suppresses duplicates of detected boxes: oks, soft, pose or none (COCO only; None: oks).
+        jitter: shift the sides of ground-truth boxes at random by this fraction of the box (COCO only).
+        padding: size of the crop relative to the box; None: the model's.
+        device: "auto", "cpu" or "cuda".
+        progress: called with the number of images done and of all images.
+
+    Raises:
+        InputError: an unknown format, or options that the format does not have.
     """
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
@@ -143,7 +153,7 @@ def evaluate(
     if format not in ("coco", "mpii"):
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
     if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
-        raise InputError("Everyone of MPII is posed at the labelled centre and scale: leave out boxes, nms and jitter.")
+        raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
@@ -164,9 +174,18 @@ def train(
     compiled: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Recipe (object, name or YAML file) and a folder -> Outcome; weights, state and card lie in the folder.
+    """Recipe (object, name or YAML file) and folder of the run -> Outcome.
 
-    `compiled` runs the network through torch.compile.
+    Weights, training state and the run card are written to the folder.
+
+    Args:
+        settings: "key=value" overrides of recipe fields, for a recipe given by name or file.
+        resume: continue from the training state in `out`.
+        max_minutes: stop after the current step once this many minutes have passed.
+        device: "auto", "cpu" or "cuda".
+        workers: data loading processes; None: from the core count.
+        compiled: compile the network with torch.compile.
+        quiet: print nothing.
     """
     with _extra("Training", "train"):
         from featherpose.recipes.recipe import Recipe
@@ -185,7 +204,10 @@ def train(
 
 
 def benchmark_train(network: str, **how: Any) -> TrainingSpeed:
-    """Name of a network -> how fast it trains here; `how` as in `train.benchmark.training_speed`: size, batch, ..."""
+    """Name of a network -> its training throughput on this machine.
+
+    `how`: the options of `training.benchmark.training_speed`: input_size, batch_size, ...
+    """
     with _extra("Training", "train"):
         from featherpose.training.benchmark import training_speed
     return training_speed(network, **how)
@@ -198,10 +220,10 @@ def open_recipe(
     data: str | os.PathLike[str] | None = None,
     pretrained: str | os.PathLike[str] | None = None,
 ) -> Recipe:
-    """Name or YAML file and "key=value" changes -> Recipe.
+    """Name or YAML file and "key=value" overrides -> Recipe.
 
-    `data` is a folder of shards or a COCO keypoints file to train on in place of the recipe's people, with the
-    skeleton that it has; `init` the weights to start from, a file or a shipped name.
+    `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton. `pretrained`
+    gives the weights to initialize from, a file or a shipped name.
     """
     from featherpose.recipes.recipe import load, override, with_data
     from featherpose.recipes.shipped import get_recipe
@@ -216,21 +238,21 @@ def open_recipe(
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    """Recipe -> the whole of it as YAML."""
+    """Recipe -> all of its fields as YAML."""
     from featherpose.recipes.recipe import to_yaml
 
     return to_yaml(recipe)
 
 
 def list_recipes() -> dict[str, Recipe]:
-    """The recipes that come with featherpose, by name."""
+    """The shipped recipes, by name."""
     from featherpose.recipes.shipped import RECIPES
 
     return dict(RECIPES)
 
 
 def check_recipe(recipe: Recipe) -> int:
-    """Recipe -> parameters of its network; what cannot be built or found is refused as `train` would refuse it."""
+    """Recipe -> number of parameters of its network; raises what `train` would raise before the first step."""
     with _extra("Training", "train"):
         from featherpose.training.check import check
     return check(recipe)
@@ -243,10 +265,10 @@ def export(
     crops: str | os.PathLike[str] | None = None,
     **given: Any,
 ) -> tuple[Path, Manifest]:
-    """Weights file -> path of the proven .onnx file, beside it unless `out` says where, and its manifest.
+    """Weights file -> path of the exported .onnx file, next to the weights unless `out` is given, and its manifest.
 
-    `crops`: folder of pictures or shards for the proof. `given`: network, options, skeleton, size, for weights that do
-    not say them.
+    The file is written only if the parity check (torch against onnxruntime) passes. `crops`: folder of images or shards
+    to include in the check. `given`: network, options, skeleton and input_size, for weights that do not record them.
     """
     with _extra("Exporting", "export"):
         from featherpose.exporting import export_weights
@@ -256,7 +278,7 @@ def export(
 
 @contextmanager
 def _extra(what: str, extra: str) -> Generator[None, None, None]:
-    """Turns a missing library into the words that install it."""
+    """Raise MissingExtra, which names the extra to install, in place of ModuleNotFoundError."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,5 +1,5 @@
-"""Verbs that need torch cannot be collected without it."""
+"""Tests of commands that need torch are not collected without it."""
 
 from importlib.util import find_spec
 
-collect_ignore = [] if find_spec("torch") else ["test_benchmark_verb.py", "test_recipe_verb.py"]
+collect_ignore = [] if find_spec("torch") else ["test_benchmark_command.py", "test_recipe_command.py"]

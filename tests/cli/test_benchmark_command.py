@@ -1,4 +1,4 @@
-"""The verb `benchmark`: table, JSON, one voice of several processes, mistakes."""
+"""The command `benchmark`: table, JSON, output of the first process only, errors."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def run(*words: str) -> Result:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the library was asked for; it answers `MEASURED` at once."""
+    """The arguments passed to `api.benchmark_train`, which returns `MEASURED`."""
     how: dict[str, Any] = {}
     monkeypatch.setattr(api, "benchmark_train", lambda network, **words: how.update(words, network=network) or MEASURED)
     return how
@@ -65,15 +65,18 @@ def test_a_table_of_both_ways_and_what_decides_them(asked: dict[str, Any]) -> No
     result = run()
     assert result.exit_code == 0, result.output
     header, same, loading, how, where = result.stdout.splitlines()
-    assert " ".join(header.split()) == "lite_hrnet_18 192x256, batch 64 images/s waiting for data steps"
-    assert same.split() == ["the", "same", "batch", "80.0", "0", "%", "25"]
-    assert loading.split() == ["with", "loading", "76.5", "4", "%", "25"]
-    assert how == "processes: 2, threads each: 1, workers each: 3, peak memory: 2.51 GB; data: synthetic"
+    assert " ".join(header.split()) == "lite_hrnet_18 256x192, batch 64 samples/s waiting for data steps"
+    assert same.split() == ["one", "fixed", "batch", "80.0", "0", "%", "25"]
+    assert loading.split() == ["with", "DataLoader", "76.5", "4", "%", "25"]
+    assert how == "processes: 2, threads per process: 1, workers per process: 3, peak memory: 2.51 GB; data: synthetic"
     assert where == "Quick CPU, 2 cores, torch 2.6, Linux"
 
 
 def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
-    words = "--input-size 128x96 --batch-size 8 --seconds 3 --steps 4 --device cpu --workers 1 --threads 2 --option width=32"
+    words = (
+        "--input-size 128x96 --batch-size 8 --seconds 3 --steps 4 --device cpu --workers 1 --threads 2"
+        " --option width=32"
+    )
     run(*words.split(), "--data", "people", "--precision", "bf16", "--compile")
     assert asked.pop("data").name == "people"
     assert asked == {

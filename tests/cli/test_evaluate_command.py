@@ -1,4 +1,4 @@
-"""The verb `evaluate`: table, JSON, results file, exit codes, and no torch."""
+"""The command `evaluate`: table, JSON, results file, exit codes, and no torch."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ pytest.importorskip("faster_coco_eval")
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The verb in a folder with a tiny model and a data set."""
+    """Runs the command in a folder with a tiny model and a data set."""
     monkeypatch.chdir(tmp_path)
     model = str(tiny_model(tmp_path / "tiny.onnx"))
     write_folder(tmp_path / "people")
@@ -39,14 +39,14 @@ def test_a_table_of_seven_scores_and_a_line_on_how_they_came_about(run, tmp_path
     names, values, how, where = result.stdout.splitlines()
     assert names.split() == ["AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50"]
     assert len(values.split()) == 7
-    assert how == f"tiny 48x64 ({tmp_path / 'tiny.onnx'}), boxes gt, no flip, blur 0"
-    assert where.startswith("people: 3, photos: 2 of people, in ")
+    assert how == f"tiny 48x64 ({tmp_path / 'tiny.onnx'}), boxes gt, no flip test, blur kernel 0"
+    assert where.startswith("instances: 3, images: 2 of people, in ")
     assert where.endswith("results in out/evaluate/tiny-people.results.json")
     assert len(json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())) == 3
 
 
 def test_a_model_that_finds_the_joints_is_given_them(run, tmp_path: Path) -> None:
-    """The tiny model looks for red, green and blue: all labelled joints of this person lie on its red spot."""
+    """The tiny model detects red, green and blue: all labeled keypoints of this person lie on the red spot."""
     folder = tmp_path / "people"
     image = np.full((240, 320, 3), 255, np.uint8)
     image[100:108, 150:158] = (255, 0, 0)
@@ -82,8 +82,8 @@ def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
 
 
 def test_nobody_to_find_is_a_dash(run, tmp_path: Path) -> None:
-    write_folder(tmp_path / "nobody", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELLED)])
-    result = run("--data", "nobody")
+    write_folder(tmp_path / "unlabeled", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELLED)])
+    result = run("--data", "unlabeled")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split() == ["-"] * 7
 
@@ -92,7 +92,7 @@ def test_a_broken_photo_is_listed_and_the_exit_code_is_one(run, tmp_path: Path) 
     (tmp_path / "people/images/photo-7.png").write_bytes(b"")
     result = run()
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[-1].startswith("people: 2, photos: 1 of")
+    assert result.stdout.splitlines()[-1].startswith("instances: 2, images: 1 of")
     note, line = [line for line in result.stderr.splitlines() if "photo" in line]
     assert note == "Note: 1 of 2 photos could not be used; their people count as missed."
     assert "photo-7.png: the file is empty" in line
@@ -102,11 +102,11 @@ def test_boxes_of_a_file(run, tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 5, "bbox": SAMPLES[0]["bbox"], "score": 0.5}]))
     result = run("--boxes", "boxes.json")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1].startswith("people: 1, photos: 1 of")
+    assert result.stdout.splitlines()[-1].startswith("instances: 1, images: 1 of")
 
 
 def test_bad_boxes_and_a_second_look(run) -> None:
-    """Every option arrives: the results differ, and the line under the table and the JSON say so."""
+    """Every option takes effect: the results differ, and the line below the table and the JSON name the options."""
     words = {"plain": [], "off": ["--jitter", "0.2"], "both": ["--jitter", "0.2", "--refine"]}
     poses = {}
     for name, options in words.items():
@@ -114,7 +114,11 @@ def test_bad_boxes_and_a_second_look(run) -> None:
         assert result.exit_code == 0, result.output
         poses[name] = (Path(f"{name}.json").read_text(), result.stdout.splitlines()[2])
     assert poses["plain"][0] != poses["off"][0]
-    assert [line.partition("blur 0")[2] for _, line in poses.values()] == ["", ", jitter 0.2", ", jitter 0.2, refined"]
+    assert [line.partition("blur kernel 0")[2] for _, line in poses.values()] == [
+        "",
+        ", jitter 0.2",
+        ", jitter 0.2, refined",
+    ]
     facts = json.loads(run("--json", "--jitter", "0.1", "--refine").stdout)
     assert (facts["jitter"], facts["refine"], facts["nms"]) == (0.1, True, "none")
 
@@ -142,12 +146,12 @@ def test_the_way_duplicates_go(run, tmp_path: Path, nms: str, kept: int) -> None
     result = run("--boxes", "boxes.json", "--nms", nms, "--out", "kept.json")
     assert result.exit_code == 0, result.output
     assert len(json.loads((tmp_path / "kept.json").read_text())) == kept
-    assert f"boxes boxes.json, nms {nms}, no flip" in result.stdout
+    assert f"boxes boxes.json, nms {nms}, no flip test" in result.stdout
     assert json.loads(run("--boxes", "boxes.json", "--nms", nms, "--json").stdout)["nms"] == nms
 
 
 def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
-    """A person all of whose joints lie on the red spot: every third joint of the tiny model finds it."""
+    """All keypoints of this person lie on the red spot, which every third keypoint of the tiny model detects."""
     image = np.full((240, 320, 3), 255, np.uint8)
     image[100:108, 150:158] = (255, 0, 0)
     images.write(tmp_path / "people/images/photo-5.png", image)
@@ -158,7 +162,7 @@ def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     names, values, how, _ = result.stdout.splitlines()
     assert names.split() == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Mean@0.1", "Limbs"]
-    found = [int(k % 3 == 0) for k in range(5, 17)]  # COCO's joints of arms and legs, left before right
+    found = [int(k % 3 == 0) for k in range(5, 17)]  # COCO keypoints of arms and legs, left before right
     assert values.split() == [
         "-",
         *(f"{50 * sum(pair):.1f}" for pair in zip(found[::2], found[1::2], strict=True)),
@@ -166,7 +170,7 @@ def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
         "-",
         f"{100 * sum(found) / 12:.1f}",
     ]
-    assert how.endswith("boxes gt, no flip, blur 0, padding 1.0")
+    assert how.endswith("boxes gt, no flip test, blur kernel 0, padding 1.0")
     (person,) = json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())
     assert person["image"] == "photo-5.png"
     scores = json.loads(run("--format", "mpii", "--padding", "1", "--json").stdout)["scores"]
@@ -180,15 +184,15 @@ BAD = {
     "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read as JSON"),
     "format": (["--format", "yolo"], InputError, "Format 'yolo' is not known; wanted coco or mpii"),
     "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
-    "no people of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
+    "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
     "padding": (["--padding", "0"], InputError, "padding is 0.0, wanted a factor above 0"),
     "jitter": (["--jitter", "0.3"], InputError, "jitter is 0.3, wanted 0 (none) to below 0.25"),
     "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labelled boxes"),
-    "nms of labelled boxes": (["--nms", "pose"], InputError, "nms pose is for detected boxes"),
+    "nms of labeled boxes": (["--nms", "pose"], InputError, "nms pose is for detected boxes"),
     "nms": (["--nms", "okss", "--boxes", "tiny.onnx"], InputError, "nms 'okss' is not known. Did you mean 'oks'?"),
     "blur_kernel": (["--blur-kernel", "4"], InputError, "blur is 4, wanted 0"),
-    "out is a folder": (["--out", "people"], InputError, "people: a folder, where a file"),
-    "out below a file": (["--out", "tiny.onnx/x.json"], InputError, "tiny.onnx is no folder to write to"),
+    "out is a folder": (["--out", "people"], InputError, "people: is a folder, wanted a file"),
+    "out below a file": (["--out", "tiny.onnx/x.json"], InputError, "tiny.onnx is not a writable folder"),
 }
 
 

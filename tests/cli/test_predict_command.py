@@ -17,7 +17,7 @@ pytest.importorskip("onnx")
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """The verb in an empty folder with a model."""
+    """Runs the command in an empty folder with a model."""
     monkeypatch.chdir(tmp_path)
     tiny_model(tmp_path / "tiny.onnx")
 
@@ -31,9 +31,9 @@ def test_a_photo_of_one_person(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     result = run("a.jpg", "--whole-image")
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[0].split() == ["photo", "people", "scores"]
+    assert result.stdout.splitlines()[0].split() == ["image", "people", "scores"]
     assert result.stdout.splitlines()[1].split()[:2] == ["a.jpg", "1"]
-    assert result.stdout.splitlines()[-1] == "1 person on 1 photo: joints in out/poses.json, pictures in out"
+    assert result.stdout.splitlines()[-1] == "1 person in 1 image: keypoints in out/poses.json, images in out"
     assert result.stderr == ""
     assert (tmp_path / "out/a.jpg").exists() and (tmp_path / "out/poses.json").exists()
 
@@ -44,15 +44,15 @@ def test_auto_says_what_it_took(run, tmp_path):
 
 
 def test_refine_looks_again(run, tmp_path):
-    """The photo's one person is a grey picture with a red spot: the box of its joints is smaller than the photo."""
+    """The image is gray with three colored spots: the box of the keypoints is smaller than the image."""
     image = np.full((160, 120, 3), 128, np.uint8)
     for (x, y), color in zip(((40, 40), (70, 80), (50, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
         image[y - 6 : y + 7, x - 6 : x + 7] = color
     images.write(tmp_path / "a.png", image)
     found = [
-        json.loads(run("a.png", "--whole-image", "--no-draw", "--json", "-", *words).stdout)["images"][0][
-            "num_instances"
-        ][0]
+        json.loads(run("a.png", "--whole-image", "--no-draw", "--json", "-", *words).stdout)["images"][0]["instances"][
+            0
+        ]
         for words in ([], ["--refine"])
     ]
     assert found[0]["keypoints"] != found[1]["keypoints"]
@@ -68,8 +68,8 @@ def test_json_on_stdout_is_json_alone(run, tmp_path):
 
 def test_json_into_a_file_of_ones_own(run, tmp_path):
     image_file(tmp_path / "a.jpg")
-    assert run("a.jpg", "--whole-image", "--json", "sub/joints.json", "--no-draw").exit_code == 0
-    assert json.loads((tmp_path / "sub/joints.json").read_text())["images"][0]["image"] == "a.jpg"
+    assert run("a.jpg", "--whole-image", "--json", "sub/keypoints.json", "--no-draw").exit_code == 0
+    assert json.loads((tmp_path / "sub/keypoints.json").read_text())["images"][0]["image"] == "a.jpg"
     assert not (tmp_path / "out").exists()
 
 
@@ -83,19 +83,19 @@ def test_boxes_and_a_folder_of_many(run, tmp_path):
     lines = result.stdout.splitlines()
     assert result.exit_code == 0 and len(lines) == 23 and lines[21].startswith("... and 5 more")
     assert lines[1].split() == ["00.jpg", "0"] and lines[8].endswith("...")
-    assert lines[22].startswith(f"{sum(i % 8 for i in range(25))} people on 25 photos")
+    assert lines[22].startswith(f"{sum(i % 8 for i in range(25))} people in 25 images")
 
 
 def test_exit_codes(run, tmp_path):
     image_file(tmp_path / "a.jpg")
-    (tmp_path / "bad.jpg").write_text("no picture")
+    (tmp_path / "bad.jpg").write_text("not an image")
     some = run("a.jpg", "bad.jpg", "none.jpg", "--whole-image")
     assert some.exit_code == 1
-    assert some.stderr.splitlines()[0] == "2 of 3 could not be done:"
+    assert some.stderr.splitlines()[0] == "2 of 3 images failed:"
     assert some.stderr.splitlines()[1].startswith("  bad.jpg: not a picture")
     assert some.stderr.splitlines()[2].startswith("  none.jpg: no such file")
     none = run("bad.jpg", "--whole-image")
-    assert none.exit_code == 2 and "1 of 1 could not be done" in none.stderr
+    assert none.exit_code == 2 and "1 of 1 images failed" in none.stderr
     assert run("--whole-image").exit_code == 2
 
 

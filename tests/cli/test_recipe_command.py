@@ -1,4 +1,4 @@
-"""featherpose recipe, as a user types it."""
+"""The command `recipe`: list, show and check."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_list_has_a_line_for_every_recipe() -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(RECIPES)
     (line,) = [line for line in lines if line.startswith("paper-cbam_lite_hrnet_18-256x192-coco ")]
-    assert "150 x 192x256; sgd, msra" in line
+    assert "150 x 256x192; sgd, msra" in line
 
 
 def test_list_takes_a_word_and_speaks_json() -> None:
@@ -41,7 +41,7 @@ def test_show_is_a_file_that_can_be_trained(tmp_path: Path) -> None:
 
 def test_check_builds_the_network(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
-    assert "right. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "pretrain-cbam_lite_hrnet_18").stdout
+    assert "valid. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "pretrain-cbam_lite_hrnet_18").stdout
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -56,7 +56,7 @@ def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.M
         ("data.folder=nowhere", "There is no folder nowhere"),
         ("network=cbam", "Unknown model 'cbam'"),
         ("options={wide: 3}", "wide"),
-        ("init=nosuch.safetensors", "nosuch.safetensors: no such model file"),
+        ("pretrained=nosuch.safetensors", "nosuch.safetensors: no such model file"),
         ("stages.0.input_size=128x100", "128x100"),
         ("stages.0.input_size=[96, 128]", "is not a size; wanted height x width"),
         ("stages.0.input_size=96x128", "did you mean 128x96"),

@@ -1,4 +1,4 @@
-"""Every verb: quick help without heavy libraries, a sentence for each option, mistakes in one line with code 2."""
+"""Every command: --help without heavy imports, help for each option, errors as one line with exit code 2."""
 
 import os
 import subprocess

@@ -155,7 +155,7 @@ def test_the_verb_writes_beside_the_weights_and_says_how_equal(tmp_path):
     path = saved(tmp_path / "best.safetensors")
     outcome = CliRunner().invoke(featherpose, ["export", str(path)], catch_exceptions=False)
     assert outcome.exit_code == 0
-    for words in ("keypoints", "(N, 17, 2)", "of their range, allowed 0.0001", "0 of 153 joints jumped", "best.onnx"):
+    for words in ("keypoints", "(N, 17, 2)", "of their range, allowed 0.0001", "0 of 153 keypoints moved", "best.onnx"):
         assert words in outcome.stdout
     assert read_manifest(tmp_path / "best.onnx").recipe == FACTS["recipe"]
 

@@ -1,4 +1,4 @@
-"""The scripts of `tools/` as modules."""
+"""Make the scripts of `tools/` importable."""
 
 import sys
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""The table of networks cannot go stale: it is counted again."""
+"""The table of networks is up to date: its rows are counted again."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.torch
 FACTS = make_table.read_facts()
 ROWS = {row["name"]: row for row in json.loads(make_table.TABLE.read_text())}
 QUICK = {"shufflenet_v2", "inverted_pose"}
-"""Counted in every run; counting all takes a minute."""
+"""Counted in every run; the others take a minute and are marked slow."""
 
 
 def named(name: str):
@@ -43,7 +43,7 @@ def test_a_row_is_what_the_facts_say(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cbam_lite_hrnet_18", "cbam_lite_hrnet_30"])
 def test_the_formula_as_written_costs_what_its_written_order_does(name: str):
-    """Bilinear upsampling does not commute with attention, so that network is computed in the written order."""
+    """Bilinear upsampling does not commute with attention, so this variant is computed in the order of the formula."""
     assert ROWS[name]["macs"] == count_macs(create_network(name, upsample="bilinear"), (192, 256))
 
 
@@ -53,7 +53,7 @@ def test_a_merged_network_runs_with_less():
 
 def test_a_network_without_facts_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(NETWORKS, "newcomer", NETWORKS["cpm"])
-    with pytest.raises(ModelError, match="says nothing of newcomer;"):
+    with pytest.raises(ModelError, match="has no entry for newcomer;"):
         make_table.read_facts()
 
 

@@ -1,4 +1,4 @@
-"""featherpose benchmark: how fast things are on this machine."""
+"""featherpose benchmark: throughput on this machine."""
 
 from __future__ import annotations
 
@@ -16,36 +16,56 @@ if TYPE_CHECKING:
 
 @click.group()
 def benchmark() -> None:
-    """Measure how fast this machine is: `featherpose benchmark train NETWORK`."""
+    """Measure throughput on this machine: `featherpose benchmark train NETWORK`."""
 
 
 @benchmark.command()
 @click.argument("network")
 @click.option(
-    "--input-size", metavar="HxW", default="256x192", show_default=True, callback=parse_size, help="Of the input."
+    "--input-size",
+    metavar="HxW",
+    default="256x192",
+    show_default=True,
+    callback=parse_size,
+    help="Input height x width in pixels.",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True, help="Images a step.")
-@click.option("--seconds", type=click.FloatRange(min=0), default=20, show_default=True, help="To measure each way for.")
-@click.option("--steps", type=click.IntRange(min=1), help="To measure each way, in place of --seconds.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that prepare batches.  [default: by cores]")
-@click.option("--threads", type=click.IntRange(min=1), help="Of torch.  [default: OMP_NUM_THREADS, or all cores]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Samples per step, all processes together.",
+)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=20, show_default=True, help="Duration of each measurement."
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of each measurement, in place of --seconds.")
+@click.option("--device", default="auto", show_default=True, help="Training device: auto, cpu or cuda.")
+@click.option("--workers", type=click.IntRange(min=0), help="Data loading processes.  [default: from the core count]")
+@click.option("--threads", type=click.IntRange(min=1), help="Torch threads.  [default: OMP_NUM_THREADS, or all cores]")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bf16"]),
     default="float32",
     show_default=True,
-    help="Of the network's arithmetic.",
+    help="Floating-point format of the network.",
 )
-@click.option("--compile", "compiled", is_flag=True, help="Run the network through torch.compile.")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder of shards.  [default: synthetic people]")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", callback=parse_options, help="As width=32.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of shards.  [default: synthetic samples]")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=parse_options,
+    help="Network option, such as width=32; can be repeated.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 def train(network: str, as_json: bool, **how: Any) -> None:
-    """Measure how many images a second NETWORK trains on.
+    """Measure the training throughput of NETWORK in samples per second.
 
-    First the step alone, on the same batch again and again, then the same number of steps with batches from the
-    cache, augmented and encoded by worker processes.
+    First the training step alone, on one fixed batch, then the same number of steps with batches that worker processes
+    read from the cache, augment and encode.
 
     \b
     featherpose benchmark train lite_hrnet_18
@@ -56,9 +76,9 @@ def train(network: str, as_json: bool, **how: Any) -> None:
 
     from featherpose import api
 
-    with Console(stderr=True).status(f"Training {network} for a while."):
+    with Console(stderr=True).status(f"Measuring {network}."):
         speed = api.benchmark_train(network, **how)
-    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks
+    if os.environ.get("RANK", "0") != "0":  # of several processes, only the first prints
         return
     if as_json:
         import json
@@ -74,13 +94,13 @@ def _show(speed: TrainingSpeed) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column(f"{speed.network} {speed.input_size}, batch {speed.batch_size}")
-    for column in ("images/s", "waiting for data", "steps"):
+    for column in ("samples/s", "waiting for data", "steps"):
         table.add_column(column, justify="right")
-    for name, way in (("the same batch", speed.step), ("with loading", speed.loading)):
+    for name, way in (("one fixed batch", speed.step), ("with DataLoader", speed.loading)):
         table.add_row(name, f"{way.samples_per_s:.1f}", f"{100 * way.waiting:.0f} %", str(way.steps))
     Console().print(table)
     click.echo(
-        f"processes: {speed.processes}, threads each: {speed.threads}, workers each: {speed.workers},"
+        f"processes: {speed.processes}, threads per process: {speed.threads}, workers per process: {speed.workers},"
         f" peak memory: {speed.peak_memory / 1e9:.2f} GB; data: {speed.data}"
     )
     facts = speed.machine

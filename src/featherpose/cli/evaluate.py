@@ -1,4 +1,4 @@
-"""featherpose evaluate: a model and labelled photos in, AP and AR or PCKh out."""
+"""featherpose evaluate: a model and a labeled data set in; AP and AR, or PCKh, out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLUMNS = {
     **{"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AP(M)": "ap_medium", "AP(L)": "ap_large"},
     **{"AR": "ar", "AR50": "ar50"},
 }
-"""Column of the table -> field of the scores; those of MPII below."""
+"""Column of the table -> field of the COCO scores; `MPII_COLUMNS` are those of MPII."""
 MPII_COLUMNS = {
     **{part.capitalize(): part for part in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
     **{"Mean": "mean", "Mean@0.1": "mean_at_01", "Limbs": "limbs"},
@@ -30,26 +30,59 @@ MPII_COLUMNS = {
 
 @click.command()
 @click.option(
-    "--model", default="default", show_default=True, help="default, small, accurate, another name, or an .onnx file."
+    "--model",
+    default="default",
+    show_default=True,
+    help="Shipped model (default, small, accurate or a full name), or an .onnx file.",
 )
-@click.option("--data", required=True, metavar="FOLDER", help="Photos and their labels (see above).")
-@click.option("--format", "data_format", default="coco", show_default=True, help="Of the labels: coco or mpii.")
-@click.option("--boxes", default="gt", show_default=True, metavar="gt|FILE", help="Labelled boxes, or a JSON of boxes.")
-@click.option("--flip-test", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
+@click.option("--data", required=True, metavar="FOLDER", help="Folder with images and labels (see above).")
+@click.option("--format", "data_format", default="coco", show_default=True, help="Label format: coco or mpii.")
 @click.option(
-    "--blur-kernel", type=click.IntRange(min=0), default=0, metavar="CELLS", help="Smooth heatmaps first, as 11."
+    "--boxes",
+    default="gt",
+    show_default=True,
+    metavar="gt|FILE",
+    help="gt for ground-truth boxes, or a JSON file with boxes.",
 )
-@click.option("--refine", is_flag=True, help="Look again, round the joints found: only for bad boxes, half as fast.")
-@click.option("--nms", metavar="oks|soft|pose|none", help="How duplicates of detected boxes go.  [default: oks]")
-@click.option("--jitter", type=float, default=0.0, metavar="PART", help="Put labelled boxes off by this part, as 0.1.")
 @click.option(
-    "--padding", type=float, metavar="FACTOR", help="Crop so much wider than the box.  [default: the model's]"
+    "--flip-test",
+    is_flag=True,
+    help="Average the heatmaps with those of the flipped crop: a little more accurate, half the throughput.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Everyone's joints.  [default: out/evaluate/MODEL-DATA.results.json]"
+    "--blur-kernel",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="CELLS",
+    help="Width of the Gaussian filter applied to heatmaps before decoding, such as 11; 0 for none.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON on stdout; fractions, 0 to 1.")
+@click.option(
+    "--refine",
+    is_flag=True,
+    help="Run a second pass on a crop around the keypoints found: only for inaccurate boxes, half the throughput.",
+)
+@click.option(
+    "--nms",
+    metavar="oks|soft|pose|none",
+    help="NMS method that suppresses duplicates of detected boxes.  [default: oks]",
+)
+@click.option(
+    "--jitter",
+    type=float,
+    default=0.0,
+    metavar="FRACTION",
+    help="Box jitter: shift the sides of ground-truth boxes at random by this fraction, such as 0.1.",
+)
+@click.option(
+    "--padding", type=float, metavar="FACTOR", help="Size of the crop relative to the box.  [default: the model's]"
+)
+@click.option("--device", default="auto", show_default=True, help="Inference device: auto, cpu or cuda.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File for the predicted keypoints.  [default: out/evaluate/MODEL-DATA.results.json]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON on stdout, as fractions from 0 to 1.")
 def evaluate(
     model: str,
     data: str,
@@ -65,33 +98,36 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Judge a model on labelled photos: COCO's AP and AR, or MPII's PCKh, in percent.
+    """Evaluate a model on a labeled data set: COCO AP and AR, or MPII PCKh, in percent.
 
     \b
-    featherpose evaluate --model default --data my-photos
-    featherpose evaluate --model pose.onnx --data coco --boxes detections.json --flip
-    featherpose evaluate --data my-photos --jitter 0.1 --refine
+    featherpose evaluate --model default --data my-data
+    featherpose evaluate --model pose.onnx --data coco --boxes detections.json --flip-test
+    featherpose evaluate --data my-data --jitter 0.1 --refine
 
-    FOLDER holds person_keypoints.json and images/, or annotations/ and photos as COCO is published. With --boxes gt
-    everyone with a labelled joint is posed in the labelled box; with a file (COCO detections, COCO annotations or
-    {"photo.jpg": [[left, top, right, bottom], ...]}) everyone in it, and duplicates are dropped.
+    FOLDER holds person_keypoints.json and images/, or annotations/ and images as in the published COCO. With --boxes gt
+    every person with a labeled keypoint is evaluated in the ground-truth box. With a file (COCO detections, COCO
+    annotations or {"image.jpg": [[left, top, right, bottom], ...]}) every box in it is used, and duplicates are
+    suppressed.
 
-    --jitter shows what bad boxes cost: each side of a labelled box moves by a normal draw of this part of the width or
-    height (at most twice that, the same draws each time), as a detector errs.
+    --jitter measures the effect of inaccurate boxes. Each side of a ground-truth box is shifted by a normally
+    distributed error, like that of a detector, whose standard deviation is this fraction of the width or height. The
+    error is clipped at two deviations, and the draws are the same in every run.
 
-    --nms: oks drops who is like a better one by OKS above 0.9; pose by joint scores and places (RMPE); soft scores
-    neighbours down and keeps 20, so it drops nobody from smaller groups; none keeps all.
+    --nms: oks suppresses a pose whose OKS with a higher-scoring one is above 0.9. pose compares keypoint scores and
+    positions (RMPE). soft lowers the scores of neighbors and keeps 20, so it suppresses none in smaller groups. none
+    keeps all.
 
     \b
     featherpose evaluate --data mpii-test --format mpii --padding 1
 
     --format mpii: FOLDER holds images/ and people.json, a list with image, joints, joints_vis, center, scale and
-    headsize, from 0 where HRNet's files count from 1. Limbs is PCKh@0.5 over arms and legs, all that a model with
-    COCO's joints is judged by; Mean is the published one. MPII's squares are roomy: a model that learnt COCO's boxes
-    sees people as large as it is used to with --padding 1.
+    headsize, with 0-based coordinates (HRNet's files are 1-based). Limbs is PCKh@0.5 over arms and legs, the only score
+    of a model with COCO keypoints; Mean is the published metric. MPII's square boxes are larger than COCO's: with
+    --padding 1 a model trained on COCO boxes gets persons at the scale it was trained on.
 
-    The poses go to --out, COCO's in COCO's results format. Photos that cannot be used are listed at the end and their
-    people count as missed (exit code 1).
+    The poses are written to --out, for COCO in the COCO results format. Images that cannot be used are listed at the
+    end; the persons in them count as missed (exit code 1).
     """
     from featherpose import api
 
@@ -128,12 +164,12 @@ def evaluate(
 
 
 def _refuse_unwritable(file: Path) -> None:
-    """Said before the minutes of work, not after them."""
+    """Raise InputError before the evaluation, which takes minutes, and not after it."""
     if file.is_dir():
-        raise InputError(f"{file}: a folder, where a file for the results was wanted. Choose another --out.")
+        raise InputError(f"{file}: is a folder, wanted a file for the results. Choose another --out.")
     nearest = next(folder for folder in file.absolute().parents if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"{file}: cannot be written, {nearest} is no folder to write to. Choose another --out.")
+        raise InputError(f"{file}: cannot be written, {nearest} is not a writable folder. Choose another --out.")
 
 
 def _write(file: Path, evaluation: Evaluation[Any]) -> None:
@@ -144,7 +180,7 @@ def _write(file: Path, evaluation: Evaluation[Any]) -> None:
 
 
 def _describe(model: str) -> dict[str, Any]:
-    """Name or file of a model -> what its manifest says of it."""
+    """Name or file of a model -> its file, and network and input size from its manifest."""
     from featherpose import weights
     from featherpose.manifest import read_manifest
 
@@ -154,7 +190,7 @@ def _describe(model: str) -> dict[str, Any]:
 
 
 def _show(evaluation: Evaluation[Any], how: dict[str, Any], as_json: bool) -> None:
-    """Scores on stdout; what must be known about them on stderr."""
+    """Print the scores on stdout, and warnings and unusable images on stderr."""
     if as_json:
         click.echo(json.dumps({**how, **evaluation.to_dict()}))
     else:
@@ -176,20 +212,21 @@ def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     table.add_row(*(percent(scores[field]) for field in columns.values()))
     Console().print(table)
-    test = "with flip" if how["flip_test"] else "no flip"
+    test = "flip test" if how["flip_test"] else "no flip test"
     extra = f", jitter {how['jitter']}" * bool(how["jitter"]) + ", refined" * how["refine"]
     extra += f", padding {how['padding']}" if how["padding"] else ""
     boxes = how["boxes"] if how["boxes"] == "gt" else f"{how['boxes']}, nms {how['nms']}"
     click.echo(
-        f"{how['network']} {Size(**how['input_size'])} ({how['model']}), boxes {boxes}, {test}, blur {how['blur_kernel']}{extra}"
+        f"{how['network']} {Size(**how['input_size'])} ({how['model']}), boxes {boxes}, {test},"
+        f" blur kernel {how['blur_kernel']}{extra}"
     )
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
-        f"people: {evaluation.num_instances}, photos: {evaluation.num_images} of {how['data']}, in {evaluation.seconds:.1f} s"
-        f" ({speed:.0f} people/s); results in {how['results']}"
+        f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {how['data']},"
+        f" in {evaluation.seconds:.1f} s ({speed:.0f} instances/s); results in {how['results']}"
     )
 
 
 def percent(fraction: float | None) -> str:
-    """Fraction 0 to 1 -> percent with one decimal; a dash where there was nobody to find."""
+    """Fraction 0 to 1 -> percent with one decimal; a dash where no labels count for the score."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -1,4 +1,4 @@
-"""featherpose export: trained weights in, one proven ONNX file out."""
+"""featherpose export: trained weights in, one ONNX file with a passed parity check out."""
 
 from __future__ import annotations
 
@@ -40,15 +40,27 @@ def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str,
 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The .onnx file.  [default: beside WEIGHTS]")
-@click.option("--crops", type=click.Path(path_type=Path), help="Folder of pictures or shards to prove it on, too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Path of the .onnx file.  [default: next to WEIGHTS]")
 @click.option(
-    "--input-size", metavar="HxW", callback=parse_size, help="Height x width of the input.  [default: WEIGHTS']"
+    "--crops", type=click.Path(path_type=Path), help="Folder of images or shards to include in the parity check."
 )
-@click.option("--network", help="Name of the network, for weights that do not say it (.pth).")
-@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", callback=parse_options, help="As width=32.")
-@click.option("--skeleton", help="Its joints: coco17, mpii16, lsp14 or a YAML file, for weights that do not say it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON on stdout.")
+@click.option(
+    "--input-size",
+    metavar="HxW",
+    callback=parse_size,
+    help="Input height x width in pixels.  [default: from WEIGHTS]",
+)
+@click.option("--network", help="Name of the network, for weights that do not record it (.pth).")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=parse_options,
+    help="Network option, such as width=32; can be repeated.",
+)
+@click.option("--skeleton", help="Skeleton, for weights that do not record it: coco17, mpii16, lsp14 or a YAML file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def export(
     weights: Path,
     out: Path | None,
@@ -59,20 +71,20 @@ def export(
     skeleton: str | None,
     as_json: bool,
 ) -> None:
-    """Turn WEIGHTS (.safetensors, .pth) into one ONNX file: uint8 crops in, joints, scores and heatmaps out.
+    """Export WEIGHTS (.safetensors, .pth) to one ONNX file: uint8 crops in; keypoints, scores and heatmaps out.
 
-    Torch and the engine must agree on photographs and on synthetic crops, or no file is written. The proof, the
-    skeleton, the training and its terms stand in the file.
+    A parity check compares torch with onnxruntime on photographs and on synthetic crops. If it fails, no file is
+    written. The manifest in the file holds the parity result, the skeleton, the training and its terms.
 
     \b
-    featherpose export runs/open-cbam_lite_hrnet_18/best.safetensors
+    featherpose export runs/pretrain-cbam_lite_hrnet_18/best.safetensors
     featherpose export litehrnet.pth --network lite_hrnet_18 --skeleton coco17 --input-size 256x192
     """
     from rich.console import Console
 
     from featherpose import api
 
-    with Console(stderr=True).status(f"Writing and proving {weights.name}; this takes up to a minute."):
+    with Console(stderr=True).status(f"Exporting {weights.name} and checking parity; this takes up to a minute."):
         path, manifest = api.export(
             weights, out, crops=crops, input_size=input_size, network=network, options=options, skeleton=skeleton
         )
@@ -86,7 +98,7 @@ def export(
 
 
 def describe(path: Path, manifest: Manifest) -> str:
-    """The exported file and its manifest -> a short table."""
+    """Path of the exported file and its manifest -> the parity result as a short table."""
     parity = manifest.parity
     height, width = manifest.make_codec().heatmap_size.shape
     num_keypoints, allowed, jumps = manifest.skeleton.num_keypoints, parity["allowed"], parity["jumps"]
@@ -103,6 +115,6 @@ def describe(path: Path, manifest: Manifest) -> str:
     ]
     lines = [f"{name:10} {shape:16} {difference}" for name, shape, difference in rows]
     proof = f"{len(parity['crops'])} crops ({engines})"
-    lines.append(f"{len(jumps)} of {parity['keypoints_compared']} joints jumped at ties or on flat maps, on {proof}")
+    lines.append(f"{len(jumps)} of {parity['keypoints_compared']} keypoints moved (ties, flat heatmaps), in {proof}")
     lines += [f"  {jump['keypoint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
     return "\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"])

@@ -1,4 +1,4 @@
-"""featherpose predict: photos in, pictures with skeletons and JSON out."""
+"""featherpose predict: images in, images with drawn skeletons and JSON out."""
 
 from __future__ import annotations
 
@@ -18,26 +18,46 @@ _ROWS = 20
 
 @click.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--whole-image", is_flag=True, help="Every picture shows one person, who fills it.")
-@click.option("--boxes", type=click.Path(path_type=Path), metavar="FILE", help="JSON: who is where (see above).")
+@click.option("--whole-image", is_flag=True, help="Each image shows one person who fills it; no boxes needed.")
 @click.option(
-    "--model", default="default", show_default=True, help="default, small, accurate, another name, or an .onnx file."
+    "--boxes", type=click.Path(path_type=Path), metavar="FILE", help="JSON file with the person boxes (see above)."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder of the results."
+    "--model",
+    default="default",
+    show_default=True,
+    help="Shipped model (default, small, accurate or a full name), or an .onnx file.",
 )
-@click.option("--json", "json_file", metavar="FILE", help="The joints; - prints them, too.  [default: OUT/poses.json]")
-@click.option("--no-draw", is_flag=True, help="Write no pictures, only the joints.")
-@click.option("--score-threshold", type=float, default=0.3, show_default=True, help="Draw joints below it faintly.")
-@click.option("--flip-test", is_flag=True, help="Look at everyone mirrored, too: a little better, half as fast.")
-@click.option("--refine", is_flag=True, help="Look again, round the joints found: only for bad boxes, half as fast.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for the results."
+)
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    help="File for the keypoints; - also prints them on stdout.  [default: OUT/poses.json]",
+)
+@click.option("--no-draw", is_flag=True, help="Write only the keypoints, no images.")
+@click.option(
+    "--score-threshold", type=float, default=0.3, show_default=True, help="Draw keypoints with a lower score faintly."
+)
+@click.option(
+    "--flip-test",
+    is_flag=True,
+    help="Average the heatmaps with those of the flipped crop: a little more accurate, half the throughput.",
+)
+@click.option(
+    "--refine",
+    is_flag=True,
+    help="Run a second pass on a crop around the keypoints found: only for inaccurate boxes, half the throughput.",
+)
+@click.option("--device", default="auto", show_default=True, help="Inference device: auto, cpu or cuda.")
 @click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
     default=100,
     show_default=True,
-    help="Refuse larger pictures before they are decoded.",
+    help="Reject larger images before decoding.",
 )
 def predict(
     sources: tuple[str, ...],
@@ -53,22 +73,22 @@ def predict(
     device: str,
     max_megapixels: float,
 ) -> None:
-    """Find poses on photos. SOURCE is a picture or a folder, searched to the bottom.
+    """Estimate poses in images. SOURCE is an image, or a folder that is searched recursively.
 
     \b
     featherpose predict portrait.jpg --whole-image
     featherpose predict holiday/ --boxes people.json --out holiday-poses
 
-    Pictures with skeletons and poses.json, every joint by its name, go to --out. A picture that cannot be read is
-    listed at the end and the others are done (exit code 1; 2 if none could be done).
+    Images with drawn skeletons, and poses.json with all keypoints by name, are written to --out. Images that cannot be
+    read are listed at the end, and the others are processed (exit code 1; 2 if all failed).
 
-    This version finds no people by itself: --boxes says where they are, in pixels of the upright picture, as
+    This version has no person detector: --boxes gives the person boxes, in pixels of the upright image, as
 
     \b
-    {"photo.jpg": [[left, top, right, bottom], ...], "empty.jpg": []}
+    {"image.jpg": [[left, top, right, bottom], ...], "empty.jpg": []}
 
     or as COCO annotations ({"images": ..., "annotations": ...}), or as COCO detections ([{"image_id": 785, "bbox":
-    [left, top, width, height], "score": 0.9}, ...], image_id being the photo's name or the number in it).
+    [left, top, width, height], "score": 0.9}, ...], where image_id is the file name of the image or the number in it).
     """
     from featherpose import api
 
@@ -96,7 +116,7 @@ def predict(
 
 
 def _show(report: Report, out: Path, *, as_json: bool, draw_images: bool) -> None:
-    """Results on stdout, failures on stderr."""
+    """Print the results on stdout and the failures on stderr."""
     if as_json:
         from featherpose.formats.native import to_text
 
@@ -104,12 +124,12 @@ def _show(report: Report, out: Path, *, as_json: bool, draw_images: bool) -> Non
     else:
         _show_table(report)
         people = sum(len(found) for found in report.poses.values())
-        where = f"joints in {report.json_file}" + (f", pictures in {out}" if draw_images else "")
-        found = f"{_count(people, 'person', 'people')} on {_count(len(report.poses), 'photo', 'photos')}"
+        where = f"keypoints in {report.json_file}" + (f", images in {out}" if draw_images else "")
+        found = f"{_count(people, 'person', 'people')} in {_count(len(report.poses), 'image', 'images')}"
         click.echo(f"{found}: {where}")
     if report.failures:
         total = len(report.poses) + len(report.failures)
-        click.echo(f"{len(report.failures)} of {total} could not be done:", err=True)
+        click.echo(f"{len(report.failures)} of {total} images failed:", err=True)
         for line in report.failures:
             click.echo(f"  {line}", err=True)
 
@@ -118,7 +138,7 @@ def _show_table(report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("photo", box=None, pad_edge=False)
+    table = Table("image", box=None, pad_edge=False)
     for column in ("people", "scores"):
         table.add_column(column, justify="right")
     for name, found in list(report.poses.items())[:_ROWS]:

@@ -1,30 +1,34 @@
-"""featherpose recipe: which recipes there are, what is in one, whether it is right."""
+"""featherpose recipe: list, show and check training recipes."""
 
 from __future__ import annotations
 
 import click
 
 SETTINGS = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a field, as optimizer.lr=0.002."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a recipe field, such as optimizer.lr=0.002; can be repeated.",
 )
 
 
 @click.group()
 def recipe() -> None:
-    """A recipe says everything that decides the outcome of a training run.
+    """List, show and check recipes. A recipe holds everything that decides the result of a training run.
 
     \b
     featherpose recipe list
-    featherpose recipe show open-cbam_lite_hrnet_18 > mine.yaml
-    featherpose recipe check mine.yaml
+    featherpose recipe show pretrain-cbam_lite_hrnet_18 > my.yaml
+    featherpose recipe check my.yaml
     """
 
 
 @recipe.command("list")
 @click.argument("word", required=False, default="")
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the recipes as JSON on stdout.")
 def list_recipes(word: str, as_json: bool) -> None:
-    """The recipes that come with featherpose, or those with WORD in their name."""
+    """List the shipped recipes, or those with WORD in their name."""
     from featherpose import api
 
     found = {name: chosen for name, chosen in api.list_recipes().items() if word in name}
@@ -47,7 +51,10 @@ def list_recipes(word: str, as_json: bool) -> None:
 @click.argument("name")
 @SETTINGS
 def show(name: str, settings: tuple[str, ...]) -> None:
-    """Print the whole recipe NAME (ours, or a YAML file) as YAML: a start for your own."""
+    """Print all fields of recipe NAME as YAML.
+
+    NAME is a shipped recipe or a YAML file. The output is a complete recipe file, to be edited into a custom recipe.
+    """
     from featherpose import api
 
     click.echo(api.recipe_yaml(api.open_recipe(name, settings)), nl=False)
@@ -57,9 +64,12 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 @click.argument("name")
 @SETTINGS
 def check(name: str, settings: tuple[str, ...]) -> None:
-    """Say whether `featherpose train NAME` could start: keys, network, data, weights to start from."""
+    """Check that recipe NAME can be trained.
+
+    Checks what `featherpose train NAME` needs to start: keys, network, data and pretrained weights.
+    """
     from featherpose import api
 
     chosen = api.open_recipe(name, settings)
     parameters = api.check_recipe(chosen)
-    click.echo(f"{name}: right. {chosen.network}, {parameters:,} parameters, recipe {chosen.digest}.")
+    click.echo(f"{name}: valid. {chosen.network}, {parameters:,} parameters, recipe {chosen.digest}.")

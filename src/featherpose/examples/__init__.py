@@ -1,4 +1,4 @@
-"""Pictures to try things on, free to use (ORIGIN.md): three portraits, all three on one picture, everyone's boxes."""
+"""Example images, free to use (ORIGIN.md): three portraits, one image of all three, and the person boxes."""
 
 from importlib import resources
 from pathlib import Path
@@ -9,7 +9,7 @@ NAMES = ("boxes.json", "cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg
 
 
 def find(name: str) -> Path:
-    """Name of an example, such as "people.jpg" or "boxes.json" -> its file."""
+    """Name of an example, such as "people.jpg" or "boxes.json" -> path of its file. InputError if unknown."""
     if name not in NAMES:
         raise InputError(f"No example {name!r}.{did_you_mean(name, NAMES)}")
     return Path(str(resources.files(__name__))) / name

@@ -1,6 +1,6 @@
-"""The networks in figures: what each costs, and what was published of it. Read from `table.json`, without torch.
+"""Table of the networks: parameters, cost, published scores. Read from `table.json`, without torch.
 
-The table is written by `tools/make_table.py`; its tests count again.
+`tools/make_table.py` writes the table; its tests count again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Paper:
-    """Who described a network first; None where that is not known."""
+    """The paper that introduced a network; None where a field is not known."""
 
     title: str
     authors: str | None = None
@@ -24,7 +24,7 @@ class Paper:
 
 @dataclass(frozen=True)
 class Published:
-    """A score that somebody printed, in percent, and how it was taken."""
+    """A published score in percent, and its evaluation protocol."""
 
     percent: float
     metric: str
@@ -32,50 +32,50 @@ class Published:
     data: str
     boxes: str
     flip: bool | None
-    """Averaged with the mirrored picture; None where that is not stated."""
+    """Whether the flip test was used; None where that is not stated."""
     input: str | None
     """Height x width in pixels, as "256x192"."""
     source: str
-    """Who printed it."""
+    """Where it was published."""
 
     def __str__(self) -> str:
-        flip = {True: "flip test", False: "no flip", None: "flip not stated"}[self.flip]
+        flip = {True: "flip test", False: "no flip test", None: "flip test not stated"}[self.flip]
         how = [self.data, self.input, f"boxes {self.boxes}", flip]
         return f"{self.metric} {self.percent} ({', '.join(part for part in how if part)}; {self.source})"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A network by its name; the counts are for 17 keypoints and the default input."""
+    """A network; the counts are for 17 keypoints and the default input."""
 
     name: str
     weights: bool
-    """True where trained weights lie in the package."""
+    """Whether trained weights are shipped with the package."""
     parameters: int
     macs: int
-    """Multiply-accumulates of one picture as the published code, or the formula as it is written, computes it."""
+    """Multiply-accumulates per image as computed by the published code, or by the formula as it is written."""
     macs_run: int
-    """The same as featherpose exports and runs it: repeated and superfluous work left out, the outcome equal."""
+    """Multiply-accumulates per image as exported: without repeated and redundant operations, with equal output."""
     input: str
-    """The default, height x width in pixels."""
+    """Default input, height x width in pixels."""
     latency_ms: float | None
-    """Of one picture on one thread, where it was measured (`benchmarks/latency.py`)."""
+    """Latency of one image on one thread, where it was measured (`benchmarks/latency.py`)."""
     latency_on: str | None
-    """The processor that it was measured on."""
+    """The processor on which the latency was measured."""
     paper: Paper
     published: tuple[Published, ...]
     note: str
-    """Where published code, counts and papers differ; what else to know before comparing."""
+    """Differences between published code, counts and papers, and what else matters for a comparison."""
 
 
 def read(shipped: Collection[str] = ()) -> list[Entry]:
-    """Names of the models that have weights -> every network, in the order of the table."""
+    """Names of the networks with shipped weights -> all networks, in the order of the table."""
     text = (resources.files(__name__) / "table.json").read_text(encoding="utf-8")
     return [_entry(row, row["name"] in shipped) for row in json.loads(text)]
 
 
 def find(word: str, entries: Collection[Entry]) -> list[Entry]:
-    """The entries with `word`, in either case, in their name, or in their paper's title or authors."""
+    """The entries with `word` in their name, or in the title or authors of their paper; case is ignored."""
     found = word.lower()
     return [
         entry
