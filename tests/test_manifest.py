@@ -63,11 +63,11 @@ BAD = [
     ("parameter of another codec", changed(codec={"name": "dark", "unbiased": True}), "cannot be built"),
     ("three sides", changed(input_size=[1, 2, 3]), r"input_size is \[1, 2, 3\]"),
     ("half pixels", changed(input_size=[1.5, 2]), r"input_size is \[1\.5, 2\]"),
-    ("no sides", changed(input_size=7), "value of a wrong kind"),
+    ("no sides", changed(input_size=7), "value of a wrong type"),
     ("padding", changed(padding=-1), "padding is -1"),
-    ("padding", changed(padding="x"), "value of a wrong kind"),
-    ("skeleton", changed(skeleton={"name": "x"}), "value of a wrong kind"),
-    ("skeleton is text", changed(skeleton="coco17"), "value of a wrong kind"),
+    ("padding", changed(padding="x"), "value of a wrong type"),
+    ("skeleton", changed(skeleton={"name": "x"}), "value of a wrong type"),
+    ("skeleton is text", changed(skeleton="coco17"), "value of a wrong type"),
 ]
 
 
@@ -110,9 +110,9 @@ def test_an_onnx_file_of_others_has_no_manifest(tmp_path):
         pytest.param(b"PK\x03\x04" + bytes(40), "not a complete ONNX file", id="zip"),
         pytest.param(b"\x89PNG\r\n\x1a\n" + b"x" * 90, "not a complete ONNX file", id="png"),
         pytest.param(b"hello, this is text\n" * 9, "not a complete ONNX file", id="text"),
-        pytest.param(bytes(64), "an impossible field at byte 0", id="zeros"),
-        pytest.param(b"\xff" * 64, "an impossible number", id="ones"),
-        pytest.param(b"\x08\x08", "no graph in it", id="no graph"),
+        pytest.param(bytes(64), "an invalid field at byte 0", id="zeros"),
+        pytest.param(b"\xff" * 64, "an invalid number", id="ones"),
+        pytest.param(b"\x08\x08", "it contains no graph", id="no graph"),
         pytest.param(b"\x3a\xff\xff\xff\xff\x7f", "bytes are missing at the end", id="huge length"),
         pytest.param(b"\x08", "ends in the middle of a number", id="half a field"),
     ],

@@ -1,7 +1,7 @@
-"""The manifest: what an exported model says about itself, as one JSON text inside the .onnx file.
+"""The manifest: the description of an exported model, one JSON text inside the .onnx file.
 
-Whatever runs a model knows about it what stands here and nothing else. The text lies among the file's metadata under
-the key "featherpose"; `read_manifest` finds it without an engine and without reading the weights.
+The runtime knows nothing about a model that the manifest does not contain. The text is stored in the file's metadata
+under the key "featherpose"; `read_manifest` finds it without an engine and without reading the weights.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from featherpose.skeleton import Skeleton
 
 VERSION = 2
 KINDS = ("pose",)
-_EXPORT = "Make one with `featherpose export`."
+_EXPORT = "Create one with `featherpose export`."
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything that must be known to run, judge and cite an exported model.
+    """Everything needed to run, evaluate and cite an exported model.
 
-    `input_size` is in px; `codec` is the codec's name and its parameters; `recipe` names the training
-    recipe and its hash; `training` the data and their terms; `accuracy` one dict per measurement (what, on which data,
-    with which command, when); `parity` how far the engine's results are from torch's.
+    `input_size` is in px; `codec` the codec's name and its parameters; `recipe` the name and hash of the training recipe; `training` the data and their terms; `accuracy` one
+    dict per measurement (what, on which data, with which command, when); `parity` the differences between onnxruntime
+    and torch.
     """
 
     network: str
@@ -58,7 +58,7 @@ class Manifest:
         self.make_codec()
 
     def make_codec(self) -> Codec:
-        """The codec that turns this model's heatmaps into joints."""
+        """The codec that decodes this model's heatmaps to keypoints."""
         parameters: dict[str, Any] = {k: v for k, v in self.codec.items() if k != "name"}
         try:
             codec = CODECS[self.codec["name"]](size=self.input_size, **parameters)
@@ -69,12 +69,12 @@ class Manifest:
         return codec
 
     def to_json(self) -> str:
-        """Manifest -> JSON text, the same for the same manifest."""
+        """Manifest -> JSON text; equal manifests give equal text."""
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Manifest:
-        """JSON text, as `to_json` writes it -> Manifest. Unknown versions, unknown and missing keys are refused."""
+        """JSON text from `to_json` -> Manifest. ModelError for unknown versions and for unknown or missing keys."""
         try:
             values: Any = json.loads(text)
         except json.JSONDecodeError as error:
@@ -88,7 +88,7 @@ class Manifest:
             values |= {"input_size": Size(**values["input_size"]), "accuracy": tuple(values["accuracy"])}
             return cls(**values | {"skeleton": skeleton})
         except (TypeError, AttributeError, InputError) as error:
-            raise ModelError(f"the manifest has a value of a wrong kind ({error})") from None
+            raise ModelError(f"the manifest has a value of a wrong type ({error})") from None
 
 
 def _refuse_version(version: object) -> None:
@@ -114,7 +114,7 @@ def _refuse_keys(values: dict[str, Any], wanted: list[str]) -> None:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Path of an exported .onnx file -> its manifest; ModelError when the file is not one of featherpose's."""
+    """Path of an exported .onnx file -> its manifest; ModelError if the file was not exported by featherpose."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -124,7 +124,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). {_EXPORT}") from None
     if text is None:
-        raise ModelError(f"{path}: not a featherpose model: no manifest in it. {_EXPORT}")
+        raise ModelError(f"{path}: not a featherpose model: no manifest found. {_EXPORT}")
     try:
         return Manifest.from_json(text)
     except ModelError as error:

@@ -6,21 +6,25 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 KEY = "featherpose"
-_LARGEST = 1 << 24  # bytes of one metadata entry; a manifest has some thousands
+_LARGEST = 1 << 24  # bytes of one metadata entry; a manifest has a few thousand
 
 
-# An ONNX file is one protobuf message, ModelProto (onnx.proto). A message is a row of fields; a field is a varint
-# (number << 3 | wire type) and its value. Field 7 is the graph with the weights, field 14 an entry of the metadata,
-# itself a message with the key in field 1 and the value in field 2.
+# An ONNX file is one protobuf message, ModelProto (onnx.proto). A message is a sequence of fields; a field is a varint
+# (number << 3 | wire type) and its value. Field 7 is the graph with the weights, field 14 a metadata entry, itself a
+# message with the key in field 1 and the value in field 2.
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _GRAPH, _METADATA = 7, 14
 
 
 class MalformedFile(Exception):
-    """The bytes are no protobuf message."""
+    """The bytes are not a valid ONNX protobuf message."""
 
 
 def find_text(file: BinaryIO, size: int) -> str | None:
+    """Open ONNX file and its size in bytes -> the text under `KEY` in its metadata, None if the key is absent.
+
+    MalformedFile if the bytes are not a complete ONNX model, or if the text is not UTF-8.
+    """
     if size == 0:
         raise MalformedFile("the file is empty")
     text, has_graph = None, False
@@ -30,7 +34,7 @@ def find_text(file: BinaryIO, size: int) -> str | None:
             entry = _entry(file, start, end)
             text = entry.get(2, b"") if entry.get(1) == KEY.encode() else text
     if not has_graph:
-        raise MalformedFile("no graph in it")
+        raise MalformedFile("it contains no graph")
     try:
         return None if text is None else text.decode("utf-8")
     except UnicodeDecodeError:
@@ -60,9 +64,9 @@ def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, in
             value_start = file.tell()
             stop = value_start + length
         else:
-            raise MalformedFile(f"an impossible field at byte {start}")
+            raise MalformedFile(f"an invalid field at byte {start}")
         if number == 0:
-            raise MalformedFile(f"an impossible field at byte {start}")
+            raise MalformedFile(f"an invalid field at byte {start}")
         if stop > end:
             raise MalformedFile(f"{stop - end} bytes are missing at the end")
         yield number, kind, value_start, stop
@@ -70,7 +74,7 @@ def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, in
 
 
 def _varint(file: BinaryIO) -> int:
-    """Seven bits a byte, lowest first; the top bit says that more follow."""
+    """Seven bits per byte, lowest first; the top bit means that another byte follows."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)
@@ -79,4 +83,4 @@ def _varint(file: BinaryIO) -> int:
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value
-    raise MalformedFile("an impossible number")
+    raise MalformedFile("an invalid number")

@@ -93,8 +93,8 @@ def test_a_broken_photo_is_listed_and_the_exit_code_is_one(run, tmp_path: Path) 
     result = run()
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("instances: 2, images: 1 of")
-    note, line = [line for line in result.stderr.splitlines() if "photo" in line]
-    assert note == "Note: 1 of 2 photos could not be used; their people count as missed."
+    note, line = [line for line in result.stderr.splitlines() if "image" in line]
+    assert note == "Note: 1 of 2 images could not be used; their persons count as missed."
     assert "photo-7.png: the file is empty" in line
 
 
@@ -187,10 +187,10 @@ BAD = {
     "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
     "padding": (["--padding", "0"], InputError, "padding is 0.0, wanted a factor above 0"),
     "jitter": (["--jitter", "0.3"], InputError, "jitter is 0.3, wanted 0 (none) to below 0.25"),
-    "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labelled boxes"),
+    "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labeled boxes"),
     "nms of labeled boxes": (["--nms", "pose"], InputError, "nms pose is for detected boxes"),
-    "nms": (["--nms", "okss", "--boxes", "tiny.onnx"], InputError, "nms 'okss' is not known. Did you mean 'oks'?"),
-    "blur_kernel": (["--blur-kernel", "4"], InputError, "blur is 4, wanted 0"),
+    "nms": (["--nms", "okss", "--boxes", "tiny.onnx"], InputError, "nms 'okss' is unknown. Did you mean 'oks'?"),
+    "blur_kernel": (["--blur-kernel", "4"], InputError, "blur_kernel is 4, wanted 0"),
     "out is a folder": (["--out", "people"], InputError, "people: is a folder, wanted a file"),
     "out below a file": (["--out", "tiny.onnx/x.json"], InputError, "tiny.onnx is not a writable folder"),
 }
@@ -216,7 +216,7 @@ def test_a_file_without_joints_is_refused(run, tmp_path: Path) -> None:
 
 def test_a_model_of_another_skeleton_is_refused(run, tmp_path: Path) -> None:
     tiny_model(tmp_path / "tiny.onnx", tiny_manifest(skeleton=MPII16))
-    assert "finds the 16 joints of mpii16, the data set labels the 17 of coco17" in str(run().exception)
+    assert "predicts the 16 keypoints of mpii16, the data set labels the 17 of coco17" in str(run().exception)
 
 
 def test_data_of_another_skeleton_is_judged_if_the_model_has_it(run, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_exit_codes(run, tmp_path):
 def test_nobody_said_where_people_are(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     result = run("a.jpg")
-    assert isinstance(result.exception, InputError) and "Where are the people?" in str(result.exception)
+    assert isinstance(result.exception, InputError) and "Person boxes are missing" in str(result.exception)
 
 
 def test_megapixels_can_be_raised(run, tmp_path):

@@ -1,4 +1,4 @@
-"""Small labelled folders in COCO's format, and a predictor that knows their answers."""
+"""Small labeled data sets in COCO's format, and a predictor that returns their annotations."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ SIZE = Size(height=240, width=320)
 
 
 def person(number: int, image: int, box: tuple[float, float, float, float], **changes: Any) -> dict[str, Any]:
-    """An annotated person whose joints lie on the box's diagonal."""
+    """An annotated person with keypoints on the box's diagonal."""
     left, top, width, height = box
     steps = np.linspace(0, 1, 17)
     keypoints = np.column_stack([left + width * steps, top + height * steps, np.full(17, 2.0)])
@@ -36,11 +36,11 @@ SAMPLES = [
     person(5, 7, (0, 0, 30, 30), **UNLABELLED),
     person(6, 8, (0, 0, 300, 200), **UNLABELLED),
 ]
-"""Photo 5: two people. 7: one, a crowd and one without joints. 8: one without joints. 9: nobody."""
+"""Image 5: two persons. 7: one, a crowd and one without keypoints. 8: one without keypoints. 9: no person."""
 
 
 def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skeleton: Skeleton = COCO17) -> Path:
-    """Photos 5, 7, 8 and 9 of 320x240 grey pixels and person_keypoints.json."""
+    """Images 5, 7, 8 and 9 of 320x240 gray pixels and person_keypoints.json."""
     names = {image: f"photo-{image}.png" for image in (5, 7, 8, 9)}
     (root / "images").mkdir(parents=True)
     for name in names.values():
@@ -55,7 +55,7 @@ def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skelet
 def knows(
     truth: Mapping[str, Any], spoil: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints
 ) -> Callable:
-    """A predictor that looks up whose box it is given, and then spoils the answer."""
+    """A predictor that returns the annotated keypoints of the nearest box, changed by a given function."""
     answers = {tuple(np.float32(a["bbox"])): np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray) -> Poses:

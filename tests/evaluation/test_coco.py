@@ -1,4 +1,4 @@
-"""COCO's scores against the figures of its own evaluation, and the inputs that are refused."""
+"""COCO metrics against the values of COCO's own evaluation, and rejected inputs."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}
 
 
 def person(number: int, image: int, left: float = 0.0, size: float = 80.0, labeled: bool = True) -> dict[str, Any]:
-    """An annotated person: joints on a diagonal of the box."""
+    """An annotated person with keypoints on the box's diagonal."""
     steps = np.linspace(0, size, 17)
     keypoints = np.column_stack([left + steps, steps, np.full(17, 2.0 if labeled else 0.0)])
     return {
@@ -34,7 +34,7 @@ def truth(*people: dict[str, Any]) -> dict[str, Any]:
 
 
 def found(annotation: dict[str, Any], shift: float = 0.0, score: float = 1.0) -> dict[str, Any]:
-    """The result that finds this person `shift` pixels beside its place."""
+    """The result for this person, `shift` pixels off in x."""
     keypoints = np.add(np.reshape(annotation["keypoints"], (-1, 3)), (shift, 0, 0))
     return {
         **{"image_id": annotation["image_id"], "category_id": 1, "score": score},
@@ -44,7 +44,7 @@ def found(annotation: dict[str, Any], shift: float = 0.0, score: float = 1.0) ->
 
 @pytest.mark.parametrize("name", ["coco_keypoints", "coco_keypoints_custom_sigmas", "crowd14_plain_pycocotools"])
 def test_equals_cocos_own_evaluation(shared: Path, name: str) -> None:
-    """The recorded set has tied scores, crowd regions, photos without people and one with more than 20 results."""
+    """The recorded set has tied scores, crowd regions, images without persons and one with more than 20 results."""
     published = json.loads((shared / "parity/coco_eval.json").read_text())[name]
     results = json.loads((shared / "parity" / published["dets"]).read_text())
     scores = keypoint_ap(shared / "parity" / published["gt"], results, published["sigmas"])
@@ -157,11 +157,11 @@ def test_without_the_extra_the_message_says_what_to_type(monkeypatch: pytest.Mon
 
 RESULT = found(person(1, 1))
 BAD_RESULTS = {
-    "image": ({"image_id": 7}, "Result 1 is about image 7, which the ground truth does not list"),
-    "joints": ({"keypoints": [0.0] * 42}, "Result 1 has 42 keypoints numbers; the ground truth wants 51"),
+    "image": ({"image_id": 7}, "Result 1 belongs to image 7, which the ground truth does not list"),
+    "keypoints": ({"keypoints": [0.0] * 42}, "Result 1 has 42 values in keypoints; the ground truth needs 51"),
     "category": ({"category_id": 9}, r"Result 1 has category 9; the ground truth has \[1\]"),
-    "nan": ({"keypoints": [math.nan] * 51}, r"Result 1 \(image 1\) holds a number that is not finite"),
-    "score": ({"score": math.inf}, r"Result 1 \(image 1\) holds a number that is not finite"),
+    "nan": ({"keypoints": [math.nan] * 51}, r"Result 1 \(image 1\) contains a non-finite value"),
+    "score": ({"score": math.inf}, r"Result 1 \(image 1\) contains a non-finite value"),
 }
 
 
@@ -182,16 +182,16 @@ def without(key: str) -> dict[str, Any]:
 
 FOURTEEN = {**PERSON, "keypoints": PERSON["keypoints"][:14]}
 BAD_TRUTHS = {
-    "no images": (without("images"), "has no images; a COCO annotation file is wanted"),
+    "no images": (without("images"), "has no images; wanted a COCO annotation file"),
     "nothing": ({}, "has no images and no annotations and no categories"),
     "no keypoints": ({**truth(), "categories": [{"id": 1, "name": "person"}]}, "No category .* names its keypoints"),
     "two skeletons": (
         {**truth(), "categories": [PERSON, {**FOURTEEN, "id": 2}]},
-        r"The categories have \[14, 17\] joints",
+        r"The categories have \[14, 17\] keypoints",
     ),
-    "joints": (
+    "keypoints": (
         {**truth(person(5, 1)), "categories": [FOURTEEN]},
-        "Annotation 5 has 51 keypoint numbers; 14 joints want 42",
+        "Annotation 5 has 51 keypoint values; 14 keypoints need 42",
     ),
     "no box": (truth({**person(5, 1), "bbox": []}), "Annotation 5 has no bbox"),
 }
@@ -204,9 +204,9 @@ def test_a_ground_truth_that_cannot_be_used_is_refused(ground_truth: dict[str, A
 
 
 def test_sigmas_must_fit_the_skeleton() -> None:
-    with pytest.raises(DataError, match="3 sigmas for 17 joints"):
+    with pytest.raises(DataError, match="3 sigmas for 17 keypoints"):
         keypoint_ap(truth(), [], sigmas=[0.1, 0.1, 0.1])
-    with pytest.raises(DataError, match="0 sigmas for 14 joints"):
+    with pytest.raises(DataError, match="0 sigmas for 14 keypoints"):
         keypoint_ap({**truth(), "categories": [FOURTEEN]}, [])
 
 

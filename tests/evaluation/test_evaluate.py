@@ -1,4 +1,4 @@
-"""A whole evaluation: small made-up folders and a handful of labelled photographs."""
+"""End-to-end evaluation on small synthetic data sets and on six labeled photographs."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ def dataset(tmp_path: Path) -> Coco:
 
 @pytest.fixture(scope="session")
 def photographs(shared: Path) -> Coco:
-    """Six photographs of coco-test with everyone who is annotated on them."""
+    """Six photographs of coco-test with all their annotations."""
     whole = read_coco(shared / "data/coco-test")
     posed = {a["image_id"] for a in whole.truth["annotations"] if a["num_keypoints"] and not a["iscrowd"]}
     chosen = [record for record in whole.truth["images"] if record["id"] in posed][:6]
@@ -138,7 +138,7 @@ def test_duplicates_are_dropped_from_detected_boxes(dataset: Coco, tmp_path: Pat
 
 
 def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
-    """One photo with one person of whom a detector made `number` boxes, each a little to the right, worse and worse."""
+    """One image with one person and `number` detected boxes, each shifted further to the right, with falling scores."""
     alone = read_coco(write_folder(tmp_path / "alone", annotations=SAMPLES[:1]))
     left, top, width, height = SAMPLES[0]["bbox"]
     rows = [(5, [left + 0.05 * i, top, width, height], 0.9 - 0.01 * i) for i in range(number)]
@@ -154,7 +154,7 @@ def test_duplicates_go_as_is_said(tmp_path: Path, nms: str | None, kept: int) ->
 
 
 def test_pose_nms_sees_joint_scores_and_oks_does_not(tmp_path: Path) -> None:
-    """Two poses that share eleven of seventeen joints: one person by poses, if these joints are sure."""
+    """Two poses that share eleven of seventeen keypoints: duplicates by pose NMS if these keypoints are confident."""
     alone, boxes = crowd(tmp_path, 2)
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray, score: float) -> Poses:
@@ -179,7 +179,7 @@ def test_jittered_boxes_are_off_alike_each_time(dataset: Coco) -> None:
             return knows(dataset.truth)(image, boxes)
 
         evaluation = evaluate(dataset, predict, jitter=jitter)
-        assert (evaluation.scores.ap, evaluation.num_instances) == (1, 3), "the truth stays where it is"
+        assert (evaluation.scores.ap, evaluation.num_instances) == (1, 3), "the ground truth does not change"
         return np.array(seen)
 
     plain, off = asked(0), asked(0.05)
@@ -191,12 +191,12 @@ def test_jittered_boxes_are_off_alike_each_time(dataset: Coco) -> None:
 
 
 OPTIONS = {
-    "unknown": ({"nms": "posse"}, True, r"nms 'posse' is not known\. Did you mean 'pose'"),
-    "nms of labelled boxes": ({"nms": "oks"}, False, "nms oks is for detected boxes"),
-    "jitter of detected boxes": ({"jitter": 0.1}, True, r"jitter 0\.1 is for labelled boxes.*--boxes gt"),
+    "unknown": ({"nms": "posse"}, True, r"nms 'posse' is unknown\. Did you mean 'pose'"),
+    "nms of labeled boxes": ({"nms": "oks"}, False, "nms oks is for detected boxes"),
+    "jitter of detected boxes": ({"jitter": 0.1}, True, r"jitter 0\.1 is for labeled boxes.*--boxes gt"),
     "jitter too large": ({"jitter": 0.25}, False, r"jitter is 0\.25, wanted 0 \(none\) to below 0\.25"),
-    "jitter below nothing": ({"jitter": -0.1}, False, r"jitter is -0\.1"),
-    "jitter no number": ({"jitter": float("nan")}, False, "jitter is nan"),
+    "jitter below zero": ({"jitter": -0.1}, False, r"jitter is -0\.1"),
+    "jitter nan": ({"jitter": float("nan")}, False, "jitter is nan"),
 }
 
 
@@ -219,14 +219,16 @@ def test_labelled_boxes_are_never_suppressed(tmp_path: Path) -> None:
 def test_boxes_by_name_are_taken_too(dataset: Coco, tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps({"photo-5.png": [[10, 20, 70, 120]], "photo-7.png": [], "photo-8.png": []}))
-    with pytest.raises(InputError, match=r'no entry for photo-9\.png; add "photo-9\.png": \[\] if nobody'):
+    with pytest.raises(
+        InputError, match=r'no entry for photo-9\.png; add "photo-9\.png": \[\] if it contains no person'
+    ):
         evaluate(dataset, knows(dataset.truth), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "photo-9.png": []}))
     assert len(evaluate(dataset, knows(dataset.truth), path).results) == 1
 
 
 def test_detections_are_matched_by_number_not_by_name(dataset: Coco, tmp_path: Path) -> None:
-    """A photo may be called 7.png and have the number 5."""
+    """An image may be named 7.png and have the id 5."""
     renamed = copy.deepcopy(dataset.truth)
     (dataset.images / "photo-5.png").rename(dataset.images / "7.png")
     renamed["images"][0]["file_name"] = "7.png"
@@ -238,16 +240,16 @@ def test_boxes_that_cannot_be_posed_are_left_out_and_counted(dataset: Coco, tmp_
     odd = [(5, [400, 0, 20, 20], 0.9), (5, [10, 10, 0, 50], 0.9), (5, [-90, 0, 50, 50], 0.9)]
     evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, [*FOUND, *odd]))
     assert (evaluation.num_instances, len(evaluation.results)) == (3, 3)
-    assert evaluation.warnings == ("3 boxes without an area, or wholly outside their photo, were left out.",)
+    assert evaluation.warnings == ("3 boxes without an area, or entirely outside their image, were left out.",)
 
 
 BOX_FILES = {
     "missing": (None, "cannot be read as JSON"),
-    "no json": ("{", "cannot be read as JSON"),
+    "not JSON": ("{", "cannot be read as JSON"),
     "no boxes": ("3", "The boxes are a JSON int; wanted"),
-    "none here": ("[]", "no box on any of the 4 photos"),
-    "nobody": ("{}", "no entry for photo-5"),
-    "elsewhere": ('[{"image_id": 99, "bbox": [0, 0, 9, 9], "score": 1}]', "no box on any of the 4 photos"),
+    "no detections": ("[]", "no box on any of the 4 images"),
+    "no entries": ("{}", "no entry for photo-5"),
+    "another image": ('[{"image_id": 99, "bbox": [0, 0, 9, 9], "score": 1}]', "no box on any of the 4 images"),
 }
 
 
@@ -268,19 +270,21 @@ def test_a_broken_photo_is_listed_and_its_people_count_as_missed(dataset: Coco) 
     assert evaluation.scores.ar == pytest.approx(2 / 3)
     assert len(evaluation.broken) == 1
     assert "photo-7.png: not a picture" in evaluation.broken[0]
-    assert evaluation.warnings == ("1 of 2 photos could not be used; their people count as missed.",)
+    assert evaluation.warnings == ("1 of 2 images could not be used; their persons count as missed.",)
 
 
 def test_a_photo_of_another_size_than_annotated_is_broken(dataset: Coco) -> None:
     dataset.truth["images"][0]["width"] = 321
     broken = evaluate(dataset, knows(dataset.truth)).broken
-    assert broken == ("photo-5.png: the photo has 320x240 pixels, annotated are 321x240.",)
+    assert broken == ("photo-5.png: the image has 320x240 pixels, but is annotated with 321x240.",)
 
 
 def test_a_folder_without_a_usable_photo_is_refused(dataset: Coco) -> None:
     for photo in dataset.images.iterdir():
         photo.unlink()
-    with pytest.raises(DataError, match=r"None of the 2 photos could be used; the first: .*photo-5\.png: no such file"):
+    with pytest.raises(
+        DataError, match=r"None of the 2 images could be used; first error: .*photo-5\.png: no such file"
+    ):
         evaluate(dataset, knows(dataset.truth))
 
 
@@ -289,24 +293,24 @@ def test_a_model_with_other_joints_is_refused(dataset: Coco) -> None:
         n = len(boxes)
         return Poses(np.zeros((n, 14, 2)), np.zeros((n, 14)), boxes, np.ones(n), LSP14, SIZE)
 
-    with pytest.raises(DataError, match="finds the 14 joints of lsp14, the data set labels the 17 of coco17"):
+    with pytest.raises(DataError, match="predicts the 14 keypoints of lsp14, the data set labels the 17 of coco17"):
         evaluate(dataset, predict)
 
 
 def test_a_predictor_that_loses_people_is_refused(dataset: Coco) -> None:
-    with pytest.raises(DataError, match="0 poses for 2 boxes; an evaluation wants one for each"):
+    with pytest.raises(DataError, match="0 poses for 2 boxes; evaluation needs one pose per box"):
         evaluate(dataset, lambda image, boxes: Poses.empty(COCO17, SIZE))
 
 
 def test_two_kinds_of_posed_beings_are_refused(dataset: Coco) -> None:
     dog = {"id": 2, "name": "dog", "keypoints": list(COCO17.keypoint_names)}
     both = {**dataset.truth, "categories": [*dataset.truth["categories"], dog]}
-    with pytest.raises(DataError, match="Categories with joints: person, dog; give a file with exactly one"):
+    with pytest.raises(DataError, match="Categories with keypoints: person, dog; give a file with exactly one"):
         evaluate(Coco(both, dataset.images, COCO17), knows(both))
 
 
 def changed(factor: float | None) -> list[dict[str, Any]]:
-    """The people with another area; None takes it away."""
+    """`SAMPLES` with areas multiplied by `factor`; None removes them."""
     people = copy.deepcopy(SAMPLES)
     for annotation in people:
         area = annotation.pop("area")
@@ -317,11 +321,11 @@ def changed(factor: float | None) -> list[dict[str, Any]]:
 
 AREAS = {
     "right": (1, 2, None),
-    "normalised": (1e-5, 2, "OKS is 0.00 but the error 2.8 px: area (too small) or sigmas look wrong."),
-    "huge": (1e5, 60, "OKS is 1.00 but the error 84.9 px: area (too large) or sigmas look wrong."),
+    "normalized": (1e-5, 2, "OKS is 0.00 but the error is 2.8 px: area (too small) or sigmas look wrong."),
+    "huge": (1e5, 60, "OKS is 1.00 but the error is 84.9 px: area (too large) or sigmas look wrong."),
     "right, bad poses": (1, 40, None),
     "right, poses elsewhere": (1, 300, None),
-    "missing": (None, 2, "3 of 3 labelled people have no area; 0.53 of the box stands in for it."),
+    "missing": (None, 2, "3 of 3 labeled persons have no area; 0.53 of the box area is used instead."),
 }
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: of a mean, whose interval is known, and of AP over photos."""
+"""Bootstrap confidence intervals of a mean, whose interval is known, and of AP over images."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_it_is_the_same_each_time() -> None:
 
 
 def posed(found: list[bool]) -> tuple[dict, list[dict]]:
-    """A person a photo, found exactly or far away."""
+    """One person per image, predicted exactly or far away."""
     keypoints = (
         np.stack([*np.random.default_rng(0).uniform(50, 150, (2, 17)), np.full(17, 2)], axis=-1).ravel().tolist()
     )

@@ -1,4 +1,4 @@
-"""PCKh of a model over MPII's people: with joints of MPII and of COCO, missed photos, and real ones."""
+"""PCKh on MPII's annotations: models with MPII's and COCO's keypoints, unreadable images, and real data."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ HEAD = 10.0
 
 @pytest.fixture
 def people(tmp_path: Path) -> Mpii:
-    """Three people on two photos, every joint labelled."""
+    """Three persons on two images, all keypoints labeled."""
     for name in ("a.png", "b.png"):
         images.write(tmp_path / name, np.zeros((60, 80, 3), np.uint8))
     keypoints = np.random.default_rng(0).uniform(5, 55, (3, 16, 2))
@@ -27,7 +27,7 @@ def people(tmp_path: Path) -> Mpii:
 
 
 def finder(people: Mpii, skeleton: Skeleton, off: float = 0.0):
-    """Finds everyone by their box, each joint `off` heads to the right of its label."""
+    """A predictor that looks persons up by their box; keypoints lie `off` head sizes to the right of their labels."""
 
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         rows = [int(np.flatnonzero((people.boxes_xyxy == box).all(axis=1))[0]) for box in boxes]
@@ -84,17 +84,17 @@ def test_people_of_a_photo_that_cannot_be_read_are_missed(people: Mpii) -> None:
     assert "a.png" in found.broken[0]
     assert found.results[0]["keypoints"] == [None] * 16
     (people.images / "b.png").unlink()
-    with pytest.raises(DataError, match="None of the 2 photos could be used"):
+    with pytest.raises(DataError, match="None of the 2 images could be used"):
         evaluate_mpii(people, finder(people, MPII16), MPII16)
 
 
 def test_a_model_without_legs_is_refused(people: Mpii) -> None:
     upper = Skeleton.from_names("upper", ["nose", "left_wrist"])
-    with pytest.raises(DataError, match=r"upper.* lack some of MPII's arms and legs"):
+    with pytest.raises(DataError, match=r"upper lacks some of MPII's arm and leg keypoints"):
         evaluate_mpii(people, finder(people, upper), upper)
 
 
 def test_real_people_in_their_photos(shared: Path) -> None:
-    """The labels themselves, handed back, are right on every photo that there is."""
+    """The labels used as predictions are correct on every image of the data set."""
     all_samples = read_mpii(shared / "data/mpii-test")
     assert evaluate_mpii(all_samples, finder(all_samples, MPII16), MPII16).scores.mean == 1

@@ -1,4 +1,4 @@
-"""PCK and the validation score on crops."""
+"""PCK and the validation metrics on crops."""
 
 import numpy as np
 import pytest
@@ -22,9 +22,9 @@ def crowd(people: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
 def test_pck_counts_labelled_joints_only() -> None:
     truth = np.zeros((2, 3, 2))
     predicted = truth.copy()
-    predicted[0, 0] = [3, 4]  # 0.5 of the reference: just right
+    predicted[0, 0] = [3, 4]  # 0.5 of the reference: correct, exactly at the threshold
     predicted[0, 1] = [0, 6]  # wrong
-    predicted[1, 2] = [90, 90]  # wrong but not labelled
+    predicted[1, 2] = [90, 90]  # wrong but not labeled
     scores = pck(predicted, truth, [[2, 1, 0], [1, 1, 0]], [10, 10], threshold=0.5)
     np.testing.assert_array_equal(scores.per_keypoint, [1, 0.5, np.nan])
     assert scores.mean == 0.75
@@ -54,7 +54,7 @@ def test_the_validation_score_of_perfect_joints_is_one() -> None:
 
 
 def test_the_validation_score_by_hand() -> None:
-    """One joint, sigma 0.5, area 100: OKS = exp(-d²/200). At d = 6 it is 0.835, above 7 of the 10 thresholds."""
+    """One keypoint, sigma 0.5, area 100: OKS = exp(-d²/200). At d = 6 it is 0.835, above 7 of the 10 thresholds."""
     truth = np.zeros((2, 1, 2))
     predicted = np.array([[[6.0, 0]], [[0, 100.0]]])
     scores = validation_oks(predicted, truth, np.ones((2, 1)), [100, 100], [0.5])
@@ -77,20 +77,23 @@ def test_people_without_a_labelled_joint_are_left_out() -> None:
     assert validation_oks(truth + 3, truth, visible, areas, SIGMAS) == pytest.approx(alone)
 
 
-@pytest.mark.parametrize("people", [0, 3], ids=["nobody", "nobody labelled"])
+@pytest.mark.parametrize("people", [0, 3], ids=["no person", "no labels"])
 def test_the_validation_score_of_nobody_is_nan(people: int) -> None:
     truth = np.zeros((people, 17, 2))
     assert np.isnan(validation_oks(truth, truth, np.zeros((people, 17)), np.ones(people), SIGMAS)).all()
 
 
 BAD = [
-    ((np.zeros((1, 16, 2)), np.zeros((1, 17, 2)), np.ones((1, 17)), [9]), r"\(1, 16, 2\), the labelled ones \(1, 17"),
+    (
+        (np.zeros((1, 16, 2)), np.zeros((1, 17, 2)), np.ones((1, 17)), [9]),
+        r"shape \(1, 16, 2\), labeled keypoints \(1, 17",
+    ),
     ((np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), np.ones((1, 17)), [0]), "of person 0 is 0; wanted a positive"),
     ((np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), np.ones((1, 17)), [np.nan]), "of person 0 is nan; wanted a positive"),
 ]
 
 
-@pytest.mark.parametrize(("arrays", "message"), BAD, ids=["joints", "zero", "nan"])
+@pytest.mark.parametrize(("arrays", "message"), BAD, ids=["keypoints", "zero", "nan"])
 def test_bad_input_is_refused(arrays: tuple, message: str) -> None:
     with pytest.raises(DataError, match=message):
         pck(*arrays, threshold=0.5)

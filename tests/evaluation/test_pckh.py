@@ -1,4 +1,4 @@
-"""PCKh against the figures of the evaluation published with HRNet, and its own rules."""
+"""PCKh against the values of the evaluation published with HRNet, and its edge cases."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_a_joint_that_nobody_has_labelled_is_nan() -> None:
 
 
 def test_another_skeleton_is_refused() -> None:
-    with pytest.raises(DataError, match=r"MPII's 16 joints; `visible` has the shape \(1, 17\)"):
+    with pytest.raises(DataError, match=r"MPII's 16 keypoints; `visible` has shape \(1, 17\)"):
         pckh(np.zeros((1, 17, 2)), np.zeros((1, 17, 2)), np.ones((1, 17)), [10])
 
 

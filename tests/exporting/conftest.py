@@ -1,4 +1,4 @@
-"""A network so small that it is exported in seconds, with what exports stumble over: pooling, resizing, batch norm."""
+"""A network that exports in seconds, with operators that are hard to export: pooling, resizing, batch norm."""
 
 import pytest
 
@@ -16,7 +16,7 @@ SIZE = Size(height=64, width=48)
 
 
 class Tiny(nn.Module):
-    """Normalised picture (N, 3, H, W) -> heatmaps (N, K, H/4, W/4)."""
+    """Normalized crops (N, 3, H, W) -> heatmaps (N, K, H/4, W/4)."""
 
     def __init__(self, num_keypoints: int = 17, *, width: int = 8) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Tiny(nn.Module):
 
 
 def tiny(seed: int = 0, num_keypoints: int = 17) -> Tiny:
-    """A Tiny with its own weights and running statistics unlike 0 and 1."""
+    """A Tiny with seeded weights and running statistics that differ from 0 and 1."""
     torch.manual_seed(seed)
     model = Tiny(num_keypoints)
     with torch.no_grad():
@@ -48,6 +48,6 @@ def manifest(**changes) -> Manifest:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
-    """Path of an exported file, the manifest that `export` returned and the network, which was in train mode."""
+    """Path of an exported file, the manifest that `export` returned and the network, which was in training mode."""
     path, model = tmp_path_factory.mktemp("exported") / "tiny.onnx", tiny().train()
     return path, export(model, path, manifest(training={"samples": {"coco": 3}})), model

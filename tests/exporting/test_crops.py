@@ -1,4 +1,4 @@
-"""Crops for the proof: the same synthetic ones every time, whole pictures, people of shards."""
+"""Crops for the parity check: identical synthetic ones, whole images, samples of shards."""
 
 import io
 import json
@@ -32,14 +32,14 @@ def test_the_example_pictures_are_taken_whole():
     crops = image_crops(manifest())
     assert list(crops) == ["cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg"]
     assert all(crop.shape == (64, 48, 3) and crop.std() > 10 for crop in crops.values())
-    # wider than the crop's aspect: the picture touches the sides, black above and below
+    # wider than the crop's aspect ratio: the image touches the sides, black above and below
     assert (crops["people.jpg"][[0, -1]] == 0).all() and crops["people.jpg"][32].any()
 
 
 def test_a_folder_of_pictures(tmp_path):
     for i in range(MAX_IMAGES + 8):
         Image.new("RGB", (96, 128), (i, 0, 0)).save(tmp_path / f"{i:02}.png")
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     crops = image_crops(manifest(), tmp_path)
     assert len(crops) == MAX_IMAGES and list(crops)[:3] == ["00.png", "01.png", "03.png"]
     assert (crops["03.png"] == (3, 0, 0)).all()
@@ -80,7 +80,7 @@ def broken(folder):
 
 @pytest.mark.parametrize(
     ("folder", "message"),
-    [(empty, "No pictures .* in"), (missing, "nowhere is no folder"), (broken, "a.jpg: not a picture")],
+    [(empty, "No images .* in"), (missing, "nowhere is not a folder"), (broken, "a.jpg: not a picture")],
 )
 def test_bad_folders(tmp_path, folder, message):
     with pytest.raises(FeatherposeError, match=message):

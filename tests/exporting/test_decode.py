@@ -1,6 +1,6 @@
-"""The decoder inside the graph is the codec: in torch and in the engine, on maps full of ties and borders.
+"""The in-graph decoder equals the codec, in torch and in onnxruntime, on maps with ties and peaks on borders.
 
-Exactly where it only compares, to float32's digits where it computes.
+Bit-equal where it only compares values, to float32 precision where it computes.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ SIZES = {tag: Size.of(tag) for tag in ("256x192", "384x288")}
 
 
 def published(shared, tag):
-    """(1, 71, h, w): 40 seeded maps and 31 with ties, peaks on borders, nothing above zero."""
+    """(1, 71, h, w): 40 seeded maps and 31 with ties, peaks on borders or no cell above zero."""
     with np.load(shared / "parity" / "codecs.npz") as file:
         return (file[f"dec_{tag}_heatmaps_i16"] / np.float32(4096)).astype(np.float32)[None]
 
 
 def tied(codec, n=4, keypoints=9, seed=5):
-    """Maps of few different values: ties everywhere, many of them on the border, and maps without a positive cell."""
+    """Maps with few distinct values: many ties, also on the border, and maps without a positive cell."""
     height, width = codec.heatmap_size.shape
     maps = np.random.default_rng(seed).integers(-3, 4, (n, keypoints, height, width)).astype(np.float32)
     maps[:, 0] = -np.abs(maps[:, 0])
@@ -45,11 +45,11 @@ def in_torch(codec, maps):
 
 
 CODEC = {"msra": Msra, "dark": Dark, "udp": Udp}
-"""In the order of the tests; `test_every_codec_has_a_twin` sees that none is missing."""
+"""All codecs in the order of the tests; the first test checks that none is missing."""
 
 
 def gaussians(codec, keypoints=71, seed=6):
-    """(1, K, h, w): Gaussians anywhere on the map and a little beside it, some weak, all with noise."""
+    """(1, K, h, w): Gaussians anywhere on the map and slightly outside, some weak, all with noise."""
     rng, (height, width) = np.random.default_rng(seed), codec.heatmap_size.shape
     places = rng.uniform((-3, -3), (width + 2, height + 2), (keypoints, 2)) * codec.cell
     maps = codec.encode(places, np.ones(keypoints))[0] * rng.uniform(0.05, 1, (keypoints, 1, 1))
@@ -57,7 +57,7 @@ def gaussians(codec, keypoints=71, seed=6):
 
 
 def agrees(codec, got, wanted, heatmaps):
-    """msra only compares: equal bits. The others compute in float32: as far apart as the proof of a file allows."""
+    """msra only compares: bit-equal. The others compute in float32: within the tolerance of the parity check."""
     assert got[0].dtype == wanted[0].dtype == np.float32
     np.testing.assert_array_equal(got[1], wanted[1])
     assert (np.abs(got[0] - wanted[0]).max(axis=-1) <= slack(codec, heatmaps)).all()
@@ -74,7 +74,7 @@ def test_torch_decodes_the_published_maps_as_the_codec_does(shared, tag, kind):
     got, wanted = in_torch(codec, maps), codec.decode(maps)
     agrees(codec, got, wanted, maps)
     steep = np.ptp(maps, axis=(2, 3)) > 0
-    assert np.abs(got[0] - wanted[0])[steep].max() < 1e-4, "float32 to the last digits unless the map is flat"
+    assert np.abs(got[0] - wanted[0])[steep].max() < 1e-4, "float32 precision unless the map is flat"
 
 
 @pytest.mark.parametrize("tag", SIZES)
@@ -87,7 +87,7 @@ def test_torch_decodes_as_published(shared, tag, kind, form, tolerance):
     with np.load(shared / "parity" / "codecs.npz") as file:
         wanted = file[f"dec_{tag}_{form}_heatmap"]
     codec, maps = kind(SIZES[tag]), published(shared, tag)
-    usual = (maps.max(axis=(2, 3)) > 0) & (np.ptp(maps, axis=(2, 3)) > 0)  # where udp's authors read beside the map
+    usual = (maps.max(axis=(2, 3)) > 0) & (np.ptp(maps, axis=(2, 3)) > 0)  # elsewhere, UDP's code reads outside the map
     found = in_torch(codec, maps)[0] / codec.cell
     np.testing.assert_allclose(found[usual], wanted[usual[0]], rtol=0, atol=tolerance)
 
@@ -117,7 +117,7 @@ def test_a_map_without_a_cell_above_zero_is_at_the_first(kind, value):
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
 def test_the_engine_decodes_as_the_codec_does(shared, kind):
     codec, maps = kind(SIZES["256x192"]), published(shared, "256x192")
-    # every map at every place of a batch: 71 maps as one person of 71 joints, then mirrored and upside down
+    # 71 maps as one person with 71 keypoints, then mirrored and upside down, at every position of a batch
     people = np.concatenate([maps, maps[..., ::-1], maps[..., ::-1, :], tied(codec, 2, 71), gaussians(codec), 0 * maps])
     file = to_onnx(
         graph_decoder(codec).eval(), torch.from_numpy(people[:2].copy()), "heatmaps", ["keypoints", "scores"]

@@ -1,4 +1,4 @@
-"""The exported file says what it is, takes any number of crops, and is not there when it is wrong."""
+"""The exported file contains its manifest, has a dynamic batch size, and is not written if it is wrong."""
 
 import copy
 import importlib
@@ -80,7 +80,7 @@ def test_the_network_is_left_as_it_was(exported):
 
 
 def sabotaged(monkeypatch, spoil):
-    """From now on the graph that is written is another one than the network it is compared with."""
+    """Patch the export so that the exported graph differs from the network it is compared with."""
     write = MODULE.to_onnx
 
     def spoilt(module, *rest):
@@ -116,14 +116,14 @@ def test_a_wrong_weight_leaves_the_file_that_was_there(tmp_path, monkeypatch):
 
 
 BAD = {
-    "name": ({"path": "tiny.pt"}, InputError, r"must be called \*.onnx, for example tiny.onnx"),
-    "folder": ({"path": "nowhere/tiny.onnx"}, InputError, "is no folder"),
+    "name": ({"path": "tiny.pt"}, InputError, r"must be named \*.onnx, for example tiny.onnx"),
+    "folder": ({"path": "nowhere/tiny.onnx"}, InputError, "is not a folder"),
     "keypoints_compared": (
         {"manifest": manifest(skeleton=LSP14)},
         ModelError,
         r"heatmaps \(17, 16, 12\); .*'lsp14'.* \(14, 16, 12\)",
     ),
-    "stride": ({"manifest": manifest(codec={"name": "msra", "stride": 8})}, ModelError, r"want \(17, 8, 6\)"),
+    "stride": ({"manifest": manifest(codec={"name": "msra", "stride": 8})}, ModelError, r"need \(17, 8, 6\)"),
     "crop size": (
         {"crops": {"a": np.zeros((9, 9, 3), np.uint8)}},
         InputError,
@@ -142,7 +142,7 @@ def test_bad_input(tmp_path, changes, error, message):
 
 
 class Fixed(torch.nn.Module):
-    """A network whose graph is another one for two crops."""
+    """A network whose graph depends on the batch size: it differs for two crops."""
 
     def forward(self, x):
         x = torch.nn.functional.avg_pool2d(x, 4)[:, [0] * 17]
@@ -150,7 +150,7 @@ class Fixed(torch.nn.Module):
 
 
 def test_a_network_for_a_fixed_number_of_crops_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="depends on the number of crops: crops is fixed to 2"):
+    with pytest.raises(ModelError, match="depends on the batch size: crops is fixed to 2"):
         export(Fixed(), tmp_path / "fixed.onnx", manifest(), crops={})
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The proof finds every kind of difference, and lets pass what is only rounding."""
+"""The parity check finds every kind of difference and accepts rounding errors."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ CROPS = {name: np.full((64, 48, 3), value, np.uint8) for value, name in enumerat
 
 
 def heatmaps():
-    """(3, 2, 16, 12): for each crop two joints, peaks of 1 at cells (5, 7) and (3, 9), sloping right and down."""
+    """(3, 2, 16, 12): two keypoints per crop, peaks of 1 at cells (5, 7) and (3, 9), sloping right and down."""
     maps = np.zeros((3, 2, 16, 12), np.float32)
     for keypoint, (x, y) in enumerate(((5, 7), (3, 9))):
         maps[:, keypoint, y - 1 : y + 2, x - 1 : x + 2] = 0.25
@@ -29,7 +29,7 @@ def heatmaps():
 
 
 def side(maps, codec=CODEC):
-    """Heatmaps of the three crops -> a network or engine that gives them, whatever the batch."""
+    """Heatmaps of the three crops -> a network or engine that outputs them, for any batch size."""
 
     def run(crops):
         own = maps[crops[:, 0, 0, 0]]
@@ -112,7 +112,7 @@ def test_differences_are_refused(engine, message):
 
 
 def test_an_untied_joint_may_not_move():
-    """A network whose joints are not those of its heatmaps, as with a wrong decoder on torch's side."""
+    """A network whose keypoints do not match its heatmaps, as with a wrong decoder in torch."""
 
     def network(crops):
         keypoints, scores, maps = side(heatmaps())(crops)
@@ -150,11 +150,11 @@ def reach_of(codec, maps, change):
     [
         ((0, 0, 5, 7, 1), 0.12, 0),  # the central differences are 0.5 - 0.25
         ((0, 0, 5, 7, 1), 0.125, 2),
-        ((0, 0, 4, 7, 0.46875), 0.0156, 0),  # nearly no slope in x
+        ((0, 0, 4, 7, 0.46875), 0.0156, 0),  # almost no slope in x
         ((0, 0, 4, 7, 0.46875), 0.015625, 2),
         ((0, 0, 9, 2, 0.875), 0.0624, 0),  # a second peak
         ((0, 0, 9, 2, 0.875), 0.0625, np.inf),
-        ((0, 0, 4, 7, 0.5), 0, 0),  # equal bits are decided, tie or not
+        ((0, 0, 4, 7, 0.5), 0, 0),  # bit-equal maps are unambiguous, tie or not
         ((0, 0, 9, 2, 1), 0, 0),
     ],
 )
@@ -166,13 +166,13 @@ def test_msra_turns_at_a_slope_and_jumps_at_a_tie(cell, change, pixels):
 def test_an_empty_map_leaves_every_joint_open(kind):
     maps = np.zeros((1, 1, 16, 12), np.float32)
     assert reach_of(kind((48, 64)), maps, 1e-6) == np.inf
-    assert reach_of(kind((48, 64)), maps, 0) == 0 or kind is Dark  # whose determinant is 0
+    assert reach_of(kind((48, 64)), maps, 0) == 0 or kind is Dark  # for Dark, the determinant is 0
 
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
 @pytest.mark.parametrize("change", [1e-6, 1e-5, 1e-4])
 def test_a_newton_step_moves_no_further_than_its_reach(kind, change):
-    """Gaussians on a ground, weak ones, ones beside the map and noise, each changed 20 times as far as is allowed."""
+    """Gaussians with a background level, weak or outside the map, and noise, each changed 20 times by `change`."""
     codec, rng = kind((96, 128)), np.random.default_rng(8)
     places = rng.uniform((-8, -8), (100, 132), (60, 2))
     maps = codec.encode(places, np.ones(60))[0] * rng.uniform(0.1, 1, (60, 1, 1))
@@ -183,7 +183,7 @@ def test_a_newton_step_moves_no_further_than_its_reach(kind, change):
         moved = np.abs(codec.decode(maps + noise)[0] - keypoints).max(axis=-1)
         assert (moved <= far + slack(codec, maps)).all()
     clear = maps.max(axis=(2, 3)) > 0.5
-    assert np.median(far[clear]) < 2000 * change, "a clear joint is not let go where it will"
+    assert np.median(far[clear]) < 2000 * change, "the tolerance of a clear keypoint stays small"
 
 
 def test_slack_is_none_where_decoding_only_compares_and_grows_with_flatness():

@@ -1,4 +1,4 @@
-"""A weights file says what it is; flags count more; what is missing or wrong is one line."""
+"""Metadata of a weights file, options that override it, and one-line errors for missing or wrong input."""
 
 import json
 
@@ -135,8 +135,8 @@ BAD = [
     (good, ["--input-size", "256"], "--input-size: 256 is not a size; wanted height x width"),
     (good, ["--input-size", "64x0"], "height is 64 and width is 0"),
     (good, ["--input-size", "48x64"], "48x64 is wider than tall; sizes are height x width; did you mean 64x48"),
-    (good, ["--crops", "nowhere"], "nowhere is no folder"),
-    (good, ["--out", "model.pt"], r"model.pt: the exported file must be called \*.onnx"),
+    (good, ["--crops", "nowhere"], "nowhere is not a folder"),
+    (good, ["--out", "model.pt"], r"model.pt: the exported file must be named \*.onnx"),
 ]
 IDS = [" ".join([make.__name__, *words]) for make, words, _ in BAD]
 

@@ -18,15 +18,15 @@ def some_poses(number: int, ids=None) -> Poses:
 @pytest.mark.parametrize(
     "poses",
     [
-        pytest.param({}, id="no pictures"),
-        pytest.param({"a.jpg": some_poses(0)}, id="nobody"),
-        pytest.param({"b/a.jpg": some_poses(2), "a.jpg": some_poses(1)}, id="two pictures, in order"),
+        pytest.param({}, id="no images"),
+        pytest.param({"a.jpg": some_poses(0)}, id="no person"),
+        pytest.param({"b/a.jpg": some_poses(2), "a.jpg": some_poses(1)}, id="two images, in order"),
         pytest.param({"a.jpg": some_poses(2, np.array([7, 3]))}, id="tracked"),
     ],
 )
 def test_document_and_back(poses):
     text = native.to_text(native.to_document(poses, COCO17, model="tiny"))
-    assert text.count("\n") == max(len(poses), 1) + 2, "one line per picture"
+    assert text.count("\n") == max(len(poses), 1) + 2, "one line per image"
     back = native.from_document(json.loads(text))
     assert list(back) == list(poses)
     for name, found in poses.items():
@@ -44,7 +44,7 @@ def test_every_joint_stands_under_its_name():
 
 
 def test_one_document_has_one_skeleton():
-    with pytest.raises(InputError, match=r"a\.jpg: its poses are coco17, wanted lsp14"):
+    with pytest.raises(InputError, match=r"a\.jpg: its skeleton is coco17, wanted lsp14"):
         native.to_document({"a.jpg": some_poses(1)}, LSP14)
 
 

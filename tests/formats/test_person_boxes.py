@@ -26,13 +26,13 @@ DETECTIONS = [
     ("values", "name", "boxes", "scores"),
     [
         pytest.param(PLAIN, "a.jpg", PLAIN["a.jpg"], [1, 1], id="plain"),
-        pytest.param(PLAIN, "sub/b.jpg", [], [], id="plain, nobody"),
-        pytest.param(PLAIN, "holiday/a.jpg", PLAIN["a.jpg"], [1, 1], id="plain, by the file's name"),
+        pytest.param(PLAIN, "sub/b.jpg", [], [], id="plain, no person"),
+        pytest.param(PLAIN, "holiday/a.jpg", PLAIN["a.jpg"], [1, 1], id="plain, by file name"),
         pytest.param(ANNOTATIONS, "a.jpg", [[1, 2, 4, 6]], [1], id="annotations: no crowd, no dog"),
-        pytest.param(ANNOTATIONS, "b.jpg", [], [], id="annotations, nobody"),
-        pytest.param(DETECTIONS, "000000000785.jpg", [[1, 2, 4, 6]], [0.75], id="detections, by number: no dog"),
+        pytest.param(ANNOTATIONS, "b.jpg", [], [], id="annotations, no person"),
+        pytest.param(DETECTIONS, "000000000785.jpg", [[1, 2, 4, 6]], [0.75], id="detections, by image id: no dog"),
         pytest.param(DETECTIONS, "x/a.png", [[0, 0, 5, 5]], [1], id="detections, by stem"),
-        pytest.param(DETECTIONS, "other.jpg", [], [], id="detections: an absent picture shows nobody"),
+        pytest.param(DETECTIONS, "other.jpg", [], [], id="detections: image without entry is empty"),
         pytest.param([], "other.jpg", [], [], id="no detections at all"),
     ],
 )
@@ -58,14 +58,14 @@ def test_with_the_whole_name_only_that_is_looked_up():
     [
         pytest.param("a.jpg", r"a JSON str; wanted \{", id="text"),
         pytest.param(None, "a JSON NoneType; wanted", id="null"),
-        pytest.param({"a.jpg": [1, 2, 3, 4]}, r"a\.jpg: a box is not four numbers", id="a box not in a list"),
+        pytest.param({"a.jpg": [1, 2, 3, 4]}, r"a\.jpg: a box is not four numbers", id="box not in a list"),
         pytest.param({"a.jpg": [[1, 2], [3, 4]]}, "a box is not four numbers", id="two numbers"),
         pytest.param({"a.jpg": [["a", 2, 3, 4]]}, "a box is not four numbers", id="text in a box"),
-        pytest.param({"a.jpg": None}, "cannot be understood", id="no list"),
+        pytest.param({"a.jpg": None}, "cannot be parsed", id="no list"),
         pytest.param([{"image_id": 1}], "KeyError: 'bbox'", id="a detection without a box"),
-        pytest.param([[1, 2, 3, 4]], "cannot be understood", id="a list of boxes"),
+        pytest.param([[1, 2, 3, 4]], "cannot be parsed", id="a list of boxes"),
         pytest.param({"annotations": []}, "KeyError: 'images'", id="annotations without images"),
-        pytest.param([{"image_id": 1, "bbox": [1, 2, 3]}], "cannot be understood|four numbers", id="three numbers"),
+        pytest.param([{"image_id": 1, "bbox": [1, 2, 3]}], "cannot be parsed|four numbers", id="three numbers"),
     ],
 )
 def test_other_json_is_refused(values, message):

@@ -15,7 +15,7 @@ from tests.tiny_model import tiny_manifest, tiny_model
 pytest.importorskip("onnx")
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-SPOTS = {0: (61, 52), 1: (90, 80), 2: (75, 118)}  # joint -> centre of the spot of its colour
+SPOTS = {0: (61, 52), 1: (90, 80), 2: (75, 118)}  # keypoint -> center of the spot of its color
 BOX = (40.0, 30.0, 110.0, 130.0)
 
 
@@ -30,7 +30,7 @@ def estimator(model) -> Estimator:
 
 
 def picture(shift=(0, 0), size=(200, 160)) -> np.ndarray:
-    """Grey, with a red, a green and a blue spot."""
+    """Gray image with a red, a green and a blue spot."""
     image = np.full((size[1], size[0], 3), 128, np.uint8)
     for (x, y), color in zip(SPOTS.values(), (RED, GREEN, BLUE), strict=True):
         x, y = x + shift[0], y + shift[1]
@@ -72,7 +72,7 @@ def test_shifting_picture_and_box_shifts_the_poses(model, shift, flip_test):
 def test_enlarging_picture_and_box_enlarges_the_poses(estimator, factor):
     large = np.kron(picture(), np.ones((factor, factor, 1), np.uint8))
     small = estimator(picture(), [BOX])
-    box = (np.array(BOX) + 0.5) * factor - 0.5  # the centre of the first pixel is (0, 0) in both
+    box = (np.array(BOX) + 0.5) * factor - 0.5  # the center of the first pixel is (0, 0) in both
     found = estimator(large, [box])
     assert np.abs((found.keypoints[0, :3] + 0.5) / factor - 0.5 - small.keypoints[0, :3]).max() <= 4.1 * 125 / 64
     assert np.abs(found.scores - small.scores).max() < 0.05
@@ -115,10 +115,10 @@ BAD_BOXES = [
     ("too large for float32", [(0, 0, 1e300, 9)], "Box 0 .* is not finite"),
     ("no width", [BOX, BOX, (5, 5, 5, 9)], "Box 2 .* has no area"),
     ("right of left", [(9, 5, 5, 9)], "Box 0 .* has no area; wanted left < right"),
-    ("left of the picture", [(-50, 5, 0, 9)], r"Box 0 .* lies outside the picture of 200x160"),
-    ("below the picture", [(5, 160, 9, 170)], "Box 0 .* lies outside"),
-    ("one box, not wrapped", BOX, r"shape \(4,\), wanted \(N, 4\)"),
-    ("with scores inside", [(*BOX, 0.9)], r"shape \(1, 5\), wanted \(N, 4\)"),
+    ("left of the image", [(-50, 5, 0, 9)], r"Box 0 .* lies outside the image of 200x160"),
+    ("below the image", [(5, 160, 9, 170)], "Box 0 .* lies outside"),
+    ("one box, not in a list", BOX, r"shape \(4,\), wanted \(N, 4\)"),
+    ("with scores", [(*BOX, 0.9)], r"shape \(1, 5\), wanted \(N, 4\)"),
     ("ragged", [BOX, (1, 2)], "not numbers"),
     ("text", [["a", "b", "c", "d"]], "not numbers"),
 ]
@@ -147,18 +147,18 @@ def test_bad_images_are_refused(estimator, image, message):
 
 @pytest.mark.parametrize("scores", [[0.5, 0.5], 0.5, [NAN]])
 def test_bad_box_scores_are_refused(estimator, scores):
-    with pytest.raises(InputError, match=r"box_scores have the shape .* wanted \(1,\) finite"):
+    with pytest.raises(InputError, match=r"box_scores have shape .* wanted \(1,\) finite"):
         estimator(picture(), [BOX], box_scores=scores)
 
 
 @pytest.mark.parametrize("blur_kernel", [-1, 2])
 def test_blur_is_an_odd_number_of_cells(model, blur_kernel):
-    with pytest.raises(InputError, match=f"blur is {blur_kernel}, wanted 0"):
+    with pytest.raises(InputError, match=f"blur_kernel is {blur_kernel}, wanted 0"):
         Estimator.open(model, "cpu", blur_kernel=blur_kernel)
 
 
 class MirrorSession:
-    """A network that knows left from right: it calls the spot on the right of the crop left_eye (1), the other 2."""
+    """A network that tells left from right: the spot on the right of the crop is left_eye (1), the other one 2."""
 
     def __init__(self, codec):
         kind = CODECS[codec]
@@ -178,7 +178,7 @@ class MirrorSession:
 def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     image = np.zeros((64, 48, 3), np.uint8)
     image[20:24, 4:8] = image[20:24, 28:32] = 255
-    box = (4.8, 6.4, 43.2, 57.6)  # grown by 1.25 it is the whole picture
+    box = (4.8, 6.4, 43.2, 57.6)  # padded by 1.25, the crop is the whole image
     estimator = Estimator(MirrorSession(name), flip_test=True)
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
     crop = Crop.from_box(box, (48, 64), codec.crop_mode)
@@ -190,11 +190,11 @@ def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     assert np.abs(poses.keypoints[0] - crop.to_image(keypoints[0])).max() < 1e-4 and np.array_equal(
         poses.scores, scores
     )
-    assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left stays left"
+    assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left keypoints stay left"
 
 
 class BlobSession:
-    """A network without a fault: Gaussians where the codec would draw the brightest pixels of the crop."""
+    """A perfect network: the codec's Gaussians at the centroid of the bright pixels of the crop."""
 
     def __init__(self, codec):
         kind = CODECS[codec]
@@ -213,18 +213,18 @@ class BlobSession:
 
 @pytest.mark.parametrize(("name", "cells"), [("dark", 0.125), ("udp", 0)])
 def test_a_joint_comes_back_to_its_place_with_flip(name, cells):
-    """A dot on a picture twice as large as the crop: exactly in "udp"; in "msra" the mirrored maps lie a quarter of a
-    cell off, which the average halves."""
+    """A dot on an image twice as large as the crop: exact for "udp"; for "msra" the mirrored maps are off by a quarter
+    cell, which averaging halves."""
     image = np.zeros((256, 192, 3), np.uint8)
     image[120:131, 80:91] = 255
-    box = (19.2, 25.6, 172.8, 230.4)  # grown by 1.25 it is the whole picture
+    box = (19.2, 25.6, 172.8, 230.4)  # padded by 1.25, the crop is the whole image
     found = Estimator(BlobSession(name), flip_test=True)(image, [box]).keypoints[0]
-    assert np.abs(found - (85, 125)).max() == pytest.approx(8 * cells, abs=0.2)  # a cell is 8 pixels of the picture
+    assert np.abs(found - (85, 125)).max() == pytest.approx(8 * cells, abs=0.2)  # a cell is 8 image pixels
 
 
 @pytest.mark.parametrize("name", ["dark", "udp"])
 def test_a_codec_that_smooths_is_not_smoothed_for(name):
-    with pytest.raises(InputError, match=f"blur is 11, but this model's codec, {name}, smooths heatmaps itself"):
+    with pytest.raises(InputError, match=f"blur_kernel is 11, but this model's codec, {name}, smooths heatmaps itself"):
         Estimator(MirrorSession(name), blur_kernel=11)
     assert Estimator(MirrorSession(name), blur_kernel=0).blur_kernel == 0
 
@@ -232,18 +232,18 @@ def test_a_codec_that_smooths_is_not_smoothed_for(name):
 def test_blur_smooths_before_the_maximum_is_read(model):
     plain, blurred = (Estimator.open(model, "cpu", threads=1, blur_kernel=blur_kernel) for blur_kernel in (0, 5))
     image = picture()
-    image[120:122, 50:52] = RED  # a speck, brighter than nothing but small
+    image[120:122, 50:52] = RED  # a small bright speck
     expected = smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
     assert expected.shape == (1, 17, 16, 12)
     keypoints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
     assert all(np.abs(keypoint - SPOTS[0]).max() < 8 for keypoint in keypoints)
-    assert not np.array_equal(*keypoints), "the quarter offset is numpy's, the plain graph has none"
+    assert not np.array_equal(*keypoints), "the numpy codec adds the quarter offset, the plain graph does not"
 
 
 class WitnessSession:
-    """Finds the joints of a person where they are, in whatever crop, and keeps the crops it was given.
+    """Predicts a person's true keypoints in any crop and records the extents of the crops.
 
-    The picture says by its red and green where each pixel lies; `scores` are those of all joints.
+    Red and green of the image encode the position of each pixel; `scores` are the keypoint scores.
     """
 
     def __init__(self, keypoints, scores):
@@ -265,12 +265,12 @@ class WitnessSession:
 
 
 def ramp() -> np.ndarray:
-    """500 x 500 pixels that know their place: red is half of x, green half of y."""
+    """500 x 500 pixels that encode their position: red is half of x, green half of y."""
     half = np.arange(500) // 2
     return np.stack([*np.meshgrid(half, half), np.zeros((500, 500))], axis=-1).astype(np.uint8)
 
 
-GRID = np.stack([np.linspace(180, 240, 17), np.linspace(200, 300, 17)], axis=-1)  # joints 100 px tall, 60 wide
+GRID = np.stack([np.linspace(180, 240, 17), np.linspace(200, 300, 17)], axis=-1)  # keypoints span 100 px in y, 60 in x
 BAD_BOX = (120.0, 130.0, 260.0, 330.0)
 
 
@@ -313,7 +313,7 @@ def test_each_person_is_refined_by_itself_and_nobody_is_a_result():
 
 @pytest.mark.parametrize("box", [(-20, -20, 180, 190), (-60, -60, 220, 230), (-80, 20, 150, 140)])
 def test_refining_finds_the_joints_better_in_a_bad_box(model, box):
-    """Too large or to one side: what is not seen closely at first is at the second look."""
+    """Box too large or off to one side: the second crop is closer than the first."""
     image = np.full((160, 200, 3), 128, np.uint8)
     for (x, y), color in zip(SPOTS.values(), (RED, GREEN, BLUE), strict=True):
         image[y - 10 : y + 11, x - 10 : x + 11] = color

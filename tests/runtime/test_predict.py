@@ -19,7 +19,7 @@ def model(tmp_path_factory):
 
 
 def image_file(path, color=(255, 0, 0)):
-    """Grey, 60 x 80, with a spot at (30, 20)."""
+    """Gray image, 60 x 80, with a spot at (30, 20)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.full((80, 60, 3), 128, np.uint8)
     image[14:27, 24:37] = color
@@ -34,7 +34,7 @@ def names(image_files):
 def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path):
     for name in ("b.jpg", "a.PNG", "sub/deep/c.webp", "sub/a.jpg"):
         image_file(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / ".hidden.jpg").write_text("")
     (tmp_path / "folder.jpg").mkdir()
     found, failures = find_images([tmp_path], tmp_path / "out")
@@ -63,7 +63,7 @@ def test_two_photos_of_one_name_get_two_results(tmp_path):
 
 def test_an_empty_folder_is_a_failure_with_its_name(tmp_path):
     image_files, failures = find_images([tmp_path], tmp_path / "out")
-    assert image_files == [] and len(failures) == 1 and f"{tmp_path}: no picture in this folder" in failures[0]
+    assert image_files == [] and len(failures) == 1 and f"{tmp_path}: no image in this folder" in failures[0]
 
 
 def test_pictures_and_json_are_written(tmp_path, model):
@@ -145,14 +145,14 @@ def test_a_forgotten_photo_and_a_bad_box_name_the_photo(tmp_path, model):
 def bad_options(folder):
     a, spoilt = folder / "a.jpg", folder / "spoilt.json"
     return [
-        ({}, "Where are the people.*--boxes FILE.*--whole-image"),
+        ({}, "Person boxes are missing.*--boxes FILE.*--whole-image"),
         ({"whole_image": True, "boxes": {}}, "contradict each other"),
         ({"boxes": folder / "none.json"}, r"none\.json: cannot be read"),
         ({"boxes": spoilt}, r"spoilt\.json: not JSON"),
         ({"boxes": {"a.jpg": [1]}}, "a box is not four numbers"),
-        ({"whole_image": True, "out": a}, r"a\.jpg: a file, where a folder"),
-        ({"whole_image": True, "out": folder}, "would replace the photo itself"),
-        ({"whole_image": True, "json_file": a}, "would replace the photo itself"),
+        ({"whole_image": True, "out": a}, r"a\.jpg: is a file, wanted a folder"),
+        ({"whole_image": True, "out": folder}, "would overwrite the input image"),
+        ({"whole_image": True, "json_file": a}, "would overwrite the input image"),
     ]
 
 

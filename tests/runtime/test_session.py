@@ -44,7 +44,7 @@ def test_batches_are_cut_into_fixed_sizes_opened_when_wanted(tmp_path):
     fresh.run(crops(6))
     assert set(fresh._engines) == {1, 4}
     for batch, engine in fresh._engines.items():
-        assert engine.get_inputs()[0].shape == [batch, 64, 48, 3], "a batch of unknown size would be slow"
+        assert engine.get_inputs()[0].shape == [batch, 64, 48, 3], "a dynamic batch size would be slow"
 
 
 def test_mirrored_views_may_be_run(session):
@@ -68,12 +68,12 @@ def test_unknown_device(session):
 
 def test_cuda_that_is_not_there_is_an_error(session, monkeypatch):
     monkeypatch.setattr(session_file.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(DeviceError, match=r"built for the CPU alone; type: .*pip install onnxruntime-gpu"):
+    with pytest.raises(DeviceError, match=r"built for the CPU only; type: .*pip install onnxruntime-gpu"):
         Session.open(session.path, "cuda")
 
 
 class FallenBack:
-    """An engine that was asked for CUDA and took the CPU, as onnxruntime-gpu does without its libraries."""
+    """An engine that falls back from CUDA to the CPU, as onnxruntime-gpu does without its libraries."""
 
     def __init__(self, *args, **options):
         pass
@@ -133,19 +133,19 @@ def damaged(path, where: bytes, by: bytes):
 
 
 def of(**changes):
-    """A maker of the same graph with the manifest of another."""
+    """A function that writes the same graph with a changed manifest."""
     return lambda path: tiny_model(path, metadata=tiny_manifest(**changes).to_json())
 
 
 BROKEN = [
-    ("an operator nobody knows", lambda p: damaged(tiny_model(p), b"AveragePool", b"AveragePoor"), "cannot load it"),
+    ("an unknown operator", lambda p: damaged(tiny_model(p), b"AveragePool", b"AveragePoor"), "cannot load it"),
     ("a cut file", lambda p: p.write_bytes(tiny_model(p).read_bytes()[:-9]) and p, "not a complete ONNX file"),
     ("no manifest", lambda p: tiny_model(p, metadata=""), "no manifest"),
     ("another output name", lambda p: damaged(tiny_model(p), b"heatmaps", b"heatmapz"), r"wanted crops .* heatmaps"),
-    ("a manifest of another skeleton", of(skeleton=MPII16), r"\[1, 17, 2\] in the graph, \[1, 16, 2\] by the manifest"),
-    ("a manifest of another size", of(input_size=Size(height=64, width=64)), r"\[1, 64, 64, 3\] by the manifest"),
-    ("a batch that cannot vary", lambda p: tiny_model(p, batch=8), r"\[8, 64, 48, 3\] in the graph"),
-    ("not there", lambda p: p, "cannot be read"),
+    ("manifest with another skeleton", of(skeleton=MPII16), r"\[1, 17, 2\] in the graph, \[1, 16, 2\] in the manifest"),
+    ("manifest with another input size", of(input_size=Size(height=64, width=64)), r"\[1, 64, 64, 3\] in the manifest"),
+    ("a fixed batch size", lambda p: tiny_model(p, batch=8), r"\[8, 64, 48, 3\] in the graph"),
+    ("missing file", lambda p: p, "cannot be read"),
 ]
 
 
@@ -154,4 +154,4 @@ def test_broken_models_are_refused_in_one_line(tmp_path, make, message, capfd):
     with pytest.raises(ModelError, match=r"m\.onnx: .*" + message) as caught:
         Session.open(make(tmp_path / "m.onnx"), "cpu")
     assert "\n" not in str(caught.value)
-    assert capfd.readouterr().err == "", "the engine's own log lines would stand beside ours"
+    assert capfd.readouterr().err == "", "onnxruntime must not print its own log lines"

@@ -121,7 +121,9 @@ def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.Ca
 
 @pytest.mark.slow
 def test_other_joints_are_not_judged(file: Path) -> None:
-    with pytest.raises(DataError, match=r"The model finds the 17 joints of coco17, the data set labels the 5 of mine"):
+    with pytest.raises(
+        DataError, match=r"The model predicts the 17 keypoints of coco17, the data set labels the 5 of mine"
+    ):
         api.evaluate("default", file)
 
 

@@ -1,1 +1,1 @@
-"""Scores: what a model's poses are worth, by the rules of those who published the data."""
+"""Evaluation metrics of predicted poses, following the protocols published with the data sets."""

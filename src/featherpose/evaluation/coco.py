@@ -1,8 +1,8 @@
-"""COCO's scores: average precision and recall over object keypoint similarity (OKS) or box overlap.
+"""COCO metrics: average precision (AP) and recall (AR) over object keypoint similarity (OKS) or box IoU.
 
-Lin et al. 2014, https://cocodataset.org/#keypoints-eval. faster-coco-eval does the matching; what it takes for granted
-is checked here first. Every score is a fraction, 0 to 1, and nan where the ground truth holds nobody to find (COCO's
-own code says -1).
+Lin et al. 2014, https://cocodataset.org/#keypoints-eval. faster-coco-eval does the matching; its assumptions about the
+input are checked here first. Every score is a fraction, 0 to 1, and nan where the ground truth contains no person to
+find (COCO's own code returns -1).
 """
 
 import json
@@ -16,20 +16,20 @@ from featherpose.errors import DataError, MissingExtra
 from featherpose.skeleton import COCO17
 
 BOX_TO_OUTLINE = 0.53
-"""Share of its box that a person's outline fills on average: stands in for an area that nobody has annotated."""
+"""Average fraction of the box covered by the person's outline: used where the area is not annotated."""
 
 Annotation = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class CocoScores:
-    """COCO's ten keypoint scores, fractions 0 to 1; nan where nobody of that size is labelled."""
+    """COCO's ten keypoint metrics, fractions 0 to 1; nan where no person of that size is annotated."""
 
     ap: float  # mean over the OKS thresholds 0.50, 0.55, ... 0.95
     ap50: float
     ap75: float
-    ap_medium: float  # people of 32² to 96² px
-    ap_large: float  # people of more than 96² px
+    ap_medium: float  # persons of 32² to 96² px
+    ap_large: float  # persons of more than 96² px
     ar: float
     ar50: float
     ar75: float
@@ -37,21 +37,21 @@ class CocoScores:
     ar_large: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """The scores by field name, fractions; None (JSON's null) in place of nan."""
+        """The scores by field name, fractions; None (JSON null) instead of nan."""
         return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class BoxScores:
-    """COCO's twelve box scores, fractions 0 to 1; nan where nobody of that size is labelled."""
+    """COCO's twelve box metrics, fractions 0 to 1; nan where no box of that size is annotated."""
 
     ap: float  # mean over the IoU thresholds 0.50, 0.55, ... 0.95
     ap50: float
     ap75: float
-    ap_small: float  # boxes of less than 32² px
+    ap_small: float  # boxes smaller than 32² px
     ap_medium: float
     ap_large: float
-    ar1: float  # with the best box of a photo alone
+    ar1: float  # with one detection per image
     ar10: float
     ar100: float
     ar_small: float
@@ -59,7 +59,7 @@ class BoxScores:
     ar_large: float
 
     def to_dict(self) -> dict[str, float | None]:
-        """The scores by field name, fractions; None (JSON's null) in place of nan."""
+        """The scores by field name, fractions; None (JSON null) instead of nan."""
         return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
 
 
@@ -68,11 +68,11 @@ def keypoint_ap(
     results: Sequence[Annotation],
     sigmas: Sequence[float] | None = None,
 ) -> CocoScores:
-    """COCO annotations (dict or JSON file) and COCO keypoint results (x, y, score per joint; pixels) -> CocoScores.
+    """COCO annotations (dict or JSON file) and COCO keypoint results (x, y, score per keypoint; pixels) -> CocoScores.
 
-    As COCO's server does: only the 20 best people of a photo count, crowd regions and people without a labelled joint
-    are neither found nor missed, and a `bbox` in a result is not looked at. An annotation without `area` takes 0.53 of
-    its box. `sigmas` (K,) default to COCO's for 17 joints.
+    As on COCO's server: only the 20 best persons of an image count, crowd regions and persons without a labeled
+    keypoint are ignored (neither found nor missed), and a `bbox` in a result is not used. An annotation without `area`
+    gets 0.53 of its box area. `sigmas` (K,) default to COCO's for 17 keypoints.
     """
     truth = _read(ground_truth)
     categories = [category for category in truth["categories"] if category.get("keypoints")]
@@ -92,14 +92,14 @@ def bbox_ap(ground_truth: Mapping[str, Any] | str | Path, results: Sequence[Anno
 
 
 def area(annotation: Annotation) -> float:
-    """COCO annotation -> the person's area in px²: as annotated, else 0.53 of the box."""
+    """COCO annotation -> the person's area in px²: as annotated, else 0.53 of the box area."""
     if annotation.get("area") is not None:
         return float(annotation["area"])
     return BOX_TO_OUTLINE * annotation["bbox"][2] * annotation["bbox"][3]
 
 
 def evaluator() -> tuple[Any, Any]:
-    """faster-coco-eval's two classes; MissingExtra when it is not installed (ask before hours of work, not after)."""
+    """faster-coco-eval's two classes; MissingExtra if it is not installed (call it before long work, not after)."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError:
@@ -117,16 +117,16 @@ def _read(ground_truth: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
             raise DataError(f"{name}: cannot be read as JSON ({error}).") from None
     missing = [key for key in ("images", "annotations", "categories") if key not in truth]
     if missing:
-        raise DataError(f"{name} has no {' and no '.join(missing)}; a COCO annotation file is wanted.")
+        raise DataError(f"{name} has no {' and no '.join(missing)}; wanted a COCO annotation file.")
     return truth
 
 
 def _count_keypoints(categories: Sequence[Annotation]) -> int:
     numbers = sorted({len(category["keypoints"]) for category in categories})
     if not numbers:
-        raise DataError("No category of the ground truth names its keypoints; a COCO keypoint file is wanted.")
+        raise DataError("No category of the ground truth names its keypoints; wanted a COCO keypoint file.")
     if len(numbers) > 1:
-        raise DataError(f"The categories have {numbers} joints; give a file whose people share one skeleton.")
+        raise DataError(f"The categories have {numbers} keypoints; give a file with one skeleton for all persons.")
     return numbers[0]
 
 
@@ -134,17 +134,17 @@ def _sigmas(sigmas: Sequence[float] | None, num_keypoints: int) -> list[float]:
     if sigmas is None and num_keypoints == COCO17.num_keypoints:
         return list(COCO17.sigmas)
     if sigmas is None or len(sigmas) != num_keypoints:
-        raise DataError(f"{len(sigmas or ())} sigmas for {num_keypoints} joints; give one for each (`sigmas=`).")
+        raise DataError(f"{len(sigmas or ())} sigmas for {num_keypoints} keypoints; give one per keypoint (`sigmas=`).")
     return [float(sigma) for sigma in sigmas]
 
 
 def _person(annotation: Annotation, num_keypoints: int) -> dict[str, Any]:
-    """Annotation -> what the matching reads of it. Its `num_keypoints` is counted anew: custom files often lack it."""
+    """Annotation -> the fields used for matching. `num_keypoints` is recomputed: custom files often lack it."""
     keypoints = annotation.get("keypoints") or [0] * (3 * num_keypoints)
     if len(keypoints) != 3 * num_keypoints:
         raise DataError(
-            f"Annotation {annotation.get('id')} has {len(keypoints)} keypoint numbers;"
-            f" {num_keypoints} joints want {3 * num_keypoints}."
+            f"Annotation {annotation.get('id')} has {len(keypoints)} keypoint values;"
+            f" {num_keypoints} keypoints need {3 * num_keypoints}."
         )
     return {**_box(annotation), "keypoints": keypoints, "num_keypoints": sum(v > 0 for v in keypoints[2::3])}
 
@@ -159,21 +159,21 @@ def _box(annotation: Annotation) -> dict[str, Any]:
 def _results(
     results: Sequence[Annotation], images: Iterable[Annotation], categories: set[int], field: str, length: int
 ) -> list[dict[str, Any]]:
-    """Results -> copies with nothing but what the matching reads; DataError at the first that does not fit."""
+    """Results -> copies with only the fields used for matching; DataError for the first invalid result."""
     names, keys = {image["id"] for image in images}, ("image_id", "category_id", field, "score")
     for i, result in enumerate(results):
         if missing := [key for key in keys if key not in result]:
             raise DataError(f"Result {i} has no {' and no '.join(missing)}; wanted {', '.join(keys)}.")
         if result["image_id"] not in names:
-            raise DataError(f"Result {i} is about image {result['image_id']}, which the ground truth does not list.")
+            raise DataError(f"Result {i} belongs to image {result['image_id']}, which the ground truth does not list.")
         if result["category_id"] not in categories:
             raise DataError(
                 f"Result {i} has category {result['category_id']}; the ground truth has {sorted(categories)}."
             )
         if len(result[field]) != length:
-            raise DataError(f"Result {i} has {len(result[field])} {field} numbers; the ground truth wants {length}.")
+            raise DataError(f"Result {i} has {len(result[field])} values in {field}; the ground truth needs {length}.")
         if not all(map(isfinite, (*result[field], result["score"]))):
-            raise DataError(f"Result {i} (image {result['image_id']}) holds a number that is not finite.")
+            raise DataError(f"Result {i} (image {result['image_id']}) contains a non-finite value.")
     return [{key: result[key] for key in keys} for result in results]
 
 
@@ -184,9 +184,9 @@ def _match(
     results: list[dict[str, Any]],
     sigmas: list[float] | None,
 ) -> list[float]:
-    """Checked people and results -> the evaluator's scores in its own order; by OKS with sigmas, by IoU without."""
+    """Checked persons and results -> the evaluator's scores in its own order; by OKS with sigmas, by IoU without."""
     annotation_set, matcher = evaluator()
-    # Numbered from 1: the evaluator takes an annotation of number 0 for an unmatched one.
+    # Ids start at 1: the evaluator treats an annotation with id 0 as unmatched.
     annotations = [{**person, "id": number} for number, person in enumerate(people, start=1)]
     truth = annotation_set({"images": list(images), "annotations": annotations, "categories": list(categories)})
     kind = "bbox" if sigmas is None else "keypoints"
@@ -196,4 +196,4 @@ def _match(
 
 
 def _silent(*_: object) -> None:
-    """The evaluator prints its table unless it is given another way to print."""
+    """Replaces the evaluator's print function, which prints a table by default."""

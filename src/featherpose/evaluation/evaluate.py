@@ -1,14 +1,14 @@
-"""A model judged on a labelled data set: everyone posed, scored by COCO's rules, and what went wrong said aloud.
+"""Evaluation of a model on a labeled data set: poses in given boxes, COCO metrics, and warnings about the data.
 
-Who is posed, as in published results (Xiao et al. 2018, HRNet):
+Which boxes are used, as in published results (Xiao et al. 2018, HRNet):
 
-- `boxes="gt"`: everyone with at least one labelled joint who is no crowd region, in the annotated box as it stands.
-  Each box scores 1 and nobody is suppressed. Photos without such a person are not looked at: COCO would count poses on
-  them as wrong, and a protocol that is told where people are cannot make that mistake. With `jitter` the boxes are off.
-- `boxes=FILE`: a detector's boxes, all of them, with the detector's scores. Duplicates go by OKS-NMS at 0.9 over the
-  areas of the padded boxes, or as `nms` says (`NMS`).
+- `boxes="gt"`: the annotated box of every person with at least one labeled keypoint, except crowd regions. Each box has
+  score 1 and no pose is suppressed. Images without such a person are skipped: COCO would count poses on them as false
+  positives, which cannot occur with ground-truth boxes. `jitter` adds noise to the boxes.
+- `boxes=FILE`: all boxes of a person detector, with the detector's scores. Duplicates are suppressed by OKS-NMS at 0.9
+  over the areas of the padded boxes, or by the method that `nms` names (`NMS`).
 
-A person's score is the box score x the mean of the joint scores above 0.2.
+A person's score is the box score x the mean of the keypoint scores above 0.2.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 SAME_PERSON = 0.9
-"""OKS above which two poses are one person."""
+"""OKS above which two poses are duplicates of one person."""
 PADDED = Size(height=256, width=192)
-"""OKS-NMS takes for a person's area that of the box brought to this aspect and padded by 1.25."""
+"""OKS-NMS uses the area of the box extended to this aspect ratio and padded by 1.25 as the person's area."""
 LARGEST_JITTER = 0.25
-"""Of a box whose sides are off by twice this, nothing might be left."""
+"""A box whose sides are off by twice this could vanish."""
 
 
 class Dataset(Protocol):
-    """What is read of a data set: COCO's JSON as a dict, the folder of its photos, and the joints that it labels."""
+    """A labeled data set: COCO's JSON as a dict, the folder of its images, and its skeleton."""
 
     @property
     def truth(self) -> Mapping[str, Any]: ...
@@ -60,7 +60,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class _ImageBoxes:
-    """A photo and who is to be posed on it."""
+    """An image and the boxes of its persons."""
 
     record: Mapping[str, Any]  # its entry in COCO's JSON
     boxes: NDArray[np.float32]  # (N, 4) xyxy
@@ -76,15 +76,15 @@ def evaluate(
     nms: str | None = None,
     jitter: float = 0.0,
 ) -> Evaluation[CocoScores]:
-    """Data set, a function from photo and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
+    """Data set, a function from image and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
 
-    Its results are COCO's keypoint results. The file is COCO detections, COCO annotations or {photo: boxes}. `nms`, a
-    name in `NMS`, says how duplicates among them go (None: oks). `jitter` puts each side of labelled boxes off by a
-    normal draw of this part of the box's width or height, the same draws each time. `progress` is called with photos
-    done and photos in all. A photo that cannot be read, or is not of the annotated size, is listed, and its people
-    count as missed.
+    The results are in COCO's keypoint result format. The file contains COCO detections, COCO annotations or
+    {image: boxes}. `nms`, a name in `NMS`, selects how duplicates among them are suppressed (None: oks). `jitter` moves
+    each side of labeled boxes by a normal draw times this fraction of the box's width or height, the same draws each
+    time. `progress` is called with the number of images done and the total. An image that cannot be read, or whose size
+    differs from the annotated one, is listed, and its persons count as missed.
     """
-    evaluator()  # refuses now, not after the photos, if it is not installed
+    evaluator()  # if it is not installed, fail now and not after inference
     category, labeled = _category(dataset.truth), boxes == "gt"
     _refuse_useless(labeled, nms, jitter)
     suppress = NMS["none" if labeled else nms or "oks"]
@@ -103,7 +103,7 @@ def evaluate(
     _tell(progress, len(asked), len(asked))
     seconds = time.perf_counter() - start
     if broken and len(broken) == len(asked):
-        raise DataError(f"None of the {len(asked)} photos could be used; the first: {broken[0]}")
+        raise DataError(f"None of the {len(asked)} images could be used; first error: {broken[0]}")
     scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
     notes = _notes(dataset, len(asked), len(broken), outside, results)
     return Evaluation(scores, results, len(asked) - len(broken), instances, seconds, tuple(broken), tuple(notes))
@@ -115,28 +115,28 @@ def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) ->
 
 
 def _refuse_useless(labeled: bool, nms: str | None, jitter: float) -> None:
-    """InputError for options that are wrong, or that the boxes have no use for."""
+    """InputError for options that are invalid, or that do not apply to these boxes."""
     if nms is not None and nms not in NMS:
-        raise InputError(f"nms {nms!r} is not known.{did_you_mean(nms, NMS)}")
+        raise InputError(f"nms {nms!r} is unknown.{did_you_mean(nms, NMS)}")
     if not 0 <= jitter < LARGEST_JITTER:
-        raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {LARGEST_JITTER}, a part of the box's sides.")
+        raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {LARGEST_JITTER}, a fraction of the box sides.")
     if labeled and nms is not None:
-        raise InputError(f"nms {nms} is for detected boxes: labelled ones are all kept; leave it out, or give --boxes.")
+        raise InputError(f"nms {nms} is for detected boxes: labeled boxes are all kept; leave it out, or give --boxes.")
     if jitter and not labeled:
-        raise InputError(f"jitter {jitter} is for labelled boxes: detected ones err already; type --boxes gt.")
+        raise InputError(f"jitter {jitter} is for labeled boxes: detected boxes already have errors; type --boxes gt.")
 
 
 def _category(truth: Mapping[str, Any]) -> int:
-    """The one category with joints."""
+    """Id of the one category with keypoints."""
     posed = [category for category in truth["categories"] if category.get("keypoints")]
     if len(posed) != 1:
         names = ", ".join(str(category.get("name")) for category in posed) or "none"
-        raise DataError(f"Categories with joints: {names}; give a file with exactly one.")
+        raise DataError(f"Categories with keypoints: {names}; give a file with exactly one.")
     return posed[0]["id"]
 
 
 def _labeled(dataset: Dataset, category: int) -> list[_ImageBoxes]:
-    """The annotated boxes of everyone with a labelled joint who is no crowd region, by photo."""
+    """Annotated boxes by image, of persons with a labeled keypoint, without crowd regions."""
     boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
     for person in dataset.truth["annotations"]:
         if person["category_id"] == category and _is_posed(person):
@@ -147,7 +147,7 @@ def _labeled(dataset: Dataset, category: int) -> list[_ImageBoxes]:
 
 
 def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]:
-    """The same photos with boxes that are off; the draws are the same for every model and amount."""
+    """The same images with jittered boxes; the draws are the same for every model and amount."""
     rng = np.random.default_rng(0)
     return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
@@ -157,7 +157,7 @@ def _is_posed(person: Mapping[str, Any]) -> bool:
 
 
 def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
-    """The boxes of a JSON file, by photo; photos on which it has nobody are left out."""
+    """Boxes of a JSON file by image; images without a box are left out."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         people = person_boxes.from_json(values)
@@ -168,38 +168,38 @@ def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     entries: list[_ImageBoxes] = []
     for record in dataset.truth["images"]:
         name = record["file_name"]
-        # COCO detections call a photo by its number and leave empty ones out; the other forms name them all.
+        # COCO detections name an image by its id and leave out empty images; the other formats name all images by file.
         found = people.by_name.get(str(record["id"])) if isinstance(values, list) else people.of(name)
         if found is None and not people.complete:
-            raise InputError(f'{path}: no entry for {name}; add "{name}": [] if nobody is on it.')
+            raise InputError(f'{path}: no entry for {name}; add "{name}": [] if it contains no person.')
         if found and len(found[0]):
             entries.append(_ImageBoxes(record, *found))
     if not entries:
-        raise InputError(f"{path}: no box on any of the {len(dataset.truth['images'])} photos of the data set.")
+        raise InputError(f"{path}: no box on any of the {len(dataset.truth['images'])} images of the data set.")
     return entries
 
 
 def _pose(dataset: Dataset, entry: _ImageBoxes, predict: Predict) -> Poses:
-    """Photo -> Poses of everyone whose box has an area and touches it, with the scores of their boxes."""
+    """Image -> Poses in all boxes that have an area and overlap the image, with their box scores."""
     image = images.read(dataset.images / entry.record["file_name"])
     size = Size(height=image.shape[0], width=image.shape[1])
     annotated = Size(height=entry.record["height"], width=entry.record["width"])
     if size != annotated:
-        raise InputError(f"the photo has {size} pixels, annotated are {annotated}.")
+        raise InputError(f"the image has {size} pixels, but is annotated with {annotated}.")
     left, top, right, bottom = entry.boxes.T
     usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < size.width) & (top < size.height)
     found = predict(image, entry.boxes[usable])
     _refuse_other_keypoints(found.skeleton, dataset.skeleton)
     if len(found) != usable.sum():
-        raise DataError(f"{len(found)} poses for {usable.sum()} boxes; an evaluation wants one for each.")
+        raise DataError(f"{len(found)} poses for {usable.sum()} boxes; evaluation needs one pose per box.")
     return replace(found, box_scores=entry.scores[usable])
 
 
 def _refuse_other_keypoints(model: Skeleton, data: Skeleton) -> None:
     if model.keypoint_names != data.keypoint_names:
         raise DataError(
-            f"The model finds the {model.num_keypoints} joints of {model.name}, the data set labels the"
-            f" {data.num_keypoints} of {data.name}; evaluate on data with the model's joints."
+            f"The model predicts the {model.num_keypoints} keypoints of {model.name}, the data set labels the"
+            f" {data.num_keypoints} of {data.name}; evaluate on data with the model's keypoints."
         )
 
 
@@ -229,8 +229,8 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
     "pose": _by_pose,
     "none": _everyone,
 }
-"""How duplicates go: Poses -> indices of those kept. "soft" drops nobody up to 20 people, only the worst beyond; scores
-of those kept stand as they are."""
+"""How duplicates are suppressed: Poses -> indices of the poses kept. "soft" drops no pose up to 20 poses, and only the
+worst beyond; the scores of the poses kept do not change."""
 
 
 def _line(entry: _ImageBoxes, error: InputError) -> str:
@@ -241,14 +241,14 @@ def _line(entry: _ImageBoxes, error: InputError) -> str:
 def _notes(
     dataset: Dataset, asked: int, broken: int, outside: int, results: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    """What a reader of the scores must know, one sentence each."""
+    """Warnings that qualify the scores, one sentence each."""
     people = [person for person in dataset.truth["annotations"] if _is_posed(person)]
     if broken:
-        yield f"{broken} of {asked} photos could not be used; their people count as missed."
+        yield f"{broken} of {asked} images could not be used; their persons count as missed."
     if outside:
-        yield f"{outside} boxes without an area, or wholly outside their photo, were left out."
+        yield f"{outside} boxes without an area, or entirely outside their image, were left out."
     if no_area := sum(person.get("area") is None for person in people):
-        yield f"{no_area} of {len(people)} labelled people have no area; 0.53 of the box stands in for it."
+        yield f"{no_area} of {len(people)} labeled persons have no area; 0.53 of the box area is used instead."
     if contradiction := diagnose(people, results, dataset.skeleton.sigmas):
         yield contradiction
 
@@ -256,26 +256,26 @@ def _notes(
 def diagnose(
     annotations: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
 ) -> str | None:
-    """COCO annotations of posed people and results -> a warning when OKS and pixels contradict each other, else None.
+    """COCO annotations of labeled persons and results -> a warning when OKS and pixel errors disagree, else None.
 
-    Each person is held against the nearest pose on the photo. The error is set against the side of the square that has
-    the box's area: joints within a twentieth of it are the right person's, whatever OKS says.
+    Each person is compared with the nearest pose in the image. The error is relative to the side of a square with the
+    box's area: keypoints within a twentieth of it belong to the right person, whatever the OKS.
     """
     pairs = list(_nearest(annotations, results, sigmas))
     if not pairs:
         return None
     similarity, pixels, share = np.median(pairs, axis=0)
     if similarity < 0.1 and share < 0.05:
-        return f"OKS is {similarity:.2f} but the error {pixels:.1f} px: area (too small) or sigmas look wrong."
+        return f"OKS is {similarity:.2f} but the error is {pixels:.1f} px: area (too small) or sigmas look wrong."
     if similarity > 0.9 and share > 0.25:
-        return f"OKS is {similarity:.2f} but the error {pixels:.1f} px: area (too large) or sigmas look wrong."
+        return f"OKS is {similarity:.2f} but the error is {pixels:.1f} px: area (too large) or sigmas look wrong."
     return None
 
 
 def _nearest(
     annotations: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]], sigmas: Sequence[float]
 ) -> Iterator[tuple[float, float, float]]:
-    """(OKS, median error in px, the same as a share of the box's side) of each person and the nearest pose."""
+    """(OKS, median error in px, the same as a fraction of the box's side) of each person and the nearest pose."""
     poses: defaultdict[Any, list[Any]] = defaultdict(list)
     for result in results:
         poses[result["image_id"]].append(result["keypoints"])

@@ -1,7 +1,7 @@
-"""How far a score could be off because other photos might have been drawn: bootstrap intervals (Efron 1979).
+"""95 % confidence intervals of a score by bootstrap (Efron 1979).
 
-The photos, or people, of a data set are drawn anew with replacement, as many as there are, and scored again; the
-interval holds the middle 95 % of the scores. It says nothing of how training might have come out with another seed.
+The images, or instances, of a data set are resampled with replacement, as many as there are, and scored again; the
+interval covers the middle 95 % of these scores. It does not cover the variation between training runs (seeds).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from featherpose.evaluation.coco import keypoint_ap
 
 ROUNDS = 200
 LEVELS = (2.5, 97.5)
-"""Percentiles that an interval goes from and to."""
+"""Percentiles of the interval's lower and upper bound."""
 
 
 def bootstrap(score: Callable[[NDArray[np.int64]], float], count: int, rounds: int = ROUNDS) -> tuple[float, float]:
-    """A score of the rows that it is given, and how many rows there are -> its interval; the same draws each time."""
+    """A function from row indices to a score, and the number of rows -> its interval; the same draws each time."""
     rng = np.random.default_rng(0)
     scores = [score(rng.integers(0, count, count)) for _ in range(rounds)]
     low, high = np.nanpercentile(scores, LEVELS)
@@ -31,7 +31,7 @@ def bootstrap(score: Callable[[NDArray[np.int64]], float], count: int, rounds: i
 def ap_interval(
     truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float], rounds: int = ROUNDS
 ) -> tuple[float, float]:
-    """COCO labels and keypoint results, as `keypoint_ap` takes them -> the interval of AP over its photos, 0 to 1."""
+    """COCO annotations and keypoint results, as in `keypoint_ap` -> the interval of AP over images, 0 to 1."""
     people: defaultdict[Any, list[Any]] = defaultdict(list)
     found: defaultdict[Any, list[Any]] = defaultdict(list)
     for person in truth["annotations"]:
@@ -41,7 +41,7 @@ def ap_interval(
     images: list[Any] = truth["images"]
 
     def score(rows: NDArray[np.int64]) -> float:
-        """A photo that is drawn twice is two photos."""
+        """AP of the drawn images; an image drawn twice counts as two images."""
         drawn = [(number, images[row]) for number, row in enumerate(rows, 1)]
         annotations = [{**person, "image_id": number} for number, image in drawn for person in people[image["id"]]]
         again = {

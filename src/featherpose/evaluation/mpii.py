@@ -1,8 +1,8 @@
-"""A model judged on people labelled as MPII has them: everyone posed in the box of their centre and scale, PCKh.
+"""Evaluation on MPII's annotations: poses in the boxes given by center and scale, PCKh.
 
-A model with MPII's joints gets the published mean (all joints but pelvis and thorax) besides that of the twelve joints
-of arms and legs; one with other joints, COCO's for example, only the latter, from joints of the same name. COCO's hips
-and shoulders lie otherwise than MPII's, which costs such a model some points there.
+A model with MPII's keypoints gets the published mean (all keypoints except pelvis and thorax) and the mean over the
+twelve keypoints of arms and legs. A model with another skeleton, such as COCO's, gets only the latter, over keypoints
+of the same name. COCO places hips and shoulders differently from MPII, which costs such a model some points there.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ LIMBS = tuple(keypoint for part, keypoints in PARTS.items() if part != "head" fo
 
 @dataclass(frozen=True)
 class MpiiScores:
-    """PCKh as fractions, 0 to 1; None where the model has no such joint or nobody has one labelled."""
+    """PCKh as fractions, 0 to 1; None where the model lacks the keypoint or no person has it labeled."""
 
     parts: dict[str, float | None]
-    """Head, shoulder, elbow, wrist, hip, knee, ankle at 0.5 of the head's size."""
+    """Head, shoulder, elbow, wrist, hip, knee, ankle at 0.5 of the head size."""
     mean: float | None
-    """The published mean at 0.5; None for a model without all of MPII's joints."""
+    """The published mean at 0.5; None for a model that lacks any of MPII's keypoints."""
     mean_at_01: float | None
     """The same at 0.1."""
     limbs: float | None
-    """Mean over the labelled joints of `LIMBS` at 0.5."""
+    """Mean over the labeled keypoints of `LIMBS` at 0.5."""
 
     def to_dict(self) -> dict[str, float | None]:
         """Flat, for JSON and tables."""
@@ -47,15 +47,15 @@ class MpiiScores:
 def evaluate_mpii(
     people: Mpii, predict: Predict, skeleton: Skeleton, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation[MpiiScores]:
-    """People, a function from photo and boxes to Poses, and the joints that it finds -> Evaluation.
+    """Annotated persons, a function from image and boxes to Poses, and its skeleton -> Evaluation.
 
-    Results, per person: `image`, `joints` (16 x 2 in pixels of the photo, None where missed or not the model's).
-    `progress` is called with photos done and photos in all. A photo that cannot be read is listed, and its people count
-    as missed.
+    Results, per person: `image`, `keypoints` (16 x 2 in image pixels, None where missed or unknown to the model).
+    `progress` is called with the number of images done and the total. An image that cannot be read is listed, and its
+    persons count as missed.
     """
     shared = [keypoint for keypoint in MPII16.keypoint_names if keypoint in skeleton.keypoint_names]
     if not set(LIMBS) <= set(shared):
-        raise DataError(f"The model's joints ({skeleton.name}) lack some of MPII's arms and legs; nothing to compare.")
+        raise DataError(f"The model's skeleton {skeleton.name} lacks some of MPII's arm and leg keypoints.")
     places = np.array([MPII16.keypoint_names.index(keypoint) for keypoint in shared])
     found_at = [skeleton.keypoint_names.index(keypoint) for keypoint in shared]
     rows: defaultdict[str, list[int]] = defaultdict(list)
@@ -77,7 +77,7 @@ def evaluate_mpii(
     if progress:
         progress(len(rows), len(rows))
     if len(broken) == len(rows):
-        raise DataError(f"None of the {len(rows)} photos could be used; the first: {broken[0]}")
+        raise DataError(f"None of the {len(rows)} images could be used; first error: {broken[0]}")
     results = [
         {"image": image_name, "keypoints": _plain(person)}
         for image_name, person in zip(people.image_names, keypoints, strict=True)
@@ -88,12 +88,12 @@ def evaluate_mpii(
 
 
 def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:
-    """Joints (16, 2) -> the same for JSON."""
+    """Keypoints (16, 2) -> nested lists for JSON, None where missed."""
     return [[round(float(x), 2), round(float(y), 2)] if np.isfinite((x, y)).all() else None for x, y in person]
 
 
 def _scores(keypoints: NDArray[np.float64], people: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
-    """Joints (N, 16, 2), inf where missed, and which the model has (16,)."""
+    """Keypoints (N, 16, 2), inf where missed, and which of them the model predicts (16,) -> MpiiScores."""
     visible = people.visible * known
     limbs = visible * np.isin(MPII16.keypoint_names, LIMBS)
     at_half, at_tenth, of_limbs = (

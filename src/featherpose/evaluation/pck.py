@@ -1,7 +1,7 @@
-"""Scores of one prediction for each labelled person: PCK, and OKS on a validation part of crops. numpy only.
+"""Metrics for one prediction per labeled person: PCK, and OKS on a validation set of crops. numpy only.
 
-Arrays: predicted and keypoints (N, K, 2) in the same pixels, visible (N, K) where above 0 means labelled. Scores are
-fractions, 0 to 1; nan where nothing is labelled.
+Arrays: predicted and keypoints (N, K, 2) in the same pixels, visible (N, K) where above 0 means labeled. Scores are
+fractions, 0 to 1; nan where nothing is labeled.
 """
 
 from typing import NamedTuple
@@ -17,17 +17,17 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 
 class Pck(NamedTuple):
-    """Share of labelled joints that lie near enough."""
+    """Fraction of labeled keypoints within the threshold."""
 
     per_keypoint: NDArray[np.float64]  # (K,)
-    mean: float  # over all labelled joints, so a joint that is labelled more often weighs more
+    mean: float  # over all labeled keypoints, so a keypoint that is labeled more often weighs more
 
 
 class CropScores(NamedTuple):
-    """Scores of N people, each with exactly one prediction of their own."""
+    """Scores of N persons with exactly one prediction each."""
 
-    oks: float  # mean over people
-    oks_accuracy: float  # share of people at or above an OKS threshold, mean over the thresholds
+    oks: float  # mean over persons
+    oks_accuracy: float  # fraction of persons at or above an OKS threshold, mean over the thresholds
 
 
 def pck(
@@ -38,21 +38,21 @@ def pck(
     threshold: float,
     in_mean: ArrayLike | None = None,
 ) -> Pck:
-    """Joints (N, K, 2), truth (N, K, 2), visible (N, K), reference lengths (N,) in px -> Pck.
+    """Predicted keypoints and truth (N, K, 2), visible (N, K), reference lengths (N,) in px -> Pck.
 
-    A joint is right when its error is at most `threshold` x the person's reference length (Yang and Ramanan 2013; with
-    MPII's head size as the reference it is PCKh, see `pckh`). `in_mean` (K,): the joints that the mean is about.
+    A keypoint is correct when its error is at most `threshold` x the person's reference length (Yang and Ramanan 2013;
+    with MPII's head size as the reference it is PCKh, see `pckh`). `in_mean` (K,): the keypoints included in the mean.
     """
     labeled = np.asarray(visible) > 0
     right = (normalized_errors(predicted, keypoints, reference) <= threshold) & labeled
     counted = np.ones(labeled.shape[1], bool) if in_mean is None else np.asarray(in_mean, bool)
-    with np.errstate(invalid="ignore"):  # 0 of 0 is nan: nothing to say about that joint
+    with np.errstate(invalid="ignore"):  # 0 of 0 is nan: this keypoint is never labeled
         mean = np.float64(right[:, counted].sum()) / labeled[:, counted].sum()
         return Pck(right.sum(axis=0) / labeled.sum(axis=0), float(mean))
 
 
 def normalized_errors(predicted: ArrayLike, keypoints: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
-    """Joints (N, K, 2), truth (N, K, 2), reference lengths (N,) -> distance / reference, (N, K) float64."""
+    """Predicted keypoints and truth (N, K, 2), reference lengths (N,) -> distance / reference (N, K), float64."""
     points, truth = _same_shape(predicted, keypoints)
     return np.linalg.norm(points - truth, axis=-1) / _positive(reference, "Reference length")[:, None]
 
@@ -60,11 +60,11 @@ def normalized_errors(predicted: ArrayLike, keypoints: ArrayLike, reference: Arr
 def validation_oks(
     predicted: ArrayLike, keypoints: ArrayLike, visible: ArrayLike, areas: ArrayLike, sigmas: ArrayLike
 ) -> CropScores:
-    """Joints (N, K, 2), truth (N, K, 2), visible (N, K), areas (N,) in px², sigmas (K,) -> CropScores.
+    """Predicted keypoints and truth (N, K, 2), visible (N, K), areas (N,) in px², sigmas (K,) -> CropScores.
 
-    For choosing weights on crops. Each person has exactly one prediction, so recall is precision and "AP" is plainly
-    the share of people found at OKS 0.50, 0.55, ... 0.95, averaged. It is no COCO AP: no scores are ranked and nobody
-    can be missed or found twice. People without a labelled joint are left out.
+    For selecting weights on crops. Each person has exactly one prediction, so recall equals precision: `oks_accuracy`
+    is the fraction of persons found at OKS 0.50, 0.55, ... 0.95, averaged. It is not COCO AP: scores are not ranked,
+    and no person can be missed or found twice. Persons without a labeled keypoint are left out.
     """
     points, truth = _same_shape(predicted, keypoints)
     similarity = oks(points, truth, _positive(areas, "Area"), sigmas, visible)[(np.asarray(visible) > 0).any(axis=1)]
@@ -76,7 +76,7 @@ def validation_oks(
 def _same_shape(predicted: ArrayLike, keypoints: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     points, truth = np.asarray(predicted, np.float64), np.asarray(keypoints, np.float64)
     if points.shape != truth.shape:
-        raise DataError(f"Predicted joints have the shape {points.shape}, the labelled ones {truth.shape}.")
+        raise DataError(f"Predicted keypoints have shape {points.shape}, labeled keypoints {truth.shape}.")
     return points, truth
 
 

@@ -1,8 +1,8 @@
-"""MPII's score: PCKh, the share of joints nearer than a part of the head's size (Andriluka et al. 2014).
+"""MPII's metric: PCKh, the fraction of keypoints within a fraction of the head size (Andriluka et al. 2014).
 
-Equal to the evaluation published with HRNet. That code calls one of its figures Mean@0.1 but reads it at 0.11 (the
-eleventh step of 0, 0.01, ...); both are given here, each under its true threshold. Predictions and labels are 0-based
-pixels alike; MPII's files count from 1, so take 1 from them first.
+Equal to the evaluation published with HRNet. That code reports a figure as Mean@0.1 but computes it at 0.11 (the
+eleventh step of 0, 0.01, ...); here the threshold is always the one given. Predictions and labels are both in 0-based
+pixels; MPII's files count from 1, so subtract 1 first.
 """
 
 from collections.abc import Mapping
@@ -24,16 +24,16 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "head": ("head_top",),
     **{part: (f"left_{part}", f"right_{part}") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
 }
-"""The published table's columns; left and right are averaged as they are, however often each is labelled."""
+"""Columns of the published table; left and right have equal weight, however often each is labeled."""
 
 
 @dataclass(frozen=True)
 class Pckh:
-    """PCKh at one threshold, fractions 0 to 1; nan where nothing is labelled."""
+    """PCKh at one threshold, fractions 0 to 1; nan where nothing is labeled."""
 
     threshold: float
     per_keypoint: NDArray[np.float64]  # (16,), order of MPII16
-    mean: float  # joints weigh by how often they are labelled; pelvis and thorax are left out
+    mean: float  # weighted by how often each keypoint is labeled; without pelvis and thorax
 
     @property
     def parts(self) -> dict[str, float]:
@@ -47,12 +47,12 @@ class Pckh:
 def pckh(
     predicted: ArrayLike, keypoints: ArrayLike, visible: ArrayLike, head_sizes: ArrayLike, threshold: float = 0.5
 ) -> Pckh:
-    """Joints (N, 16, 2), truth (N, 16, 2), both 0-based px, visible (N, 16), head sizes (N,) in px -> Pckh.
+    """Predicted keypoints and truth (N, 16, 2), both 0-based px, visible (N, 16), head sizes (N,) in px -> Pckh.
 
-    A joint is right when its error is at most `threshold` x the head size. `head_sizes` come from `head_sizes()`.
+    A keypoint is correct when its error is at most `threshold` x the head size, which `head_sizes()` computes.
     """
     if np.shape(visible)[1:] != (MPII16.num_keypoints,):
-        raise DataError(f"PCKh is about MPII's 16 joints; `visible` has the shape {np.shape(visible)}.")
+        raise DataError(f"PCKh needs MPII's 16 keypoints; `visible` has shape {np.shape(visible)}.")
     in_mean = [keypoint not in NOT_IN_MEAN for keypoint in MPII16.keypoint_names]
     return Pckh(threshold, *pck(predicted, keypoints, visible, head_sizes, threshold, in_mean))
 

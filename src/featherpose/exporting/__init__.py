@@ -1,4 +1,4 @@
-"""The door: a trained network leaves as one ONNX file that says what it is and is proven equal, or not at all."""
+"""Export of a trained network to one ONNX file with its manifest, written only if the parity check passes."""
 
 from featherpose.exporting.onnx import export
 from featherpose.exporting.weights import export_weights, open_weights

@@ -1,5 +1,4 @@
-"""The crops that a proof runs on: photographs, because they are what the model is for, and patterns, because a
-photograph never is all black."""
+"""Crops for the parity check: photographs, the model's real input, and synthetic patterns, such as all black."""
 
 from __future__ import annotations
 
@@ -21,12 +20,12 @@ Item = TypeVar("Item")
 Crops = dict[str, NDArray[np.uint8]]
 """Name of a crop -> its pixels, uint8 (H, W, 3) RGB."""
 
-MAX_IMAGES = 12  # of a folder; a proof looks for a wrong graph, which shows on any
+MAX_IMAGES = 12  # of a folder; a wrong graph shows on any image
 SEED = 2021
 
 
 def synthetic(size: Size) -> Crops:
-    """Size -> noise, black, white and two gradients of that size, the same ones every time."""
+    """Size -> noise, black, white and two gradients of that size, identical on every call."""
     shape = (*size.shape, 3)
     across, down = (np.linspace(0, 255, side).astype(np.uint8) for side in size.xy)
     return {
@@ -39,19 +38,19 @@ def synthetic(size: Size) -> Crops:
 
 
 def image_crops(manifest: Manifest, folder: Path | None = None) -> Crops:
-    """Crops of the manifest's size from up to 12 pictures, or people of shards (*.tar), of `folder`.
+    """Crops of the manifest's size from up to 12 images, or samples of shards (*.tar), in `folder`.
 
-    Without a folder, the example pictures that come with featherpose. Pictures are taken whole.
+    Without a folder: the example images included in featherpose. Images are used whole.
     """
     if folder is None:
         return {path.name: _whole(path, manifest) for path in map(examples.find, examples.NAMES) if _is_image(path)}
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; wanted one with pictures or shards (*.tar) for the proof.")
+        raise InputError(f"{folder} is not a folder; wanted one with images or shards (*.tar) for the parity check.")
     if any(folder.glob("*.tar")):
         return _shard_crops(folder, manifest)
     found = _spread(sorted(path for path in folder.iterdir() if _is_image(path)))
     if not found:
-        raise InputError(f"No pictures ({', '.join(images.SUFFIXES[:4])}, ...) and no shards (*.tar) in {folder}.")
+        raise InputError(f"No images ({', '.join(images.SUFFIXES[:4])}, ...) and no shards (*.tar) in {folder}.")
     return {path.name: _whole(path, manifest) for path in found}
 
 
@@ -60,7 +59,7 @@ def _is_image(path: Path) -> bool:
 
 
 def _spread(items: list[Item]) -> list[Item]:
-    """At most PHOTOS of the items, evenly spread over all."""
+    """At most MAX_IMAGES of the items, evenly spaced."""
     return [items[i * len(items) // MAX_IMAGES] for i in range(MAX_IMAGES)] if len(items) > MAX_IMAGES else items
 
 

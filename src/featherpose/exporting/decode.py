@@ -1,7 +1,7 @@
-"""The twins of `codecs`: heatmaps to joints inside the graph, in operators that every ONNX engine has.
+"""In-graph decoders, the counterparts of `codecs`: heatmaps -> keypoints in standard ONNX operators.
 
-Decoding is written twice, in numpy for the runtime and here for the file; `parity.prove` compares the two on every
-exported file and the tests compare them on maps full of ties and borders, so neither can drift.
+Decoding is implemented twice, in numpy for the runtime and here for the exported file. `parity.check_parity` compares
+the two for every exported file, and the tests compare them on maps with ties and peaks on borders.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,8 +19,8 @@ from featherpose.errors import ModelError, did_you_mean
 class Decode(nn.Module):
     """Heatmaps (N, K, h, w) to keypoints (N, K, 2) in crop pixels and scores (N, K).
 
-    The first maximum in row-major order wins, and (0, 0) where nothing is above zero; `offset` says how far from it
-    the joint lies.
+    The first maximum in row-major order is used, and (0, 0) where no cell is above zero; `offset` gives the keypoint's
+    distance from it.
     """
 
     cell: Tensor
@@ -39,30 +39,30 @@ class Decode(nn.Module):
         return (peak + self.offset(heatmaps, x, y)) * self.cell, scores.squeeze(2)
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Heatmaps and the columns and rows (N, K, 1) of their largest cells -> (N, K, 2) cells to add to those."""
+        """Heatmaps and the columns and rows (N, K, 1) of their largest cells -> offsets (N, K, 2) in cells."""
         raise NotImplementedError
 
     def keep(self, name: str, values: ArrayLike) -> None:
-        """An array that becomes a constant of the graph, whole numbers or float32."""
+        """Register an array as a constant of the graph, int64 or float32."""
         array = np.asarray(values)
         tensor = torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
         self.register_buffer(name, tensor, persistent=False)
 
     def around(self, maps: Tensor, x: Tensor, y: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-        """Maps, cells (N, K, 1) and the places (n,) beside them -> values (N, K, n); the outermost cells go on."""
+        """Maps, cells (N, K, 1) and offsets (n,) from them -> values (N, K, n); border cells are replicated."""
         index = (y + dy).clamp(0, self.height - 1) * self.width + (x + dx).clamp(0, self.width - 1)
         return maps.flatten(2).gather(2, index)
 
     def room(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
-        """1.0 where so many cells lie left of and above a cell, and so many right of and below it; else 0.0."""
+        """1.0 where a cell has `before` cells left of and above it, `after` cells right of and below it; else 0.0."""
         inside = (x >= before) & (x < self.width - after) & (y >= before) & (y < self.height - after)
         return inside.to(self.cell.dtype)
 
 
 class DecodeMsra(Decode):
-    """A quarter of a cell by the sign of the central difference, as in the official HRNet code (`get_final_preds`).
+    """A quarter cell by the sign of the central difference, as in the official HRNet code (`get_final_preds`).
 
-    Only with two cells of room to the left and above and one to the right and below.
+    Only for cells with at least two cells to the left and above and one to the right and below.
     """
 
     dx: Tensor
@@ -80,9 +80,9 @@ class DecodeMsra(Decode):
 
 
 class DecodeNewton(Decode):
-    """A Newton step on the logarithm of the blurred map; `codecs.Newton` has the steps and what DARK and UDP take.
+    """A Newton step on the logarithm of the blurred map, with the settings of DARK or UDP; see `codecs.heatmap.Newton`.
 
-    The blur is one matrix from the left and one from the right: borders are in the matrices.
+    The blur is one matrix product from the left and one from the right; the matrices include the border mode.
     """
 
     down: Tensor
@@ -108,12 +108,12 @@ class DecodeNewton(Decode):
         return self._step(values.clamp(*self.bounds).log()) * self.room(x, y, self.still, self.still)
 
     def _gain(self, before: Tensor, after: Tensor) -> Tensor:
-        """Maps before and after the blur -> the factors (N, K, 1) that bring back the maxima."""
+        """Maps before and after the blur -> factors (N, K, 1) that restore the maxima."""
         before, after = (maps.flatten(2).amax(dim=2, keepdim=True) for maps in (before, after))
         return before / torch.where(after == 0, 1, after)
 
     def _step(self, logarithms: Tensor) -> Tensor:
-        """Logarithms (N, K, n) -> step (N, K, 2); none where the determinant is 0."""
+        """Logarithms (N, K, n) -> step (N, K, 2); 0 where the determinant is 0."""
         x, y, xx, xy, yy = (logarithms @ self.derivatives).chunk(5, dim=2)
         xx, yy = xx + self.epsilon, yy + self.epsilon
         determinant = xx * yy - xy * xy
@@ -129,7 +129,7 @@ GRAPH_DECODERS: Mapping[type[Codec], Callable[[Any], nn.Module]] = {
 
 
 def graph_decoder(codec: Codec) -> nn.Module:
-    """The module that decodes inside the graph as `codec.decode` does outside: heatmaps -> keypoints, scores."""
+    """Codec -> the in-graph counterpart of `codec.decode`, a module: heatmaps -> keypoints, scores."""
     if type(codec) not in GRAPH_DECODERS:
         raise ModelError(
             f"Codec {codec.name!r} has no decoder for the exported graph."

@@ -1,4 +1,4 @@
-"""A network becomes one ONNX file: uint8 crops in, joints out, the manifest inside, proven before it is there."""
+"""Export of a network to one ONNX file: uint8 crops in, keypoints out, manifest included, parity checked first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
-import onnxscript  # pyright: ignore[reportUnusedImport]  # noqa: F401 - torch's exporter needs it: missed here, not later
+import onnxscript  # pyright: ignore[reportUnusedImport]  # noqa: F401 - torch's exporter needs it: fail here, not later
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -30,23 +30,23 @@ from featherpose.onnx_metadata import KEY
 from featherpose.runtime.session import Session
 
 OUTPUTS = ("keypoints", "scores", "heatmaps")
-# onnxruntime computes average pooling of opset 19 and later outside its fast memory layout, 3 to 4 times slower:
-# cbam_lite_hrnet_18 as a whole takes 10 % longer at the exporter's own opset 20.
+# onnxruntime runs average pooling of opset 19 and later outside its fast memory layout, 3 to 4 times slower:
+# the latency of cbam_lite_hrnet_18 grows by 10 % at the exporter's default opset 20.
 OPSET = 18
 TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
 @runtime_checkable
 class ChangesForExport(Protocol):
-    """A network whose layers are others when it trains than when it runs."""
+    """A network whose layers differ between training and inference."""
 
     def for_export(self) -> nn.Module:
-        """A network of its own that answers equally in eval mode, and is written in its place."""
+        """A new network with equal outputs in eval mode, which is exported in its place."""
         ...
 
 
 class Graph(nn.Module):
-    """What the file computes: crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) px, scores (N, K), heatmaps."""
+    """The exported graph: crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) px, scores (N, K), heatmaps."""
 
     def __init__(self, network: nn.Module, manifest: Manifest) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class Graph(nn.Module):
 
     def heatmaps(self, crops: Tensor) -> Tensor:
         """Crops as above -> heatmaps (N, K, h, w)."""
-        # Contiguous: for channels_last maps, as (N, H, W, 3) crops become, layers write transpositions into the graph.
+        # Contiguous: the permuted crops are channels_last, for which layers would write transposes into the graph.
         return self.network(self.normalize(crops).contiguous())
 
     @torch.inference_mode()
     def run(self, crops: NDArray[np.uint8]) -> Outputs:
-        """The same on arrays."""
+        """`forward` on numpy arrays."""
         keypoints, scores, heatmaps = self(torch.from_numpy(crops))
         return keypoints.numpy(), scores.numpy(), heatmaps.numpy()
 
@@ -78,11 +78,11 @@ def export(
     *,
     crops: Mapping[str, NDArray[np.uint8]] | None = None,
 ) -> Manifest:
-    """Network, path of an .onnx file and what it shall say about itself -> the manifest with the proof in it.
+    """Network, path of an .onnx file and its manifest -> the manifest with the parity result added.
 
-    The file is written once torch and the engine agree on it (`parity.prove`), on `crops`, named and uint8
-    (H, W, 3) RGB of the manifest's size, or else the example pictures, and on synthetic ones. If they do not, the
-    error says where and nothing is written. The network itself is not changed.
+    The file is written only if torch and onnxruntime agree (`parity.check_parity`) on `crops`, by name and uint8
+    (H, W, 3) RGB of the manifest's size (default: the example images), and on synthetic crops. Otherwise the error says
+    where they differ, and nothing is written. The network itself is not changed.
     """
     path = Path(path)
     _refuse_path(path)
@@ -90,7 +90,7 @@ def export(
     taken = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
     _refuse_misfit(graph, manifest, next(iter(taken.values())))
     two = torch.from_numpy(np.stack(list(taken.values())[:2]))
-    written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph as trained
+    written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph of the trained form
     file = to_onnx(written, two, "crops", OUTPUTS)
     codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
@@ -103,14 +103,14 @@ def export(
 
 
 def form_for_export(network: nn.Module) -> nn.Module:
-    """Network -> the one that is written: branches merged, where the network has such a form, or itself."""
+    """Network -> the form to export: with merged branches if the network has such a form, else the network itself."""
     return network.for_export() if isinstance(network, ChangesForExport) else network
 
 
 def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]) -> onnx.ModelProto:
-    """Module in eval mode, an input for it, names of input and outputs -> the checked ONNX model.
+    """Module in eval mode, example input, names of input and outputs -> the checked ONNX model.
 
-    The first dimension of the example, 2 or more, becomes "N", any number; the others are fixed.
+    The first dimension of the example, 2 or more, becomes the dynamic dimension "N"; the others are fixed.
     """
     try:
         with _quiet():
@@ -125,7 +125,7 @@ def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ModelError(f"torch cannot write this network as ONNX ({_first_line(error)}).") from error
+        raise ModelError(f"torch cannot export this network to ONNX ({_first_line(error)}).") from error
     file: onnx.ModelProto = program.model_proto
     _refuse_fixed_number(file)
     _forget_origins(file)
@@ -135,9 +135,9 @@ def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]
 
 def _refuse_path(path: Path) -> None:
     if path.suffix != ".onnx":
-        raise InputError(f"{path}: the exported file must be called *.onnx, for example {path.stem}.onnx.")
+        raise InputError(f"{path}: the exported file must be named *.onnx, for example {path.stem}.onnx.")
     if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is no folder; make it first, or choose another for {path.name}.")
+        raise InputError(f"{path.parent} is not a folder; create it first, or choose another one for {path.name}.")
 
 
 def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
@@ -150,23 +150,23 @@ def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Mani
 
 
 def _refuse_misfit(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
-    """The network must take the manifest's size and give the heatmaps that its skeleton and codec speak of."""
+    """The network must accept the manifest's input size and output the heatmaps that its skeleton and codec require."""
     (height, width), num_keypoints = manifest.make_codec().heatmap_size.shape, manifest.skeleton.num_keypoints
     with torch.inference_mode():
         heatmaps = graph.heatmaps(torch.from_numpy(crop[None]))
     if heatmaps.shape != (1, num_keypoints, height, width):
         raise ModelError(
-            f"The network gives heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
-            f"{manifest.codec['name']!r} at {manifest.input_size} want "
+            f"The network outputs heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
+            f"{manifest.codec['name']!r} at {manifest.input_size} need "
             f"{(num_keypoints, height, width)}."
         )
 
 
 @contextmanager
 def _quiet() -> Generator[None]:
-    """Torch's exporter without the remarks that it makes on any network.
+    """Suppress the messages that torch's exporter emits for every network.
 
-    It warns of a name that is deprecated in its own code (LeafSpec), and logs that torchvision is missing and which
+    It warns about a deprecated name in its own code (LeafSpec), and logs that torchvision is missing and which
     operators it does not fold.
     """
     loggers = [logging.getLogger(name) for name in TALKATIVE]
@@ -183,18 +183,18 @@ def _quiet() -> Generator[None]:
 
 
 def _refuse_fixed_number(file: onnx.ModelProto) -> None:
-    """Torch fixes N without a word where a network's own code looks at the number of crops."""
+    """Torch silently fixes N where a network's code depends on the batch size."""
     for value in (*file.graph.input, *file.graph.output):
         first = value.type.tensor_type.shape.dim[0]
         if first.dim_param != "N":
             raise ModelError(
-                f"The network's code depends on the number of crops: {value.name} is fixed to {first.dim_value} of "
-                "them in its graph. Write it without a condition on the batch."
+                f"The network's code depends on the batch size: {value.name} is fixed to {first.dim_value} "
+                "in its graph. Remove the condition on the batch size."
             )
 
 
 def _forget_origins(file: onnx.ModelProto) -> None:
-    """Drop what the exporter notes about every node and value: stack traces with paths, a third of the file."""
+    """Remove the exporter's metadata of every node and value: stack traces with paths, a third of the file."""
     graph = file.graph
     for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph, file):
         del item.metadata_props[:]

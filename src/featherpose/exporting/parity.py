@@ -1,4 +1,4 @@
-"""The proof of an exported file: the engine that will run it against the network it was made from."""
+"""Parity check of an exported file: torch against onnxruntime."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Outputs = tuple[Array, Array, Array]
 Run = Callable[[NDArray[np.uint8]], Outputs]
 """Crops uint8 (N, H, W, 3) RGB -> Outputs."""
 
-HEATMAPS = 1e-4  # allowed difference, as a part of the range of all heatmaps
-PIXELS = 0.01  # allowed difference of joints, unless the heatmaps leave it open where they are
-# Of float32, as a part of a map's largest value: over 25,000 maps, Gaussian, noisy and flat, torch and the engine
-# moved joints by up to half of what this much explains (`slack`), mostly by none of it.
+HEATMAPS = 1e-4  # allowed difference, as a fraction of the range of all heatmaps
+PIXELS = 0.01  # allowed difference of keypoints, unless ties or flat maps make their location ambiguous
+# Rounding error of float32, as a fraction of a map's largest value. Over 25,000 maps (Gaussian, noisy and flat), torch
+# and onnxruntime moved keypoints by at most half of what this error explains (`slack`), mostly not at all.
 ROUNDING = 1e-6
 BATCHES = (1, 5)  # 5: the runtime has engines for 4 and for 1
 
@@ -30,11 +30,12 @@ BATCHES = (1, 5)  # 5: the runtime has engines for 4 and for 1
 def check_parity(
     network: Run, engine: Run, crops: Mapping[str, NDArray[np.uint8]], codec: Codec, keypoint_names: Sequence[str]
 ) -> dict[str, Any]:
-    """Both sides and named crops (H, W, 3) -> the record of their agreement; ModelError where they differ.
+    """Network, engine and named crops (H, W, 3) -> the parity record; ModelError where the two differ.
 
-    In batches of 1 and of 5: the engine's heatmaps are the network's to 1e-4 of their range; its scores are exactly,
-    and its joints up to `slack`, what the codec makes of its heatmaps; its joints are the network's to 0.01 px unless
-    the difference of the heatmaps moves them further (`reach`: equal cells, flat maps), and then the jump is named.
+    Checked at batch sizes 1 and 5. The engine's heatmaps equal the network's to 1e-4 of their range. Its scores equal
+    those that the codec decodes from its heatmaps exactly, its keypoints to within `slack`. Its keypoints equal the
+    network's to 0.01 px, unless the difference of the heatmaps can move them further (`reach`: tied cells, flat maps);
+    the record lists such jumps.
     """
     names, pixels = list(crops), np.stack(list(crops.values()))
     wanted, again = (_run(network, pixels, batch) for batch in BATCHES)
@@ -54,7 +55,7 @@ def check_parity(
 
 
 def _version(*names: str) -> str:
-    """Names under which a library is distributed -> the version of the one that is installed."""
+    """Distribution names of a library -> version of the installed one."""
     for name in names:
         try:
             return version(name)
@@ -64,7 +65,7 @@ def _version(*names: str) -> str:
 
 
 def _sound_range(heatmaps: Array, again: Array) -> float:
-    """The range of the network's heatmaps, refused if there is none or if the network contradicts itself."""
+    """Range of the network's heatmaps; ModelError if it is 0 or not finite, or if they depend on the batch size."""
     extent, unsteady = float(np.ptp(heatmaps)), float(np.abs(heatmaps - again).max())
     if not (np.isfinite(extent) and extent > 0):
         raise ModelError(
@@ -73,7 +74,7 @@ def _sound_range(heatmaps: Array, again: Array) -> float:
     if unsteady > HEATMAPS * extent:
         raise ModelError(
             f"The network's own heatmaps change by {unsteady / extent:.2g} of their range (allowed {HEATMAPS:g}) with "
-            "the size of the batch: rounding errors grow in it, as they do in a network that was never trained."
+            "the batch size: the network amplifies rounding errors, as an untrained network does."
         )
     return extent
 
@@ -87,7 +88,7 @@ def _run(run: Run, crops: NDArray[np.uint8], batch: int) -> Outputs:
 def _compare(
     wanted: Outputs, got: Outputs, names: list[str], codec: Codec, keypoint_names: Sequence[str], extent: float
 ) -> dict[str, Any]:
-    """One batch size -> largest differences of the three outputs, and the jumps."""
+    """Outputs at one batch size -> largest differences of the three outputs, and the jumps."""
     apart = np.abs(got[2] - wanted[2]).max(axis=(2, 3))
     _refuse("heatmaps", apart / extent, HEATMAPS, "of their range", names, keypoint_names)
     keypoints, scores = codec.decode(got[2])
@@ -111,28 +112,28 @@ def _compare(
 
 
 def _distance(a: Array, b: Array) -> Array:
-    """Joints (N, K, 2) twice -> the larger of their differences in x and y (N, K)."""
+    """Two sets of keypoints (N, K, 2) -> the larger of their differences in x and y (N, K)."""
     return np.abs(a - b).max(axis=-1)
 
 
 def _refuse(
     output: str, apart: Array, allowed: ArrayLike, unit: str, names: Sequence[str], keypoint_names: Sequence[str]
 ) -> None:
-    """Raise for the largest of the differences (N, K) that is above what is allowed (N, K), or not a number."""
+    """ModelError for the largest of the differences (N, K) that exceeds the allowed one (N, K) or is not a number."""
     allowed = np.broadcast_to(allowed, apart.shape)
     wrong = np.where(apart <= allowed, -1, np.nan_to_num(apart, nan=np.inf))
     n, k = divmod(int(wrong.argmax()), apart.shape[1])
     if wrong[n, k] >= 0:
         raise ModelError(
-            f"The exported graph is not the network: {output} differ by {apart[n, k]:.3g} {unit} (allowed "
+            f"The parity check failed: {output} differ by {apart[n, k]:.3g} {unit} (allowed "
             f"{allowed[n, k]:.3g}) at {keypoint_names[k]} on crop {names[n]!r}. No file was written."
         )
 
 
 def slack(codec: Codec, heatmaps: Array) -> Double:
-    """How far in px joints (N, K) decoded in float32 may lie from the codec's: not at all where it only compares.
+    """Allowed distance in px (N, K) of keypoints decoded in float32 from the codec's: 0 if the codec only compares.
 
-    A Newton step divides by how much the map bends: the flatter it is, the further rounding moves the joint.
+    A Newton step divides by the curvature of the map: the flatter the map, the further rounding moves the keypoint.
     """
     if not isinstance(codec, Newton):
         return np.zeros(heatmaps.shape[:2])
@@ -142,10 +143,10 @@ def slack(codec: Codec, heatmaps: Array) -> Double:
 
 
 def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:
-    """How far in px joints (N, K) can move when the cells of their heatmaps change by up to `change` (N, K).
+    """How far in px keypoints (N, K) can move when the cells of their heatmaps change by up to `change` (N, K).
 
-    Infinitely far where that decides which cell is the largest: by its lead over the second or by its distance from
-    zero, below which a joint is (0, 0).
+    Infinite where the change can decide which cell is the largest (by its lead over the second largest) or whether it
+    is above zero (otherwise the keypoint is (0, 0)).
     """
     cells, first = peaks(heatmaps)
     second = np.partition(heatmaps.reshape(*first.shape, -1), -2, axis=-1)[..., -2]
@@ -158,16 +159,17 @@ def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:
 
 
 def _quarter_reach(heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
-    """Half a cell where a central difference can turn, else none."""
+    """Half a cell where a central difference can change its sign, else 0."""
     right, left, below, above = np.moveaxis(around(heatmaps, cells, NEIGHBORS), -1, 0)
     turns = np.minimum(np.abs(right - left), np.abs(below - above)) <= 2 * change
     return 0.5 * (turns & (change > 0))
 
 
 def _newton_reach(codec: Newton, heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
-    """A bound in cells: both sides of the linear equation that gives the step are in doubt (Higham 2002, theorem 7.2).
+    """Bound in cells for a linear equation with both sides perturbed (Higham 2002, theorem 7.2).
 
-    The doubt of the slope, and of the bend times the step, over the smallest bend; infinite where that may be 0.
+    The error of the gradient plus that of the Hessian times the step, over the smallest curvature; infinite where that
+    may be 0.
     """
     values = around(blur(heatmaps, codec.kernel, codec.border), cells, codec.square).astype(np.float64)
     logarithms = codec.logarithm(values)

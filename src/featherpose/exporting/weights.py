@@ -1,4 +1,4 @@
-"""From a weights file to the exported one: what the file says about itself decides what is built and written."""
+"""Export of a weights file: its metadata determines the network that is built and the manifest that is written."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "input_siz
 def export_weights(
     weights: str | Path, out: str | Path | None = None, *, crops: str | Path | None = None, **given: Any
 ) -> tuple[Path, Manifest]:
-    """Weights file (.safetensors, .pth) -> path of the .onnx file, beside it unless `out` says where, and its manifest.
+    """Weights file (.safetensors, .pth) -> path of the .onnx file (default: next to the weights) and its manifest.
 
-    `crops` is a folder of pictures or shards for the proof; `given` as in `open_weights`.
+    `crops` is a folder of images or shards for the parity check; `given` as in `open_weights`.
     """
     model, manifest = open_weights(weights, **given)
     out = Path(weights).with_suffix(".onnx") if out is None else Path(out)
@@ -42,22 +42,22 @@ def open_weights(
     skeleton: str | None = None,
     input_size: Size | None = None,
 ) -> tuple[nn.Module, Manifest]:
-    """Weights file (.safetensors, .pth) -> the network that holds them, in eval mode, and what is known about it.
+    """Weights file (.safetensors, .pth) -> the network with these weights, in eval mode, and its manifest.
 
-    What is given counts before what the file says; a file that says nothing (.pth) needs network, skeleton and size.
+    Arguments override the file's metadata; a file without metadata (.pth) needs network, skeleton and input size.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no weights file {path}; `featherpose train` writes best.safetensors.")
     facts = read_facts(path)
     if network is not None:
-        facts["options"] = {}  # the file's are those of its own network
+        facts["options"] = {}  # the file's options belong to its own network
     facts["options"] = facts.get("options", {}) | dict(options or {})
     given = {"network": network, "skeleton": skeleton, "input_size": input_size}
     facts |= {key: value for key, value in given.items() if value is not None}
     missing = [flag for key, flag in NEEDED.items() if key not in facts]
     if missing:
-        raise ModelError(f"{path} does not say all about its network; add {' '.join(missing)}.")
+        raise ModelError(f"{path} lacks metadata of its network; add {' '.join(missing)}.")
     manifest = _manifest(facts)
     model = _create(manifest)
     load_weights(model, path)
@@ -76,7 +76,7 @@ def _manifest(facts: dict[str, Any]) -> Manifest:
         crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode,
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
-        accuracy=({"data": "validation part of the training data", **results},) if results else (),
+        accuracy=({"data": "validation set of the training data", **results},) if results else (),
     )
 
 
@@ -86,7 +86,7 @@ def _skeleton(value: str | dict[str, Any]) -> Skeleton:
     if value.endswith((".yaml", ".yml")):
         return Skeleton.from_yaml(value)
     if value not in SKELETONS:
-        raise ModelError(f"Unknown skeleton {value!r}.{did_you_mean(value, SKELETONS)} A YAML file is one too.")
+        raise ModelError(f"Unknown skeleton {value!r}.{did_you_mean(value, SKELETONS)} A YAML file works, too.")
     return SKELETONS[value]
 
 

@@ -1,1 +1,1 @@
-"""Poses and boxes as plain dicts that JSON can hold: our own format, and COCO's. One file each."""
+"""Poses and boxes to and from plain dicts for JSON: featherpose's own format and COCO's, one module each."""

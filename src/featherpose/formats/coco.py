@@ -1,4 +1,4 @@
-"""COCO's keypoint results (cocodataset.org, format of results): a list with one dict per person."""
+"""COCO's keypoint result format (cocodataset.org, results format): a list with one dict per person."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERSON = 1
 
 
 def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> list[dict[str, Any]]:
-    """Poses of one picture -> its COCO results. `score` is the person's score; v of each joint is the joint's score."""
+    """Poses of one image -> its COCO results. `score` is the person's score; v of each keypoint is its score."""
     keypoints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
     boxes = poses.boxes.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
@@ -36,15 +36,15 @@ def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> 
 def from_results(
     results: Iterable[Mapping[str, Any]], skeleton: Skeleton, image_sizes: Mapping[int | str, Size]
 ) -> dict[int | str, Poses]:
-    """COCO results and each picture's size -> image id -> Poses; nobody where the list has no entry.
+    """COCO results and each image's size -> Poses by image id; empty Poses for an image without results.
 
-    A person without `bbox` gets the bounds of the joints. The box scores are such that the persons' scores are the
-    stated ones.
+    A person without `bbox` gets the bounding box of the keypoints. Box scores are chosen so that the person scores
+    equal the `score` of the results.
     """
     people: dict[int | str, list[Mapping[str, Any]]] = {image_id: [] for image_id in image_sizes}
     for result in results:
         if result.get("image_id") not in people:
-            raise InputError(f"COCO results: image_id {result.get('image_id')!r} is not among the pictures given.")
+            raise InputError(f"COCO results: image_id {result.get('image_id')!r} is not among the given images.")
         people[result["image_id"]].append(result)
     return {image_id: _poses(rows, skeleton, image_sizes[image_id]) for image_id, rows in people.items()}
 
@@ -61,7 +61,7 @@ def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: Size) 
     boxes = np.array([_box(row, points) for row, points in zip(rows, keypoints[..., :2], strict=True)], np.float32)
     ones = np.ones(len(rows), np.float32)
     poses = Poses(keypoints[..., :2], keypoints[..., 2], boxes, ones, skeleton, image_size)
-    mean = poses.person_scores  # of the joints alone, as long as every box scores 1
+    mean = poses.person_scores  # of the keypoints alone, because every box score is 1 here
     stated = np.array([row["score"] for row in rows], np.float32)
     scores = np.divide(stated, mean, out=stated.copy(), where=mean > 0)
     return Poses(poses.keypoints, poses.scores, boxes, scores, skeleton, image_size)

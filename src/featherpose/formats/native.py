@@ -1,7 +1,7 @@
-"""featherpose's own JSON: one document for many pictures, every joint by its name, the skeleton included.
+"""featherpose's own JSON format: one document for many images, keypoints by name, skeleton included.
 
-{"format": "featherpose poses", "version": 2, "skeleton": {...}, "images": [{"image": "a.jpg", "image_size": {"height", "width"},
-"people": [{"score", "box_xyxy", "box_score", "joints": {"nose": [x, y, score], ...}}, ...]}, ...]}
+{"format": "featherpose poses", "version": 2, "skeleton": {...}, "images": [{"image": "a.jpg",
+"image_size": {"height", "width"}, "instances": [{"score", "box_xyxy", "box_score", "keypoints": {"nose": [x, y, score], ...}}, ...]}, ...]}
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ VERSION = 2
 
 
 def to_document(poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> dict[str, Any]:
-    """Picture name -> Poses, and the skeleton they share -> one document. Nobody on a picture is an empty list."""
+    """Poses by image name and their common skeleton -> one document. An image without persons has an empty list."""
     foreign = [name for name, found in poses.items() if found.skeleton != skeleton]
     if foreign:
-        raise InputError(f"{foreign[0]}: its poses are {poses[foreign[0]].skeleton.name}, wanted {skeleton.name}.")
+        raise InputError(f"{foreign[0]}: its skeleton is {poses[foreign[0]].skeleton.name}, wanted {skeleton.name}.")
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -33,14 +33,14 @@ def to_document(poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "")
 
 
 def to_text(document: dict[str, Any]) -> str:
-    """A document -> JSON text with one line per picture."""
+    """Document -> JSON text with one line per image."""
     head = {key: value for key, value in document.items() if key != "images"}
     images = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in document["images"])
     return json.dumps(head, ensure_ascii=False)[:-1] + f', "images": [\n{images}\n]}}\n'
 
 
 def from_document(document: Any) -> dict[str, Poses]:
-    """A document as `to_document` makes it -> picture name -> Poses."""
+    """Document from `to_document` -> Poses by image name."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f'Not poses in featherpose\'s format: wanted an object with "format": "{FORMAT}".')
     if document.get("version") != VERSION:

@@ -1,4 +1,4 @@
-"""Who is on which picture: boxes by picture name from plain JSON, COCO annotations or COCO detections."""
+"""Person boxes by image name, from plain JSON, COCO annotations or COCO detections."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class PersonBoxes:
-    """Boxes by picture. `complete`: a picture without an entry has nobody on it; otherwise it was forgotten."""
+    """Boxes by image name. `complete`: an image without an entry contains no person; otherwise it is missing."""
 
     by_name: dict[str, Boxes]
     complete: bool = False
 
     def of(self, name: str, *, whole_name: bool = False) -> Boxes | None:
-        """Boxes of a picture, None if it was forgotten.
+        """Boxes of an image, None if its entry is missing.
 
-        Looked up by the name as given, then without folders, without suffix, and as the number that the stem is, which
-        is how COCO detections call "000000000785.jpg". `whole_name`: only as given, for a name that two folders hold.
+        Looked up by the name as given, then without folders, without suffix, and by the stem as an integer, which is
+        how COCO detections refer to "000000000785.jpg". `whole_name`: only as given, for a name that two folders share.
         """
         path = PurePosixPath(name)
         short = [path.name, path.stem, str(int(path.stem)) if path.stem.isdecimal() else path.stem]
@@ -44,7 +44,7 @@ class PersonBoxes:
 
 
 def from_json(values: Any) -> PersonBoxes:
-    """A JSON value in one of the three forms -> PersonBoxes. Crowds and other categories than people are left out."""
+    """A JSON value in one of the three formats -> PersonBoxes. Crowds and categories other than person are left out."""
     try:
         if isinstance(values, dict) and "annotations" in values:
             return _from_annotations(values)
@@ -54,7 +54,7 @@ def from_json(values: Any) -> PersonBoxes:
         if isinstance(values, list):
             return _from_detections(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"The boxes cannot be understood ({type(error).__name__}: {error}); {_WANTED}.") from None
+        raise InputError(f"The boxes cannot be parsed ({type(error).__name__}: {error}); {_WANTED}.") from None
     raise InputError(f"The boxes are a JSON {type(values).__name__}; {_WANTED}.")
 
 

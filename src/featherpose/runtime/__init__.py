@@ -1,1 +1,1 @@
-"""The light side at work: a session runs an exported model, an estimator finds people's joints with it. No torch."""
+"""Inference without torch: a session runs an exported model, an estimator predicts keypoints in person boxes."""

@@ -1,4 +1,4 @@
-"""Boxes of people on a picture -> their joints: crops in one batch, one run, joints back to the picture."""
+"""Top-down pose estimation: image and person boxes -> crops in one batch -> keypoints in image pixels."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from featherpose.size import Size
 
 
 class Estimator:
-    """Finds the joints of people whose boxes are known. Make it with `Estimator.open`, then call it.
+    """Predicts the keypoints of persons in given boxes. Create it with `Estimator.open`, then call it.
 
-    `flip` also looks at each crop mirrored and averages the heatmaps: twice the time, about one point of AP. `blur` is
-    the width in cells of the filter that smooths heatmaps before they are read (0 for none; 11 suits 64x48 cells; a
-    codec that does so itself wants none). `refine` looks twice: the second crop is round the joints that the first
-    one was sure of, which helps where boxes are bad and harms where they are good; twice the time. `padding` is how
-    much wider than its box a crop is, where that is not to be as the model's manifest has it.
+    `flip_test` also runs each crop mirrored and averages the heatmaps: twice the latency, about one point of AP.
+    `blur_kernel` is the width in cells of the Gaussian filter applied to heatmaps before decoding (0 for none; 11 suits
+    64x48 cells; InputError for a codec that smooths heatmaps itself). `refine` runs twice: the second crop surrounds
+    the confident keypoints of the first, which helps with inaccurate boxes and harms with accurate ones; twice the
+    latency. `padding` is the factor by which a crop is larger than its box (default: the manifest's).
     """
 
     def __init__(
@@ -37,13 +37,14 @@ class Estimator:
         padding: float | None = None,
     ) -> None:
         if blur_kernel < 0 or (blur_kernel and blur_kernel % 2 == 0):
-            raise InputError(f"blur is {blur_kernel}, wanted 0 (none) or an odd number of heatmap cells.")
+            raise InputError(f"blur_kernel is {blur_kernel}, wanted 0 (none) or an odd number of heatmap cells.")
         if padding is not None and not padding > 0:
             raise InputError(f"padding is {padding}, wanted a factor above 0, such as 1.25.")
         codec = session.manifest.make_codec()
         if blur_kernel and codec.blurs:
             raise InputError(
-                f"blur is {blur_kernel}, but this model's codec, {codec.name}, smooths heatmaps itself; leave it out."
+                f"blur_kernel is {blur_kernel}, but this model's codec, {codec.name}, smooths heatmaps itself; "
+                "leave it out."
             )
         self.session = session
         self.flip_test = flip_test
@@ -63,7 +64,7 @@ class Estimator:
         refine: bool = False,
         padding: float | None = None,
     ) -> Estimator:
-        """Path of an exported .onnx file -> Estimator. OpenCV is kept to one thread for the process: the engine has
+        """Path of an exported .onnx file -> Estimator. Sets OpenCV to one thread in this process: the engine uses
         the cores."""
         images.use_one_thread()
         return cls(
@@ -77,10 +78,10 @@ class Estimator:
     def __call__(
         self, image: NDArray[np.uint8], boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None
     ) -> Poses:
-        """RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom in its pixels -> Poses of N people.
+        """RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom in its pixels -> Poses of N persons.
 
-        None for the boxes says that the whole picture shows one person. Without `box_scores` (N,) every box is sure.
-        The boxes in Poses are the given ones, also with `refine`.
+        `boxes_xyxy=None`: the whole image shows one person. `box_scores` (N,) default to 1. The boxes in Poses are the
+        given ones, also with `refine`.
         """
         _refuse_other_images(image)
         size = Size(height=image.shape[0], width=image.shape[1])
@@ -97,7 +98,7 @@ class Estimator:
     def _estimate(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Picture and one or more boxes (N, 4) -> joints (N, K, 2) in its pixels and scores (N, K)."""
+        """Image and one or more boxes (N, 4) -> keypoints (N, K, 2) in image pixels and scores (N, K)."""
         manifest = self.session.manifest
         crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
         keypoints, keypoint_scores = self._find(np.stack([images.warp(image, crop, antialias=True) for crop in crops]))
@@ -105,7 +106,7 @@ class Estimator:
         return np.array(in_image, np.float32), keypoint_scores
 
     def _find(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Crops (N, h, w, 3) -> joints (N, K, 2) in crop pixels and scores (N, K)."""
+        """Crops (N, h, w, 3) -> keypoints (N, K, 2) in crop pixels and scores (N, K)."""
         if not self.flip_test and not self.blur_kernel:
             keypoints, scores, _ = self.session.run(crops)
             return keypoints, scores
@@ -122,8 +123,8 @@ class Estimator:
 def _refined(
     boxes: NDArray[np.float32], keypoints: NDArray[np.float32], scores: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Boxes (N, 4), joints (N, K, 2) and scores (N, K) found in them -> boxes of the joints, or the given ones where
-    too few are sure."""
+    """Boxes (N, 4), keypoints (N, K, 2) and scores (N, K) -> boxes around the keypoints, or the given boxes where too
+    few keypoints are confident."""
     found = [
         box_of_keypoints(points, confident)
         for points, confident in zip(keypoints, scores > MIN_KEYPOINT_SCORE, strict=True)
@@ -132,12 +133,12 @@ def _refined(
 
 
 def _refuse_other_images(image: NDArray[np.uint8]) -> None:
-    if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  (callers without types)
+    if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
         raise InputError(f"The image is a {type(image).__name__}, wanted an array; read files with images.read(path).")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(
             f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order "
-            "(grey: np.repeat(grey[..., None], 3, 2); from OpenCV: bgr[..., ::-1])."
+            "(gray: np.repeat(gray[..., None], 3, 2); from OpenCV: bgr[..., ::-1])."
         )
 
 
@@ -150,13 +151,13 @@ def _boxes(boxes_xyxy: ArrayLike, size: Size) -> NDArray[np.float32]:
     if boxes.size == 0:
         return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"The boxes have the shape {boxes.shape}, wanted (N, 4): left, top, right, bottom.")
+        raise InputError(f"The boxes have shape {boxes.shape}, wanted (N, 4): left, top, right, bottom.")
     left, top, right, bottom = boxes.T
     finite = np.array([np.isfinite(box).all() for box in boxes])
     _refuse(~finite, boxes, "is not finite; leave such boxes out")
     _refuse((right <= left) | (bottom <= top), boxes, "has no area; wanted left < right and top < bottom")
     outside: NDArray[np.bool_] = (right <= 0) | (bottom <= 0) | (left >= size.width) | (top >= size.height)
-    _refuse(outside, boxes, f"lies outside the picture of {size} pixels; leave it out")
+    _refuse(outside, boxes, f"lies outside the image of {size} pixels; leave it out")
     return boxes
 
 
@@ -171,5 +172,5 @@ def _scores(box_scores: ArrayLike | None, number: int) -> NDArray[np.float32]:
         return np.ones(number, np.float32)
     scores = np.asarray(box_scores, np.float32)
     if scores.shape != (number,) or not np.isfinite(scores).all():
-        raise InputError(f"box_scores have the shape {scores.shape}, wanted ({number},) finite numbers, one per box.")
+        raise InputError(f"box_scores have shape {scores.shape}, wanted ({number},) finite numbers, one per box.")
     return scores

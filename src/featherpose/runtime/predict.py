@@ -1,4 +1,4 @@
-"""Photos in, poses out: what the verb `predict` does, for files and folders."""
+"""Inference on image files and folders: the work of the command `predict`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A picture file, and the name (with folders, no other photo has it) of its results.
+    """An image file, and the unique name (with folders) of its results.
 
-    `alone`: no other photo has the same file name in another folder.
+    `alone`: no image in another folder has the same file name.
     """
 
     path: Path
@@ -36,15 +36,15 @@ class ImageFile:
 
     @property
     def drawn_name(self) -> str:
-        """The name of the picture with the poses: the same suffix where everyone can open it, else .jpg."""
+        """Name of the drawn image: the same suffix if it is widely supported, else .jpg."""
         name = Path(self.name)
         return name.as_posix() if name.suffix.lower() in _KEPT_SUFFIXES else name.with_suffix(".jpg").as_posix()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of it: poses by photo name, in order; failures as one line each; the JSON file and its content; the
-    device and its threads."""
+    """The outcome: poses by image name, in order; one line per failure; the JSON file and its content; the device and
+    the number of threads."""
 
     poses: dict[str, Poses]
     failures: list[str]
@@ -70,12 +70,12 @@ def predict(
     max_pixels: int = images.MAX_PIXELS,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Picture files and folders -> poses of everyone on them; pictures with skeletons and poses.json in `out`.
+    """Image files and folders -> poses of the persons on them; drawn images and poses.json in `out`.
 
-    Where the people are is said by `boxes`, a JSON file or its content (`formats.person_boxes`), or by `whole_image`:
-    every picture shows one person. A photo that cannot be done is among the failures; the others are done. After an
-    interrupt poses.json holds what was done. `flip` and `refine` are the Estimator's. `progress` is called with the
-    photos done and all of them.
+    The person boxes come from `boxes`, a JSON file or its content (`formats.person_boxes`), or `whole_image` says that
+    every image shows one person. An image that fails is listed in the failures; the others are processed. After an
+    interrupt, poses.json contains the images done so far. `flip_test` and `refine` are options of `Estimator`.
+    `progress` is called with the number of images done and the total.
     """
     where = _where(boxes, whole_image)
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
@@ -106,9 +106,9 @@ def predict(
 
 
 def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile], list[str]]:
-    """Files and folders (searched to the bottom, by suffix) -> photos in a fixed order, and what could not be found.
+    """Files and folders (searched recursively, by suffix) -> images in a fixed order, and the failures.
 
-    A file is taken once however often it is named. Results of an earlier run, below `out`, are no photos.
+    A file that is given several times is used once. Results of an earlier run, inside `out`, are not used.
     """
     seen: set[Path] = set()
     taken: set[str] = set()
@@ -117,7 +117,7 @@ def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile],
     for source in map(Path, sources):
         found = _in_folder(source, out) if source.is_dir() else [(source, source.name)]
         if not found:
-            failures.append(f"{source}: no picture in this folder. Looked for {' '.join(images.SUFFIXES)}.")
+            failures.append(f"{source}: no image in this folder. Looked for {' '.join(images.SUFFIXES)}.")
         for path, name in found:
             if path.resolve() not in seen:
                 seen.add(path.resolve())
@@ -127,7 +127,7 @@ def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile],
 
 
 def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
-    """Pictures below the folder with their names in it; hidden ones and those below `out` are not looked at."""
+    """Images in the folder, recursively, with their relative names; hidden ones and those inside `out` are skipped."""
     results = out.resolve() if out.resolve() != folder.resolve() else None
     found: list[tuple[Path, str]] = []
     for path in sorted(folder.rglob("*")):
@@ -139,7 +139,7 @@ def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
 
 
 def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
-    """Two photos of one name get two results: the second is NAME-2. Some file systems take A.jpg and a.jpg for one."""
+    """The second image of a name gets the result name NAME-2. Some file systems treat A.jpg and a.jpg as the same."""
     image_file, number = ImageFile(path, name), 2
     while image_file.drawn_name.lower() in taken:
         image_file = ImageFile(path, Path(name).with_stem(f"{Path(name).stem}-{number}").as_posix())
@@ -151,11 +151,11 @@ def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
 def _where(
     boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
 ) -> Callable[[ImageFile], tuple[Any, Any]]:
-    """The two ways to say where people are -> a function from a photo to its boxes and their scores."""
+    """The options `boxes` and `whole_image` -> a function from an image to its boxes and their scores."""
     if boxes is None and not whole_image:
         raise InputError(
-            "Where are the people? This version has no detector; type --boxes FILE (JSON, see featherpose predict "
-            "--help), or --whole-image when every picture shows one person."
+            "Person boxes are missing, and this version has no person detector; type --boxes FILE (JSON, see "
+            "featherpose predict --help), or --whole-image if every image shows one person."
         )
     if boxes is None:
         return lambda image_file: (None, None)
@@ -183,16 +183,16 @@ def _boxes_of(image_file: ImageFile, people: PersonBoxes, file: str) -> Boxes:
         found = people.of(name, whole_name=not image_file.alone)
         if found is not None:
             return found
-    raise InputError(f'{image_file.path}: no entry in {file}. Add "{image_file.name}": [] if nobody is on it.')
+    raise InputError(f'{image_file.path}: no entry in {file}. Add "{image_file.name}": [] if it contains no person.')
 
 
 def _refuse_overwriting(image_files: list[ImageFile], out: Path, json_file: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file, where a folder for the results was wanted. Choose another --out.")
+        raise InputError(f"{out}: is a file, wanted a folder for the results. Choose another --out.")
     originals = {image_file.path.resolve() for image_file in image_files}
     for result in (json_file, *(out / image_file.drawn_name for image_file in image_files)):
         if result.resolve() in originals:
-            raise InputError(f"{result}: the result would replace the photo itself. Choose another --out.")
+            raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
 
 
 def _write(path: Path, image: Any) -> None:
@@ -209,7 +209,7 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be made ({error.strerror}). Choose another --out.") from None
+        raise InputError(f"{folder}: cannot be created ({error.strerror}). Choose another --out.") from None
 
 
 def _line(path: Path, error: InputError) -> str:

@@ -1,4 +1,4 @@
-"""An exported model, opened and run. The only file that knows onnxruntime."""
+"""Loads and runs an exported model. The only module that imports onnxruntime."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DEVICES = ("auto", "cpu", "cuda")
 OUTPUTS = ("keypoints", "scores", "heatmaps")
 
 BATCH_SIZES = {"cpu": (4, 1), "cuda": (32, 4, 1)}
-"""Batches are cut into these sizes. A batch of unknown size costs the engine its fast memory layout, so there is one
-engine per size, opened (some tenths of a second) when it is first wanted. Cut, not padded: a crop costs about the same
-in a batch of 1, 2, 4 or 8 on one core (27.2, 25.8, 26.7, 29.8 ms, CBAM-LiteHRNet-18, plain export), so a padded crop
-costs a whole one and a further run next to nothing."""
+"""Batches are split into these sizes. With a dynamic batch size the engine loses its fast memory layout, so there is
+one engine per size, opened on first use (a few tenths of a second). Split, not padded: the latency per crop is about
+the same at batch size 1, 2, 4 or 8 on one core (27.2, 25.8, 26.7, 29.8 ms, CBAM-LiteHRNet-18, plain export), so a
+padded crop costs as much as a real one and an additional run almost nothing."""
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _CUDA_HINT = "Type: pip install 'onnxruntime-gpu[cuda,cudnn]' (or choose --device cpu)."
@@ -45,7 +45,7 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 
 
 class Session:
-    """A model file with its manifest, on a device. Make it with `Session.open`."""
+    """A model file with its manifest, on a device. Create it with `Session.open`."""
 
     def __init__(self, path: Path, manifest: Manifest, device: str, threads: int) -> None:
         self.path = path
@@ -56,10 +56,10 @@ class Session:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> Session:
-        """Path of an exported .onnx file -> a session that has proven to load.
+        """Path of an exported .onnx file -> a session whose model has been loaded.
 
-        `device` is "cpu", "cuda" or "auto": cuda where it works, and said once in the log. `threads` for the CPU's
-        arithmetic; without it as many as this process is given cores.
+        `device` is "cpu", "cuda" or "auto": cuda if it works, else cpu; the choice is logged once. `threads` is the
+        number of CPU threads (default: the cores available to this process).
         """
         manifest = read_manifest(path)
         session = cls(Path(path), manifest, _choose(device), threads or available_threads())
@@ -87,12 +87,10 @@ class Session:
         try:
             return tuple(engine.run(OUTPUTS, {"crops": np.ascontiguousarray(crops)}))
         except _ENGINE_ERRORS as error:
-            raise ModelError(
-                f"{self.path}: the engine stopped ({_first_line(error)}). Export the model again."
-            ) from None
+            raise ModelError(f"{self.path}: inference failed ({_first_line(error)}). Export the model again.") from None
 
     def _cuts(self, number: int) -> list[tuple[int, int]]:
-        """Batch of `number` crops -> start and end of each run, the largest sizes first."""
+        """Batch of `number` crops -> start and end of each run, largest sizes first."""
         cuts: list[tuple[int, int]] = []
         start = 0
         for size in BATCH_SIZES[self.device]:
@@ -119,38 +117,38 @@ def _choose(device: str) -> str:
     has_cuda = _PROVIDERS["cuda"] in onnxruntime.get_available_providers()
     if device == "cuda" and not has_cuda:
         raise DeviceError(
-            "cuda was asked for, but this onnxruntime is built for the CPU alone; "
+            "cuda was requested, but this onnxruntime is built for the CPU only; "
             "type: pip uninstall onnxruntime && pip install onnxruntime-gpu (or choose --device cpu)"
         )
     return ("cuda" if has_cuda else "cpu") if device == "auto" else device
 
 
 def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int) -> Any:
-    """One engine for one batch size."""
+    """Load the model into an engine for one batch size."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised; its log lines would stand beside our one
+    options.log_severity_level = 4  # errors are raised; the engine's log would repeat them
     options.add_free_dimension_override_by_name("N", batch)
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+        onnxruntime.preload_dlls()  # finds the CUDA libraries installed by pip
     try:
         engine: Any = onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDERS[device]])
     except _ENGINE_ERRORS as error:
         if device == "cuda" and "cuda" in str(error).lower():
             raise DeviceError(
-                f"cuda was asked for and does not work here ({_first_line(error)}). {_CUDA_HINT}"
+                f"cuda was requested but does not work here ({_first_line(error)}). {_CUDA_HINT}"
             ) from None
         hint = "Copy it again, or export it again with `featherpose export`"
-        raise ModelError(f"{path}: the engine cannot load it ({_first_line(error)}). {hint}.") from None
-    if engine.get_providers()[0] != _PROVIDERS[device]:  # the engine itself falls back without a word
-        raise DeviceError(f"cuda was asked for, but CUDA's libraries could not be loaded. {_CUDA_HINT}")
+        raise ModelError(f"{path}: onnxruntime cannot load it ({_first_line(error)}). {hint}.") from None
+    if engine.get_providers()[0] != _PROVIDERS[device]:  # onnxruntime itself falls back silently
+        raise DeviceError(f"cuda was requested, but the CUDA libraries could not be loaded. {_CUDA_HINT}")
     _refuse_other_graphs(path, manifest, engine, batch)
     return engine
 
 
 def _refuse_other_graphs(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
-    """The graph must have the inputs and outputs that the manifest promises."""
+    """ModelError unless the graph has the inputs and outputs that the manifest declares."""
     (height, width), num_keypoints = manifest.input_size.shape, manifest.skeleton.num_keypoints
     wanted = {
         "crops": [batch, height, width, 3],
@@ -163,7 +161,7 @@ def _refuse_other_graphs(path: Path, manifest: Manifest, engine: Any, batch: int
         raise ModelError(f"{path}: its graph has {', '.join(found)}, wanted crops (uint8) -> {', '.join(OUTPUTS)}.")
     for name, shape in wanted.items():
         if found[name] != shape:
-            raise ModelError(f"{path}: {name} is {found[name]} in the graph, {shape} by the manifest. Export it again.")
+            raise ModelError(f"{path}: {name} is {found[name]} in the graph, {shape} in the manifest. Export it again.")
 
 
 def _first_line(error: Exception) -> str:
