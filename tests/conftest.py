@@ -1,4 +1,4 @@
-"""What all tests share: where the photographs and the published numbers lie."""
+"""Shared by all tests: the location of the data sets and of the published numbers."""
 
 import os
 from collections.abc import Generator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# Without torch the heavy side cannot even be collected; the light job tests everything else.
+# Without torch these packages cannot be collected; the CI job without torch tests everything else.
 collect_ignore = [] if find_spec("torch") else ["training", "networks", "exporting", "contracts"]
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
@@ -19,14 +19,14 @@ DATA = Path(os.environ.get("FEATHERPOSE_DATA", BESIDE))
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with `parity/` and `data/`: FEATHERPOSE_DATA, or `shared` beside the checkout."""
+    """Folder that contains `parity/` and `data/`: FEATHERPOSE_DATA, or `shared` next to the checkout."""
     if not (DATA / "parity").is_dir():
-        pytest.skip(f"no data at {DATA}; set FEATHERPOSE_DATA to the folder that holds parity/ and data/")
+        pytest.skip(f"no data at {DATA}; set FEATHERPOSE_DATA to the folder that contains parity/ and data/")
     return DATA
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where the data is, nothing may be skipped."""
+    """Skipped tests fail the run where the data is available."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and reporter.stats.get("skipped") and (DATA / "parity").is_dir() and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -34,7 +34,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_unconfigure(config: pytest.Config) -> Generator[None, None, None]:
-    """The last line states the counts, in plain words."""
+    """Print the counts as the last line of the output."""
     yield
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     if reporter and not hasattr(config, "workerinput"):

@@ -29,7 +29,7 @@ def test_boxes_are_off_by_a_part_of_their_own_width_and_height_each_side_by_itse
     errors = (off - boxes) / (40, 200, 40, 200)
     assert off.dtype == np.float32
     np.testing.assert_allclose(errors.mean(axis=0), 0, atol=0.01)
-    np.testing.assert_allclose(errors.std(axis=0), 0.1 * 0.94, atol=0.01)  # 0.94: what cutting off at two leaves
+    np.testing.assert_allclose(errors.std(axis=0), 0.1 * 0.94, atol=0.01)  # 0.94: effect of clipping at 2 sigma
     assert 0.199 < np.abs(errors).max() < 0.2001
     np.testing.assert_allclose(np.corrcoef(errors.T), np.eye(4), atol=0.06)
 
@@ -71,7 +71,7 @@ def test_joints_in_one_line_are_no_box():
 
 @pytest.mark.slow
 def test_grown_boxes_are_as_annotated_ones(shared):
-    """Over the people of the validation part, whom the growth was not taken from."""
+    """On persons of the validation set, which were not used to determine the margins."""
     from featherpose.data.sample import is_validation
     from featherpose.data.shards import read_index
 

@@ -12,7 +12,7 @@ from featherpose.skeleton import COCO17
 
 SIZES = {"256x192": (192, 256), "384x288": (288, 384)}
 OUTSIDE = ["flat_zero", "all_negative", "max_zero_else_negative"]
-"""Maps without a cell above 0, on which the published code reads beside the map, or says (-1, -1)."""
+"""Maps without a cell above 0, for which the published code reads outside the map or returns (-1, -1)."""
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def published(shared):
 
 @pytest.fixture(scope="module")
 def usual(shared):
-    """tag -> (71,) which of the published maps have a cell above 0."""
+    """tag -> (71,) bool, which of the published maps have a cell above 0."""
     names = json.loads((shared / "parity" / "codecs.json").read_text())
     return {tag: ~np.isin(names[f"dec_{tag}_names"], OUTSIDE) for tag in SIZES}
 
@@ -58,7 +58,7 @@ def test_whole_target_maps_equal_the_published_ones(published, kind, own, form):
 
 @pytest.mark.parametrize("tag", SIZES)
 def test_dark_targets_equal_those_of_its_authors(published, tag):
-    """Their joints are in cells. One lies 7.4 cells left of the map: they round towards 0 and keep it, mmpose not."""
+    """Their keypoints are in cells. One is 7.4 cells left of the map: they round towards 0 and keep it, mmpose not."""
     keypoints = published[f"enc_{tag}_joints_heatmap_dark"]
     heatmaps, weights = Dark(SIZES[tag]).encode(keypoints * 4, published[f"enc_{tag}_visible"])
     same = np.arange(40) != 38
@@ -147,9 +147,9 @@ def test_a_newton_step_finds_the_top_of_a_paraboloid():
 
 
 inner = st.tuples(st.floats(7, 40), st.floats(7, 56))
-"""Places in cells of 48x64 whose Gaussian and its blur lie inside."""
+"""Positions in a map of 48x64 cells whose Gaussian and its blur are inside the map."""
 CLOSE = {"msra": 2, "dark": 0.01, "udp": 0.001}
-"""Largest distance in px of a joint of crops 192x256 that was encoded and decoded: half a cell for msra."""
+"""Largest error in px of a keypoint after encoding and decoding, for crops of 192x256: half a cell for msra."""
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -179,7 +179,7 @@ class TestEveryCodec:
             ((-60, 20), 2, 0),
             ((20, 400), 2, 0),
         ],
-        ids=["unlabelled", "hidden", "first pixel", "last pixel", "left of it", "below it"],
+        ids=["unlabeled", "hidden", "first pixel", "last pixel", "left of the crop", "below the crop"],
     )
     def test_weights(self, name, point, visible, weight):
         heatmaps, weights = CODECS[name]((192, 256)).encode([point], [visible])
@@ -212,7 +212,7 @@ class TestEveryCodec:
         st.integers(0, 2**32 - 1),
     )
     def test_moving_and_mirroring_a_map_move_and_mirror_the_joint(self, name, place, cells, seed):
-        """A Gaussian far from every border, with noise upon it."""
+        """A Gaussian far from all borders, multiplied by noise."""
         codec = CODECS[name]((192, 256))
         maps, _ = codec.encode([place * codec.cell], [1])
         maps = maps * np.random.default_rng(seed).uniform(0.9, 1, maps.shape).astype(np.float32)
@@ -221,18 +221,18 @@ class TestEveryCodec:
         (mirrored,), mirrored_score = codec.decode(maps[..., ::-1])
         assert score == moved_score == mirrored_score
         np.testing.assert_allclose(moved - cells * codec.cell, plain, atol=1e-3)
-        # UDP-Pose's mixed difference looks along one diagonal only.
+        # UDP-Pose's mixed difference uses one diagonal only.
         np.testing.assert_allclose(mirrored, [47 * codec.cell[0] - plain[0], plain[1]], atol=0.02)
 
     @given(inner)
     def test_a_joint_found_on_the_mirrored_crop_comes_back_to_its_place(self, name, place):
-        """Exactly in "udp"; to a quarter of a cell in "msra", where the mirror's axis lies between two cells."""
+        """Exact in "udp"; to a quarter of a cell in "msra", where the flip axis is between two cells."""
         codec = CODECS[name]((192, 256), **({"unbiased": True} if name == "msra" else {}))
         keypoint = place * codec.cell
         plain, _ = codec.encode([keypoint], [1])
         mirrored, _ = codec.encode([[191 - keypoint[0], keypoint[1]]], [1])
         same = np.array([0])
         right, wrong = (2 * merge_flipped(0 * plain, mirrored, same, shift) for shift in (codec.flip_shift, True))
-        away = (right * np.arange(48)).sum() / right.sum() - place[0]  # the middle of the map, as UDP's is cut off
+        away = (right * np.arange(48)).sum() / right.sum() - place[0]  # centroid: UDP's Gaussian is truncated
         assert abs(away) <= (0.2501 if codec.flip_shift else 0.01)
         assert codec.flip_shift or np.abs(wrong - plain).max() > 0.2

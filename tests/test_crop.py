@@ -68,7 +68,7 @@ def test_a_shifted_box_gives_a_shifted_crop():
 @pytest.mark.parametrize(
     ("box", "message"),
     [([5, 5, 5, 9], "has no area"), ([9, 5, 5, 9], "has no area"), ([float("nan"), 5, 5, 9], "has no area")],
-    ids=["empty", "turned round", "not a number"],
+    ids=["empty", "reversed", "not a number"],
 )
 def test_a_box_without_area_is_refused(box, message):
     with pytest.raises(InputError, match=message):

@@ -6,7 +6,7 @@ from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14, MPII16
 
-# A person facing the camera, in a unit square: left joints are on the right of the picture.
+# A person facing the camera, in a unit square: left keypoints are on the right of the image.
 FACING = np.array(
     [(.5, .1), (.53, .08), (.47, .08), (.56, .09), (.44, .09), (.62, .25), (.38, .25), (.7, .4), (.3, .4), (.72, .55),
      (.28, .55), (.58, .55), (.42, .55), (.6, .75), (.4, .75), (.6, .95), (.4, .95)]
@@ -54,13 +54,13 @@ def test_seen_on_any_background(level, size):
     apart = np.abs(drawn - level).max(axis=2) > 50
     assert apart.sum() > 0.4 * changed(image, drawn.astype(np.uint8)).sum()
     if level > 100:
-        assert drawn.max(axis=2).min() < (60 if size > 100 else level - 25), "a dark rim"
+        assert drawn.max(axis=2).min() < (60 if size > 100 else level - 25), "a dark outline"
     if level < 100:
-        assert drawn.min(axis=2).max() > (200 if size > 100 else 90), "light joints"
+        assert drawn.min(axis=2).max() > (200 if size > 100 else 90), "light keypoints"
 
 
 def line_width(image_side: int, size: float) -> float:
-    """Width of the coloured part of the left shin, in pixels."""
+    """Width of the colored part of the left shin, in pixels."""
     drawn = draw(canvas(image_side, image_side, 0), person(size, image_size=(image_side, image_side))).astype(float)
     x, y = np.mean([FACING[13], FACING[15]], axis=0) * size
     row = drawn[round(y), max(0, round(x) - 60) : round(x) + 60]
@@ -91,7 +91,7 @@ def test_joints_below_the_threshold_are_faint_and_thin_but_there():
     assert 0 < unsure[around].max() <= 255 * FAINT + 1 < confident[around].max()
     assert 0 < changed(image, unsure)[around].sum() < changed(image, confident)[around].sum()
     elsewhere = np.abs(unsure.astype(int) - confident)[: int(0.7 * 390)]
-    assert elsewhere.max() == 0, "the others are as they were"
+    assert elsewhere.max() == 0, "the others are unchanged"
     assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), confident)
 
 

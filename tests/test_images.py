@@ -24,7 +24,7 @@ def grey16(values) -> Image.Image:
 
 
 def header_only_png(width: int, height: int) -> bytes:
-    """A PNG that says how large it is and holds no pixel."""
+    """A PNG that declares its size and contains no pixels."""
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
@@ -44,14 +44,14 @@ COLORS = [
     ("rgb, tiff", encoded(Image.new("RGB", (2, 2), RED), "TIFF"), RED),
     ("gray", encoded(Image.new("L", (2, 2), 77)), (77, 77, 77)),
     ("1 bit, white", encoded(Image.new("1", (2, 2), 1)), WHITE),
-    ("16 bit: full range on full range", encoded(grey16([[65535]])), WHITE),
+    ("16 bit: full range to full range", encoded(grey16([[65535]])), WHITE),
     ("16 bit: 100 of 255", encoded(grey16([[25700]])), (100, 100, 100)),
     ("16 bit: rounded", encoded(grey16([[25700 + 129]])), (101, 101, 101)),
     ("16 bit, tiff", encoded(grey16([[25700]]), "TIFF"), (100, 100, 100)),
     ("16 bit, pgm", b"P5 1 1 65535\n" + struct.pack(">H", 25700), (100, 100, 100)),
     ("transparent is white", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 0))), WHITE),
     ("half transparent red", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 128))), (255, 127, 127)),
-    ("grey with alpha", encoded(Image.new("LA", (2, 2), (0, 0))), WHITE),
+    ("gray with alpha", encoded(Image.new("LA", (2, 2), (0, 0))), WHITE),
     ("palette", encoded(Image.new("RGB", (2, 2), RED).convert("P")), RED),
     ("animation: the first frame", encoded(Image.new("RGB", (2, 2), RED), "GIF", save_all=True,
                                            append_images=[Image.new("RGB", (2, 2), WHITE)]), RED),
@@ -78,7 +78,7 @@ def test_cmyk_is_turned_into_rgb():
 def test_exif_orientation_is_turned_upright(orientation):
     upright = Image.new("RGB", (32, 16), WHITE)
     upright.paste(RED, (0, 0, 8, 8))
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transpose that a camera of this orientation has done
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transpose applied by a camera with this orientation
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -96,15 +96,15 @@ def test_paths_and_bytes_give_the_same_picture(tmp_path):
 JPEG = encoded(Image.effect_noise((64, 64), 50).convert("RGB"), "JPEG")
 BAD = [
     ("empty", b"", r"a\.jpg: the file is empty \(0 bytes\)"),
-    ("text", b"this is no picture at all", r"not a picture in a known format \(JPEG.*magick"),
-    ("truncated", JPEG[: len(JPEG) // 2], r"cut short or damaged.*again"),
+    ("text", b"this is no picture at all", r"not an image in a known format \(JPEG.*magick"),
+    ("truncated", JPEG[: len(JPEG) // 2], r"truncated or damaged.*again"),
     ("only a header", JPEG[:30], r"a\.jpg: "),
-    ("damaged", encoded(Image.new("RGB", (9, 9)))[:-20] + b"x" * 20, r"cut short or damaged"),
-    ("zero area", b"P6 0 5 255\n", r"a\.jpg: "),
-    ("gif of no width", b"GIF89a" + struct.pack("<HHBBB", 0, 5, 0, 0, 0) + b"\x3b", r"a\.jpg: "),
+    ("damaged", encoded(Image.new("RGB", (9, 9)))[:-20] + b"x" * 20, r"truncated or damaged"),
+    ("no area", b"P6 0 5 255\n", r"a\.jpg: "),
+    ("gif of width 0", b"GIF89a" + struct.pack("<HHBBB", 0, 5, 0, 0, 0) + b"\x3b", r"a\.jpg: "),
     ("floats", encoded(Image.new("F", (2, 2), 0.5), "TIFF"), r"floating point.*8 or 16 bits"),
     ("32 bit", encoded(Image.new("I", (2, 2), 70000), "TIFF"), r"70000, wanted 0 to 65535"),
-    ("svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", r"not a picture in a known format"),
+    ("svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", r"not an image in a known format"),
     (
         "200 megapixels",
         header_only_png(20000, 10000),
@@ -124,14 +124,14 @@ def test_bad_files_are_refused_in_one_line(tmp_path, data, message):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(InputError, match=r"none\.jpg: no such file"):
         images.read(tmp_path / "none.jpg")
-    with pytest.raises(InputError, match="a folder, where one picture was wanted"):
+    with pytest.raises(InputError, match="this is a folder, wanted one image file"):
         images.read(tmp_path)
     with pytest.raises(InputError, match="cannot be opened"):
         images.read(tmp_path / ("n" * 300 + ".jpg"))
 
 
 def test_bytes_are_named_in_messages():
-    with pytest.raises(InputError, match="picture given as bytes: the file is empty"):
+    with pytest.raises(InputError, match="image given as bytes: the file is empty"):
         images.read(b"")
     with pytest.raises(InputError, match=r"coco-1\.tar/a\.webp: "):
         images.read(b"x", name="coco-1.tar/a.webp")
@@ -153,11 +153,11 @@ def test_heic_without_its_package_says_what_to_type(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(InputError, match=r"IMG\.heic: a HEIC.*pip install pillow-heif.*heif-convert FILE"):
         images.read(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", name="IMG.heic")
-    with pytest.raises(InputError, match="not a picture in a known format"):  # AVIF may have the same first brand
+    with pytest.raises(InputError, match="not an image in a known format"):  # AVIF may have the same first brand
         images.read(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", name="IMG.avif")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of odd metadata
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns about invalid metadata
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF"])
 def test_damage_anywhere_gives_a_picture_or_an_input_error(format):
     if format == "AVIF" and "AVIF" not in Image.SAVE:
@@ -179,11 +179,11 @@ def test_written_pictures_are_read_back_in_the_same_colours(tmp_path, suffix):
     image = np.full((16, 16, 3), (200, 60, 20), np.uint8)
     images.write(tmp_path / f"a{suffix}", image)
     assert np.abs(images.read(tmp_path / f"a{suffix}").astype(int) - image).max() <= (0 if suffix == ".png" else 4)
-    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"], "nothing else stays behind"
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"], "no other file is left"
 
 
 def test_writing_refuses_unknown_suffixes_and_lost_folders(tmp_path):
-    with pytest.raises(InputError, match=r"cannot write a picture named \*\.xyz.*\*\.jpg"):
+    with pytest.raises(InputError, match=r"cannot write an image named \*\.xyz.*\*\.jpg"):
         images.write(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(InputError, match="could not be written"):
         images.write(tmp_path / "none" / "a.png", np.zeros((2, 2, 3), np.uint8))
@@ -228,7 +228,7 @@ def test_a_spot_lies_in_the_crop_where_the_matrix_says(extent, antialias):
 
 def test_antialias_averages_what_plain_bilinear_drops():
     stripes = np.zeros((800, 600, 3), np.uint8)
-    stripes[::4] = 252  # a quarter of the rows is white
+    stripes[::4] = 252  # a quarter of the rows are white
     crop = Crop((300.0, 400.0), (384.0, 512.0), (48, 64))
     plain, averaged = (images.warp(stripes, crop, antialias=flag) for flag in (False, True))
     assert np.ptp(averaged) <= 6 and abs(float(averaged.mean()) - 63) < 3

@@ -14,7 +14,7 @@ def tree(folder, files: dict[str, str]):
 
 
 QUOTAS = [
-    ("no groups at all", "", {}, math.inf),
+    ("no control groups", "", {}, math.inf),
     ("version 2", "0::/pod/me\n", {"pod/me/cpu.max": "150000 100000\n"}, 1.5),
     ("version 2, no limit", "0::/pod/me\n", {"pod/me/cpu.max": "max 100000\n"}, math.inf),
     ("version 2, the parent's limit is smaller", "0::/pod/me\n",
@@ -27,7 +27,7 @@ QUOTAS = [
      {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, math.inf),
     ("version 1 in a container", "3:cpu:/docker/0af\n",
      {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4.0),
-    ("nonsense", "0::/me\n", {"me/cpu.max": "many"}, math.inf),
+    ("malformed", "0::/me\n", {"me/cpu.max": "many"}, math.inf),
 ]  # fmt: skip
 
 

@@ -1,21 +1,21 @@
-"""Parametric pose NMS against its equations worked out by hand, and on duplicates, strangers and nobody."""
+"""Parametric pose NMS: against its equations computed by hand, on duplicates, on distinct persons, on no person."""
 
 import numpy as np
 import pytest
 
 from featherpose.nms import ETA, LAMBDA, SIGMA1, pose_likeness, pose_nms
 
-BOX = [0, 0, 100, 200]  # a tenth is 10 and 20 pixels, of the larger side 20
+BOX = [0, 0, 100, 200]  # a tenth of its sides is 10 and 20 pixels, of the larger side 20
 POSE = np.random.default_rng(0).uniform(0, 100, (17, 2))
 
 
 def people(*shifts: float) -> np.ndarray:
-    """The same pose for each shift, moved to the right by it."""
+    """The same pose, shifted to the right by each shift."""
     return np.stack([np.add(POSE, (shift, 0)) for shift in shifts])
 
 
 def test_likeness_by_hand() -> None:
-    """Three joints: 3 px off inside the box of 10x20, 6 px off to the right, outside of it, 6 px off below, inside."""
+    """Three keypoints: 3 px off, inside the box of 10x20; 6 px to the right, outside it; 6 px below, inside it."""
     others = [[[3, 0], [56, 50], [80, 86]]]
     scores, other_scores = np.array([0.9, 0.8, 0.7]), np.array([[0.6, 0.5, 0.4]])
     matched = np.array([np.tanh(0.9 / 0.5) * np.tanh(0.6 / 0.5), 0, np.tanh(0.7 / 0.5) * np.tanh(0.4 / 0.5)])
@@ -65,7 +65,7 @@ def test_duplicates_go_and_the_better_one_stays() -> None:
 
 
 def test_only_those_kept_drive_others_out() -> None:
-    """The middle one goes for the first; the last, like the middle one alone, stays."""
+    """The middle one is suppressed by the first; the last, similar only to the middle one, is kept."""
     alike = [pose_likeness(POSE, np.ones(17), people(d), np.ones((1, 17)), BOX)[0] for d in (18, 36)]
     threshold = float(np.mean(alike))
     kept = pose_nms(people(0, 18, 36), np.ones((3, 17)), [0.9, 0.8, 0.7], [BOX] * 3, threshold)
@@ -87,7 +87,7 @@ def test_a_person_at_exactly_the_threshold_stays() -> None:
 
 
 def test_the_threshold_serves_any_number_of_joints() -> None:
-    """The same errors on three joints and on seventeen are the same likeness."""
+    """The same errors on 3 keypoints and on 17 give the same similarity."""
     few, many = (pose_likeness(POSE[:k], np.ones(k), people(3)[:, :k], np.ones((1, k)), BOX) for k in (3, 17))
     np.testing.assert_allclose(few, many)
     assert few > ETA

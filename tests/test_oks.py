@@ -1,4 +1,4 @@
-"""Object keypoint similarity and the suppression of duplicates, against the published implementation's numbers."""
+"""Object keypoint similarity and OKS NMS, against the numbers of the published implementation."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ SIGMAS = np.array(COCO17.sigmas)
 
 @pytest.fixture
 def groups(shared: Path) -> list[dict[str, Any]]:
-    """The recorded groups in which all joints count, as the published results have it."""
+    """The recorded groups in which all keypoints count, as in the published results."""
     recorded = json.loads((shared / "parity/oks_nms.json").read_text())
     return [group for group in recorded if group["in_vis_thre"] is None]
 
@@ -55,7 +55,7 @@ def test_soft_oks_nms_picks_whom_the_published_one_picks(groups: list[dict[str, 
 
 
 def test_oks_by_hand() -> None:
-    """One joint 6 px away, sigma 0.5, area 100: exp(-36 / (2 * 100 * 1))."""
+    """One keypoint 6 px away, sigma 0.5, area 100: exp(-36 / (2 * 100 * 1))."""
     assert oks([[0, 0]], [[[6, 0]]], 100, [0.5]) == pytest.approx([np.exp(-36 / 200)])
 
 

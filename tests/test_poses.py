@@ -1,4 +1,4 @@
-"""Poses: the one type that comes out, checked once."""
+"""Poses, the result type: shapes are validated, scores, indexing, conversion to and from dicts."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def poses(people: int = 3, seed: int = 0, ids: bool = False) -> Poses:
 
 
 def test_person_scores_and_suppression_equal_the_published_path(shared: Path) -> None:
-    """Box score x mean of the joint scores above 0.2, then OKS suppression at 0.9, photo by photo."""
+    """Box score x mean of the keypoint scores above 0.2, then OKS NMS at 0.9, image by image."""
     recorded = json.loads((shared / "parity/rescore.json").read_text())
     keypoints, images = np.array(recorded["keypoints"]), np.array(recorded["image_id"])
     areas, boxes = np.array(recorded["area"]), np.array(recorded["box_score"])
@@ -101,7 +101,7 @@ def test_a_person_who_is_not_there_is_an_index_error() -> None:
         poses()[3]
 
 
-@pytest.mark.parametrize("people", [0, 1, 3], ids=["nobody", "one", "three"])
+@pytest.mark.parametrize("people", [0, 1, 3], ids=["none", "one", "three"])
 @pytest.mark.parametrize("ids", [False, True], ids=["untracked", "tracked"])
 def test_a_dict_through_json_gives_the_same_people(people: int, ids: bool) -> None:
     before = poses(people, ids=ids)

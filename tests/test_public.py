@@ -7,7 +7,7 @@ HEAVY = ("torch", "onnxruntime", "cv2", "PIL", "pydantic", "rich", "yaml")
 
 
 def loaded_after(code: str) -> set[str]:
-    """Code -> which heavy libraries a fresh interpreter has loaded after it."""
+    """Code -> heavy libraries that a fresh interpreter has imported after running it."""
     report = f"{code}\nimport sys\nprint(*[name for name in {HEAVY} if name in sys.modules])"
     return set(
         subprocess.run([sys.executable, "-c", report], check=True, capture_output=True, text=True).stdout.split()

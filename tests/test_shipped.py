@@ -1,4 +1,4 @@
-"""The models that come with featherpose: they are what their cards say, and they find people on photographs."""
+"""The shipped models: they match their model cards and detect poses in photographs."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ class TestEveryModel:
         assert (nose < shoulders).all()
 
     def test_real_photos(self, name, shared):
-        """On a tenth of the test people a pose is found as often as the card says, give or take."""
+        """On a tenth of the test set, AP50 is close to the value in the model card."""
         card = json.loads(weights.find(name, ".json").read_text())
         wanted = next(entry["percent"]["ap50"] for entry in card["accuracy"] if entry["data"] == "coco-test")
         truth = json.loads((shared / "data/coco-test/person_keypoints.json").read_text())
@@ -55,7 +55,7 @@ class TestEveryModel:
 
 
 def posed(truth, folder, name):
-    """COCO's results for everyone with labelled joints, in the labelled box."""
+    """COCO results for all persons with labeled keypoints, from ground-truth boxes."""
     results = []
     for image in truth["images"]:
         people = [a for a in truth["annotations"] if a["image_id"] == image["id"] and a.get("num_keypoints")]

@@ -101,7 +101,7 @@ def test_a_side_without_a_partner(keypoint_names, alone):
 
 
 def test_two_spellings_of_one_joint_are_refused():
-    with pytest.raises(InputError, match="'own': right_paw stands in two flip pairs"):
+    with pytest.raises(InputError, match="'own': right_paw is in more than one flip pair"):
         Skeleton.from_names("own", ["left_paw", "LPaw", "right_paw"])
 
 
@@ -130,12 +130,12 @@ def test_lsp_and_mpii_share_hips_and_shoulders():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"keypoint_names": ("a", "a")}, "names a more than once"),
-        ({"sigmas": (0.1,)}, "1 sigmas for 2 joints"),
-        ({"colors": ()}, "0 colours for 1 limbs"),
-        ({"limbs": ((0, 2),)}, r"\(0, 2\) is no pair of joints 0 to 1"),
-        ({"flip_pairs": ((0, 1), (1, 0))}, "a, b stands in two flip pairs"),
-        ({"joint_names": ()}, "cannot be made of the keys"),
+        ({"keypoint_names": ("a", "a")}, "lists a more than once"),
+        ({"sigmas": (0.1,)}, "1 sigmas for 2 keypoints"),
+        ({"colors": ()}, "0 colors for 1 limbs"),
+        ({"limbs": ((0, 2),)}, r"\(0, 2\) is not a pair of keypoint indices from 0 to 1"),
+        ({"flip_pairs": ((0, 1), (1, 0))}, "a, b is in more than one flip pair"),
+        ({"joint_names": ()}, "cannot be created from the keys"),
     ],
 )
 def test_a_wrong_skeleton_is_refused(change, message):

@@ -38,10 +38,10 @@ def test_a_path_is_the_file_that_is_opened(folder, monkeypatch, tmp_path_factory
     [
         pytest.param("xyz", r"No model 'xyz' is shipped as \.onnx\. Known: a, b", id="unknown"),
         pytest.param("default", r"'default' \(feather_pose-\d+x\d+\) is shipped as \.onnx\. Known: a, b", id="alias"),
-        pytest.param("b.onnx", r"b\.onnx: no such model file", id="a file that is not there"),
-        pytest.param("runs/a", "runs/a: no such model file", id="a path that is not there"),
-        pytest.param(Path("a"), "a: no such model file", id="a Path is never a name"),
-        pytest.param("", r"No model '' is shipped", id="nothing"),
+        pytest.param("b.onnx", r"b\.onnx: no such model file", id="missing file"),
+        pytest.param("runs/a", "runs/a: no such model file", id="missing path"),
+        pytest.param(Path("a"), "a: no such model file", id="a Path is not a name"),
+        pytest.param("", r"No model '' is shipped", id="empty"),
     ],
 )
 def test_what_is_missing_says_what_there_is(folder, model, message):

@@ -1,7 +1,7 @@
-"""A model of a few kilobytes with the inputs, outputs and manifest of an exported one: joint k looks for a colour.
+"""A model of a few kilobytes with the inputs, outputs and manifest of an exported one: keypoint k detects a color.
 
-Heatmap k is the average over 4 x 4 pixels of how much the crop resembles colour k mod 3 (red, green, blue), minus half
-of the other two colours, so that white is nowhere and a red spot is found by joints 0, 3, 6, ...
+Heatmap k is the average over 4 x 4 pixels of color k mod 3 (red, green, blue) minus half of the other two colors, so
+that white gives no response and a red spot is detected by keypoints 0, 3, 6, ...
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def tiny_manifest(**changes) -> Manifest:
 def tiny_model(
     path: Path, manifest: Manifest | None = None, *, metadata: str | None = None, batch: str | int = "N"
 ) -> Path:
-    """Write the model; `metadata` replaces the manifest's text ("" leaves it out)."""
+    """Write the model; `metadata` replaces the text of the manifest ("" omits it)."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

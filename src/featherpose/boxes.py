@@ -1,12 +1,12 @@
-"""Boxes: formats, overlap, suppression, boxes that are off, boxes made of joints. Arrays (N, 4) of pixels, float32."""
+"""Boxes: formats, IoU, random errors, boxes from keypoints. Arrays (N, 4) in pixels, float32."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BOX_MARGINS = np.array([-0.07, -0.14, 0.07, 0.09])
-"""From the bounds of somebody's joints to the person's box: what is added to left, top, right, bottom, as a part of the
-larger side of the bounds. Medians over the 7,635 people of COCO in the training part of pose-train with eight or more
-labelled joints: 0.065, 0.135, 0.075, 0.092 from the labelled joints to the annotated box."""
+"""From the bounds of a person's keypoints to the person's box: what is added to left, top, right, bottom, as a fraction
+of the larger side of the bounds. Medians over the 7,635 COCO persons in the training set of pose-train with at least
+eight labeled keypoints: 0.065, 0.135, 0.075, 0.092 from the labeled keypoints to the annotated box."""
 
 
 def xywh_to_xyxy(boxes_xywh: ArrayLike) -> NDArray[np.float32]:
@@ -32,10 +32,10 @@ def iou(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> NDArray[np.float32]:
 
 
 def jitter_boxes(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """(N, 4) boxes -> (N, 4) boxes whose sides are off as a detector's are, each by itself.
+    """(N, 4) boxes -> (N, 4) boxes with an independent random error on each side, like those of a detector.
 
-    By a normal draw of deviation `amount` (0 to below 0.25) of the width or height, cut off at two deviations; a box
-    keeps an area, and its middle.
+    The errors are normal with a standard deviation of `amount` (0 to below 0.25) x the width or height, clipped at two
+    standard deviations: a box keeps a positive area and contains its original center.
     """
     boxes = np.asarray(boxes_xyxy, np.float32)
     errors = amount * rng.standard_normal(boxes.shape).clip(-2, 2)
@@ -43,9 +43,10 @@ def jitter_boxes(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator)
 
 
 def box_of_keypoints(keypoints: ArrayLike, confident: ArrayLike) -> NDArray[np.float32] | None:
-    """Joints (K, 2), of which those marked in `sure` (K,) count -> box (4,) round them, grown by `GROWTH`.
+    """Keypoints (K, 2), of which those marked in `confident` (K,) count -> box (4,) around them plus `BOX_MARGINS`.
 
-    None where less than half of the joints are sure, or they lie in one line: they do not say where a whole person is.
+    None where fewer than half of the keypoints are confident or their bounds have no area: they do not determine the
+    box of a whole person.
     """
     points, chosen = np.asarray(keypoints, np.float32), np.asarray(confident, bool)
     if 2 * np.count_nonzero(chosen) < len(points):

@@ -1,11 +1,11 @@
-"""Crops: the only place where pixels of the picture and pixels of the network meet.
+"""Crops: the affine transform between image pixels and network input pixels, and its inverse, in one place.
 
-A crop maps a region of the picture, given by its centre and extent, onto the network's input. Two conventions exist:
+A crop maps a region of the image, given by its center and extent, to the network's input. Two conventions exist:
 
-- "msra" (Xiao et al. 2018, HRNet): one scale, size / extent; the region's centre comes to size / 2.
-- "udp" (Huang et al. 2020): the unit of length is size - 1; the region's centre comes to (size - 1) / 2.
+- "msra" (Xiao et al. 2018, HRNet): one scale, size / extent; the region's center maps to size / 2.
+- "udp" (Huang et al. 2020): the unit of length is size - 1; the region's center maps to (size - 1) / 2.
 
-In both, the centre of the top-left pixel is (0, 0).
+In both, the center of the top-left pixel is (0, 0).
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,11 @@ MODES = ("msra", "udp")
 
 @dataclass(frozen=True)
 class Crop:
-    """A region of a picture and the network input, `size` in px, that it fills.
+    """A region of an image and the network input, `size` in px, that it fills.
 
-    `center` (x, y) and `extent` (width, height) are picture pixels. `rotation` is in degrees; a positive one turns the
-    person anticlockwise in "msra" and clockwise in "udp", as in the published code. `flip` mirrors the crop.
+    `center` (x, y) and `extent` (width, height) are in image pixels. `rotation` is in degrees; a positive one rotates
+    the person counterclockwise in "msra" and clockwise in "udp", as in the published code. `flip` mirrors the crop
+    horizontally.
     """
 
     center: tuple[float, float]
@@ -41,7 +42,10 @@ class Crop:
 
     @classmethod
     def from_box(cls, box_xyxy: ArrayLike, size: Size, mode: str = "msra", padding: float = 1.25) -> "Crop":
-        """Box (4,) in picture pixels -> the crop of that box brought to the aspect of `size` and grown by `padding`."""
+        """Box (4,) in image pixels -> its crop, extended to the aspect ratio of `size` and enlarged by `padding`.
+
+        InputError when the box has no area.
+        """
         left, top, right, bottom = (float(value) for value in np.asarray(box_xyxy, np.float64))
         width, height, aspect = right - left, bottom - top, size.width / size.height
         if not (width > 0 and height > 0):
@@ -51,7 +55,7 @@ class Crop:
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]:
-        """(2, 3) affine matrix, picture pixels -> crop pixels, as cv2.warpAffine takes it."""
+        """(2, 3) affine matrix, image pixels -> crop pixels, as cv2.warpAffine takes it."""
         size, unit = np.asarray(self.size.xy, np.float64), self.mode == "udp"
         cos, sin = np.cos(np.deg2rad(self.rotation)), np.sin(np.deg2rad(self.rotation))
         if unit:
@@ -66,14 +70,14 @@ class Crop:
 
     @cached_property
     def inverse(self) -> NDArray[np.float64]:
-        """(2, 3) affine matrix, crop pixels -> picture pixels."""
+        """(2, 3) affine matrix, crop pixels -> image pixels."""
         linear = np.linalg.inv(self.matrix[:, :2])
         return np.column_stack([linear, -linear @ self.matrix[:, 2]]).astype(np.float64)
 
     def to_crop(self, points: ArrayLike) -> NDArray[np.float64]:
-        """(..., 2) picture pixels -> (..., 2) crop pixels. Joints are not swapped when the crop is mirrored."""
+        """(..., 2) image pixels -> (..., 2) crop pixels. Left and right keypoints are not swapped by `flip`."""
         return np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
 
     def to_image(self, points: ArrayLike) -> NDArray[np.float64]:
-        """(..., 2) crop pixels -> (..., 2) picture pixels."""
+        """(..., 2) crop pixels -> (..., 2) image pixels."""
         return np.asarray(points, np.float64) @ self.inverse[:, :2].T + self.inverse[:, 2]

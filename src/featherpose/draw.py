@@ -1,4 +1,4 @@
-"""Poses on a picture: limbs coloured by side, with a dark rim, so that they are seen on snow and at night."""
+"""Drawing poses on an image: limbs colored by side, with a dark outline, visible on light and on dark backgrounds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from featherpose.skeleton import Skeleton
 OUTLINE_COLOR = (18, 18, 24)
 KEYPOINT_COLOR = (250, 250, 250)
 FAINT = 0.4
-"""Opacity of the joints and limbs whose score is below the threshold."""
+"""Opacity of keypoints and limbs whose score is below the threshold."""
 
-_SHIFT = 6  # OpenCV takes coordinates as whole numbers of 1/64 pixel
+_SHIFT = 6  # OpenCV takes coordinates as integers, in units of 1/64 pixel
 
 Point = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Stroke:
-    """A line with round ends, `width` pixels wide; a dot is one that ends where it starts."""
+    """A line with round ends, `width` pixels wide; a dot is a line whose start and end are equal."""
 
     start: Point
     end: Point
@@ -36,10 +36,10 @@ class _Stroke:
 
 
 def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3) and the poses found on it -> a copy with everyone drawn on it.
+    """RGB uint8 (H, W, 3) and its poses -> a copy of the image with all poses drawn on it.
 
-    Joints below `score_threshold`, and limbs that end in one, are thin and faint; a joint whose score is 0 or less is
-    left out. Small people are drawn over large ones.
+    Keypoints below `score_threshold` and limbs that end in one are thin and faint; keypoints with a score of 0 or less
+    are not drawn. Small persons are drawn over large ones. InputError when the image is not RGB uint8.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order.")
@@ -56,7 +56,7 @@ def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3
 
 
 def _line_width(extent: float, image_side: float) -> float:
-    """In proportion to the person, yet neither a hair nor a bar when the whole picture fills a screen."""
+    """Proportional to the person, within limits that keep lines visible and thin when the image fills a screen."""
     return float(np.clip(0.018 * extent, max(0.0016 * image_side, 0.7), 0.006 * image_side + 0.7))
 
 
@@ -68,16 +68,16 @@ def _strokes(
     drop: NDArray[np.bool_] | None = None,
     scale: float = 1.0,
 ) -> list[_Stroke]:
-    """Joints (K, 2) of one person -> strokes in the order of painting: limbs, each over its rim, then joints.
+    """Keypoints (K, 2) of one person -> strokes in drawing order: outlines and limbs, then outlines and keypoints.
 
-    Limbs between two dropped joints, and dropped joints, are left to the other coat of paint.
+    Keypoints in `drop` and limbs between two of them are left to the other drawing pass.
     """
     drop = np.zeros(len(points), bool) if drop is None else drop
     dots: dict[int, float] = {}
     limbs: list[_Stroke] = []
     for (a, b), color in zip(skeleton.limbs, skeleton.colors, strict=True):
         if present[a] and present[b]:
-            # A short limb gets a finer line: the face is not to be covered.
+            # A short limb gets a thinner line, so that the face is not covered.
             fine = float(np.clip(0.2 * np.linalg.norm(points[a] - points[b]), 0.45 * width, width))
             dots |= {keypoint: max(fine, dots.get(keypoint, 0)) for keypoint in (a, b)}
             if not (drop[a] and drop[b]):
@@ -88,8 +88,8 @@ def _strokes(
 
 
 def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
-    """Strokes onto the canvas, in place. Thin ones are drawn enlarged and averaged down: OpenCV's lines are whole
-    pixels wide."""
+    """Draw strokes on the canvas, in place. Thin ones are drawn enlarged and averaged down, because OpenCV's line
+    widths are integers."""
     if not strokes:
         return
     zoom = int(np.clip(np.ceil(5 / min(stroke.width for stroke in strokes)), 1, 6))
@@ -100,16 +100,16 @@ def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) ->
     right, bottom = (int(v) for v in np.clip(np.ceil(ends.max(axis=0) + margin), 0, limit))
     if right <= left or bottom <= top:
         return
-    layer = np.zeros(((bottom - top) * zoom, (right - left) * zoom, 4), np.uint8)  # colour x opacity, and opacity
+    layer = np.zeros(((bottom - top) * zoom, (right - left) * zoom, 4), np.uint8)  # color x opacity, and opacity
     for stroke in strokes:
-        # The centre of a pixel is a whole number before and after enlarging.
+        # Pixel centers have integer coordinates before and after enlarging.
         start, end = ((np.stack([stroke.start, stroke.end]) - (left, top) + 0.5) * zoom - 0.5) * (1 << _SHIFT)
         color, thickness = (*stroke.color, 255), max(1, round(stroke.width * zoom))
         cv2.line(layer, _whole(start), _whole(end), color, thickness, cv2.LINE_AA, _SHIFT)
     if zoom > 1:
         layer = cv2.resize(layer, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     under = canvas[top:bottom, left:right]
-    touched = layer[..., 3] > 0  # a few per cent of the region
+    touched = layer[..., 3] > 0  # a few percent of the region
     paint = layer[touched].astype(np.float32) * opacity
     under[touched] = np.rint(paint[:, :3] + under[touched] * (1 - paint[:, 3:] / 255)).astype(np.uint8)
 

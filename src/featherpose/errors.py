@@ -1,12 +1,12 @@
-"""Everything that featherpose refuses, as one family.
+"""All errors that featherpose raises, in one hierarchy.
 
 FeatherposeError
-├── InputError     a picture, a box or a path that cannot be used
-├── ModelError     an unknown network, weights that do not fit, an ONNX file that is not ours
+├── InputError     an image, a box or a path that cannot be used
+├── ModelError     an unknown network, weights that do not fit, an ONNX file that is not featherpose's
 ├── RecipeError    a training recipe with a wrong key or value
 ├── DataError      a data set, shard or annotation file that cannot be used
-├── DeviceError    a device that was asked for and is not there
-└── MissingExtra   a part of featherpose whose libraries are not installed
+├── DeviceError    a requested device that is not available
+└── MissingExtra   a feature whose libraries are not installed
 
 A message is one line: what was seen, what was wanted, what to type next.
 """
@@ -16,11 +16,11 @@ from difflib import get_close_matches
 
 
 class FeatherposeError(Exception):
-    """Base of all errors that featherpose raises on purpose."""
+    """Base class of all errors that featherpose raises on purpose."""
 
 
 class InputError(FeatherposeError):
-    """A picture, a box or a path that cannot be used."""
+    """An image, a box or a path that cannot be used."""
 
 
 class ModelError(FeatherposeError):
@@ -36,18 +36,18 @@ class DataError(FeatherposeError):
 
 
 class DeviceError(FeatherposeError):
-    """A device that was asked for and is not there."""
+    """A requested device that is not available."""
 
 
 class MissingExtra(FeatherposeError):
-    """A part of featherpose whose libraries are not installed."""
+    """A feature whose libraries are not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs libraries that are not installed; type: pip install 'featherpose[{extra}]'")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Name and the known names -> the end of a message: the nearest names, or all of them.
+    """Unknown name and the known names -> the end of a message: the closest names, or all of them.
 
     >>> did_you_mean("lite_hrnet_19", ["lite_hrnet_18", "cpm"])
     " Did you mean 'lite_hrnet_18'?"

@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or not there."""
+"""Atomic file writing."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from featherpose.errors import InputError
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Path and bytes -> a file that is complete or as it was: written beside it, flushed, renamed."""
+    """Path and bytes -> a file that is complete or unchanged: written to a temporary file, flushed, renamed."""
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with part.open("wb") as file:
@@ -24,7 +24,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Path and a line of text -> the file with that line at its end."""
+    """Path and a line of text -> the file with that line appended."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -33,7 +33,7 @@ def append(path: Path, line: str) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """What to say when a file cannot be written, with what helps against it."""
+    """Path and OSError -> the InputError for a file that cannot be written, with a remedy."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    remedy = "What was written before is whole; make room and try again" if full else "Choose another folder"
+    remedy = "Files written before are intact; free disk space and try again" if full else "Choose another folder"
     return InputError(f"{path}: could not be written ({error.strerror}). {remedy}.")

@@ -1,4 +1,4 @@
-"""Pictures from and to disk, and the pixels of one crop. Inside the house a picture is RGB, uint8, (H, W, 3)."""
+"""Reading and writing images, and warping one crop. Inside the package an image is RGB, uint8, (H, W, 3)."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from featherpose.errors import InputError
 from featherpose.size import Size
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
+"""Larger images are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".heic")
-"""File names that are taken for pictures when a folder is searched."""
+"""Suffixes of the files that are read as images when a folder is searched."""
 
-# Pillow knows more formats; some of them start other programs (EPS) or hide a second picture of any size (ICO).
+# Pillow knows more formats; some of them start other programs (EPS) or contain a second image of any size (ICO).
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF")
 _FORMAT_WORDS = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM, JPEG 2000"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-# What Pillow's decoders raise on damaged files, seen by damaging files at random.
+# What Pillow's decoders raise on damaged files, found by damaging files at random.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError),
     *(struct.error, zlib.error),
 )
-_SHORT_MAX = 32766  # OpenCV 4 cannot warp from a picture that is wider or taller
+_SHORT_MAX = 32766  # OpenCV 4 cannot warp an image that is wider or taller
 _pillow_limit = threading.Lock()
 
 
 class Region(Protocol):
-    """What `warp` needs to know of a crop: the matrix image -> crop (2, 3) and the crop's size."""
+    """What `warp` needs of a crop: the matrix image -> crop (2, 3) and the crop's size."""
 
     @cached_property
     def matrix(self) -> NDArray[np.float64]: ...
@@ -52,13 +52,14 @@ class Region(Protocol):
 
 
 def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> NDArray[np.uint8]:
-    """A picture file's path or its bytes -> RGB uint8 (H, W, 3), turned upright by its EXIF orientation.
+    """Path or bytes of an image file -> RGB uint8 (H, W, 3), rotated upright by its EXIF orientation.
 
-    Grey, 16-bit (scaled to 8), CMYK and palette pictures become RGB, transparent ones are laid on white. Of an
-    animation the first frame is read. `name` stands in messages for a picture given as bytes.
+    Gray, 16-bit (scaled to 8), CMYK and palette images are converted to RGB, transparent ones are composited on white.
+    Of an animation the first frame is read. `name` names an image given as bytes in messages. InputError when the file
+    is missing, damaged, of an unknown format or larger than `max_pixels`.
     """
     if isinstance(source, bytes):
-        return _read_stream(io.BytesIO(source), name or "picture given as bytes", len(source), max_pixels)
+        return _read_stream(io.BytesIO(source), name or "image given as bytes", len(source), max_pixels)
     path = Path(source)
     try:
         with path.open("rb") as file:
@@ -66,7 +67,7 @@ def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Check the path.") from None
     except IsADirectoryError:
-        raise InputError(f"{path}: a folder, where one picture was wanted. Give a file in it.") from None
+        raise InputError(f"{path}: this is a folder, wanted one image file. Give a file in it.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
 
@@ -80,7 +81,7 @@ def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, m
             pil_image.load()
             return _to_rgb(ImageOps.exif_transpose(pil_image), name)
         except _DAMAGE as error:
-            raise InputError(f"{name}: cut short or damaged ({error}). Copy or download it again.") from None
+            raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
 
 
 @contextlib.contextmanager
@@ -94,15 +95,15 @@ def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Generator[Image.
             Image.init()
             pil_image = Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
     except _DAMAGE:
-        hint = "Convert it: magick FILE photo.jpg"
-        raise InputError(f"{name}: not a picture in a known format ({_FORMAT_WORDS}). {hint}") from None
+        hint = "Convert it: magick FILE image.jpg"
+        raise InputError(f"{name}: not an image in a known format ({_FORMAT_WORDS}). {hint}") from None
     with pil_image:
         yield pil_image
 
 
 @contextlib.contextmanager
 def _without_pillow_limit() -> Generator[None]:
-    """Pillow's own limit warns or raises while the header is read; `_check_size` stands in its place."""
+    """Pillow's own limit warns or raises while the header is read; `_check_size` replaces it."""
     with _pillow_limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -115,26 +116,26 @@ def _register_heic(name: str) -> None:
     try:
         import pillow_heif  # pyright: ignore[reportMissingImports]  (optional)
     except ImportError:
-        hint = "pip install pillow-heif, or convert it: heif-convert FILE photo.jpg"
-        raise InputError(f"{name}: a HEIC picture, which takes one more package. Type: {hint}") from None
+        hint = "pip install pillow-heif, or convert it: heif-convert FILE image.jpg"
+        raise InputError(f"{name}: a HEIC image, which needs one more package. Type: {hint}") from None
     pillow_heif.register_heif_opener()  # pyright: ignore[reportUnknownMemberType]
 
 
 def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise InputError(f"{name}: the picture is {height}x{width} pixels. Copy or export it again.")
+        raise InputError(f"{name}: the image is {height}x{width} pixels. Copy or export it again.")
     if width * height > max_pixels:
         raise InputError(
             f"{name}: {height}x{width} is {width * height / 1e6:.1f} megapixels, at most {max_pixels / 1e6:g} are "
-            "read. Make it smaller (magick FILE -resize 50% smaller.jpg) or allow it "
+            "read. Resize it (magick FILE -resize 50% smaller.jpg) or raise the limit "
             f"(--max-megapixels {math.ceil(width * height / 1e6)}, in Python max_pixels={width * height})."
         )
 
 
 def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
     if pil_image.mode == "F":
-        raise InputError(f"{name}: pixels are floating point, of unknown range. Convert them to 8 or 16 bits.")
+        raise InputError(f"{name}: pixels are floating point of unknown range. Convert them to 8 or 16 bits.")
     if pil_image.mode.startswith("I"):
         return _from_16_bit(np.asarray(pil_image), name)
     if pil_image.has_transparency_data:
@@ -147,33 +148,33 @@ def _from_16_bit(gray: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     wide = gray.astype(np.int64)
     low, high = int(wide.min()), int(wide.max())
     if low < 0 or high > 65535:
-        raise InputError(f"{name}: grey values from {low} to {high}, wanted 0 to 65535. Convert it to 8 or 16 bits.")
-    narrow = ((wide + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257: the full range on the full range, rounded
+        raise InputError(f"{name}: gray values from {low} to {high}, wanted 0 to 65535. Convert it to 8 or 16 bits.")
+    narrow = ((wide + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257: full range to full range, rounded
     return np.repeat(narrow[:, :, None], 3, axis=2)
 
 
 def write(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: int = 92) -> None:
-    """RGB uint8 (H, W, 3) -> a file whose suffix names the format; complete or not there at all."""
+    """RGB uint8 (H, W, 3) -> a file in the format of its suffix, written atomically; InputError when that fails."""
     path = Path(path)
     known = Image.registered_extensions()
     format = known.get(path.suffix.lower(), "")
     if format not in _FORMATS:
-        raise InputError(f"{path}: cannot write a picture named *{path.suffix}. Name it *.jpg, *.png or *.webp.")
+        raise InputError(f"{path}: cannot write an image named *{path.suffix}. Name it *.jpg, *.png or *.webp.")
     data = io.BytesIO()
-    # Thin coloured lines smear when a JPEG stores colour at half resolution.
+    # Thin colored lines smear when a JPEG stores color at half resolution.
     options: dict[str, int] = {"quality": quality, "subsampling": 0} if format == "JPEG" else {"quality": quality}
     Image.fromarray(image).save(data, format=format, **options)
     files.replace(path, data.getvalue())
 
 
 def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: bool = False) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3) and a crop -> the crop's pixels, uint8 (h, w, 3), bilinear, `border` outside the picture.
+    """RGB uint8 (H, W, 3) and a crop -> the crop's pixels, uint8 (h, w, 3), bilinear, `border` outside the image.
 
-    With `antialias` a picture that is more than twice as fine as the crop is first averaged down by a whole number;
-    plain bilinear reads four pixels for each of the crop's and drops the others.
+    With `antialias` an image of at least twice the crop's resolution is first averaged down by an integer factor;
+    plain bilinear interpolation reads four pixels for each pixel of the crop and ignores the others.
     """
     matrix, step = crop.matrix, 1
-    if antialias:  # image pixels per crop pixel, in the direction where they are fewest
+    if antialias:  # image pixels per crop pixel, in the direction with the fewest
         step = max(1, int(1e-6 + 1 / np.linalg.norm(matrix[:, :2], axis=0).max()))
     if step > 1 or max(image.shape[:2]) > _SHORT_MAX:
         image, matrix = _part_under(image, matrix, crop.size, step, border)
@@ -187,13 +188,13 @@ def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: 
 def _part_under(
     image: NDArray[np.uint8], matrix: NDArray[np.float64], size: Size, step: int, border: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The part of the image that the crop shows, averaged over step x step pixels, and the matrix part -> crop."""
+    """Image and matrix -> the region that the crop shows, averaged over step x step pixels, and its own matrix."""
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))
     corners = np.array([(x, y, 1) for x in (-1, size.width) for y in (-1, size.height)]) @ back[:2].T
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(corners.min(axis=0)) - step, -1e9, 1e9).astype(np.int64)
     high = np.clip(np.ceil(corners.max(axis=0)) + step + 1, 1, limit).astype(np.int64)
-    # Whole steps from the crop's own edge, not from the image's: the same person gives the same crop anywhere.
+    # Steps start at the crop's edge, not at the image's: the same person gives the same crop at any position.
     start = np.minimum(low + np.maximum(-low, 0) // step * step, limit - 1)
     steps = np.maximum(-(-(high - start) // step), 1)
     (left, top), (right, bottom) = start, start + steps * step
@@ -224,6 +225,6 @@ def shrink(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 
 
 def use_one_thread() -> None:
-    """Keep OpenCV to the calling thread, for the whole process: crops are too small to share, and the cores belong
-    to the inference engine or to the loader's workers."""
+    """Restrict OpenCV to the calling thread, for the whole process: crops are too small to parallelize, and the cores
+    are used by the inference engine or by the loader's workers."""
     cv2.setNumThreads(1)

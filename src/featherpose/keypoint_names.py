@@ -1,17 +1,17 @@
-"""Names of keypoints: left and right, and the spellings of other projects, as COCO spells them."""
+"""Names of keypoints: left and right, and conversion of other projects' spellings to COCO's."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 
 def standard_names(keypoint_names: Sequence[str]) -> tuple[str, ...]:
-    """Names of all joints of a skeleton -> the same as COCO spells them, side first.
+    """Names of all keypoints of a skeleton -> the same names in COCO's spelling, side first.
 
     >>> standard_names(["Nose", "LHip", "hip.R", "knee right", "lsho", "rsho"])
     ('nose', 'left_hip', 'right_hip', 'right_knee', 'left_sho', 'right_sho')
     """
     names = [_standard_name(keypoint) for keypoint in keypoint_names]
-    glued = {n[1:] for n in names if n[:1] == "l"} & {n[1:] for n in names if n[:1] == "r"}  # "lsho" beside "rsho"
+    glued = {n[1:] for n in names if n[:1] == "l"} & {n[1:] for n in names if n[:1] == "r"}  # "lsho" and "rsho"
     sides = {"l": "left_", "r": "right_"}
     return tuple(sides[n[0]] + n[1:] if n[:1] in sides and n[1:] in glued else n for n in names)
 
@@ -25,7 +25,7 @@ _WORD = re.compile(r"left|right|(?:(?!left|right)[^\W\d_])+|\d+")
 
 
 def _standard_name(keypoint: str) -> str:
-    """Name of one joint -> its words in lower case, the first side among them in front."""
+    """Name of one keypoint -> its words in lower case, with the first side among them moved to the front."""
     found: list[str] = _WORD.findall(_NEW_WORD.sub(" ", keypoint).lower())
     words = [_SIDES.get(word, word) for word in found]
     side = next((word for word in words if word in _OPPOSITE), None)
@@ -36,7 +36,7 @@ def _standard_name(keypoint: str) -> str:
 
 
 def mirrored_name(name: str) -> str:
-    """Standard name -> that of the joint on the other side; the same for a joint of neither."""
+    """Standard name -> name of the keypoint on the other side; unchanged for a keypoint without a side."""
     return "_".join(_OPPOSITE.get(word, word) for word in name.split("_"))
 
 

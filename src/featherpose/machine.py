@@ -1,4 +1,4 @@
-"""How many threads may work: the cores this process is given, not those of the machine it happens to run on."""
+"""Number of threads to use: the cores that this process may use, not those of the host."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def available_threads() -> int:
-    """Physical cores among the allowed CPUs, or the container's quota of CPU time, whichever is less; at least 1."""
+    """Physical cores among the allowed CPUs, or the container's CPU quota, whichever is less; at least 1."""
     return max(1, min(_physical(_allowed()), _whole(cpu_quota())))
 
 
 def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
-    """CPUs' worth of time that the control groups (version 1 or 2) grant this process; infinite without a limit.
+    """CPU quota, in CPUs, that the control groups (version 1 or 2) set for this process; infinite without a limit.
 
-    Every group on the way to the root may set a limit and the smallest counts.
+    Every group up to the root may set a limit; the smallest applies.
     """
     try:
         lines = proc.read_text().splitlines()
@@ -32,14 +32,14 @@ def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs
 
 
 def _allowed() -> set[int]:
-    """CPUs by number: those of the affinity mask where the system has one."""
+    """Indices of the usable CPUs: those of the affinity mask where the system has one."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))
 
 
 def _physical(cpus: set[int], root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Two hardware threads of one core share its arithmetic units: they count once."""
+    """CPU indices -> number of physical cores: hardware threads of one core share its arithmetic units, count once."""
     cores = {_siblings(root / f"cpu{cpu}/topology/thread_siblings_list", str(cpu)) for cpu in cpus}
     return len(cores)
 
@@ -52,12 +52,12 @@ def _siblings(file: Path, default: str) -> str:
 
 
 def _whole(quota: float) -> int:
-    # Rounded down: threads of an engine spin while they wait, and who spends more than the quota is stopped altogether.
+    # Rounded down: waiting engine threads spin, and a process that exceeds its quota is throttled entirely.
     return 1 << 16 if math.isinf(quota) else int(quota)
 
 
 def _upwards(base: Path, group: str) -> list[Path]:
-    """The group's folder and those above it. In a container the path may be the host's; then only `base` exists."""
+    """The group's folder and its parents. In a container the path may be the host's; then only `base` exists."""
     parts = [part for part in group.split("/") if part not in ("", "..")]
     return [base.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]
 

@@ -1,17 +1,18 @@
-"""Parametric pose NMS: duplicates of a person known by joints that both poses are sure of, and by where joints lie.
+"""Non-maximum suppression: of boxes by IoU, of poses by OKS (hard or soft) or by parametric pose similarity.
 
-Fang et al. 2017, "RMPE: Regional Multi-person Pose Estimation", section 3.3. The most confident pose is kept, those too
-much like it go, and so on with the rest. Pose j is as much like the kept pose i as
+Parametric pose NMS: Fang et al. 2017, "RMPE: Regional Multi-person Pose Estimation", section 3.3. The most confident
+pose is kept, poses too similar to it are suppressed, and so on with the rest. The similarity of pose j to the kept pose
+i combines keypoint scores and keypoint distances:
 
     K_sim + lambda H_sim,
-    K_sim = mean over joints of tanh(c_i / sigma1) tanh(c_j / sigma1), 0 for a joint of j that lies outside of the box
-            round the same joint of i whose sides are a tenth of person i's,
-    H_sim = mean over joints of exp(-d² / sigma2), d the distance of the two joints,
+    K_sim = mean over keypoints of tanh(c_i / sigma1) tanh(c_j / sigma1), 0 for a keypoint of j outside the box around
+            the same keypoint of i whose sides are a tenth of those of person i's box,
+    H_sim = mean over keypoints of exp(-d² / sigma2), d the distance between the two keypoints,
 
-with joint scores c. It differs from the paper's text in three ways: sums over joints are means, so that one threshold
-serves any skeleton; d is counted in tenths of the larger side of person i's box, where the paper leaves its unit open,
-so that sigma2 serves people of any size; and a pose goes when the value is above eta: the paper writes "at most", which
-would suit a distance, but both terms grow with likeness.
+with keypoint scores c. It differs from the paper's text in three ways: sums over keypoints are means, so that one
+threshold works for any skeleton; d is measured in tenths of the larger side of person i's box (the paper leaves its
+unit open), so that sigma2 works for persons of any size; and a pose is suppressed when the value is above eta: the
+paper writes "at most", which would suit a distance, but both terms increase with similarity.
 """
 
 import numpy as np
@@ -21,9 +22,9 @@ from featherpose.boxes import iou
 from featherpose.oks import oks
 
 SIGMA1, SIGMA2, LAMBDA, ETA = 1.0, 2.65, 1.7, 1.32
-"""sigma1, sigma2, lambda, eta: the values of the authors' released program, made for COCO's seventeen joints, of which
-this eta is the mean (it has 22.48, the sum, and the plain distance where sigma2 divides d²). The paper fits the four to
-validation data; for these, AP on the validation part is flat all round (docs/log/2026-11-25-boxes.md)."""
+"""sigma1, sigma2, lambda, eta: the values of the authors' released program, made for COCO's 17 keypoints. This eta is
+the mean over them; the program has 22.48, the sum, and uses the plain distance instead of d². The paper fits the four
+to validation data; around these values, AP on the validation set is flat (docs/log/2026-11-25-boxes.md)."""
 
 
 def pose_likeness(
@@ -36,9 +37,9 @@ def pose_likeness(
     sigma2: float = SIGMA2,
     balance: float = LAMBDA,
 ) -> NDArray[np.float64]:
-    """One pose (K, 2), its joint scores (K,) and box (4,); others (N, K, 2), (N, K) -> likeness (N,), 0 to 1 + balance.
+    """One pose (K, 2), its scores (K,) and box (4,); others (N, K, 2), (N, K) -> similarity (N,), 0 to 1 + balance.
 
-    `balance` is lambda, the weight of the places against the scores.
+    `balance` is lambda, the weight of the distance term relative to the score term.
     """
     away = np.abs(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64))
     tenth = np.maximum(np.diff(np.reshape(np.asarray(box_xyxy, np.float64), (2, 2)), axis=0)[0], np.spacing(1)) / 10
@@ -58,9 +59,9 @@ def pose_nms(
     sigma2: float = SIGMA2,
     balance: float = LAMBDA,
 ) -> NDArray[np.int64]:
-    """People (N, K, 2), joint scores (N, K), scores (N,), boxes (N, 4) -> indices kept, best first.
+    """Poses (N, K, 2), keypoint scores (N, K), scores (N,), boxes (N, 4) -> kept indices, best first.
 
-    A person goes when its likeness to a better one that is kept is greater than the threshold.
+    A pose is suppressed when its similarity to a better, kept pose is greater than the threshold.
     """
     points, confident = np.asarray(keypoints, np.float64), np.asarray(keypoint_scores, np.float64)
     boxes = np.asarray(boxes_xyxy, np.float64)
@@ -76,7 +77,10 @@ def pose_nms(
 
 
 def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
-    """(N, 4) boxes, (N,) scores -> indices kept, best first: those that no better kept box overlaps by more."""
+    """(N, 4) boxes, (N,) scores -> kept indices, best first.
+
+    A box is suppressed when its IoU with a better, kept box is greater than the threshold.
+    """
     boxes = np.asarray(boxes_xyxy, np.float32)
     order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
     while order.size:
@@ -89,9 +93,10 @@ def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[n
 def oks_nms(
     keypoints: ArrayLike, scores: ArrayLike, areas: ArrayLike, sigmas: ArrayLike, threshold: float = 0.9
 ) -> NDArray[np.int64]:
-    """People (N, K, 2), scores (N,), areas (N,) in px² -> indices kept, best first.
+    """Poses (N, K, 2), scores (N,), areas (N,) in px² -> kept indices, best first.
 
-    A person goes when its OKS with a better one, over the mean of both areas, is greater than the threshold.
+    A pose is suppressed when its OKS with a better, kept pose, over the mean of both areas, is greater than the
+    threshold.
     """
     points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
     order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
@@ -111,9 +116,9 @@ def soft_oks_nms(
     threshold: float = 0.9,
     max_people: int = 20,
 ) -> NDArray[np.int64]:
-    """As `oks_nms`, but neighbours of a picked person are scored down by exp(-OKS² / threshold) (Bodla et al. 2017).
+    """Like `oks_nms`, but the scores of other poses decay by exp(-OKS² / threshold) (soft NMS, Bodla et al. 2017).
 
-    Returns at most `max_people` indices in the order in which they were picked.
+    Returns at most `max_people` indices in the order of their selection.
     """
     points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
     left, kept = np.asarray(scores, np.float64).copy(), list[int]()

@@ -1,6 +1,6 @@
-"""Object keypoint similarity between sets of joints, and the suppression of duplicate people by it.
+"""Object keypoint similarity (OKS) between sets of keypoints.
 
-OKS = mean over joints of exp(-d² / (2 area (2 sigma)²)) (COCO keypoint evaluation, Lin et al. 2014).
+OKS = mean over keypoints of exp(-d² / (2 area (2 sigma)²)) (COCO keypoint evaluation, Lin et al. 2014).
 """
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 def oks(
     keypoints: ArrayLike, others: ArrayLike, area: ArrayLike, sigmas: ArrayLike, visible: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Joints (K, 2) or (N, K, 2), others (N, K, 2), area in px² (one, or (N,)), sigmas (K,) -> OKS (N,) in 0..1.
+    """Keypoints (K, 2) or (N, K, 2), others (N, K, 2), area in px² (scalar or (N,)), sigmas (K,) -> OKS (N,) in 0..1.
 
-    `visible` (K,) or (N, K): only joints above 0 count; a person without any scores 0.
+    `visible` (K,) or (N, K): only keypoints above 0 count; a person without any has an OKS of 0.
     """
     a, b = np.asarray(keypoints, np.float64), np.asarray(others, np.float64)
     variance = (2 * np.asarray(sigmas, np.float64)) ** 2

@@ -1,4 +1,4 @@
-"""Poses: what every part of featherpose that finds people returns."""
+"""Poses: the result type of all pose estimation in featherpose."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 MIN_KEYPOINT_SCORE = 0.2
-"""Joints at or below this score do not count in a person's score (Xiao et al. 2018, their released evaluation)."""
+"""Keypoints at or below this score do not count in a person's score (Xiao et al. 2018, their released evaluation)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """N people found on one picture of `image_size`.
+    """Poses of N persons in one image of `image_size`.
 
-    keypoints (N, K, 2) x, y in pixels, (0, 0) the centre of the top-left one; scores (N, K); boxes (N, 4) left, top,
-    right, bottom; box_scores (N,); all float32. ids (N,) int64 where people were tracked, else None.
+    keypoints (N, K, 2) x, y in pixels, (0, 0) the center of the top-left one; scores (N, K); boxes (N, 4) left, top,
+    right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None.
     """
 
     keypoints: NDArray[np.float32]
@@ -49,7 +49,7 @@ class Poses:
 
     @classmethod
     def empty(cls, skeleton: Skeleton, image_size: Size) -> "Poses":
-        """Nobody on the picture: a result like any other."""
+        """Result for an image without persons: N = 0."""
         keypoints = np.zeros((0, skeleton.num_keypoints, 2), np.float32)
         nothing = np.zeros(0, np.float32)
         return cls(keypoints, keypoints[..., 0], nothing.reshape(0, 4), nothing, skeleton, image_size)
@@ -58,7 +58,7 @@ class Poses:
         return len(self.keypoints)
 
     def __getitem__(self, index: int | slice | ArrayLike) -> "Poses":
-        """One number, slice or index array -> Poses of those people."""
+        """Integer, slice or index array -> Poses of the selected persons."""
         rows = np.arange(len(self))
         chosen = np.atleast_1d(rows[index if isinstance(index, slice) else np.asarray(index, _index_type(index))])
         return replace(
@@ -75,24 +75,24 @@ class Poses:
 
     @property
     def person_scores(self) -> NDArray[np.float32]:
-        """(N,) box score x mean of the joint scores above 0.2; 0 for a person without such a joint."""
+        """(N,) box score x mean of the keypoint scores above 0.2; 0 for a person without such a keypoint."""
         sure = self.scores > MIN_KEYPOINT_SCORE
         mean = (self.scores * sure).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)
         return (self.box_scores * mean).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Poses -> plain dict: every joint by its name, pixels rounded to 0.01 and scores to 0.0001."""
+        """Poses -> plain dict: every keypoint by its name, pixels rounded to 0.01 and scores to 0.0001."""
         people = [self._person(i) for i in range(len(self))]
         return {"image_size": self.image_size.to_dict(), "skeleton": self.skeleton.name, "instances": people}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
-        """Plain dict, as `to_dict` writes it -> Poses."""
+        """Plain dict, as `to_dict` writes it -> Poses; InputError when its skeleton is not `skeleton`."""
         people, size = values["instances"], Size(**values["image_size"])
         if values["skeleton"] != skeleton.name:
             raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
         if not people:
-            return cls.empty(skeleton, size)  # whether ids were asked for cannot be seen from nobody
+            return cls.empty(skeleton, size)  # without persons, whether ids were requested is unknown
         keypoints = np.array(
             [[person["keypoints"][name] for name in skeleton.keypoint_names] for person in people], np.float32
         )
@@ -112,5 +112,5 @@ class Poses:
 
 
 def _index_type(index: int | ArrayLike) -> type:
-    """numpy takes an empty list for float, which is no index."""
+    """numpy reads an empty list as float, which cannot index."""
     return np.int64 if np.size(index) == 0 else np.asarray(index).dtype.type

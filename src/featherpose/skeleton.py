@@ -1,4 +1,4 @@
-"""Skeletons: which joints there are, how they are joined, and how one skeleton's joints become another's."""
+"""Skeletons: names of keypoints, limbs, flip pairs, sigmas, colors; mapping of keypoints between two skeletons."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,15 +13,15 @@ from featherpose.errors import InputError
 from featherpose.keypoint_names import leads_a_pair, mirrored_name, sideless_name, standard_names
 
 LEFT, RIGHT, MIDDLE = (255, 138, 40), (56, 152, 255), (120, 220, 90)
-# Hips and shoulders are marked at other places by other data sets (COCO's hips lie higher and wider than MPII's).
+# Data sets annotate hips and shoulders at different positions (COCO's hips are higher and wider apart than MPII's).
 DISPUTED = frozenset({"left_hip", "right_hip", "left_shoulder", "right_shoulder"})
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Names, limbs, mirror pairs, OKS sigmas and limb colours (RGB) of K joints.
+    """Names, limbs, flip pairs, OKS sigmas and limb colors (RGB) of K keypoints.
 
-    `landmarks` names the convention for hips and shoulders: those joints map only between skeletons that share it.
+    `landmarks` names the convention for hips and shoulders: these keypoints map only between skeletons that share it.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Skeleton:
 
     @cached_property
     def flip_order(self) -> NDArray[np.int64]:
-        """(K,) index array: the joints of the mirrored person are `keypoints[..., flip_order, :]`."""
+        """(K,) index array: the keypoints of the mirrored person are `keypoints[..., flip_order, :]`."""
         order = np.arange(self.num_keypoints)
         for a, b in self.flip_pairs:
             order[a], order[b] = b, a
         return order
 
     def to_dict(self) -> dict[str, Any]:
-        """Skeleton -> plain dict that JSON and YAML can hold."""
+        """Skeleton -> plain dict that can be written as JSON or YAML."""
         return asdict(self)
 
     @classmethod
@@ -60,16 +60,16 @@ class Skeleton:
         try:
             return cls(**{key: _tuples(value) for key, value in values.items()})
         except TypeError as error:
-            raise InputError(f"A skeleton cannot be made of the keys {sorted(values)}: {error}.") from None
+            raise InputError(f"A skeleton cannot be created from the keys {sorted(values)}: {error}.") from None
 
     @classmethod
     def from_names(
         cls, name: str, keypoint_names: Sequence[str], limbs: Sequence[tuple[int, int]] = (), landmarks: str = "coco"
     ) -> "Skeleton":
-        """Joint names in any usual spelling and limbs by index -> Skeleton; mirror pairs, sigmas, colours by name.
+        """Keypoint names in any usual spelling and limbs by index -> Skeleton; flip pairs, sigmas, colors by name.
 
-        Joints that COCO has take COCO's sigmas, some others that of the joint nearest to them, the rest the mean of
-        COCO's 17 (`OTHER_SIGMA`). `unpaired_joints` says which joints name a side and stay alone.
+        Keypoints that COCO has get COCO's sigmas, some others the sigma of the nearest such keypoint, the rest the
+        mean of COCO's 17 (`OTHER_SIGMA`). `unpaired_keypoints` lists keypoints that name a side but have no partner.
         """
         names = standard_names(keypoint_names)
         return cls(
@@ -92,40 +92,41 @@ class Skeleton:
         except (OSError, yaml.YAMLError) as error:
             raise InputError(f"{path}: cannot be read as YAML ({error}).") from None
         if not isinstance(values, dict):
-            raise InputError(f"{path}: a skeleton is a YAML mapping with the keys name, joints, limbs, ...")
+            raise InputError(f"{path}: wanted a YAML mapping with the keys name, keypoint_names, limbs, ...")
         return cls.from_dict(values)
 
     def _refuse_repeated_names(self) -> None:
         repeated = sorted({keypoint for keypoint in self.keypoint_names if self.keypoint_names.count(keypoint) > 1})
         if repeated:
-            raise InputError(f"Skeleton {self.name!r} names {', '.join(repeated)} more than once.")
+            raise InputError(f"Skeleton {self.name!r} lists {', '.join(repeated)} more than once.")
 
     def _refuse_wrong_lengths(self) -> None:
         if len(self.sigmas) != len(self.keypoint_names):
             raise InputError(
-                f"Skeleton {self.name!r}: {len(self.sigmas)} sigmas for {len(self.keypoint_names)} joints."
+                f"Skeleton {self.name!r}: {len(self.sigmas)} sigmas for {len(self.keypoint_names)} keypoints."
             )
         if len(self.colors) != len(self.limbs):
-            raise InputError(f"Skeleton {self.name!r}: {len(self.colors)} colours for {len(self.limbs)} limbs.")
+            raise InputError(f"Skeleton {self.name!r}: {len(self.colors)} colors for {len(self.limbs)} limbs.")
 
     def _refuse_indices_out_of_range(self) -> None:
         for a, b in (*self.limbs, *self.flip_pairs):
             if not (0 <= a < len(self.keypoint_names) and 0 <= b < len(self.keypoint_names)):
                 raise InputError(
-                    f"Skeleton {self.name!r}: ({a}, {b}) is no pair of joints 0 to {len(self.keypoint_names) - 1}."
+                    f"Skeleton {self.name!r}: ({a}, {b}) is not a pair of keypoint indices from 0 to"
+                    f" {len(self.keypoint_names) - 1}."
                 )
         paired = [keypoint for pair in self.flip_pairs for keypoint in pair]
         repeated = sorted({self.keypoint_names[keypoint] for keypoint in paired if paired.count(keypoint) > 1})
         if repeated:
-            raise InputError(f"Skeleton {self.name!r}: {', '.join(repeated)} stands in two flip pairs.")
+            raise InputError(f"Skeleton {self.name!r}: {', '.join(repeated)} is in more than one flip pair.")
 
 
 def map_keypoints(
     keypoints: ArrayLike, visibility: ArrayLike, source: Skeleton, target: Skeleton
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Joints (..., Ks, 2) and visibility (..., Ks) of `source` -> (..., Kt, 2) and (..., Kt) of `target`, by name.
+    """Keypoints (..., Ks, 2), visibility (..., Ks) of `source` -> (..., Kt, 2) and (..., Kt) of `target`, by name.
 
-    A joint that the source lacks, or marks by another convention (`landmarks`), is (0, 0) with visibility 0.
+    A keypoint that the source lacks or annotates by another convention (`landmarks`) is (0, 0) with visibility 0.
     """
     points, seen = np.asarray(keypoints, np.float32), np.asarray(visibility, np.int64)
     mapped = np.zeros((*points.shape[:-2], target.num_keypoints, 2), np.float32)
@@ -139,14 +140,14 @@ def map_keypoints(
 
 
 def unpaired_keypoints(skeleton: Skeleton) -> list[str]:
-    """Skeleton -> its joints that name a side and have no partner: a mirrored picture shows them on the wrong side."""
+    """Skeleton -> keypoints that name a side but have no partner: in a flipped image they are on the wrong side."""
     paired = {keypoint for pair in skeleton.flip_pairs for keypoint in pair}
     names = standard_names(skeleton.keypoint_names)
     return [skeleton.keypoint_names[i] for i, n in enumerate(names) if mirrored_name(n) != n and i not in paired]
 
 
 def keypoints_without_sigma(skeleton: Skeleton) -> list[str]:
-    """Skeleton -> its joints that `from_names` knows no sigma for, so that they take `OTHER_SIGMA`."""
+    """Skeleton -> keypoints for which `from_names` knows no sigma, so that they get `OTHER_SIGMA`."""
     names = standard_names(skeleton.keypoint_names)
     return [
         keypoint
@@ -162,11 +163,11 @@ def _tuples(value: Any) -> Any:
 _SIGMAS = {
     **{"nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062},
     **{"hip": 0.107, "knee": 0.087, "ankle": 0.089},
-    # COCO has no value for these; each takes that of the joint nearest to it.
+    # COCO has no value for these; each gets that of the nearest keypoint.
     **{"pelvis": 0.107, "thorax": 0.079, "upper_neck": 0.079, "neck": 0.079, "head_top": 0.035},
 }
 OTHER_SIGMA = 0.067
-"""OKS sigma of a joint that no published data set gives one for: the mean of COCO's 17."""
+"""OKS sigma of a keypoint for which no published data set gives one: the mean of COCO's 17."""
 _ARMS_AND_LEGS = tuple(
     (f"{side}_{a}", f"{side}_{b}")
     for side in ("left", "right")
@@ -175,7 +176,7 @@ _ARMS_AND_LEGS = tuple(
 
 
 def _standard(name: str, names: str, limbs: tuple[tuple[str, str], ...], landmarks: str) -> Skeleton:
-    """Joint names in one string and limbs by name -> Skeleton."""
+    """Keypoint names in one string and limbs by name -> Skeleton."""
     keypoint_names = names.split()
     return Skeleton.from_names(
         name, keypoint_names, [(keypoint_names.index(a), keypoint_names.index(b)) for a, b in limbs], landmarks
@@ -201,7 +202,7 @@ COCO17 = _standard(
     ),
     "coco",
 )
-"""COCO's 17 joints (Lin et al. 2014) with the sigmas of its evaluation."""
+"""COCO's 17 keypoints (Lin et al. 2014) with the sigmas of its evaluation."""
 
 MPII16 = _standard(
     "mpii16",
@@ -214,7 +215,7 @@ MPII16 = _standard(
     ),
     "mpii",
 )
-"""MPII's 16 joints (Andriluka et al. 2014)."""
+"""MPII's 16 keypoints (Andriluka et al. 2014)."""
 
 LSP14 = _standard(
     "lsp14",
@@ -227,6 +228,6 @@ LSP14 = _standard(
     ),
     "mpii",
 )
-"""LSP's 14 joints (Johnson and Everingham 2010); hips and shoulders lie as in MPII."""
+"""LSP's 14 keypoints (Johnson and Everingham 2010); hips and shoulders are placed as in MPII."""
 
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14)}

@@ -92,7 +92,7 @@ def test_exit_codes(run, tmp_path):
     some = run("a.jpg", "bad.jpg", "none.jpg", "--whole-image")
     assert some.exit_code == 1
     assert some.stderr.splitlines()[0] == "2 of 3 images failed:"
-    assert some.stderr.splitlines()[1].startswith("  bad.jpg: not a picture")
+    assert some.stderr.splitlines()[1].startswith("  bad.jpg: not an image")
     assert some.stderr.splitlines()[2].startswith("  none.jpg: no such file")
     none = run("bad.jpg", "--whole-image")
     assert none.exit_code == 2 and "1 of 1 images failed" in none.stderr

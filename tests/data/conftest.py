@@ -1,4 +1,4 @@
-"""Small shards to read: pictures with a dot at every joint, and the records that belong to them."""
+"""Small shards for tests: random images and their records."""
 
 import io
 import json
@@ -20,7 +20,7 @@ Pack = Callable[..., Path]
 
 
 def record(key: str, skeleton: str = "coco17", size: tuple[int, int] = (120, 160), **changes: Any) -> dict[str, Any]:
-    """A labelled person whose joints lie on a line through the picture."""
+    """Record of a labeled person whose keypoints are on a line through the image."""
     width, height = size
     steps = np.linspace(0.3, 0.7, SKELETONS[skeleton].num_keypoints)
     return {
@@ -32,7 +32,7 @@ def record(key: str, skeleton: str = "coco17", size: tuple[int, int] = (120, 160
 
 
 def picture(size: tuple[int, int] = (120, 160), seed: int = 0) -> NDArray[np.uint8]:
-    """RGB uint8 (h, w, 3), smooth colours that differ from seed to seed."""
+    """RGB uint8 (h, w, 3), smooth colors that depend on the seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
 
@@ -55,7 +55,7 @@ def write_shard(path: Path, files: list[tuple[str, bytes]]) -> Path:
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Pack:
-    """Records -> a shard `NAME.tar` in the folder `shards` with a picture for each."""
+    """Records -> a shard `NAME.tar` in the folder `shards` with an image for each record."""
 
     def write(*records: dict[str, Any], name: str = "own-0000") -> Path:
         folder = tmp_path / "shards"
@@ -71,5 +71,5 @@ def pack(tmp_path: Path) -> Pack:
 
 @pytest.fixture(scope="session")
 def people(shared: Path) -> list[Sample]:
-    """All real samples."""
+    """All samples of pose-train."""
     return read_index(shared / "data/pose-train")

@@ -1,4 +1,4 @@
-"""Augmentation: pixels and joints move together, left stays left, and the generator decides everything."""
+"""Augmentation: pixels and keypoints move together, left and right are swapped correctly, draws are deterministic."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -22,7 +22,7 @@ SIZE = (96, 128)
 NONE = Augmentation.none()
 MOVED = replace(NONE, flip_prob=0.5, scale=(0.7, 1.3), shift=0.1, rotation_prob=1.0)
 LABELLED = np.full(17, 2, np.uint8)
-# The region 1.25 x this box is exactly SIZE, from the picture's top left: the plain crop is the picture itself.
+# The region of 1.25 x this box is exactly SIZE, at the image's top left: the plain crop is the image itself.
 WHOLE = np.array([48 - 38.4, 64 - 51.2, 76.8, 102.4])
 
 
@@ -31,13 +31,13 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def people(seed: int, skeleton: Skeleton = COCO17) -> NDArray[np.float32]:
-    """Joints (K, 2) inside WHOLE, no two nearer than 8 pixels."""
+    """Keypoints (K, 2) inside WHOLE, all at least 8 pixels apart."""
     cells = np.stack(np.meshgrid(np.arange(16, 80, 12), np.arange(20, 110, 12)), -1).reshape(-1, 2)
     return np.random.default_rng(seed).permutation(cells)[: skeleton.num_keypoints].astype(np.float32)
 
 
 def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Black picture of SIZE with a bump of its own grey level at every joint, brightest at its centre."""
+    """Black image of SIZE with a Gaussian spot of a different gray level at every keypoint."""
     rows, columns = np.indices(SIZE[::-1])
     image = np.zeros(SIZE[::-1])
     for level, (x, y) in zip(np.linspace(120, 250, len(keypoints)), keypoints, strict=True):
@@ -46,7 +46,7 @@ def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def centre_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int = 4) -> NDArray[np.float64]:
-    """The centre of mass of the brightness round a point."""
+    """Center of mass of the brightness around a point."""
     x, y = np.round(point).astype(int)
     left, top = max(0, x - reach), max(0, y - reach)
     gray = image[top : y + reach + 1, left : x + reach + 1, 0].astype(float)
@@ -78,7 +78,7 @@ def test_shapes_and_types() -> None:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), mode=st.sampled_from(MODES))
 def test_joints_move_with_their_pixels(seed: int, mode: str) -> None:
-    """Where a joint is said to be after the warp, the dot that was painted there is found."""
+    """After the warp, the spot drawn at a keypoint is found at the keypoint's new position."""
     keypoints = people(seed)
     crop, moved, _ = augment(dotted(keypoints), keypoints, LABELLED, WHOLE, COCO17, SIZE, MOVED, generator(seed), mode)
     inside = ((moved > 6) & (moved < np.array(SIZE) - 7)).all(1)
@@ -131,7 +131,7 @@ def test_same_generator_same_crop_another_another() -> None:
 
 def test_input_is_left_alone() -> None:
     image, keypoints, visibility, box = picture(SIZE), people(0), LABELLED.copy(), WHOLE.copy()
-    image.flags.writeable = False  # pictures of the cache are read-only
+    image.flags.writeable = False  # images of the cache are read-only
     for seed in range(20):
         augment(image, keypoints, visibility, box, COCO17, SIZE, everything(), generator(seed))
     assert np.array_equal(keypoints, people(0))
@@ -150,7 +150,7 @@ def test_recolouring_changes_pixels_and_no_joint(name: str) -> None:
 
 
 def test_grey_weighs_red_green_and_blue_apart() -> None:
-    """BGR taken for RGB would show: red is darker than green and brighter than blue."""
+    """Detects BGR read as RGB: red is darker than green and brighter than blue."""
     red = np.zeros((128, 96, 3), np.uint8)
     red[..., 0] = 255
     crop, _, _ = augment(red, people(0), LABELLED, WHOLE, COCO17, SIZE, replace(NONE, gray_prob=1.0), generator())
@@ -158,7 +158,7 @@ def test_grey_weighs_red_green_and_blue_apart() -> None:
 
 
 def test_colour_changes_stay_round_the_original() -> None:
-    """Over many draws brightness neither drifts nor leaves the range."""
+    """Over many draws, the mean color stays near the original and varies."""
     image, colours = np.full((128, 96, 3), (140, 110, 90), np.uint8), replace(NONE, color_prob=1.0)
     drawn = np.array([
         augment(image, people(0), LABELLED, WHOLE, COCO17, SIZE, colours, generator(seed))[0][5, 5]
@@ -181,7 +181,7 @@ def test_occlusion_covers_a_part_with_one_colour() -> None:
 
 
 def standing() -> NDArray[np.float32]:
-    """A narrow person, COCO's joints from the head (row 20) down to the ankles (row 100)."""
+    """A narrow person, COCO's keypoints from the head (row 20) down to the ankles (row 100)."""
     steps = np.arange(17)
     return np.column_stack([40 + 6 * (steps % 3), 20 + 5 * steps]).astype(np.float32)
 
@@ -213,7 +213,7 @@ def test_people_with_few_labels_stay_whole(labeled: Any, least: int) -> None:
 
 
 def test_ranges_are_kept() -> None:
-    """The region's area, place and turn over many draws, read back from where three points go."""
+    """Scale, shift and rotation of the region over many draws, recovered from three transformed points."""
     corners = np.array([[48, 64], [58, 64], [48, 74]], np.float32)
     triangle = Skeleton("triangle", ("a", "b", "c"), (), (), (0.1,) * 3, ())
     moves = replace(NONE, scale=(0.8, 1.25), shift=0.1, rotation_prob=0.5, rotation=30.0)
@@ -232,7 +232,7 @@ def test_ranges_are_kept() -> None:
 
 
 def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
-    """All that a detector's errors do to a crop: its aspect stays, its size and its centre change."""
+    """A detector's errors change only size and center of a crop, not its aspect ratio."""
     rng = np.random.default_rng(0)
     for sides in ((60, 90), (90, 60), (30, 200), (75, 100)):
         box = np.array([[40, 30, 40 + sides[0], 30 + sides[1]]])
@@ -244,7 +244,7 @@ def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
 
 
 def test_the_usual_scale_and_shift_spread_as_far_as_errors_of_a_tenth_of_the_sides() -> None:
-    """Size (its logarithm) and centre, as a part of the region, of errors in narrow, usual and wide boxes."""
+    """Spread of size (its logarithm) and of center, as a fraction of the region, for narrow, usual and wide boxes."""
     rng, pair = np.random.default_rng(0), Skeleton("pair", ("a", "b"), (), (), (0.1,) * 2, ())
     boxes = np.repeat([[0.0, 0, 40, 120], [0, 0, 90, 120], [0, 0, 160, 120]], 400, axis=0)
     plain = [Crop.from_box(box, SIZE) for box in boxes]

@@ -1,4 +1,4 @@
-"""The crop cache: the right pixels in the right place, and whole or not there, whatever ends the build."""
+"""The crop cache: correct pixels at correct positions, and never a partial cache, however the build ends."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.data.conftest import Pack, encoded, picture, record, write_shard
 
 @pytest.fixture
 def samples(pack: Pack) -> list[Sample]:
-    """Three people: one that is shrunk, one that is kept as it is, one of odd sides."""
+    """Three samples: one downscaled, one kept unchanged, one with odd sides."""
     people = [record("a", size=(240, 320)), record("b", size=(30, 40)), record("c", size=(201, 333))]
     return read_index(pack(*people).parent)
 
@@ -34,7 +34,7 @@ def caches(tmp_path: Path) -> Path:
 
 
 def complete(caches: Path) -> list[str]:
-    """What lies in the folder besides locks."""
+    """Names in the folder except lock files."""
     return sorted(path.name for path in caches.iterdir() if path.suffix != ".lock") if caches.exists() else []
 
 
@@ -48,14 +48,14 @@ def test_pixels_are_the_pictures_averaged_down(samples: list[Sample], caches: Pa
 
 
 def test_height_leaves_room_to_zoom(samples: list[Sample]) -> None:
-    """1.25 x the box at 3:4 takes height x 1.35 cached pixels; a small picture is never enlarged."""
+    """1.25 x the box at 3:4 is height x 1.35 cached pixels high; a small image is never enlarged."""
     box_height = 0.6 * 320
     assert cached_factor(samples[0], 64) == pytest.approx(64 * 1.35 / (1.25 * box_height))
     assert cached_factor(samples[1], 64) == 1
 
 
 def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None:
-    """A bright block is found where `to_cache` takes its centre."""
+    """A bright block is found where `to_cache` maps its center."""
     person = record("a", size=(240, 320), keypoints=[[100.5, 200.5, 2]] * 17, box_xywh=[60, 100, 120, 160])
     shard = pack(person)
     image = np.zeros((320, 240, 3), np.uint8)
@@ -68,7 +68,7 @@ def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None
     found = np.array([(gray * columns).sum(), (gray * rows).sum()]) / gray.sum()
     np.testing.assert_allclose(
         crops.to_cache(sample.keypoints[None])[0, 0], found, atol=0.05
-    )  # half a pixel forgotten: 0.28
+    )  # an offset of half a pixel would give 0.28
     factor = crops.factors[0]
     expected = [*((np.array([60, 100]) + 0.5) * factor - 0.5), *(np.array([120, 160]) * factor)]
     np.testing.assert_allclose(crops.boxes_to_cache([[60, 100, 120, 160]])[0], expected, rtol=1e-6)
@@ -126,10 +126,10 @@ def damaged(data: bytes) -> bytes:
 
 
 BAD_PICTURES: list[tuple[str, Callable[[bytes], bytes], str]] = [
-    ("cut short", damaged, "b: "),
+    ("truncated", damaged, "b: "),
     ("empty", lambda _: b"", "b: the file is empty"),
-    ("no picture", lambda _: b"RIFF but no picture", "b: not a picture"),
-    ("another size", lambda _: encoded(picture((50, 60))), "b: the picture is 50x60 pixels, its record says 120x160"),
+    ("not an image", lambda _: b"RIFF but no picture", "b: not an image"),
+    ("wrong size", lambda _: encoded(picture((50, 60))), "b: the image is 50x60 pixels, its record says 120x160"),
 ]
 
 
@@ -147,7 +147,7 @@ def test_broken_picture_is_counted_not_replaced(
     assert len(crops.broken) == 1
     assert crops.broken[0].startswith("own-0000.tar: " + message)
     assert np.array_equal(crops[2], picture(seed=2))
-    with pytest.raises(DataError, match=r"the picture of sample 1 could not be decoded"):
+    with pytest.raises(DataError, match=r"the image of sample 1 could not be decoded"):
         crops[1]
 
 
@@ -165,19 +165,21 @@ def test_full_disk_is_said_before_anything_is_decoded(
 ) -> None:
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(
-        DataError, match=r"it takes 0\.0 GB and 0\.0 GB are free; make room there or set FEATHERPOSE_CACHE"
+        DataError, match=r"it needs 0\.0 GB and 0\.0 GB are free; free disk space there or set FEATHERPOSE_CACHE"
     ):
         Crops.build(samples, 64, caches)
     assert complete(caches) == []
 
 
 def test_disk_that_fills_up_leaves_nothing(samples: list[Sample], caches: Path) -> None:
-    """A limit on the size of files stands for the end of the disk: the write fails half way."""
+    """A limit on file sizes simulates a full disk: the write fails halfway."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
     try:
-        with pytest.raises(DataError, match=r"cannot build the crop cache in .*: File too large; make room there"):
+        with pytest.raises(
+            DataError, match=r"cannot build the crop cache in .*: File too large; free disk space there"
+        ):
             Crops.build(samples, 64, caches)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -219,7 +221,7 @@ def test_killed_build_is_no_cache_and_is_cleared_away(samples: list[Sample], cac
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, with the package importable where it is not installed."""
+    """Environment of this process, with PYTHONPATH set so that the package is importable without installation."""
     source = str(Path(cache.__file__).parents[2])
     return {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
 

@@ -1,4 +1,4 @@
-"""COCO's format: both layouts are found, what cannot be used is named."""
+"""COCO's format: both layouts are found, errors name what cannot be used."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def write(path: Path, content: object) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder with one photo and one person."""
+    """A folder with the annotations of one image and one person."""
     write(tmp_path / "person_keypoints.json", truth())
     (tmp_path / "images").mkdir()
     return tmp_path
@@ -99,7 +99,7 @@ def test_without_limbs(root: Path) -> None:
 def test_a_file_finds_its_photos(tmp_path: Path, place: str) -> None:
     write(tmp_path / "mine.json", truth())
     write(tmp_path / place, "")
-    (tmp_path / "images").mkdir(exist_ok=True)  # an empty folder is not taken for that of the photos
+    (tmp_path / "images").mkdir(exist_ok=True)  # an empty folder is not used as the image folder
     assert read_coco(tmp_path / "mine.json").images / "a.jpg" == tmp_path / place
 
 
@@ -113,7 +113,7 @@ def test_a_file_in_annotations_finds_its_photos(tmp_path: Path, place: str) -> N
 
 def test_a_file_without_its_photos(tmp_path: Path) -> None:
     write(tmp_path / "mine.json", truth())
-    with pytest.raises(DataError, match=r"its photos \(a\.jpg, \.\.\.\) are neither beside it nor in .*images"):
+    with pytest.raises(DataError, match=r"its images \(a\.jpg, \.\.\.\) are neither next to it nor in .*images"):
         read_coco(tmp_path / "mine.json")
     write(tmp_path / "mine.json", truth(images=[], annotations=[]))
     assert read_coco(tmp_path / "mine.json").images == tmp_path
@@ -140,26 +140,26 @@ def test_others_than_people_need_no_joints(root: Path) -> None:
 
 BAD: list[tuple[object, str]] = [
     ("{", r"person_keypoints\.json cannot be read as JSON"),
-    ([], "has no list `images` of records; a COCO annotation file"),
+    ([], "has no list `images` of records; wanted a COCO annotation file"),
     ({"images": ["a.jpg"]}, "has no list `images` of records"),
     ({"images": []}, "has no list `annotations`"),
     (truth(categories={}), "has no list `categories`"),
-    (truth(categories=[DOG]), r"no category names its joints; write them to \"keypoints\" of categories\[0\]"),
-    (truth(categories=[PERSON, DOG | {"keypoints": ["tail"]}]), r"several categories have joints \(person, dog\)"),
+    (truth(categories=[DOG]), r"no category lists keypoint names; add \"keypoints\" to categories\[0\]"),
+    (truth(categories=[PERSON, DOG | {"keypoints": ["tail"]}]), r"several categories have keypoints \(person, dog\)"),
     (truth(categories=[PERSON | {"keypoints": 17}]), "the keypoints of category person are 17; wanted a list of names"),
     (truth(categories=[PERSON | {"keypoints": ["nose", 2]}]), "wanted a list of names"),
-    (truth(categories=[PERSON | {"keypoints": ["tail", "tail"]}]), "names tail more than once"),
+    (truth(categories=[PERSON | {"keypoints": ["tail", "tail"]}]), "lists tail more than once"),
     (truth(categories=[{"name": "dog", "keypoints": ["tail"]}]), "category dog has no id"),
-    (truth(categories=[OWN | {"skeleton": [[0, 1]]}]), r"\[0, 1\] in `skeleton` is no limb; .* counted from 1 to 3"),
-    (truth(categories=[OWN | {"skeleton": [[1, 4]]}]), r"\[1, 4\] in `skeleton` is no limb"),
-    (truth(categories=[OWN | {"skeleton": [[1]]}]), r"\[1\] in `skeleton` is no limb"),
-    (truth(categories=[OWN | {"skeleton": 3}]), "3 in `skeleton` is no limb"),
+    (truth(categories=[OWN | {"skeleton": [[0, 1]]}]), r"\[0, 1\] in `skeleton` is not a limb; .* counted from 1 to 3"),
+    (truth(categories=[OWN | {"skeleton": [[1, 4]]}]), r"\[1, 4\] in `skeleton` is not a limb"),
+    (truth(categories=[OWN | {"skeleton": [[1]]}]), r"\[1\] in `skeleton` is not a limb"),
+    (truth(categories=[OWN | {"skeleton": 3}]), "3 in `skeleton` is not a limb"),
     (truth(images=[{"id": 5}]), r"an image lacks file_name"),
     (truth(images=[IMAGE, IMAGE]), "two images have the same id"),
-    (truth(annotations=[annotation(image_id=6)]), "annotation 9 is about image 6, which is not listed"),
-    (truth(images=[IMAGE | {"width": 0}]), r"image a\.jpg has width 0 and height 30; correct it"),
+    (truth(annotations=[annotation(image_id=6)]), "annotation 9 refers to image 6, which is not listed"),
+    (truth(images=[IMAGE | {"width": 0}]), r"image a\.jpg has width 0 and height 30; correct or remove it"),
     (truth(images=[IMAGE | {"height": "30"}]), r"image a\.jpg has width 20 and height 30"),
-    (truth(annotations=[annotation(bbox=None)]), "annotation 9 has no bbox, nor two labelled joints to make one of"),
+    (truth(annotations=[annotation(bbox=None)]), "annotation 9 has no bbox and fewer than two labeled keypoints to"),
     (truth(annotations=[annotation(bbox="1 2 3 4")]), "annotation 9 has the bbox 1 2 3 4, wanted x, y, width, height"),
     (truth(annotations=[annotation(area=float("nan"))]), "annotation 9 has the area nan, wanted square pixels"),
     (truth(annotations=[annotation(area=-1)]), "annotation 9 has the area -1"),
@@ -182,7 +182,7 @@ def test_annotations_that_cannot_be_used(root: Path, content: object, message: s
 
 def test_missing_folders(root: Path, tmp_path: Path) -> None:
     (root / "images").rmdir()
-    with pytest.raises(DataError, match=r"There is no folder .*images with the photos; put them there"):
+    with pytest.raises(DataError, match=r"There is no image folder .*images; put the images there"):
         read_coco(root)
     with pytest.raises(DataError, match="There is no folder"):
         read_coco(tmp_path / "nowhere")
@@ -192,7 +192,7 @@ def test_missing_folders(root: Path, tmp_path: Path) -> None:
 
 def test_how_many_records_are_wrong(root: Path) -> None:
     write(root / "person_keypoints.json", truth(annotations=[annotation(id=i, bbox=[1, 2, 3]) for i in range(4)]))
-    with pytest.raises(DataError, match=r"annotation 0 has .*; correct it or take it out \(3 more records are wrong\)"):
+    with pytest.raises(DataError, match=r"annotation 0 has .*; correct or remove it \(3 more records are wrong\)"):
         read_coco(root)
 
 

@@ -1,4 +1,4 @@
-"""MPII's people as HRNet lists them: the real file, and every way to be wrong."""
+"""MPII's annotations in HRNet's format: the real file, and every kind of error."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_a_record_becomes_a_person(tmp_path: Path) -> None:
     assert people.images == tmp_path / "images"
     assert people.keypoints.shape == (2, 16, 2)
     assert people.visible.sum() == 30
-    # A square of 200 x scale round the centre, which moves down by 15 x scale.
+    # A square of side 200 x scale around the center, which is moved down by 15 x scale.
     np.testing.assert_allclose(people.boxes_xyxy, [[50, 7.5, 150, 107.5], [0, -35, 200, 165]])
     np.testing.assert_allclose(people.head_sizes, 20)
 
@@ -50,7 +50,7 @@ def test_the_test_people(shared: Path) -> None:
     [
         ({"scale": 0}, "person 1: scale is 0, wanted a positive number"),
         ({"headsize": -1}, "person 1: headsize is -1"),
-        ({"headsize": "big"}, "person 1: headsize holds what is no number"),
+        ({"headsize": "big"}, "person 1: headsize contains a value that is not a number"),
         ({"joints": [[0, 0]] * 15}, r"person 1: joints has the shape \(15, 2\), wanted \(16, 2\)"),
         ({"joints": [[0, float("nan")]] * 16}, "wanted .* finite numbers"),
         ({"joints_vis": [1]}, r"person 1: joints_vis has the shape \(1,\)"),
@@ -71,7 +71,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "cannot be read as JSON"), ("[]", "wanted a list of people"), ("[3]", "person 0 is no record")],
+    [("{", "cannot be read as JSON"), ("[]", "wanted a list of persons"), ("[3]", "person 0 is not a JSON object")],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "people.json").write_text(text)

@@ -1,4 +1,4 @@
-"""The validation part and the draws: pure functions of names and numbers."""
+"""Validation split, sample order and random draws: pure functions of names, seed, epoch and index."""
 
 import hashlib
 
@@ -40,7 +40,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
 
 
 def test_draws_are_the_same_on_every_machine() -> None:
-    """Written down once: a run that is resumed after an upgrade must go on with the same people."""
+    """Recorded values: a run that is resumed after an upgrade must continue with the same samples."""
     assert epoch_order(0, 0, 8).tolist() == ORDER
     np.testing.assert_allclose(sample_generator(0, 1, 2).random(2), DRAWS, rtol=0, atol=1e-15)
 
@@ -54,15 +54,15 @@ def test_shares_say_how_often_each_is_seen() -> None:
     assert sorted(times[100:140]) == [2] * 20 + [3] * 20
     assert sorted(times[140:340]) == [0] * 150 + [1] * 50
     assert (times[340:] == 0).all()
-    assert len(set(order.tolist())) == len(order), "a second time has a number, and so an augmentation, of its own"
+    assert len(set(order.tolist())) == len(order), "a second occurrence has a different number and augmentation"
     assert not np.array_equal(times, np.bincount(epoch_order(3, 2, 350, sampling_weights) % 350, minlength=350))
 
 
 HOLD_OUTS: list[tuple[str, int, float | None]] = [
-    ("nobody", 0, None),
-    ("one photo", 1, None),
-    ("few photos", 7, 0.333),
-    ("many photos", 300, 0.05),
+    ("no image", 0, None),
+    ("one image", 1, None),
+    ("few images", 7, 0.333),
+    ("many images", 300, 0.05),
 ]
 
 

@@ -1,4 +1,4 @@
-"""People on whole photos: each takes a part of the photo, and who cannot be trained on is counted."""
+"""Samples from whole images: each person gets a region of the image; unusable persons are counted."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def bird(number: int, image: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def write(folder: Path, people: list[dict[str, Any]], category: dict[str, Any] = BIRD, photos: int = 2) -> Path:
-    """Folder and annotations -> birds.json there, beside its photos `photo-1.png`, ..."""
+    """Folder and annotations -> birds.json there, next to its images `photo-1.png`, ..."""
     names = {i: f"photo-{i}.png" for i in range(1, photos + 1)}
     for seed, name in names.items():
         images.write(folder / name, picture(SIZE, seed))
@@ -47,19 +47,19 @@ def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> 
     first, _, corner = samples
     part = first.location.region
     assert part is not None
-    # the box is 30 x 40, its centre (65, 50): a square of 1.5 x 40 round it
+    # the box is 30 x 40, its center (65, 50): a square of side 1.5 x 40 around it
     assert (part.left, part.top, part.size) == (35, 20, SIZE)
     assert first.size == (61, 61)
     np.testing.assert_array_equal(first.keypoints, [[25, 20], [35, 30], [0, 0]])
     np.testing.assert_array_equal(first.visibility, [2, 1, 0])
     np.testing.assert_array_equal(first.box_xywh, [15, 10, 30, 40])
     assert corner.location.region is not None
-    assert corner.location.region.left + corner.size[0] == SIZE[0], "a part ends with its photo"
+    assert corner.location.region.left + corner.size[0] == SIZE[0], "a region ends at the edge of its image"
     assert corner.location.region.top + corner.size[1] == SIZE[1]
 
 
 def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
-    """Small people are kept in full detail, so the network sees what it would see of the whole photo."""
+    """Small persons are cached at full resolution, so the network gets the same crop as from the whole image."""
     boxes = [[50, 30, 30, 40], [20, 80, 45, 30], [150, 5, 40, 20], [0, 0, 12, 16]]
     samples, _ = labeled_samples(write(tmp_path, [bird(i, bbox=box) for i, box in enumerate(boxes)]))
     crops, photo = Crops.build(samples, 64, tmp_path / "caches"), images.read(tmp_path / "photo-1.png")
@@ -67,7 +67,7 @@ def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
     for row, box in enumerate(xywh_to_xyxy(crops.boxes_to_cache([sample.box_xywh for sample in samples]))):
         shown = images.warp(crops[row], Crop.from_box(box, (48, 64), "msra"))
         whole = images.warp(photo, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), (48, 64), "msra"))
-        assert np.abs(shown.astype(int) - whole).max() <= 1  # warping rounds places to 1/32 pixel
+        assert np.abs(shown.astype(int) - whole).max() <= 1  # warping rounds positions to 1/32 pixel
 
 
 def test_people_of_one_photo_have_caches_of_their_own(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_photo_of_another_size_is_not_cut(tmp_path: Path) -> None:
     images.write(tmp_path / "photo-2.png", picture((210, 120)))
     crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
     assert crops.usable.tolist() == [True, False]
-    assert crops.broken == ("photo-2.png: photo-2.png:2: the picture is 210x120 pixels, its record says 200x120",)
+    assert crops.broken == ("photo-2.png: photo-2.png:2: the image is 210x120 pixels, its record says 200x120",)
 
 
 def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
@@ -95,23 +95,25 @@ def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
     samples, notes = labeled_samples(write(tmp_path, people))
     assert [sample.key for sample in samples] == ["photo-1.png:1"]
     assert notes[:2] == [
-        "birds: 1 people on 1 photos, 3 joints (beak, left_wing, right_wing), 1 pair of left and right.",
-        "Left out: 2 crowd regions, 2 people without a labelled joint, 1 people whose box has no area, 1 people whose"
-        " box lies outside the photo.",
+        "birds: 1 instances in 1 images, 3 keypoints (beak, left_wing, right_wing), 1 left-right pair.",
+        "Left out: 2 crowd regions, 2 instances without a labeled keypoint, 1 instances whose box has no area,"
+        " 1 instances whose box is outside the image.",
     ]
 
 
 def test_boxes_made_of_joints_are_told(tmp_path: Path) -> None:
     samples, notes = labeled_samples(write(tmp_path, [bird(1, bbox=None)]))
     assert samples[0].box_xywh[2:].tolist() == [13, 13]
-    assert "1 people have no box; theirs is made of their labelled joints." in notes
+    assert "1 instances have no box; one is computed from their labeled keypoints." in notes
 
 
 def test_names_of_joints_that_leave_something_open(tmp_path: Path) -> None:
     odd = BIRD | {"keypoints": ["nose", "left_wing", "right_hip"]}
     notes = labeled_samples(write(tmp_path, [bird(1)], odd))[1]
-    assert [note for note in notes if note.startswith("Warning: no joint of the other side for left_wing, right_hip: ")]
-    assert [note for note in notes if note.startswith("No published OKS sigma for left_wing: 0.067 is taken")]
+    assert [
+        note for note in notes if note.startswith("Warning: no keypoint of the other side for left_wing, right_hip: ")
+    ]
+    assert [note for note in notes if note.startswith("No published OKS sigma for left_wing: 0.067 is used")]
     known = BIRD | {"keypoints": ["nose", "left_hip", "right_hip"]}
     assert len(labeled_samples(write(tmp_path, [bird(1)], known))[1]) == 1
 
@@ -119,17 +121,17 @@ def test_names_of_joints_that_leave_something_open(tmp_path: Path) -> None:
 def test_missing_photos_are_named(tmp_path: Path) -> None:
     file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2)])
     (tmp_path / "photo-2.png").unlink()
-    with pytest.raises(DataError, match=r"1 photos with people are missing, first photo-2\.png; put them there, or"):
+    with pytest.raises(DataError, match=r"1 annotated images are missing, first photo-2\.png; put them there, or"):
         labeled_samples(file)
     file = write(tmp_path, [bird(1)])
     (tmp_path / "photo-2.png").unlink()
-    assert len(labeled_samples(file)[0]) == 1, "a photo without people is not needed"
+    assert len(labeled_samples(file)[0]) == 1, "an image without annotations is not needed"
 
 
 NOBODY: list[tuple[str, list[dict[str, Any]], str]] = [
-    ("no annotation", [], "nobody to train on among 0 annotations; none of category 3"),
-    ("crowds", [bird(1, iscrowd=1)], "nobody to train on among 1 annotations; 1 crowd regions"),
-    ("other category", [bird(1, category_id=4)], "among 1 annotations; none of category 3"),
+    ("no annotation", [], "no usable sample in 0 annotations; none of category 3"),
+    ("crowds", [bird(1, iscrowd=1)], "no usable sample in 1 annotations; 1 crowd regions"),
+    ("other category", [bird(1, category_id=4)], "no usable sample in 1 annotations; none of category 3"),
 ]
 
 
@@ -156,15 +158,17 @@ def test_shards_are_read_as_ever(pack: Pack) -> None:
 
 def test_a_folder_with_a_file_of_another_name(tmp_path: Path) -> None:
     write(tmp_path, [bird(1)])
-    with pytest.raises(DataError, match=r"it holds birds\.json, .* A COCO file is given by its own path"):
+    with pytest.raises(
+        DataError, match=r"it contains birds\.json, .* For a COCO file, give the path of the file itself"
+    ):
         labeled_samples(tmp_path)
 
 
 def test_real_people_on_whole_photos(shared: Path, tmp_path: Path) -> None:
-    """Parts are cut where the box is, and are small beside their photos."""
+    """Regions are cut out around the box, and stored images match their annotated sizes."""
     samples, notes = labeled_samples(shared / "data/coco-test")
     assert len(samples) == 1009
-    assert notes[0].startswith("coco-test: 1009 people on 360 photos, 17 joints (nose, ")
+    assert notes[0].startswith("coco-test: 1009 instances in 360 images, 17 keypoints (nose, ")
     assert notes[1].startswith("Left out: ")
     assert len(notes) == 2
     chosen = samples[::100]

@@ -1,4 +1,4 @@
-"""Shards: everyone is found, in a stable order; what is broken is counted, what is cut off is refused."""
+"""Shards: all samples are found, in a stable order; broken samples are counted, truncated shards are refused."""
 
 import json
 from collections import Counter
@@ -70,7 +70,7 @@ def test_broken_record_is_reported_and_its_neighbours_stay(
 
 
 LACKING = [
-    ([("a.json", b"{}")], "no picture"),
+    ([("a.json", b"{}")], "no image"),
     ([("a.webp", b"RIFF")], "no record"),
     ([("a.webp", b"RIFF"), ("a.json", b"{")], "Expecting property name"),
     ([("a.webp", b"RIFF"), ("a.json", b"\xff\xfe{")], "decode"),
@@ -92,7 +92,7 @@ def test_a_key_that_comes_twice_is_reported(pack: Pack) -> None:
     pack(record("a"), name="own-0000")
     index = scan(pack(record("a"), name="own-0001").parent)
     assert index.samples[0].location.path.name == "own-0000.tar"
-    assert index.broken == ["own-0001.tar: a: the key was there before, in own-0000.tar"]
+    assert index.broken == ["own-0001.tar: a: duplicate key, already found in own-0000.tar"]
 
 
 def test_reading_warns_of_broken_samples(pack: Pack) -> None:
@@ -103,14 +103,14 @@ def test_reading_warns_of_broken_samples(pack: Pack) -> None:
 
 def test_folder_without_shards(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
-    with pytest.raises(DataError, match=r"no shards \(\*\.tar\) in .*; it holds photo\.jpg"):
+    with pytest.raises(DataError, match=r"no shards \(\*\.tar\) in .*; it contains photo\.jpg"):
         read_index(tmp_path)
-    with pytest.raises(DataError, match="is not a folder; wanted one with shards"):
+    with pytest.raises(DataError, match="is not a folder; wanted a folder with shards"):
         read_index(tmp_path / "nowhere")
 
 
 def test_shard_cut_off_anywhere_is_refused(pack: Pack) -> None:
-    """Tar says nothing about its length: also a cut between two members has to be noticed."""
+    """A tar file does not store its length: truncation between two members must be detected as well."""
     shard = pack(*[record(key) for key in "abc"])
     whole = shard.read_bytes()
     end = len(whole.rstrip(b"\0"))
@@ -134,7 +134,7 @@ def test_bytes_of_a_shard_that_changed(pack: Pack, tmp_path: Path) -> None:
     shard = pack(record("a"))
     with pytest.raises(DataError, match="ends before byte"):
         read_bytes(Location(shard, shard.stat().st_size - 10, 20))
-    with pytest.raises(DataError, match="Index again"):
+    with pytest.raises(DataError, match="Index the folder again"):
         read_bytes(Location(tmp_path / "gone.tar", 0, 20))
 
 
@@ -151,7 +151,7 @@ def test_real_validation_part_is_a_twentieth(people: list[Sample]) -> None:
 
 
 def test_real_joints_lie_inside_or_are_flagged(people: list[Sample]) -> None:
-    """Unlabelled joints are (0, 0); a labelled one outside its picture is rare (the annotators' slips, cut boxes)."""
+    """Unlabeled keypoints are (0, 0); labeled ones outside the image are rare (annotation errors, clipped boxes)."""
     outside = labeled = 0
     for sample in people:
         seen = sample.visibility > 0

@@ -1,4 +1,4 @@
-"""The teacher: fills what nobody labelled, never overrules a person, and disputes noisy labels."""
+"""Pseudo-labels: fill unlabeled keypoints, never replace human labels, and mask contradicted labels of noisy sets."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_opinions_stand_in_the_order_of_the_samples(pack: Pack) -> None:
     folder = pack(record("b"), record("x"), record("a")).parent
     points = np.full((2, 17, 2), 20, np.float32)
     points[0] = 10
-    points[1, NOSE] = 10, 160  # half a pixel below the picture's last row ends at 159.5
+    points[1, NOSE] = 10, 160  # half a pixel outside: the image's last row ends at 159.5
     save(folder, keypoints=points)
     keypoints, scores = pseudo_labels(read_index(folder), teacher_labels(folder))
     assert keypoints[:, KNEE, 0].tolist() == [10, 20, 0]
@@ -133,7 +133,7 @@ def test_damaged_labels(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("change", [{"scores": np.zeros((2, 16))}, {"keypoints": np.zeros((3, 17, 2))}])
 def test_labels_of_other_shapes(tmp_path: Path, change: dict[str, object]) -> None:
     save(tmp_path, **change)
-    with pytest.raises(DataError, match="do not fit"):
+    with pytest.raises(DataError, match="do not match"):
         teacher_labels(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_labels_without_scores(tmp_path: Path) -> None:
 
 
 def test_real_labels_dispute_lspet_as_documented(shared: Path, people: list[Sample]) -> None:
-    """Its crowd workers disagree with the teacher on a fifth of the joints, the careful sets on a twentieth."""
+    """Its labels disagree with the teacher on a fifth of the keypoints, those of the other sets on a twentieth."""
     labels = teacher_labels(shared / "data/pose-train")
     assert set(labels) == {sample.key for sample in people}
     keypoints, visibility = map_samples(people)

@@ -269,7 +269,7 @@ def test_a_broken_photo_is_listed_and_its_people_count_as_missed(dataset: Coco) 
     assert (evaluation.num_images, evaluation.num_instances) == (1, 2)
     assert evaluation.scores.ar == pytest.approx(2 / 3)
     assert len(evaluation.broken) == 1
-    assert "photo-7.png: not a picture" in evaluation.broken[0]
+    assert "photo-7.png: not an image" in evaluation.broken[0]
     assert evaluation.warnings == ("1 of 2 images could not be used; their persons count as missed.",)
 
 

@@ -80,7 +80,7 @@ def broken(folder):
 
 @pytest.mark.parametrize(
     ("folder", "message"),
-    [(empty, "No images .* in"), (missing, "nowhere is not a folder"), (broken, "a.jpg: not a picture")],
+    [(empty, "No images .* in"), (missing, "nowhere is not a folder"), (broken, "a.jpg: not an image")],
 )
 def test_bad_folders(tmp_path, folder, message):
     with pytest.raises(FeatherposeError, match=message):

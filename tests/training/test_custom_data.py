@@ -91,9 +91,9 @@ def run(*words: object) -> str:
 def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     outcome = api.train(recipe(file), tmp_path / "run", device="cpu", workers=0)
     said = capfd.readouterr().err
-    assert f"5 joints ({', '.join(JOINTS)}), 1 pair of left and right." in said
-    assert "Warning: no joint of the other side for left_knee: " in said
-    assert "No published OKS sigma for LHand, RHand, belt: 0.067 is taken" in said
+    assert f"5 keypoints ({', '.join(JOINTS)}), 1 left-right pair." in said
+    assert "Warning: no keypoint of the other side for left_knee: " in said
+    assert "No published OKS sigma for LHand, RHand, belt: 0.067 is used" in said
     assert outcome.finished
     assert 0 <= outcome.best["oks_accuracy"] <= 100, "people of one's own are judged by OKS too"
 

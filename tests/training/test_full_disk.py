@@ -63,7 +63,7 @@ def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "could not be written (No space left on device)" in done.stdout
-    assert "What was written before is whole; make room and try again." in done.stdout
+    assert "Files written before are intact; free disk space and try again." in done.stdout
     ended, wanted = load_file(tmp_path / "last"), load_file(tmp_path / "whole" / "last.safetensors")
     assert all(torch.equal(ended[name], wanted[name]) for name in wanted)
 

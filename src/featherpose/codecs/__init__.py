@@ -1,4 +1,4 @@
-"""Codecs: keypoints -> targets for training, network outputs -> keypoints for everything else. Plain numpy."""
+"""Codecs: keypoints -> training targets (`encode`), network outputs -> keypoints (`decode`). Plain numpy."""
 
 from featherpose.codecs.heatmap import Codec, Dark, Msra, Udp
 

@@ -1,7 +1,7 @@
-"""Codecs: joints -> heatmaps for training, heatmaps -> joints for everything else. Plain numpy.
+"""Heatmap codecs: keypoints -> heatmaps for training, heatmaps -> keypoints. Plain numpy.
 
-A codec works in crop pixels and names the crop mode it belongs to. What an exported file does inside its graph is the
-twin of `decode` here (`export/decode.py`), compared by a test on maps with ties and borders.
+A codec works in crop pixels and names the crop mode it needs. Exported files decode inside their graph
+(`exporting/decode.py`); a test compares that with `decode` here, on maps with ties and maxima at the border.
 """
 
 from abc import ABC, abstractmethod
@@ -16,11 +16,11 @@ from featherpose.size import Size
 Array = NDArray[np.float32]
 Double = NDArray[np.float64]
 Border = Literal["constant", "reflect"]
-"""What a blur finds beyond the map: zeros, or the map mirrored at its outermost cells (which are not repeated)."""
+"""Padding of a map before a blur: zeros, or the map mirrored at its outermost cells (which are not repeated)."""
 
 
 def _derivatives(value: ArrayLike, first: ArrayLike, second: ArrayLike, mixed: ArrayLike | None = None) -> Double:
-    """Weights along one axis -> (5, n) weights of a square's values for their derivatives x, y, xx, xy, yy."""
+    """Weights along one axis -> (5, n) weights that turn the values in a square into derivatives x, y, xx, xy, yy."""
     value, first, second = (np.asarray(weights, np.float64) for weights in (value, first, second))
     rows = [(value, first), (first, value), (value, second), (first, first), (second, value)]
     weights = np.array([np.outer(down, across) for down, across in rows], np.float64)
@@ -29,19 +29,19 @@ def _derivatives(value: ArrayLike, first: ArrayLike, second: ArrayLike, mixed: A
     return weights.reshape(5, -1)
 
 
-# Places (n, 2) x, y around a cell; the squares in row-major order.
+# Offsets (n, 2) x, y around a cell; the squares in row-major order.
 NEIGHBORS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
 SQUARE_3, SQUARE_5 = (np.array([(x, y) for y in side for x in side]) for side in (range(-1, 2), range(-2, 3)))
-# Of DARK, whose second differences are central differences of central differences, and of UDP-Pose.
+# DERIVATIVES_5 is DARK's, whose second differences are central differences of central differences; _3 is UDP-Pose's.
 DERIVATIVES_5 = _derivatives([0, 0, 1, 0, 0], [0, -0.5, 0, 0.5, 0], [0.25, 0, -0.5, 0, 0.25])
 DERIVATIVES_3 = _derivatives([0, 1, 0], [-0.5, 0, 0.5], [1, -2, 1], [[0.5, -0.5, 0], [-0.5, 1, -0.5], [0, -0.5, 0.5]])
 
 
 @dataclass(frozen=True)
 class Codec(ABC):
-    """Gaussian targets and the arg-max for crops of `size` in px; `sigma` is in heatmap cells.
+    """Gaussian targets and arg-max decoding for crops of `size` in px; `sigma` is in heatmap cells.
 
-    Each codec says where between two cells a Gaussian lies and how far from its largest cell a joint does.
+    Each codec defines the subcell position of a Gaussian (`_place`) and of a keypoint near its maximum (`_offset`).
     """
 
     size: Size
@@ -51,9 +51,9 @@ class Codec(ABC):
     name: ClassVar[str]
     crop_mode: ClassVar[str] = "msra"
     flip_shift: ClassVar[bool] = True
-    """Whether `merge_flipped` moves the mirrored maps: "msra" cells lie off the mirror's axis, "udp" cells do not."""
+    """Whether `merge_flipped` shifts the flipped maps: "udp" cells are symmetric about the flip axis, "msra" not."""
     blurs: ClassVar[bool] = False
-    """Whether `decode` smooths the maps itself; smoothing them before would do it twice."""
+    """Whether `decode` applies a Gaussian filter itself; filtering the maps before would do it twice."""
 
     @property
     def heatmap_size(self) -> Size:
@@ -62,14 +62,14 @@ class Codec(ABC):
 
     @property
     def cell(self) -> Double:
-        """(2,) crop pixels from one cell to the next, in x and y."""
+        """(2,) size of a cell in crop pixels, in x and y."""
         return np.full(2, self.stride, np.float64)
 
     def encode(self, keypoints: ArrayLike, visible: ArrayLike) -> tuple[Array, Array]:
-        """Joints (..., K, 2) in crop pixels, visible (..., K) -> heatmaps (..., K, h, w) of peak 1, weights (..., K).
+        """Keypoints (..., K, 2) in crop pixels, visible (..., K) -> heatmaps (..., K, h, w), peak 1, weights (..., K).
 
-        The weight is 1 where visible > 0, and 0 where the Gaussian's patch of 3 sigma lies outside the map. A joint
-        whose weight is 0 has an empty map.
+        The weight is 1 where visible > 0, and 0 where the Gaussian's patch of 3 sigma is outside the map. A keypoint
+        of weight 0 has a map of zeros.
         """
         mean, patch = self._place(np.asarray(keypoints, np.float64) / self.cell)
         center, radius, size = mean if patch is None else patch, 3 * self.sigma, np.asarray(self.heatmap_size.xy)
@@ -79,9 +79,9 @@ class Codec(ABC):
         return (weights[..., None] * down)[..., :, None] * across[..., None, :], weights
 
     def decode(self, heatmaps: ArrayLike) -> tuple[Array, Array]:
-        """Heatmaps (..., K, h, w) -> joints (..., K, 2) in crop pixels and scores (..., K), the maxima.
+        """Heatmaps (..., K, h, w) -> keypoints (..., K, 2) in crop pixels and scores (..., K), the maxima.
 
-        The first largest cell in row-major order, or (0, 0) where no cell is above 0, moved as the codec has it.
+        The largest cell, the first one in row-major order, or (0, 0) where no cell is above 0, plus the codec's offset.
         """
         maps = np.asarray(heatmaps, np.float32)
         cells, scores = peaks(maps)
@@ -89,15 +89,15 @@ class Codec(ABC):
 
     @abstractmethod
     def _place(self, cells: Double) -> tuple[Double, Double | None]:
-        """Joints (..., K, 2) in cells -> the Gaussians' means, and the middles of the patches of 3 sigma that they are
-        cut to, or None where they fill the map."""
+        """Keypoints (..., K, 2) in cells -> the Gaussians' means, and the centers of the patches of 3 sigma to which
+        they are truncated, or None where they are not truncated."""
 
     @abstractmethod
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
-        """Heatmaps (..., K, h, w) and their largest cells (..., K, 2) -> what to add to those, in cells."""
+        """Heatmaps (..., K, h, w) and their largest cells (..., K, 2) -> offset from these (..., K, 2), in cells."""
 
     def _profile(self, mean: Double, patch: Double | None, axis: int) -> Array:
-        """Means and patches (..., K, 2) -> (..., K, length) values of the Gaussian along one axis."""
+        """Means and patch centers (..., K, 2) -> (..., K, length) values of the Gaussian along one axis."""
         places = np.arange(self.heatmap_size.xy[axis])
         values = np.exp(-((places - mean[..., axis, None]) ** 2) / (2 * self.sigma**2))
         if patch is not None:
@@ -109,9 +109,9 @@ class Codec(ABC):
 class Msra(Codec):
     """Gaussian targets and quarter-offset decoding (Xiao et al. 2018; HRNet).
 
-    `unbiased` keeps a joint's place between cells instead of rounding it and does not cut the Gaussian off (Zhang et
-    al. 2020, section 3.2). Decoding moves by a quarter of a cell towards the larger neighbour in x and y, unless the
-    cell is one of the two outermost of either axis (HRNet's rule).
+    `unbiased` keeps a keypoint's position between cells instead of rounding it and does not truncate the Gaussian
+    (Zhang et al. 2020, section 3.2). Decoding moves by a quarter of a cell towards the larger neighbor in x and y,
+    unless the cell is one of the two outermost of either axis (HRNet's rule).
     """
 
     unbiased: bool = False
@@ -132,27 +132,28 @@ class Msra(Codec):
 class Newton(Codec):
     """Decoding by a Newton step on the logarithm of the blurred map, where a Gaussian is a paraboloid.
 
-    What is done is the same for DARK and UDP; how they differ is data, which the twin inside the graph reads, too.
+    DARK and UDP share the computation and differ in the class variables below, which decoding inside an exported graph
+    reads as well.
     """
 
     blurs: ClassVar[bool] = True
     border: ClassVar[Border]
     rescales: ClassVar[bool]
-    """Whether the blurred map is brought to the maximum that it had before."""
+    """Whether the blurred map is rescaled to its maximum before the blur."""
     bounds: ClassVar[tuple[float, float]]
-    """What values are held within before the logarithm."""
+    """Range to which values are clipped before the logarithm."""
     square: ClassVar[NDArray[np.int64]]
-    """(n, 2) places around the largest cell whose values are looked at."""
+    """(n, 2) offsets around the largest cell of the values that are used."""
     derivatives: ClassVar[Double]
-    """(5, n) weights of those values' logarithms for their derivatives x, y, xx, xy, yy."""
+    """(5, n) weights that turn the logarithms of these values into derivatives x, y, xx, xy, yy."""
     epsilon: ClassVar[float] = 0.0
     """Added to xx and yy."""
     still: ClassVar[int] = 0
-    """So many of the outermost cells of either axis stay where they are."""
+    """Number of outermost cells at either end of an axis where no step is taken."""
 
     @property
     def kernel(self) -> int:
-        """Width in cells of the Gaussian filter whose sigma, by OpenCV's rule (`taps`), is nearest to the targets'.
+        """Width in cells of the Gaussian filter whose sigma, by OpenCV's rule (`taps`), is closest to the targets'.
 
         11 for sigma 2 (64x48 cells) and 17 for sigma 3 (96x72), the published settings of DARK and UDP.
         """
@@ -165,19 +166,19 @@ class Newton(Codec):
         return step * moves.all(axis=-1, keepdims=True)
 
     def logarithm(self, values: ArrayLike) -> Double:
-        """Blurred values (...) -> the logarithms (...) of what they are within `bounds`."""
+        """Blurred values (...) -> their logarithms (...) after clipping to `bounds`."""
         return np.log(np.clip(np.asarray(values, np.float64), *self.bounds))
 
 
 @dataclass(frozen=True)
 class Dark(Newton):
-    """Gaussians between cells and a Newton step on the blurred map's logarithm (DARK; Zhang et al. 2020, section 3).
+    """Unrounded Gaussians and a Newton step on the blurred map's logarithm (DARK; Zhang et al. 2020, section 3).
 
     Decoding blurs with `kernel` and zeros beyond the border, rescales to the former maximum, takes the logarithm
-    of at least 1e-10 and steps from the largest cell to the top of the paraboloid of first and second central
-    differences there, however far; the two outermost cells of either axis stay. Where code bases differ: crops and
-    cells are mmpose's ("msra"; DarkPose itself crops with a unit length of size - 1), and a map without a cell above
-    0 gives (0, 0), as in DarkPose.
+    of at least 1e-10 and steps from the largest cell to the maximum of the paraboloid given by the first and second
+    central differences there, however far; the two outermost cells of either axis take no step. Where code bases
+    differ: crops and cells are mmpose's ("msra"; DarkPose itself crops with a unit length of size - 1), and a map
+    without a cell above 0 gives (0, 0), as in DarkPose.
     """
 
     name: ClassVar[str] = "dark"
@@ -194,14 +195,14 @@ class Dark(Newton):
 
 @dataclass(frozen=True)
 class Udp(Newton):
-    """Gaussians and a Newton step where lengths are counted as size - 1 (UDP; Huang et al. 2020, section 3).
+    """Gaussians and a Newton step where the unit of length is size - 1 (UDP; Huang et al. 2020, section 3).
 
-    The Gaussian's mean lies between cells, its patch around the nearest one. Decoding is that of the authors' code
+    The Gaussian's mean is not rounded; its patch is centered on the nearest cell. Decoding follows the authors' code
     (UDP-Pose): a blur with `kernel` that mirrors the map at its border, without rescaling; the logarithm of values
-    held within 0.001 and 50; a Newton step with differences between neighbours at every cell, the border's too, with
-    the map continued by its outermost cells. mmpose 1.x blurs with zeros beyond the border instead, which moves joints
-    near it by up to 1.6 cells, and scales back by width / (w - 1): it is not followed. This is the form with one map
-    per joint, not the one with offset maps.
+    clipped to 0.001 and 50; a Newton step with differences between neighbors at every cell, including the border,
+    where the outermost cells are repeated. mmpose 1.x blurs with zeros beyond the border instead, which moves keypoints
+    near it by up to 1.6 cells, and scales back by width / (w - 1): this is not followed. This is the variant with one
+    map per keypoint, not the one with offset maps.
     """
 
     name: ClassVar[str] = "udp"
@@ -212,11 +213,11 @@ class Udp(Newton):
     bounds: ClassVar[tuple[float, float]] = (0.001, 50.0)
     square: ClassVar[NDArray[np.int64]] = SQUARE_3
     derivatives: ClassVar[Double] = DERIVATIVES_3
-    epsilon: ClassVar[float] = float(np.finfo(np.float32).eps)  # so that a flat map has a step, of 0
+    epsilon: ClassVar[float] = float(np.finfo(np.float32).eps)  # so that a flat map has a step of 0
 
     @property
     def cell(self) -> Double:
-        """(2,) crop pixels from one cell to the next: (size - 1) / (cells - 1)."""
+        """(2,) size of a cell in crop pixels: (size - 1) / (cells - 1)."""
         return (np.array(self.size.xy) - 1) / (np.array(self.heatmap_size.xy) - 1)
 
     def _place(self, cells: Double) -> tuple[Double, Double | None]:
@@ -226,7 +227,7 @@ class Udp(Newton):
 def peaks(heatmaps: Array) -> tuple[NDArray[np.int64], Array]:
     """Heatmaps (..., K, h, w) -> largest cells (..., K, 2) as x, y and their values (..., K).
 
-    Of equal cells the first in row-major order; (0, 0) where no cell is above 0.
+    Of equal cells, the first in row-major order; (0, 0) where no cell is above 0.
     """
     flat = _rows(heatmaps)
     index = flat.argmax(axis=-1)
@@ -237,9 +238,9 @@ def peaks(heatmaps: Array) -> tuple[NDArray[np.int64], Array]:
 
 
 def around(maps: Array, cells: NDArray[np.int64], places: NDArray[np.int64]) -> Array:
-    """Maps (..., K, h, w), cells (..., K, 2) and places (n, 2) beside them -> values (..., K, n).
+    """Maps (..., K, h, w), cells (..., K, 2) and offsets from them (n, 2) -> values (..., K, n).
 
-    Beyond the border the outermost cells go on.
+    Beyond the border the outermost cells are repeated.
     """
     height, width = maps.shape[-2:]
     x, y = np.moveaxis(np.clip(cells[..., None, :] + places, 0, (width - 1, height - 1)), -1, 0)
@@ -247,9 +248,9 @@ def around(maps: Array, cells: NDArray[np.int64], places: NDArray[np.int64]) -> 
 
 
 def newton_step(values: Double, derivatives: Double, epsilon: float = 0.0) -> Double:
-    """Values (..., n) in a square, weights (5, n) of their derivatives -> step (..., 2) to where the slope is 0.
+    """Values (..., n) in a square, weights (5, n) of their derivatives -> step (..., 2) to where the gradient is 0.
 
-    `epsilon` is added to both second derivatives; where their determinant is 0 there is no step.
+    `epsilon` is added to both second derivatives; where the determinant of the Hessian is 0 the step is 0.
     """
     x, y, xx, xy, yy = np.moveaxis(values @ derivatives.T, -1, 0)
     xx, yy = xx + epsilon, yy + epsilon
@@ -259,10 +260,10 @@ def newton_step(values: Double, derivatives: Double, epsilon: float = 0.0) -> Do
 
 
 def merge_flipped(heatmaps: Array, flipped: Array, flip_order: NDArray[np.int64], shift: bool) -> Array:
-    """Heatmaps (..., K, h, w) of a crop and of its mirror image, as the network gave them -> their average.
+    """Network outputs (..., K, h, w) of a crop and of its mirrored copy -> their average (flip test).
 
-    `shift` (the codec's `flip_shift`) moves the mirrored maps by one cell to the right; the first column stays
-    (HRNet's flip test).
+    `shift` (the codec's `flip_shift`) moves the maps of the mirrored crop, flipped back, by one cell to the right; the
+    first column stays (as in HRNet).
     """
     back = flipped[..., flip_order, :, ::-1]
     if shift:
@@ -271,10 +272,10 @@ def merge_flipped(heatmaps: Array, flipped: Array, flip_order: NDArray[np.int64]
 
 
 def smooth(heatmaps: ArrayLike, kernel: int = 11) -> Array:
-    """Heatmaps (..., h, w) -> blurred by a Gaussian and rescaled to their former maximum (post-Gaussian filter).
+    """Heatmaps (..., h, w) -> blurred by a Gaussian filter and rescaled to their former maximum.
 
-    `kernel` cells wide (odd; 11 at 64x48, 17 at 96x72), zeros beyond the border (Zhang et al. 2020, equation 9). A map
-    of zeros stays one.
+    The filter is `kernel` cells wide (odd; 11 at 64x48, 17 at 96x72), with zeros beyond the border (Zhang et al. 2020,
+    equation 9). A map of zeros stays one.
     """
     maps = np.asarray(heatmaps, np.float32)
     blurred = blur(maps, kernel, "constant")
@@ -283,9 +284,9 @@ def smooth(heatmaps: ArrayLike, kernel: int = 11) -> Array:
 
 
 def blur(maps: Array, kernel: int, border: Border) -> Array:
-    """Maps (..., h, w) -> the same, blurred by a Gaussian `kernel` cells wide (odd).
+    """Maps (..., h, w) -> maps (..., h, w) blurred by a Gaussian filter `kernel` cells wide (odd).
 
-    In double precision, so that a flat map stays one to the last bit: a Newton step would magnify what is left of it.
+    In double precision, so that a flat map stays exactly flat: a Newton step would magnify rounding errors.
     """
     height, width = maps.shape[-2:]
     down, across = blur_matrix(height, kernel, border), blur_matrix(width, kernel, border).T
@@ -294,7 +295,7 @@ def blur(maps: Array, kernel: int, border: Border) -> Array:
 
 
 def blur_matrix(length: int, kernel: int, border: Border) -> Double:
-    """(length, length) matrix that blurs a column of cells when it multiplies it from the left."""
+    """(length, length) matrix that blurs a column of cells when multiplied from the left."""
     padded = np.pad(np.eye(length), [(kernel // 2, kernel // 2), (0, 0)], border)
     return np.tensordot(taps(kernel), [padded[i : i + length] for i in range(kernel)], 1)
 
@@ -302,7 +303,7 @@ def blur_matrix(length: int, kernel: int, border: Border) -> Double:
 def taps(kernel: int) -> Double:
     """Width in cells (odd) -> the weights (kernel,) of a Gaussian filter with OpenCV's sigma for that width.
 
-    sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV has tables that differ from version to version.)
+    sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV uses tables that differ between versions.)
     """
     sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8
     weights = np.exp(-((np.arange(kernel) - kernel // 2) ** 2) / (2 * sigma**2))
@@ -310,10 +311,10 @@ def taps(kernel: int) -> Double:
 
 
 def _nearest(cells: Double) -> Double:
-    """Places in cells -> the nearest ones, halves upwards and negative ones towards 0 (HRNet's rounding)."""
+    """Positions in cells -> the nearest cells; halves are rounded up, negative values towards 0 (as in HRNet)."""
     return np.trunc(cells + 0.5)
 
 
 def _rows(maps: Array) -> Array:
-    """(..., h, w) -> (..., h * w), also of no maps."""
+    """(..., h, w) -> (..., h * w), also for zero maps."""
     return maps.reshape(*maps.shape[:-2], maps.shape[-2] * maps.shape[-1])

@@ -1,1 +1,1 @@
-"""Labelled people: where they lie, what they are, and the crops a network is trained on."""
+"""Training data: reading data sets, samples (labeled persons), caching, and augmentation of their crops."""

@@ -1,7 +1,7 @@
-"""One training crop of one labelled person, changed at random: turned, moved, mirrored, recoloured, half covered.
+"""Augmentation of one training sample: rotation, scale, shift, flip, color jitter, blur, noise, occlusion.
 
-Whatever moves pixels is one `Crop` and one warp, and the joints go through the same matrix. All draws come from the
-generator that is passed in (`sample_generator`), so the same generator gives the same crop.
+All geometric changes are combined into one `Crop` and one warp, and keypoints are transformed by the same matrix. All
+random draws come from the generator that is passed in (`sample_generator`): the same generator gives the same crop.
 """
 
 from __future__ import annotations
@@ -32,63 +32,64 @@ _GRAY_AXIS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a crop may differ from the plain one. `*_prob` are probabilities, ranges are drawn from evenly.
+    """Strength of each augmentation. `*_prob` are probabilities; values are drawn uniformly from ranges.
 
-    Boxes that are off as a detector's (Fang et al. 2017 draw such for training) are in `scale` and `shift`: brought to
-    the aspect of the input, a box with four wrong sides is a region of another size and centre, no more. Over COCO's
-    people, normal errors of 0.1 of a box's sides (`boxes.jittered`) spread the size by 13 % and the centre by 4 and 5 %
-    of the region, these defaults by 14 and 5 %; errors twice as large want about scale (0.6, 1.5), shift 0.16.
+    `scale` and `shift` cover the errors of a detector's boxes (Fang et al. 2017 draw such errors for training): once a
+    box with errors on its four sides is extended to the input's aspect ratio, only size and center of the region
+    differ. Over COCO's persons, normal errors of 0.1 of a box's sides (`boxes.jitter_boxes`) spread the size by 13 %
+    and the center by 4 and 5 % of the region, these defaults by 14 and 5 %; errors twice as large need about scale
+    (0.6, 1.5), shift 0.16.
     """
 
     flip_prob: float = 0.5
-    """How often the person is mirrored (left and right joints change places)."""
+    """Probability of a horizontal flip (left and right keypoints are swapped)."""
     scale: tuple[float, float] = (0.75, 1.25)
-    """The shown region grows by a factor from this range: below 1 the person gets larger."""
+    """Range of the factor by which the region is enlarged: below 1 the person gets larger."""
     shift: float = 0.08
-    """The region moves by at most this part of its width and height."""
+    """Largest shift of the region, as a fraction of its width and height."""
     rotation_prob: float = 0.6
-    """How often the person is turned."""
+    """Probability of a rotation."""
     rotation: float = 40.0
-    """Largest turn in degrees either way; drawn from a normal of half this deviation, so small turns are common."""
+    """Largest rotation in degrees, either way; drawn from a clipped normal, sigma half of this: mostly small angles."""
     half_body_prob: float = 0.3
-    """How often only the upper or the lower body is shown, of people with enough labelled joints."""
+    """Probability of a half-body crop (upper or lower body), for persons with enough labeled keypoints."""
     half_body_keypoints: int = 8
-    """Fewest labelled joints of a person that may be halved."""
+    """Minimum number of labeled keypoints for a half-body crop."""
     color_prob: float = 0.8
-    """How often colours change at all (the five ranges below)."""
+    """Probability of a color change (the five ranges below)."""
     brightness: float = 0.25
-    """Brightness is multiplied by 1 plus or minus at most this."""
+    """Brightness is multiplied by 1 ± at most this."""
     contrast: float = 0.25
-    """Contrast round middle grey is multiplied by 1 plus or minus at most this."""
+    """Contrast around middle gray is multiplied by 1 ± at most this."""
     saturation: float = 0.4
-    """Saturation is multiplied by 1 plus or minus at most this."""
+    """Saturation is multiplied by 1 ± at most this."""
     hue: float = 12.0
-    """Colours turn round the grey axis by at most this many degrees."""
+    """Largest rotation of the hue in degrees, in either direction (around the gray axis of RGB)."""
     gamma: float = 0.3
-    """Exponent of the brightness curve is at most 1 plus this, or its inverse."""
+    """Exponent of the gamma curve is at most 1 plus this, or the inverse."""
     gray_prob: float = 0.05
-    """How often colour is taken away."""
+    """Probability of a conversion to gray."""
     blur_prob: float = 0.1
-    """How often the crop is blurred, by a Gaussian of 0.4 to 1.4 pixels."""
+    """Probability of a Gaussian blur, with a sigma of 0.4 to 1.4 pixels."""
     noise_prob: float = 0.1
-    """How often grey grain is added, of a deviation of 3 to 12 grey levels."""
+    """Probability of gray Gaussian noise, with a standard deviation of 3 to 12 gray levels."""
     occlusion_prob: float = 0.25
-    """How often a rectangle of one colour covers a part; joints below it stay labelled."""
+    """Probability of an occlusion by a rectangle of one color; keypoints under it stay labeled."""
     occlusion: tuple[float, float] = (0.1, 0.4)
-    """Sides of that rectangle as a part of the crop's sides."""
+    """Range of the sides of that rectangle, as a fraction of the crop's sides."""
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self) if field.name.endswith("_prob")):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(f"{name} is {getattr(self, name)}; wanted a probability from 0 to 1.")
         if not 0 < self.scale[0] <= self.scale[1]:
-            raise RecipeError(f"scale is {self.scale}; wanted (smallest, largest) factor above 0, as (0.75, 1.25).")
+            raise RecipeError(f"scale is {self.scale}; wanted (smallest, largest) factor above 0, like (0.75, 1.25).")
         if not 0 <= self.occlusion[0] <= self.occlusion[1] <= 1:
             raise RecipeError(f"occlusion is {self.occlusion}; wanted (smallest, largest) side from 0 to 1.")
 
     @classmethod
     def none(cls) -> Augmentation:
-        """Nothing is changed: the plain crop, as in validation."""
+        """No augmentation: the plain crop, as in validation."""
         never: dict[str, Any] = {field.name: 0.0 for field in fields(cls) if field.name.endswith("_prob")}
         return cls(**never, scale=(1.0, 1.0), shift=0.0)
 
@@ -104,11 +105,12 @@ def augment(
     rng: np.random.Generator,
     mode: str = "msra",
 ) -> tuple[Image, NDArray[np.float32], NDArray[Label]]:
-    """RGB uint8 (h, w, 3), joints (..., K, 2), labelled (..., K) > 0, box (4,) -> crop of `size`.
+    """RGB uint8 (h, w, 3), keypoints (..., K, 2), labeled (..., K) > 0, box (4,) -> augmented crop, keypoints, labeled.
 
-    Joints and box are pixels of the picture, the joints returned are crop pixels and may lie outside. `visibility`
-    (or weights: anything above 0 is labelled) comes back in the same order as the joints. Of several opinions about
-    the joints, (T, K, 2), the first decides what half a body is.
+    The crop has `size`. Keypoints and box are in image pixels; the keypoints returned are in crop
+    pixels and may be outside the crop. `visibility` (or weights: anything above 0 is labeled) is returned in the order
+    of the keypoints. With several sets of keypoints (T, K, 2), as of labels and teacher, the first one determines the
+    half-body crop.
     """
     points, num_keypoints = np.asarray(keypoints, np.float32), skeleton.num_keypoints
     first = points.reshape(-1, num_keypoints, 2)[0], visibility.reshape(-1, num_keypoints)[0]
@@ -132,7 +134,7 @@ def _half_body(
     settings: Augmentation,
     rng: np.random.Generator,
 ) -> NDArray[np.float32] | None:
-    """Joints (K, 2) -> box (4,) xyxy of the upper or lower body (as HRNet's loader has it), or None for the whole."""
+    """Keypoints (K, 2) -> box (4,) xyxy of the upper or lower body (as in HRNet's loader), or None: the whole body."""
     labeled = np.asarray(visibility > 0)
     if not _happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_keypoints:
         return None
@@ -141,7 +143,7 @@ def _half_body(
     low, high = keypoints[chosen].min(0, initial=np.inf), keypoints[chosen].max(0, initial=-np.inf)
     if chosen.sum() < 3 or min(high - low) <= 1:
         return None
-    grown = 0.25 * (high - low)  # 1.5 times the joints' bounds: heads and feet reach beyond their joints
+    grown = 0.25 * (high - low)  # 1.5 x the keypoints' bounds: heads and feet extend beyond their keypoints
     return np.concatenate([low - grown, high + grown])
 
 
@@ -151,7 +153,7 @@ def _lower_body(skeleton: Skeleton) -> NDArray[np.bool_]:
 
 
 def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop:
-    """The plain crop -> the same region scaled, shifted, turned and mirrored at random."""
+    """Plain crop -> the same region, randomly scaled, shifted, rotated and flipped."""
     scale = rng.uniform(*settings.scale)
     shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, 2)
     turn = settings.rotation * min(1.0, max(-1.0, rng.normal(0, 0.5)))
@@ -179,7 +181,7 @@ def _color_jittered(image: Image, settings: Augmentation, rng: np.random.Generat
 
 
 def _color_matrix(settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(3, 4) matrix RGB1 -> RGB: hue, saturation, brightness and contrast in one."""
+    """(3, 4) matrix RGB1 -> RGB: hue, saturation, brightness and contrast combined."""
     turn = np.deg2rad(rng.uniform(-settings.hue, settings.hue))
     hue = np.cos(turn) * np.eye(3) + np.sin(turn) * _GRAY_AXIS + (1 - np.cos(turn)) / 3
     spread = np.array([settings.saturation, settings.brightness, settings.contrast])
@@ -189,13 +191,13 @@ def _color_matrix(settings: Augmentation, rng: np.random.Generator) -> NDArray[n
 
 
 def _gamma_table(settings: Augmentation, rng: np.random.Generator) -> Image:
-    """(256,) table of a brightness curve."""
+    """(256,) lookup table of a gamma curve."""
     exponent = (1 + settings.gamma) ** rng.uniform(-1, 1)
     return (255 * (np.arange(256) / 255) ** exponent + 0.5).astype(np.uint8)
 
 
 def _covered(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
-    """Image (h, w, 3) -> the same with a rectangle of one colour laid over it now and then."""
+    """Image (h, w, 3) -> the same, with probability `occlusion_prob` partly covered by a rectangle of one color."""
     if not _happens(settings.occlusion_prob, rng):
         return image
     size = np.array(image.shape[1::-1])

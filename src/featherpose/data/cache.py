@@ -1,8 +1,8 @@
-"""Every sample's picture decoded once and kept as plain pixels on disk, so that an epoch costs no decoding.
+"""Cache of decoded samples: each sample's image is decoded once and stored on disk as raw pixels.
 
-A cache is a folder with `pixels.u8` (RGB uint8, all pictures one after the other, mapped into memory) and
-`index.npz` (offsets, shapes, which could be decoded). It is named by a digest of all that decides its content, built
-under another name and renamed when complete: it is whole or not there.
+A cache is a folder with `pixels.u8` (RGB uint8, all images concatenated, memory-mapped) and `index.npz` (offsets,
+shapes, which images could be decoded). Its name contains a digest of everything that determines its content. It is
+built under a temporary name and renamed when complete, so that no partial cache is ever read.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from featherpose.data.sample import Sample
 from featherpose.data.shards import read_bytes
 from featherpose.errors import DataError, InputError
 
-PADDING = 1.25  # a crop shows the box enlarged by this, as Crop.from_box does
-ASPECT = 3 / 4  # width / height of the crop that the stored height is reckoned for
-ZOOM = 1.35  # augmentation may enlarge a person by this before stored pixels become visible
-_LAYOUT = 1  # count up when the files of a cache change their meaning
+PADDING = 1.25  # a crop shows the box enlarged by this factor, as Crop.from_box does
+ASPECT = 3 / 4  # width / height of the crop for which the cached height is computed
+ZOOM = 1.35  # augmentation may enlarge a person by this factor without upsampling cached pixels
+_LAYOUT = 1  # increase when the format of the cache files changes
 
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
+Progress = Callable[[int, int], None]  # images done, images in total
 
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """N decoded pictures: `crops[i]` is RGB uint8 (h, w, 3), `to_cache` takes stored pixels to its pixels."""
+    """N decoded images: `crops[i]` is RGB uint8 (h, w, 3); `to_cache` converts stored pixels to cached pixels."""
 
     folder: Path
-    pixels: NDArray[np.uint8]  # all pictures, flat
+    pixels: NDArray[np.uint8]  # all images, flat
     offsets: NDArray[np.int64]  # (N,)
     shapes: NDArray[np.int64]  # (N, 2) height, width
     factors: NDArray[np.float64]  # (N, 2) cached pixels per stored pixel in x and in y
-    usable: NDArray[np.bool_]  # (N,) False: the picture could not be decoded
-    broken: tuple[str, ...]  # a sentence for each that could not
+    usable: NDArray[np.bool_]  # (N,) False: the image could not be decoded
+    broken: tuple[str, ...]  # one message for each image that could not be decoded
 
     @classmethod
     def build(
@@ -55,9 +55,9 @@ class Crops:
         progress: Progress | None = None,
         threads: int = 2,
     ) -> Crops:
-        """N samples and the height of the network's input -> their pictures from the cache, decoded if not there yet.
+        """N samples and the height of the network's input -> their images from the cache, which is built if missing.
 
-        `folder` holds all caches (default: `cache_folder()`).
+        `folder` holds all caches (default: `cache_folder()`). DataError when the cache cannot be written.
         """
         caches = Path(folder) if folder else cache_folder()
         place = caches / f"crops-{height}-{_digest(samples, height)}"
@@ -68,13 +68,13 @@ class Crops:
         except OSError as error:
             raise DataError(
                 f"cannot build the crop cache in {caches}: {error.strerror or error}; "
-                "make room there or set FEATHERPOSE_CACHE to another folder."
+                "free disk space there or set FEATHERPOSE_CACHE to another folder."
             ) from error
         return cls.open(place)
 
     @classmethod
     def open(cls, place: Path) -> Crops:
-        """Folder of one complete cache -> its crops, mapped into memory read-only."""
+        """Folder of one complete cache -> its crops, memory-mapped read-only."""
         with np.load(place / "index.npz") as index:
             arrays = {name: index[name] for name in ("offsets", "shapes", "factors", "usable")}
             broken = tuple(str(sentence) for sentence in index["broken"])
@@ -86,30 +86,30 @@ class Crops:
         return len(self.offsets)
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        """Index of a sample -> its cached picture, RGB uint8 (h, w, 3), a read-only view."""
+        """Index of a sample -> its cached image, RGB uint8 (h, w, 3), a read-only view."""
         if not self.usable[index]:
-            raise DataError(f"the picture of sample {index} could not be decoded; leave out those not in crops.usable.")
+            raise DataError(f"the image of sample {index} could not be decoded; use only samples in crops.usable.")
         height, width = self.shapes[index].tolist()
         start = int(self.offsets[index])
         return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def __reduce__(self) -> tuple[Callable[[Path], Crops], tuple[Path]]:
-        """Sent to another process as the folder's name: a memory map must not be copied."""
+        """Pickled as the folder's path, so that the memory map is not copied to other processes."""
         return Crops.open, (self.folder,)
 
     def to_cache(self, keypoints: ArrayLike) -> NDArray[np.float32]:
-        """Points (N, K, 2) in pixels of the stored pictures -> (N, K, 2) in pixels of the cached ones."""
+        """Points (N, K, 2) in pixels of the stored images -> (N, K, 2) in pixels of the cached images."""
         factors = self.factors[:, None]
         return ((np.asarray(keypoints) + 0.5) * factors - 0.5).astype(np.float32)
 
     def boxes_to_cache(self, boxes_xywh: ArrayLike) -> NDArray[np.float32]:
-        """Boxes (N, 4) in pixels of the stored pictures -> (N, 4) in pixels of the cached ones."""
+        """Boxes (N, 4) in pixels of the stored images -> (N, 4) in pixels of the cached images."""
         corners = self.to_cache(np.asarray(boxes_xywh)[:, None, :2])[:, 0]
         return np.concatenate([corners, np.asarray(boxes_xywh)[:, 2:] * self.factors], 1).astype(np.float32)
 
 
 def cache_folder() -> Path:
-    """Where caches go: the environment's FEATHERPOSE_CACHE, or `~/.cache/featherpose`."""
+    """Folder of all caches: the environment variable FEATHERPOSE_CACHE, or `~/.cache/featherpose`."""
     return Path(os.environ.get("FEATHERPOSE_CACHE") or Path.home() / ".cache" / "featherpose")
 
 
@@ -120,7 +120,7 @@ def cached_factor(sample: Sample, height: int) -> float:
 
 
 def _digest(samples: Sequence[Sample], height: int) -> str:
-    """All that decides the content: the shards (name and size), the people taken from them, and the scaling."""
+    """Digest of everything that determines the content: shards (name and size), samples taken from them, scaling."""
     digest = hashlib.sha256(repr((_LAYOUT, height, PADDING, ASPECT, ZOOM, len(samples))).encode())
     for path in sorted({sample.location.path for sample in samples}):
         digest.update(repr((path.name, path.stat().st_size)).encode())
@@ -133,12 +133,12 @@ def _digest(samples: Sequence[Sample], height: int) -> str:
 
 @contextlib.contextmanager
 def _lock(caches: Path, name: str) -> Generator[None]:
-    """One builder at a time for one cache; the system lets go of the lock when a builder dies."""
+    """One builder at a time for each cache; the operating system releases the lock when a builder dies."""
     caches.mkdir(parents=True, exist_ok=True)
     with (caches / f".{name}.lock").open("w") as file:
         try:
             import fcntl
-        except ImportError:  # Windows: two processes that start at once both build, the second rename fails
+        except ImportError:  # Windows: two processes that start at the same time both build, the second rename fails
             pass
         else:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -147,7 +147,7 @@ def _lock(caches: Path, name: str) -> Generator[None]:
 
 def _build(samples: Sequence[Sample], height: int, place: Path, progress: Progress, threads: int) -> None:
     part = place.with_name(f".{place.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a builder that was killed
+    shutil.rmtree(part, ignore_errors=True)  # left by a builder that was killed
     part.mkdir()
     try:
         _fill(samples, height, part, progress, threads)
@@ -171,7 +171,7 @@ def _fill(samples: Sequence[Sample], height: int, part: Path, progress: Progress
             except (InputError, ValueError) as error:
                 broken[row] = f"{samples[row].location.path.name}: {error}"
                 return
-            # Not through a memory map: there a full disk would end the process without an error.
+            # Not through a memory map: with one, a full disk kills the process without an error.
             with writing:
                 file.seek(int(index["offsets"][row]))
                 file.write(image.data)
@@ -188,7 +188,7 @@ def _fill(samples: Sequence[Sample], height: int, part: Path, progress: Progress
 
 
 def _run(task: Callable[[int], None], count: int, progress: Progress, threads: int) -> None:
-    """Call task(0) .. task(count - 1) in threads; an error or an interrupt ends it without doing the rest."""
+    """Call task(0) .. task(count - 1) in threads; an error or an interrupt cancels the remaining calls."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             for done, _ in enumerate(pool.map(task, range(count)), start=1):
@@ -199,7 +199,7 @@ def _run(task: Callable[[int], None], count: int, progress: Progress, threads: i
 
 
 def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
-    """Where each picture will lie, from the sizes alone: shapes as `images.shrink` rounds them."""
+    """Offsets and shapes of the cached images, from the sizes alone: shapes as `images.shrink` rounds them."""
     sizes = np.array([sample.size.xy for sample in samples], np.int64).reshape(-1, 2)
     wanted = np.array([cached_factor(sample, height) for sample in samples]).reshape(-1, 1)
     cached = np.maximum(1, np.round(sizes * wanted)).astype(np.int64)
@@ -215,16 +215,14 @@ def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
 def _refuse_full_disk(folder: Path, nbytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < nbytes:
-        raise OSError(f"it takes {nbytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
+        raise OSError(f"it needs {nbytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
 
 
 def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
     image, region = images.read(read_bytes(sample.location), name=sample.key), sample.location.region
     seen, said = image.shape[:2], (region.size if region else sample.size).shape
     if seen != said:
-        raise ValueError(
-            f"{sample.key}: the picture is {seen[0]}x{seen[1]} pixels, its record says {said[0]}x{said[1]}"
-        )
+        raise ValueError(f"{sample.key}: the image is {seen[0]}x{seen[1]} pixels, its record says {said[0]}x{said[1]}")
     if region:
         height, width = sample.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]

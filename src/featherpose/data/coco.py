@@ -1,14 +1,15 @@
-"""People with keypoints in COCO's format (Lin et al. 2014): the published files, and data sets of one's own.
+"""COCO keypoint annotations (Lin et al. 2014): the published files, and custom data sets in the same format.
 
-A file is given by its own path, its photos beside it or in `images/` there; or by a folder of one of two layouts:
+A data set is given by the path of its file, with images next to it or in `images/` there, or by a folder in one of two
+layouts:
 
-    person_keypoints.json                          photos in images/
-    annotations/person_keypoints_SPLIT.json        photos in SPLIT/ or images/SPLIT/, as COCO is published
+    person_keypoints.json                          images in images/
+    annotations/person_keypoints_SPLIT.json        images in SPLIT/ or images/SPLIT/, as COCO is published
 
-The JSON is kept as it stands, because the metrics are defined on it: `images` (id, file_name, width, height),
+The JSON is kept unchanged, because the metrics are defined on it: `images` (id, file_name, width, height),
 `annotations` (image_id, category_id, `bbox` x y width height, `keypoints` x1 y1 v1 x2 ... in pixels, and where known
-`area`, `iscrowd`, `num_keypoints`) and `categories`, one of which names the joints (`keypoints`) and, counted from 1,
-the limbs (`skeleton`). Only a person without a `bbox` gets one, from the joints.
+`area`, `iscrowd`, `num_keypoints`) and `categories`, one of which lists the names of the keypoints (`keypoints`) and
+the limbs (`skeleton`, counted from 1). One thing is added: a person without a `bbox` gets one, from its keypoints.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from featherpose.skeleton import SKELETONS, Skeleton
 
 FILE = "person_keypoints.json"
 BOX_MARGIN = 0.15
-"""A box made of joints goes beyond them by this part of its larger side: a head is higher than its joints."""
+"""Margin of a box around keypoints, as a fraction of their larger extent: a head extends beyond its keypoints."""
 
 _STEM = FILE.removesuffix(".json")
 
@@ -36,19 +37,19 @@ Record = Mapping[str, Any]  # one image, annotation or category
 
 @dataclass(frozen=True, eq=False)
 class Coco:
-    """A data set in COCO's format: its JSON, the folder that its `file_name`s are in, and the joints it labels."""
+    """A data set in COCO's format: its JSON, the folder of its `file_name`s, and the skeleton it annotates."""
 
     truth: dict[str, Any]
     images: Path
     skeleton: Skeleton
     name: str = ""
-    """Of the file or the folder that it was read from."""
+    """Name of the file or folder that it was read from."""
     boxed: int = 0
-    """People who had no box."""
+    """Number of persons whose box was computed from keypoints."""
 
     @property
     def category(self) -> Any:
-        """The id of the category that has joints."""
+        """Id of the category with keypoints."""
         return _posed(self.truth)[0]["id"]
 
 
@@ -58,9 +59,10 @@ def is_coco(place: Path) -> bool:
 
 
 def read_coco(root: str | os.PathLike[str], split: str | None = None) -> Coco:
-    """JSON file, or folder (a path, or a name below FEATHERPOSE_DATA) in a layout as above -> its annotations, checked.
+    """JSON file, or folder (a path, or a name in FEATHERPOSE_DATA) in a layout as above -> its validated annotations.
 
-    `split` ("val2017") is needed where the folder holds more than one. Photos are not opened here.
+    `split` ("val2017") is required where the folder contains more than one. Images are not opened here. DataError names
+    the first record that is wrong.
     """
     place = find_data(root)
     annotations, folders = _find(place, split)
@@ -70,13 +72,13 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None) -> Coco:
     complaints = list(_complaints(truth, skeleton))
     if complaints:
         more = f" ({len(complaints) - 1} more records are wrong)" if complaints[1:] else ""
-        raise DataError(f"{annotations}: {complaints[0]}; correct it or take it out{more}.")
+        raise DataError(f"{annotations}: {complaints[0]}; correct or remove it{more}.")
     image_folder = _with_any_image(annotations, folders, truth) if place.is_file() else _existing(folders)
     return Coco(truth, image_folder, skeleton, place.stem, boxed)
 
 
 def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
-    """JSON file or folder -> (annotation file, folders where its photos may be)."""
+    """JSON file or folder -> (annotation file, folders where its images may be)."""
     if place.is_file():
         return place, _beside(place)
     if split is None and (place / FILE).is_file():
@@ -91,13 +93,13 @@ def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """Folder -> its annotation files as COCO is published, by split."""
+    """Folder in the layout of published COCO -> its annotation files, by split."""
     found = sorted((folder / "annotations").glob(f"{_STEM}_*.json"))
     return {path.stem.removeprefix(_STEM + "_"): path for path in found}
 
 
 def _beside(file: Path) -> list[Path]:
-    """JSON file given by its own path -> the folders that its photos may be in, the likeliest first."""
+    """JSON file given by its path -> the folders where its images may be, most likely first."""
     roots = [file.parent, file.parent.parent] if file.parent.name == "annotations" else [file.parent]
     split = file.stem.removeprefix(_STEM + "_")
     return [root / inner for root in roots for inner in ("", "images", split, f"images/{split}")]
@@ -107,16 +109,16 @@ def _existing(folders: Sequence[Path]) -> Path:
     for folder in folders:
         if folder.is_dir():
             return folder
-    raise DataError(f"There is no folder {' or '.join(map(str, folders))} with the photos; put them there.")
+    raise DataError(f"There is no image folder {' or '.join(map(str, folders))}; put the images there.")
 
 
 def _with_any_image(file: Path, folders: Sequence[Path], truth: Record) -> Path:
-    """The first folder that holds any of the photos; the first one for a file that lists none."""
+    """The first folder that contains any of the images; the first one for a file that lists none."""
     names = [str(record["file_name"]) for record in truth["images"]]
     for folder in folders:
         if not names or any((folder / name).is_file() for name in names):
             return folder
-    raise DataError(f"{file}: its photos ({names[0]}, ...) are neither beside it nor in {folders[1]}; put them there.")
+    raise DataError(f"{file}: its images ({names[0]}, ...) are neither next to it nor in {folders[1]}; put them there.")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -128,27 +130,27 @@ def _load(path: Path) -> dict[str, Any]:
         records = truth.get(key) if isinstance(truth, dict) else None
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise DataError(
-                f"{path} has no list `{key}` of records; a COCO annotation file (images, annotations, categories)"
-                " is wanted."
+                f"{path} has no list `{key}` of records; wanted a COCO annotation file (images, annotations,"
+                " categories)."
             )
     return truth
 
 
 def _posed(truth: Record) -> list[Record]:
-    """The categories that have joints."""
+    """The categories with keypoints."""
     return [category for category in truth["categories"] if category.get("keypoints")]
 
 
 def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
-    """Annotation file -> the known skeleton whose joints it names, in the same order, or one of its own."""
+    """Annotation file -> the built-in skeleton with the same keypoint names in the same order, or a new one."""
     posed = _posed(truth)
     if not posed:
         raise DataError(
-            f'{path}: no category names its joints; write them to "keypoints" of categories[0], as ["nose", "tail"].'
+            f'{path}: no category lists keypoint names; add "keypoints" to categories[0], like ["nose", "tail"].'
         )
     if len(posed) > 1:
         names = ", ".join(str(category.get("name")) for category in posed)
-        raise DataError(f"{path}: several categories have joints ({names}); write a file for each of them.")
+        raise DataError(f"{path}: several categories have keypoints ({names}); write one file per category.")
     keypoint_names, limbs = posed[0]["keypoints"], posed[0].get("skeleton") or []
     limbs = limbs if isinstance(limbs, list) else [limbs]
     if not isinstance(keypoint_names, list) or not all(
@@ -158,7 +160,7 @@ def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
             f"{path}: the keypoints of category {posed[0].get('name')} are {keypoint_names}; wanted a list of names."
         )
     if "id" not in posed[0]:
-        raise DataError(f"{path}: category {posed[0].get('name')} has no id; annotations name it as category_id.")
+        raise DataError(f"{path}: category {posed[0].get('name')} has no id; annotations refer to it as category_id.")
     known = [skeleton for skeleton in SKELETONS.values() if skeleton.keypoint_names == tuple(keypoint_names)]
     if known:
         return known[0]
@@ -169,17 +171,17 @@ def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
 
 
 def _limb(limb: Any, num_keypoints: int, path: Path) -> tuple[int, int]:
-    """Two joints counted from 1 -> the same counted from 0."""
+    """Two keypoint indices counted from 1 -> the same counted from 0."""
     if not _numbers(limb, 2) or not all(keypoint in range(1, num_keypoints + 1) for keypoint in limb):
         raise DataError(
-            f"{path}: {limb} in `skeleton` is no limb; wanted two joints, counted from 1 to {num_keypoints}. Without"
-            " `skeleton` no limbs are drawn."
+            f"{path}: {limb} in `skeleton` is not a limb; wanted two keypoints, counted from 1 to {num_keypoints}."
+            " Without `skeleton` no limbs are drawn."
         )
     return int(limb[0]) - 1, int(limb[1]) - 1
 
 
 def _fill_boxes(truth: Record, category: Any) -> int:
-    """Gives the people of a category who have no box that of their joints, and says how many they were."""
+    """Give persons of the category that have no box one computed from their keypoints -> number of these persons."""
     boxed = 0
     for record in truth["annotations"]:
         keypoints = record.get("keypoints") or []
@@ -191,9 +193,9 @@ def _fill_boxes(truth: Record, category: Any) -> int:
 
 
 def _around(keypoints: Sequence[float]) -> list[float] | None:
-    """x, y, v of all joints -> box x, y, width, height that shows the labelled ones; None where they are one point.
+    """x, y, v of all keypoints -> box x, y, width, height around the labeled ones; None where they are one point.
 
-    Someone without labelled joints, whom neither training nor the metrics look at, gets a box without an area.
+    A person without labeled keypoints, whom neither training nor the metrics use, gets a box without an area.
     """
     labeled = [(x, y) for x, y, v in zip(keypoints[::3], keypoints[1::3], keypoints[2::3], strict=False) if v > 0]
     if len(set(labeled)) < 2:
@@ -204,7 +206,7 @@ def _around(keypoints: Sequence[float]) -> list[float] | None:
 
 
 def _complaints(truth: Record, skeleton: Skeleton) -> Iterable[str]:
-    """Annotation file -> a sentence for each record that cannot be used."""
+    """Annotation file -> a message for each record that cannot be used."""
     for record in truth["images"]:
         yield from (f"an image lacks {key} ({record})" for key in _lacks(record))
         if not all(isinstance(record.get(side), int) and record[side] > 0 for side in ("width", "height")):
@@ -225,16 +227,16 @@ def _lacks(image: Record) -> list[str]:
 def _complaint(record: Record, image_ids: set[Any], posed: set[Any], skeleton: Skeleton) -> str | None:
     """One annotation -> what is wrong with it, or None."""
     if record.get("image_id") not in image_ids:
-        return f"is about image {record.get('image_id')}, which is not listed"
+        return f"refers to image {record.get('image_id')}, which is not listed"
     is_posed, keypoints = record.get("category_id") in posed, record.get("keypoints")
     if is_posed and keypoints is not None:
         if not isinstance(keypoints, list) or len(keypoints) != 3 * skeleton.num_keypoints:
             seen = len(keypoints) if isinstance(keypoints, list) else keypoints
-            return f"has {seen} numbers for keypoints, wanted x, y, v of {skeleton.num_keypoints} joints"
+            return f"has {seen} numbers for keypoints, wanted x, y, v of {skeleton.num_keypoints} keypoints"
         if not _numbers(keypoints, len(keypoints)) or not set(keypoints[2::3]) <= {0, 1, 2}:
             return f"has keypoints {str(keypoints)[:60]}, wanted finite x and y, and v 0, 1 or 2"
     if is_posed and not record.get("bbox"):
-        return "has no bbox, nor two labelled joints to make one of"
+        return "has no bbox and fewer than two labeled keypoints to compute one from"
     if not _numbers(record.get("bbox"), 4):
         return f"has the bbox {record.get('bbox')}, wanted x, y, width, height"
     area = record.get("area")

@@ -1,4 +1,4 @@
-"""Where a data set lies: a path, or the name of a folder below FEATHERPOSE_DATA."""
+"""Location of a data set: a path, or the name of a folder in `data/` of FEATHERPOSE_DATA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from featherpose.errors import DataError
 
 
 def find_data(name: str | os.PathLike[str]) -> Path:
-    """Path of a COCO file (*.json), or a folder as `find_folder` finds it -> its path."""
+    """Path of a COCO file (*.json), or a folder as in `find_folder` -> its path; DataError when it does not exist."""
     if Path(name).suffix.lower() != ".json":
         return find_folder(name)
     if not Path(name).is_file():
@@ -18,12 +18,15 @@ def find_data(name: str | os.PathLike[str]) -> Path:
 
 
 def find_folder(name: str | os.PathLike[str]) -> Path:
-    """Path of a folder, or the name of one in `data/` of FEATHERPOSE_DATA (default `../shared`) -> its path."""
+    """Path of a folder, or the name of one in `data/` of FEATHERPOSE_DATA (default `../shared`) -> its path.
+
+    DataError when neither exists.
+    """
     below = Path(os.environ.get("FEATHERPOSE_DATA", "../shared")) / "data" / name
     for place in (Path(name), below):
         if place.is_dir():
             return place
     raise DataError(
         f"There is no folder {name} and no {below}; "
-        "give a path, or set FEATHERPOSE_DATA to the folder that holds data/ with it."
+        "give a path, or set FEATHERPOSE_DATA to the folder that contains data/ with it."
     )

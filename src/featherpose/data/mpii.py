@@ -1,11 +1,11 @@
-"""People with joints as MPII Human Pose has them (Andriluka et al. 2014), in the JSON that HRNet's loader reads.
+"""MPII Human Pose (Andriluka et al. 2014), in the JSON format that HRNet's loader reads.
 
     people.json      a list: `image`, `joints` (16 x 2), `joints_vis` (16), `center` and `scale` of the person, and
-                     `headsize` in pixels, which HRNet has in a file of its own (`measure.pckh.head_sizes`)
-    images/          the photos
+                     `headsize` in pixels, which HRNet has in a separate file (`evaluation.pckh.head_sizes`)
+    images/          the images
 
-Coordinates are pixels, the middle of the top-left one is (0, 0); HRNet's published files count from 1: take 1 from
-`joints` and `center` first. `scale` is the person's height in units of 200 pixels.
+Coordinates are in pixels, the center of the top-left one is (0, 0); HRNet's published files count from 1: subtract 1
+from `joints` and `center` first. `scale` is the person's height in units of 200 pixels.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from featherpose.errors import DataError
 
 FILE = "people.json"
 SCALE_UNIT = 200.0
-"""Pixels that a person of scale 1 is tall."""
+"""Height in pixels of a person of scale 1."""
 CENTER_OFFSET = 15.0
-"""HRNet moves the centre down by this x scale, so that feet are cut off less often."""
+"""HRNet moves the center down by this x scale, so that feet are cut off less often."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mpii:
-    """N people and the folder of their photos."""
+    """N annotated persons and the folder of their images."""
 
     images: Path
     image_names: tuple[str, ...]
     """(N,) file names."""
     keypoints: NDArray[np.float64]
-    """(N, 16, 2), order of `skeleton.MPII16`."""
+    """(N, 16, 2) in pixels, in the order of `skeleton.MPII16`."""
     visible: NDArray[np.int64]
-    """(N, 16), 1 where labelled."""
+    """(N, 16), 1 where labeled."""
     boxes_xyxy: NDArray[np.float32]
-    """(N, 4), squares of side 200 x scale round the lowered centre: HRNet's crop before its factor 1.25."""
+    """(N, 4), squares of side 200 x scale around the lowered center: HRNet's crop before its factor 1.25."""
     head_sizes: NDArray[np.float64]
     """(N,) in pixels."""
 
@@ -51,9 +51,9 @@ class Mpii:
 
 
 def read_mpii(root: str | os.PathLike[str]) -> Mpii:
-    """Folder (a path, or a name below FEATHERPOSE_DATA) with people.json and images/ -> its people, checked.
+    """Folder (a path, or a name in FEATHERPOSE_DATA) with people.json and images/ -> its validated annotations.
 
-    DataError names the first record that is wrong. Photos are not opened here.
+    DataError names the first record that is wrong. Images are not opened here.
     """
     place = find_folder(root)
     path = place / FILE
@@ -61,19 +61,19 @@ def read_mpii(root: str | os.PathLike[str]) -> Mpii:
         records = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: cannot be read as JSON ({error}); wanted MPII's people as HRNet lists them."
+            f"{path}: cannot be read as JSON ({error}); wanted MPII's annotations in HRNet's format."
         ) from None
     if not isinstance(records, list) or not records:
-        raise DataError(f"{path}: wanted a list of people.")
+        raise DataError(f"{path}: wanted a list of persons.")
     people = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
     image_names, keypoints, visible, boxes, heads = zip(*people, strict=True)
     return Mpii(place / "images", image_names, *map(np.array, (keypoints, visible, boxes, heads)))
 
 
 def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
-    """One record -> photo, joints (16, 2), labelled (16,), box (4,), head size."""
+    """One record -> image name, keypoints (16, 2), labeled (16,), box (4,), head size."""
     if not isinstance(record, dict):
-        raise DataError(f"{where} is no record.")
+        raise DataError(f"{where} is not a JSON object.")
     keypoints, center = (_numbers(record, key, shape, where) for key, shape in (("joints", (16, 2)), ("center", (2,))))
     labeled = _numbers(record, "joints_vis", (16,), where) > 0
     scale, head = (float(_numbers(record, key, (), where)) for key in ("scale", "headsize"))
@@ -93,7 +93,7 @@ def _numbers(record: dict[str, Any], key: str, shape: Sequence[int], where: str)
     except KeyError:
         raise DataError(f"{where} has no {key}.") from None
     except (TypeError, ValueError):
-        raise DataError(f"{where}: {key} holds what is no number.") from None
+        raise DataError(f"{where}: {key} contains a value that is not a number.") from None
     if values.shape != tuple(shape) or not np.isfinite(values).all():
         raise DataError(f"{where}: {key} has the shape {values.shape}, wanted {tuple(shape)} finite numbers.")
     return values

@@ -1,7 +1,7 @@
-"""One labelled person, the part of the data it belongs to, and the random draws that are its own.
+"""One sample (a labeled person), the split into training and validation set, sample order and random generators.
 
-Order and augmentation are pure functions of (seed, epoch, index): a run that is resumed, or spread over more
-workers, sees every person exactly as the uninterrupted run on one worker does.
+Order and augmentation are pure functions of (seed, epoch, index): a run that is resumed or distributed over more
+workers sees every sample exactly as an uninterrupted run with one worker does.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from featherpose.errors import DataError
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
-_ORDER = 0xFFFF_FFFF  # the index no sample has: its generator shuffles the epoch
+_ORDER = 0xFFFF_FFFF  # an index that no sample has: its generator shuffles the epoch
 
 
 @dataclass(frozen=True)
 class Region:
-    """A stored picture that is a part of a photo of `size`: the pixel its top-left one is there."""
+    """A region of an original image of `size`: position of its top-left pixel there."""
 
     left: int
     top: int
@@ -32,9 +32,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Location:
-    """Where the bytes of one encoded picture are: `nbytes` bytes from `offset` on in the file `path`.
+    """Location of one encoded image: `nbytes` bytes at `offset` in the file `path`.
 
-    Where they are a whole photo, `part` says what of it is the stored picture.
+    Where this is a whole original image, `region` is the part of it that is the stored image of the sample.
     """
 
     path: Path
@@ -45,31 +45,32 @@ class Location:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One labelled person in one stored picture; joints and box in pixels of that picture."""
+    """One labeled person in one stored image; keypoints and box in pixels of that image."""
 
     key: str
-    image: str  # name of the photo it was cut from: decides the validation part
-    source: str  # data set: "coco", "mpii", "lsp", "lspet" or a name of your own
-    keypoints: NDArray[np.float32]  # (K, 2), may lie outside the picture
-    visibility: NDArray[np.uint8]  # (K,) 0 not labelled, 1 labelled but hidden, 2 visible
+    image: str  # name of the original image: determines whether the sample is in the validation set
+    source: str  # data set: "coco", "mpii", "lsp", "lspet" or the name of a custom data set
+    keypoints: NDArray[np.float32]  # (K, 2), may be outside the stored image
+    visibility: NDArray[np.uint8]  # (K,) 0 not labeled, 1 labeled but hidden, 2 visible
     skeleton: Skeleton
-    box_xywh: NDArray[np.float32]  # (4,) the person, not enlarged
-    area: float | None  # of the person's outline in square pixels, where known
-    size: Size  # of the stored picture
-    scale: float  # stored pixels per pixel of the photo
+    box_xywh: NDArray[np.float32]  # (4,) box of the person, without padding
+    area: float | None  # area of the person's segmentation in square pixels, where known
+    size: Size  # of the stored image
+    scale: float  # stored pixels per pixel of the original image
     location: Location
 
 
 def is_validation(image: str, val_fraction: float = 0.05) -> bool:
-    """Name of an image -> whether it belongs to the validation set: `val_fraction` = 1/n of all images.
+    """Name of an original image -> whether it is in the validation set: `val_fraction` = 1/n of all images.
 
-    Those whose name has a SHA-1 that n divides. The images of 0.05 are among those of 0.2. DataError where the fraction is not 1/n.
+    The images whose name has an SHA-1 divisible by n; those of 0.05 are among those of 0.2. DataError where the
+    fraction is not 1/n.
     """
     return int(hashlib.sha1(image.encode()).hexdigest(), 16) % _divisor(val_fraction) == 0
 
 
 def possible_val_fraction(names: Iterable[str]) -> float | None:
-    """Names of images -> the smallest of 1/20, 1/10, 1/5, 1/3, 1/2 that leaves images in both sets; None: too few."""
+    """Image names -> the smallest of 1/20, 1/10, 1/5, 1/3, 1/2 that leaves images in both sets; None: too few images."""
     images = set(names)
     counts = {n: sum(is_validation(name, 1 / n) for name in images) for n in (20, 10, 5, 3, 2)}
     return next((round(1 / n, 3) for n, count in counts.items() if 0 < count < len(images)), None)
@@ -83,7 +84,7 @@ def _divisor(val_fraction: float) -> int:
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Seed, epoch and index of a sample (each >= 0) -> the generator of all its random draws in that epoch."""
+    """Seed, epoch and index of a sample (each >= 0) -> the generator for all its random draws in that epoch."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, epoch << 32 | index], dtype=np.uint64)))
 
 
@@ -92,8 +93,9 @@ def epoch_order(
 ) -> NDArray[np.int64]:
     """Seed, epoch and number of samples -> their order in that epoch, a permutation of 0 .. count - 1.
 
-    `shares` (count,): how often each is to be seen. A sample's second time has the number index + count, and so on:
-    the remainder by `count` is its index, and each time is augmented in its own way.
+    `sampling_weights` (count,): how often each sample occurs per epoch. The second occurrence of a sample has the
+    number index + count, and so on: the number modulo `count` is its index, and each occurrence is augmented
+    differently.
     """
     rng = sample_generator(seed, epoch, _ORDER)
     if sampling_weights is None:
@@ -104,12 +106,12 @@ def epoch_order(
 
 
 def epoch_length(sampling_weights: NDArray[np.float64]) -> int:
-    """Shares (count,) -> how many samples an epoch sees."""
+    """Sampling weights (count,) -> number of samples per epoch."""
     return sum(round(share * np.count_nonzero(sampling_weights == share)) for share in np.unique(sampling_weights))
 
 
 def _drawn(chosen: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Samples of one share -> each as often as whole times fit, and the rest of the share by lot."""
+    """Samples of one sampling weight -> each as often as its integer part says, a random subset once more."""
     people = rng.permutation(np.flatnonzero(chosen))
     numbers = np.arange(round(share * len(people)))
     return people[numbers % len(people)] + len(chosen) * (numbers // len(people))

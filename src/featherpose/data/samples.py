@@ -1,7 +1,7 @@
-"""Labelled people wherever they lie: in shards of crops, or on whole photos that a COCO file tells of.
+"""Samples of a data set: from shards of crops, or from whole images annotated in a COCO file.
 
-Of a photo each person takes a square part, wide enough for all that augmentation may show, as if it had been stored as
-a crop. Who cannot be trained on is left out and counted; a photo that is not there is an error.
+In a whole image, each person gets a square region, large enough for everything that augmentation may show, as if it had
+been stored as a crop. Persons that cannot be used for training are left out and counted; a missing image is an error.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from featherpose.size import Size
 from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma, unpaired_keypoints
 
 REGION_SCALE = 1.5
-"""Side of a person's part of the photo, in heights of the box brought to 3:4. A crop shows 1.25; augmentation moves
-and turns it."""
+"""Side of a person's region, in heights of the box extended to 3:4. A crop shows 1.25; augmentation shifts and rotates
+it."""
 
 
 def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
-    """Folder of shards, or COCO file or folder -> all people, and a sentence for all that has to be known of them."""
+    """Folder of shards, or COCO file or folder -> all samples, and notes on them for the user (counts, warnings)."""
     if is_coco(place) and not any(place.glob("*.tar")):
         coco = read_coco(place)
         samples, left_out = samples_of_coco(coco)
         if not samples:
             others = f"; {_listed(left_out)}" if left_out else f"; none of category {coco.category}"
-            raise DataError(f"{place}: nobody to train on among {len(coco.truth['annotations'])} annotations{others}.")
+            raise DataError(f"{place}: no usable sample in {len(coco.truth['annotations'])} annotations{others}.")
         return samples, [*_counts(coco, samples, left_out), *_doubts(coco.skeleton)]
     index = scan(place)
     broken = [f"{place}: {len(index.broken)} broken samples left out, first: {first}" for first in index.broken[:1]]
@@ -41,7 +41,7 @@ def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
 
 
 def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
-    """Annotations -> everyone who can be trained on, in their order, and how many cannot, by reason."""
+    """Annotations -> samples that can be used for training, in their order, and counts of the others by reason."""
     image_records = {record["id"]: record for record in coco.truth["images"]}
     posed = [record for record in coco.truth["annotations"] if record.get("category_id") == coco.category]
     reasons = [_unusable(person, image_records[person["image_id"]]) for person in posed]
@@ -54,25 +54,25 @@ def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
 
 
 def _unusable(person: Record, photo: Record) -> str:
-    """Why nobody can be trained on this annotation; empty where one can."""
+    """Reason why an annotation cannot be used for training; empty where it can."""
     left, top, width, height = person["bbox"]
     if person.get("iscrowd"):
         return "crowd regions"
     if not any((person.get("keypoints") or ())[2::3]):
-        return "people without a labelled joint"
+        return "instances without a labeled keypoint"
     if not (width > 0 and height > 0):
-        return "people whose box has no area"
+        return "instances whose box has no area"
     inside = left < photo["width"] and top < photo["height"] and left + width > 0 and top + height > 0
-    return "" if inside else "people whose box lies outside the photo"
+    return "" if inside else "instances whose box is outside the image"
 
 
 def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
-    """Names of photos -> how many bytes each has; DataError where one is not there."""
+    """Names of images -> size of each file in bytes; DataError where one is missing."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise DataError(
-            f"{folder}: {len(missing)} photos with people are missing, first {missing[0]}; put them there, or take"
-            " them out of the file."
+            f"{folder}: {len(missing)} annotated images are missing, first {missing[0]}; put them there, or remove"
+            " them from the annotation file."
         )
     return {name: (folder / name).stat().st_size for name in names}
 
@@ -100,7 +100,7 @@ def _sample(coco: Coco, person: Record, image_record: Record, number: int, nbyte
 
 
 def _region(box_xywh: list[float], image_size: Size) -> tuple[Region, Size]:
-    """Box and size of a photo -> the square round the box, cut at the photo's edges, and its size."""
+    """Box and size of an image -> the square around the box, clipped to the image, and its size."""
     left, top, width, height = box_xywh
     half = REGION_SCALE / 2 * max(height, width / ASPECT)
     low_x, low_y = (max(0, math.floor(middle - half)) for middle in (left + width / 2, top + height / 2))
@@ -110,18 +110,18 @@ def _region(box_xywh: list[float], image_size: Size) -> tuple[Region, Size]:
 
 
 def _counts(coco: Coco, samples: list[Sample], left_out: Counter[str]) -> Iterator[str]:
-    """How many people there are, with which joints, and how many there are not."""
+    """Notes on the number of instances and images, the keypoints, and the instances left out."""
     skeleton = coco.skeleton
     pairs = len(skeleton.flip_pairs)
     yield (
-        f"{coco.name}: {len(samples)} people on {len({sample.image for sample in samples})} photos,"
-        f" {skeleton.num_keypoints} joints ({', '.join(skeleton.keypoint_names)}),"
-        f" {pairs} {'pair' if pairs == 1 else 'pairs'} of left and right."
+        f"{coco.name}: {len(samples)} instances in {len({sample.image for sample in samples})} images,"
+        f" {skeleton.num_keypoints} keypoints ({', '.join(skeleton.keypoint_names)}),"
+        f" {pairs} left-right {'pair' if pairs == 1 else 'pairs'}."
     )
     if left_out:
         yield f"Left out: {_listed(left_out)}."
     if coco.boxed:
-        yield f"{coco.boxed} people have no box; theirs is made of their labelled joints."
+        yield f"{coco.boxed} instances have no box; one is computed from their labeled keypoints."
 
 
 def _listed(left_out: Counter[str]) -> str:
@@ -129,14 +129,14 @@ def _listed(left_out: Counter[str]) -> str:
 
 
 def _doubts(skeleton: Skeleton) -> Iterator[str]:
-    """What the names of the joints leave open."""
+    """Notes on what cannot be derived from the names of the keypoints."""
     if alone := unpaired_keypoints(skeleton):
         yield (
-            f"Warning: no joint of the other side for {', '.join(alone)}: a mirrored person has it on the wrong side."
-            " Name both sides alike (left_ankle, right_ankle), or set augmentation.flip_prob=0."
+            f"Warning: no keypoint of the other side for {', '.join(alone)}: a flipped person has it on the wrong side."
+            " Give both sides matching names (left_ankle, right_ankle), or set augmentation.flip_prob=0."
         )
     if unknown := keypoints_without_sigma(skeleton):
         yield (
-            f"No published OKS sigma for {', '.join(unknown)}: {OTHER_SIGMA} is taken, the mean of COCO's; AP compares"
-            " models on this data, and nothing else."
+            f"No published OKS sigma for {', '.join(unknown)}: {OTHER_SIGMA} is used, the mean of COCO's; AP is only"
+            " comparable between models evaluated on this data set."
         )

@@ -1,8 +1,8 @@
-"""People in WebDataset shards: `KEY.webp` beside `KEY.json` in `*.tar` files, found once and then read by offset.
+"""Samples in WebDataset shards: `KEY.webp` and `KEY.json` in `*.tar` files, indexed once and then read by offset.
 
-The JSON holds `keypoints` [[x, y, v] ...], `skeleton`, `box_xywh`, `image`, `source`, `width`, `height` and, where
-known, `area` and `scale`. A person whose record is broken is reported and left out, never replaced by a neighbour;
-a shard that cannot be read to its end is an error, because nobody knows what it lost.
+The JSON contains `keypoints` [[x, y, v] ...], `skeleton`, `box_xywh`, `image`, `source`, `width`, `height` and, where
+known, `area` and `scale`. A sample with a broken record is reported and left out, never replaced by its neighbor; a
+shard that cannot be read to its end is an error, because it is unknown what is missing.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
 IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
-_BLOCK = 512  # tar files are made of blocks of this many bytes
+_BLOCK = 512  # size in bytes of the blocks of a tar file
 
 
 @dataclass(frozen=True)
 class Index:
-    """What a folder of shards holds: the samples in the order of their keys, and a sentence for each broken one."""
+    """Contents of a folder of shards: the samples in the order of their keys, and a message for each broken one."""
 
     samples: list[Sample]
     broken: list[str]
 
 
 def read_index(folder: Path | str) -> list[Sample]:
-    """Folder of `*.tar` shards -> its samples in the order of their keys; broken ones are counted in a warning."""
+    """Folder of `*.tar` shards -> its samples in the order of their keys; a warning counts the broken ones."""
     index = scan(folder)
     if index.broken:
         warnings.warn(f"{folder}: {len(index.broken)} broken samples left out, first: {index.broken[0]}", stacklevel=2)
@@ -43,13 +43,13 @@ def read_index(folder: Path | str) -> list[Sample]:
 
 
 def scan(folder: Path | str) -> Index:
-    """Folder of `*.tar` shards -> Index of its samples (pictures not decoded) and of its broken ones."""
+    """Folder of `*.tar` shards -> Index of its samples (images not decoded) and of its broken samples."""
     samples: dict[str, Sample] = {}
     broken: list[str] = []
     for member in (member for shard in _shards(Path(folder)) for member in _members(shard)):
         try:
             if member.key in samples:
-                raise ValueError("the key was there before, in " + samples[member.key].location.path.name)
+                raise ValueError("duplicate key, already found in " + samples[member.key].location.path.name)
             samples[member.key] = _sample(member)
         except (InputError, ValueError, TypeError, KeyError, OverflowError) as error:
             broken.append(f"{member.shard.name}: {member.key}: {_reason(error)}")
@@ -57,20 +57,22 @@ def scan(folder: Path | str) -> Index:
 
 
 def read_bytes(location: Location) -> bytes:
-    """Location -> the encoded picture it points at."""
+    """Location -> bytes of the encoded image there; DataError when the file is missing or too short."""
     try:
         with location.path.open("rb") as file:
             file.seek(location.offset)
             data = file.read(location.nbytes)
     except OSError as error:
-        raise DataError(f"cannot read {location.path}: {error.strerror}; was the shard moved? Index again.") from error
+        raise DataError(
+            f"cannot read {location.path}: {error.strerror}; was the shard moved? Index the folder again."
+        ) from error
     if len(data) < location.nbytes:
         raise DataError(f"{location.path} ends before byte {location.offset + location.nbytes}; copy the shard again.")
     return data
 
 
 class _Member(NamedTuple):
-    """What one shard holds under one key."""
+    """Entries of one shard with the same key."""
 
     shard: Path
     key: str
@@ -80,17 +82,17 @@ class _Member(NamedTuple):
 
 def _shards(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; wanted one with shards (*.tar).")
+        raise DataError(f"{folder} is not a folder; wanted a folder with shards (*.tar).")
     shards = sorted(folder.glob("*.tar"))
     if not shards:
         found = sorted(path.name for path in folder.iterdir())[:5]
-        hint = " A COCO file is given by its own path." if any(folder.glob("*.json")) else ""
-        raise DataError(f"no shards (*.tar) in {folder}; it holds {', '.join(found) or 'nothing'}.{hint}")
+        hint = " For a COCO file, give the path of the file itself." if any(folder.glob("*.json")) else ""
+        raise DataError(f"no shards (*.tar) in {folder}; it contains {', '.join(found) or 'nothing'}.{hint}")
     return shards
 
 
 def _members(shard: Path) -> Iterator[_Member]:
-    """Path of a shard -> its keys in the order of the file, each with its record and the place of its picture."""
+    """Path of a shard -> its keys in the order of the file, each with its record and the location of its image."""
     encoded_images: dict[str, Location] = {}
     records: dict[str, bytes] = {}
     for info, data in _files(shard):
@@ -104,7 +106,7 @@ def _members(shard: Path) -> Iterator[_Member]:
 
 
 def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
-    """Path of a shard -> (entry, content) of every file in it; the content of pictures is left empty."""
+    """Path of a shard -> (entry, content) of every file in it; the content of images is left empty."""
     name, end = "the first member", 0
     try:
         with tarfile.open(shard, "r:") as archive:
@@ -118,16 +120,16 @@ def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
 
 
 def _check_end(shard: Path, name: str, end: int) -> None:
-    """A complete tar file goes on with a block of zeros after its last member; tarfile stops silently without one."""
+    """In a complete tar file a block of zeros follows the last member; without one, tarfile stops silently."""
     with shard.open("rb") as file:
         file.seek(end)
         if file.read(_BLOCK) != bytes(_BLOCK):
-            raise DataError(f"cannot read shard {shard} after {name}: it is cut off or damaged there; copy it again.")
+            raise DataError(f"cannot read shard {shard} after {name}: it is truncated or damaged there; copy it again.")
 
 
 def _sample(member: _Member) -> Sample:
     if member.record is None or member.encoded_image is None:
-        raise ValueError(f"there is no {'record (.json)' if member.record is None else 'picture (.webp)'} beside it")
+        raise ValueError(f"there is no {'record (.json)' if member.record is None else 'image (.webp)'} for this key")
     record: dict[str, Any] = json.loads(member.record)
     skeleton = _skeleton(record["skeleton"])
     size = Size(height=int(record["height"]), width=int(record["width"]))

@@ -1,8 +1,8 @@
-"""Second opinions: a teacher's joints for every sample, for the joints that its data set did not label.
+"""Pseudo-labels: a teacher's keypoints for every sample, used for the keypoints that its data set does not label.
 
-MPII and LSP have no eyes and ears, and put hips and shoulders elsewhere than COCO does: those joints come from the
-teacher where it is sure. What people labelled stays as it is; of a noisy data set, labels may be left out where
-the teacher sees the joint in quite another place.
+MPII and LSP have no eyes and ears, and place hips and shoulders differently from COCO: these keypoints come from the
+teacher where it is confident. Human labels are never changed; those of a noisy data set can be left out where the
+teacher predicts the keypoint far away.
 """
 
 from __future__ import annotations
@@ -20,26 +20,29 @@ from featherpose.errors import DataError
 from featherpose.skeleton import COCO17, Skeleton, map_keypoints
 
 Floats = NDArray[np.float32]
-Labels = dict[str, tuple[Floats, Floats]]  # key -> keypoints (17, 2) in pixels of the picture, scores (17,)
+Labels = dict[str, tuple[Floats, Floats]]  # key -> keypoints (17, 2) in pixels of the stored image, scores (17,)
 FILE = "teacher-labels.npz"
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What N samples are trained towards, in COCO's 17 joints: keypoints (N, 17, 2), weights (N, 17) in 0..1."""
+    """Training targets of N samples, in COCO's 17 keypoints: keypoints (N, 17, 2), weights (N, 17) in 0..1."""
 
     keypoints: Floats
     weights: Floats
 
 
 def teacher_labels(folder: Path | str) -> Labels:
-    """Folder with `teacher-labels.npz` -> the teacher's COCO joints of every key: keypoints (17, 2), scores (17,)."""
+    """Folder with `teacher-labels.npz` -> pseudo-labels of every key, in COCO's order: keypoints (17, 2), scores (17,).
+
+    DataError when the file is missing, damaged or of other shapes.
+    """
     path = Path(folder) / FILE
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             keys, keypoints, scores = arrays["keys"], arrays["keypoints"], arrays["scores"]
         if keypoints.shape != (len(keys), 17, 2) or scores.shape != (len(keys), 17):
-            raise ValueError(f"{len(keys)} keys, keypoints {keypoints.shape}, scores {scores.shape} do not fit")
+            raise ValueError(f"{len(keys)} keys, keypoints {keypoints.shape}, scores {scores.shape} do not match")
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             f"no {FILE} in {folder}; put it there or train without a teacher (data.labels=ground_truth)."
@@ -52,9 +55,9 @@ def teacher_labels(folder: Path | str) -> Labels:
 
 
 def pseudo_labels(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Floats]:
-    """N samples -> the teacher's keypoints (N, 17, 2) and scores (N, 17), in their order.
+    """N samples -> the teacher's keypoints (N, 17, 2) and scores (N, 17), in the order of the samples.
 
-    The score is 0 where the teacher says nothing, or points outside the picture: that is a guess without a pixel.
+    The score is 0 where there is no pseudo-label, or where it is outside the image and thus not based on any pixel.
     """
     none = np.zeros((17, 2), np.float32), np.zeros(17, np.float32)
     found = [labels.get(sample.key, none) for sample in samples]
@@ -66,7 +69,7 @@ def pseudo_labels(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Fl
 
 
 def map_samples(samples: Sequence[Sample], skeleton: Skeleton = COCO17) -> tuple[Floats, NDArray[np.uint8]]:
-    """N samples -> their keypoints (N, K, 2) and visibility (N, K) in the joints of `skeleton`; v 0 where it lacks."""
+    """N samples -> keypoints (N, K, 2) and visibility (N, K) mapped to `skeleton`; v is 0 for keypoints they lack."""
     keypoints = np.zeros((len(samples), skeleton.num_keypoints, 2), np.float32)
     visibility = np.zeros((len(samples), skeleton.num_keypoints), np.uint8)
     for source in {sample.skeleton for sample in samples}:
@@ -86,8 +89,8 @@ def fill_gaps(
 ) -> tuple[Floats, Floats]:
     """(..., K, 2) and (..., K) of labels and teacher -> keypoints (..., K, 2), weights (..., K) in 0..1.
 
-    Labelled joints (v > 0) keep their place and weight 1. The others take the teacher's place with its score as
-    weight where that is above `threshold`, and weight 0 elsewhere: an unsure teacher is not a label.
+    Labeled keypoints (v > 0) keep their position, with weight 1. The others get the teacher's position, with its score
+    as weight where that is above `threshold` and weight 0 elsewhere.
     """
     labeled = visibility > 0
     filled = ~labeled & (teacher_scores > threshold)
@@ -104,9 +107,10 @@ def disputed(
     threshold: float = 0.3,
     tolerance: float = 0.15,
 ) -> NDArray[np.bool_]:
-    """Labels and teacher as in `fill_gaps`, boxes (..., 4) -> (..., K) labels that a sure teacher sees elsewhere.
+    """Labels and teacher as in `fill_gaps`, boxes (..., 4) -> (..., K) labels that a confident teacher contradicts.
 
-    Elsewhere: further away than `tolerance` of the box's larger side.
+    A label is contradicted when its distance to the teacher's keypoint exceeds `tolerance` x the box's larger side and
+    the teacher's score exceeds `threshold`.
     """
     distance = np.linalg.norm(keypoints - teacher_keypoints, axis=-1)
     limit = tolerance * boxes_xywh[..., 2:].max(-1, keepdims=True)
@@ -129,9 +133,9 @@ def coco_targets(
     threshold: float = 0.3,
     noisy: Collection[str] = ("lspet",),
 ) -> Targets:
-    """N samples of any skeleton -> Targets in COCO's joints, gaps filled from the teacher's `labels` if given.
+    """N samples of any skeleton -> Targets in COCO's keypoints, unlabeled ones filled from pseudo-labels if given.
 
-    Of the sources in `noisy`, labels that the teacher disputes get weight 0.
+    In the sources in `noisy`, labels that the teacher contradicts get weight 0.
     """
     keypoints, visibility = map_samples(samples)
     seen = pseudo_labels(samples, labels or {})
