@@ -54,7 +54,7 @@ def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.M
     ("setting", "message"),
     [
         ("data.folder=nowhere", "There is no folder nowhere"),
-        ("network=cbam", "Unknown model 'cbam'"),
+        ("network=cbam", "Unknown network 'cbam'"),
         ("options={wide: 3}", "wide"),
         ("pretrained=nosuch.safetensors", "nosuch.safetensors: no such model file"),
         ("stages.0.input_size=128x100", "128x100"),

@@ -1,4 +1,4 @@
-"""Every network of the list leaves through the door: one file, proven equal, for any number of crops."""
+"""Every network in the list is exported to one file that passes the parity check, for any number of crops."""
 
 from collections import Counter
 
@@ -25,10 +25,10 @@ def described(name, size):
 
 
 def settled(manifest, **options):
-    """The network with running statistics of some crops and gentle norms, except on shortcuts, which carry the rest.
+    """The network with running statistics of some crops, and norm weights of 0.25, or 1 on the shortcuts.
 
-    Fresh ones let rounding errors grow from layer to layer, as trained ones do not: to 1e-4 of the heatmaps' range, in
-    ResNet-152 to 5e-4, in torch's own single precision against its double.
+    Unlike in trained networks, rounding errors grow from layer to layer in untrained ones: to 1e-4 of the heatmaps'
+    range, in ResNet-152 to 5e-4, between single and double precision in torch.
     """
     torch.manual_seed(0)
     model = create_network(manifest.network, **options)
@@ -65,13 +65,13 @@ def test_every_network_is_exported_and_proven(name, tmp_path):
 
 
 def test_the_shortest_network_of_the_paper(tmp_path, monkeypatch):
-    """The same in seconds: every kind of layer of cbam_lite_hrnet_18 once."""
+    """A fast version of the same test: every kind of layer of cbam_lite_hrnet_18 once."""
     monkeypatch.setitem(lite_hrnet.MODULES, 18, (1, 1, 1))
     manifest, path = described("cbam_lite_hrnet_18", (64, 96)), tmp_path / "short.onnx"
     export(settled(manifest, width=8), path, manifest, crops={})
     assert takes_any_number(path, (64, 96))
     nodes = Counter(node.op_type for node in onnx.load(path).graph.node)
-    # The crops' own, and four of the decoder and the gates: maps stay in one layout on their way through the network.
+    # One for the crops, four in the decoder and the gates: maps keep one layout throughout the network.
     assert nodes["Transpose"] <= 5
     assert nodes["BatchNormalization"] == 0
 

@@ -1,4 +1,4 @@
-"""What every network in the list keeps: being in the list is being tested."""
+"""Contract tests that every network in the list must pass."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ OPTIONS = [
 ]
 SMALL = (96, 64)  # pixels, width and height
 HEAVY = {"cpm", "hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
-# A step on a few hundred tokens, or with tens of millions of weights, takes half a second and more.
+# A training step with a few hundred tokens or tens of millions of weights takes half a second or more.
 SLOW_TO_LEARN = HEAVY | {"hrnet_w32", "simple_baseline_resnet50", "swin_t"}
 SLOW_TO_LEARN |= {"tokenpose_t", "tokenpose_s_v1", "tokenpose_b", "tokenpose_l_d24"}
-RATE = 1e-3  # of AdamW: at three times as much, heads with 256 channels before the last layer get nowhere in 60 steps
+RATE = 1e-3  # of AdamW: at 3e-3, heads with 256 channels before the last layer do not converge in 60 steps
 FALL, STEPS = 0.8, 60
 CPU = torch.device("cpu")
 
 
 def small_options(name):
-    """What makes a network small where it is built for one size."""
+    """Options for a small input, for networks built for a single size."""
     return {"input_size": SMALL} if "input_size" in inspect.signature(NETWORKS[name]).parameters else {}
 
 
 def variants():
-    """Every network with its own options, but small where it is built for one size, and those of `OPTIONS`."""
+    """Every network with default options, at a small size if built for a single one, and the variants of `OPTIONS`."""
     for name in list_networks():
         yield name, small_options(name)
     yield from OPTIONS
@@ -114,7 +114,7 @@ def test_every_parameter_gets_a_gradient(model):
     learnt = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     assert {n for n, p in model.named_parameters() if not p.requires_grad} <= {"keypoint_head.pos_embedding"}
     assert [n for n, p in learnt if p.grad is None or not p.grad.isfinite().all()] == []
-    # biases whose shift the next norm takes out, and dead hidden units of a gate, may get exactly nothing
+    # biases that the next norm cancels, and dead hidden units of a gate, may have a gradient of exactly 0
     silent = [n for n, p in learnt if p.grad.abs().max() == 0]
     assert [n for n in silent if not n.endswith("bias")] == []
 
@@ -147,7 +147,7 @@ def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
 
 
 def test_layout_of_memory_does_not_matter(model):
-    """In double precision: a fresh network lets the rounding of single precision grow from layer to layer."""
+    """In double precision: single-precision rounding errors grow from layer to layer in an untrained network."""
     width, height = size_of(model)
     x, model = crops(height, width).double(), copy.deepcopy(model).eval().double()
     with torch.no_grad():
@@ -163,7 +163,7 @@ def test_builder_is_documented_and_has_defaults(name):
 
 
 def four_people(stride, seed=0):
-    """Stride -> four crops uint8 (4, H, W, 3) of noise, heatmaps of five joints each and their weights."""
+    """Stride -> four crops uint8 (4, H, W, 3) of noise, heatmaps of five keypoints each, and their weights."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (4, SMALL[1], SMALL[0], 3), np.uint8)
     keypoints = rng.uniform(8, np.array(SMALL) - 8, (4, 5, 2))
@@ -177,10 +177,10 @@ def slow_to_learn(name):
 
 @pytest.mark.parametrize("name", [slow_to_learn(name) for name in list_networks()])
 def test_four_people_are_learnt_by_heart(name):
-    """With the loss, the optimizer and the rate of real runs: a network that cannot do this learns nothing.
+    """Overfit four samples with the loss, optimizer and learning rate of real runs.
 
-    The first loss is that of empty heatmaps, so a fall by 80 % means that most of every peak is there; but TokenPose's
-    is five times that, because its heatmaps do not start near 0: for it the fall only shows that it learns. cpm's loss
+    The initial loss is that of empty heatmaps, so a drop by 80 % means that most of every peak is learned. TokenPose's
+    is five times that, because its heatmaps do not start near 0: there the drop only shows that it learns. cpm's loss
     is the mean over its six stages.
     """
     torch.manual_seed(0)
@@ -197,7 +197,7 @@ def test_four_people_are_learnt_by_heart(name):
 
 @pytest.fixture
 def no_graphs_left():
-    """What torch.compile remembers of one network must not decide about the next."""
+    """Reset torch.compile, so that its caches for one network do not affect the next."""
     torch.compiler.reset()
     yield
     torch.compiler.reset()
@@ -208,10 +208,10 @@ def no_graphs_left():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("name", list_networks())
 def test_the_compiler_takes_a_network_as_one_graph(name):
-    """Captured from end to end in train mode, no break, nothing computed: tensors have shapes and no data.
+    """Captured end to end in train mode without graph breaks, on the meta device: tensors have no data.
 
-    That such a graph is then turned into code that answers and learns alike is shown on a small network by
-    tests/train/test_learner.py: for a whole one it takes more than ten minutes on two cores.
+    That compiled code gives the same outputs and training is tested on a small network in
+    tests/training/test_train_step.py: for a full network it takes more than ten minutes on two cores.
     """
     network = create_network(name, 5, **small_options(name)).to("meta").train()
     compiled = torch.compile(network, backend="eager", fullgraph=True)

@@ -1,4 +1,4 @@
-"""Every row of the paper's tables from the command line: an epoch on real people, its export, its score, its speed."""
+"""Every row of the paper's tables from the command line: one epoch on real samples, export, evaluation, benchmark."""
 
 import io
 import json
@@ -22,14 +22,14 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
 ROWS = [name for name in RECIPES if name.startswith("paper-")]
 SIZE, BATCH, EPOCHS = 64, 4, 1
-SAMPLES, MAX_IMAGES = 24, 3  # in the shard, of which a fifth of the photos validates; in the folder to evaluate on
+SAMPLES, MAX_IMAGES = 24, 3  # in the shard, a fifth of whose images are for validation; in the test set
 
 
 def shard(source: Path, target: Path) -> Path:
-    """Every tenth person of a shard, so that few share a photo, as a folder with one small shard."""
+    """Every tenth sample of a shard, so that few share an image, as a folder with one small shard."""
     target.mkdir()
     with tarfile.open(source) as archive, tarfile.open(target / source.name, "w") as small:
-        members = archive.getmembers()  # a picture and a record each
+        members = archive.getmembers()  # an image and a record per sample
         for first in range(0, 20 * SAMPLES, 20):
             for info in members[first : first + 2]:
                 small.addfile(info, io.BytesIO(archive.extractfile(info).read()))
@@ -37,7 +37,7 @@ def shard(source: Path, target: Path) -> Path:
 
 
 def coco_labels(folder: Path) -> tuple[str, Any]:
-    """coco-test -> its file of labels, and what that says of a few photos on which someone is labelled."""
+    """coco-test -> name of its annotation file, and its content reduced to a few images with labeled keypoints."""
     truth = json.loads((folder / "person_keypoints.json").read_text())
     posed = {person["image_id"] for person in truth["annotations"] if person.get("num_keypoints")}
     truth["images"] = [photo for photo in truth["images"] if photo["id"] in posed][:MAX_IMAGES]
@@ -47,7 +47,7 @@ def coco_labels(folder: Path) -> tuple[str, Any]:
 
 
 def mpii_labels(folder: Path) -> tuple[str, Any]:
-    """mpii-test -> the same of it."""
+    """mpii-test -> name of its annotation file, and its content reduced to a few images."""
     people = json.loads((folder / "people.json").read_text())
     photos = list(dict.fromkeys(person["image"] for person in people))[:MAX_IMAGES]
     return "people.json", [person for person in people if person["image"] in photos]
@@ -65,7 +65,7 @@ def row(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def folders(row: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """A folder of people to train on and one of photos to be judged by, both of the row's data set."""
+    """A folder of training samples and a folder of test images, both of the row's data set."""
     monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path / "cache"))
     (source,) = RECIPES[row].data.sources
     people = shard(shared / "data/pose-train" / f"{source}-0000.tar", tmp_path / "people")
@@ -78,14 +78,14 @@ def folders(row: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def run(*words: object) -> dict[str, Any]:
-    """Words behind `featherpose` -> the JSON that it prints."""
+    """Arguments of `featherpose` -> the JSON that it prints."""
     result = CliRunner().invoke(featherpose, [*map(str, words), "--json"])
     assert result.exit_code == 0, result.exception or result.output
     return json.loads(result.stdout)
 
 
 def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """The recipe as it stands but for input, batch and epochs: the smallest input and a shard of a few people."""
+    """The recipe with only input size, batch size and epochs changed: the smallest input and a small shard."""
     people, photos = folders
     recipe = RECIPES[row]
     (source,) = recipe.data.sources

@@ -1,4 +1,4 @@
-"""Published numbers: weights and pictures as functions of a name or a seed, and the references' answers."""
+"""Published numbers: weights and images as functions of a name or a seed, and the outputs of the references."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def fill(name: str, shape: list[int], gain: float) -> torch.Tensor:
 
 
 def fill_model(model: torch.nn.Module, gain: float) -> torch.nn.Module:
-    """The model in float64 with every parameter and buffer filled by its own name."""
+    """The model in float64, every parameter and buffer filled from its name."""
     model.load_state_dict({k: fill(k, list(v.shape), gain) for k, v in model.state_dict().items()})
     return model.double()
 
 
 def picture(seed: int, n: int, height: int, width: int) -> torch.Tensor:
-    """The fixture's input (n, 3, height, width), float64 values that float32 can hold."""
+    """The fixture's input (n, 3, height, width), float64 values that float32 represents exactly."""
     rng = np.random.default_rng(seed)
     grid = torch.from_numpy(rng.standard_normal((n, 3, height // 32 + 1, width // 32 + 1)))
     smooth = torch.nn.functional.interpolate(grid, (height, width), mode="bilinear", align_corners=True)
@@ -47,13 +47,13 @@ def picture(seed: int, n: int, height: int, width: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Reference:
-    """What one published network answered."""
+    """Recorded outputs of a published network."""
 
     facts: dict[str, Any]
     arrays: dict[str, np.ndarray]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """All but the fixed tables, which a network makes itself."""
+        """All tensors except fixed tables, which the network computes itself."""
         fixed = self.facts.get("frozen_params", [])
         return {k: fill(k, shape, self.facts["gain"]) for k, shape in self.facts["state_dict"] if k not in fixed}
 
@@ -66,7 +66,7 @@ class Reference:
         return np.abs(output.reshape(-1)[places] - values).max() / output.std()
 
     def apart_from_float32(self, output: np.ndarray, key: str) -> float:
-        """The same from the maps that were recorded whole, in float32: all of them, or those of some channels."""
+        """The same for the complete maps recorded in float32: all channels, or a selection of them."""
         channels = self.arrays.get(f"{key}_channels", slice(None))
         return np.abs(output[:, channels] - self.arrays[f"{key}_f32"]).max() / output.std()
 

@@ -15,7 +15,7 @@ from featherpose.networks.layers import enlarge
 
 pytestmark = pytest.mark.torch
 
-# published name of a part -> ours
+# published name of a submodule -> ours
 CBAM = {
     "ChannelGate.mlp.1": "channel.reduce",
     "ChannelGate.mlp.3": "channel.expand",
@@ -32,7 +32,7 @@ MODULES = {
     "coordatt": (lambda: create_attention("coordinate", 40), COORDINATE),
 }
 WITH_NORM = ("cbam", "coordatt")
-# The others have no norm: they do the same in both modes, and the record has one.
+# The others have no norm: both modes are equal, and only eval is recorded.
 MODES = [(name, mode) for name in MODULES for mode in ("eval", "train") if mode == "eval" or name in WITH_NORM]
 
 

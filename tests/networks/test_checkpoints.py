@@ -1,4 +1,4 @@
-"""Weights in and out: our files, official and mmpose names, and everything that does not fit."""
+"""Loading and saving weights: our files, official and mmpose names, and everything that does not fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def small(num_keypoints=17):
 
 @pytest.fixture(scope="module")
 def weights():
-    """A state dict unlike any fresh one."""
+    """A state dict that differs from any initialization."""
     torch.manual_seed(5)
     own = small().state_dict()
     return {k: torch.rand_like(v) if v.is_floating_point() else v + 7 for k, v in own.items()}
@@ -98,15 +98,15 @@ def without(weights, name):
 
 FINAL = "keypoint_head.final_layer"
 MISFITS = {
-    "other joints": (
+    "other keypoints": (
         lambda w: small(14).state_dict(),
-        rf"2 of another shape \({FINAL}.weight \(14, 8, 1, 1\), wanted \(17, 8",
+        rf"2 with a different shape \({FINAL}.weight \(14, 8, 1, 1\), wanted \(17, 8",
     ),
     "missing": (lambda w: without(w, f"{FINAL}.bias"), rf"1 missing \({FINAL}.bias\)\.$"),
     "unexpected": (lambda w: {**w, "extra.weight": torch.zeros(1)}, r"1 unexpected \(extra.weight\)\.$"),
     "another network": (
         lambda w: create_network("cbam_lite_hrnet_18", width=8).state_dict(),
-        "missing .*; .* unexpected .*; .* of another shape",
+        "missing .*; .* unexpected .*; .* with a different shape",
     ),
     "empty": (lambda w: {}, r"missing \(backbone.stem.conv1.conv.weight; .*; \.\.\.\)"),
 }
@@ -124,7 +124,7 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(weights, case):
 
 
 def bad_files(folder):
-    """Name of a case -> a file that is no weights file, written into the folder."""
+    """Write the invalid weights files of `BAD_FILES` into the folder."""
     save_weights(small(), folder / "whole.safetensors")
     torch.save(small().state_dict(), folder / "whole.pth")
     torch.save([1, 2], folder / "list.pth")
@@ -147,7 +147,7 @@ BAD_FILES = [
     ("empty.pth", "cannot be read as weights"),
     ("noise.pth", "cannot be read as weights"),
     ("noise.safetensors", "cannot be read as weights"),
-    ("list.pth", "holds a list, not a dict of tensors"),
+    ("list.pth", "contains a list, not a dict of tensors"),
     ("nowhere.pth", "There is no weights file"),
     (".", "There is no weights file"),
 ]
@@ -175,12 +175,12 @@ def test_metadata_of_a_bad_file_is_refused(folder, name, message):
 
 def test_a_pickle_that_would_run_code_is_refused(tmp_path):
     torch.save({"state_dict": {}, "hook": print}, tmp_path / "code.pth")
-    with pytest.raises(ModelError, match=r"code\.pth is refused: it holds print"):
+    with pytest.raises(ModelError, match=r"code\.pth is refused: it contains print"):
         load_weights(small(), tmp_path / "code.pth")
 
 
 class TestStartFrom:
-    """Fine-tuning: everything that fits is taken over, and joints of the same name keep their row."""
+    """Fine-tuning: all tensors that fit are loaded, and keypoints of the same name keep their row."""
 
     THEIRS = ("nose", "left_hip", "right_hip")
     OURS = ("right_hip", "tail", "nose")
@@ -207,7 +207,7 @@ class TestStartFrom:
         name = "keypoint_head.final_layer.weight"
         rows, theirs = model.state_dict()[name], taught.state_dict()[name]
         assert torch.equal(rows[0], theirs[2])
-        assert torch.equal(rows[1], drawn[name][1]), "nobody has taught it a tail"
+        assert torch.equal(rows[1], drawn[name][1]), "the checkpoint has no tail"
         assert torch.equal(rows[2], theirs[0])
         assert model.keypoint_head.final_layer.bias[[0, 2]].tolist() == [3.0, 1.0]
         assert start.fresh == []
@@ -218,7 +218,7 @@ class TestStartFrom:
         assert start.fresh == []
 
     def test_another_network_is_refused(self, tmp_path):
-        with pytest.raises(ModelError, match="are of another network"):
+        with pytest.raises(ModelError, match="belong to another network"):
             self.started(tmp_path, self.THEIRS, width=16)
 
     def test_an_official_checkpoint_without_its_last_layer(self, weights, tmp_path):

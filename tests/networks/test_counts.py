@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates, figure for figure."""
+"""Exact counts of parameters and multiply-accumulates."""
 
 from __future__ import annotations
 

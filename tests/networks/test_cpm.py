@@ -1,4 +1,4 @@
-"""Convolutional Pose Machines against the published code, and the losses of its stages from recipe to manifest."""
+"""Convolutional Pose Machines against the published code, and the losses of its stages in training."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def record(reference):
 
 @pytest.fixture(scope="module")
 def small():
-    """The network of five joints."""
+    """The network for five keypoints."""
     torch.manual_seed(0)
     return create_network("cpm", 5)
 
@@ -100,7 +100,7 @@ def batch():
 def test_every_stage_learns_from_the_labels_by_itself(small):
     model = copy.deepcopy(small).train()
     with torch.no_grad():
-        for answer in model.backbone.out_convs[-1]:  # the last stage says nothing, and passes no gradient on
+        for answer in model.backbone.out_convs[-1]:  # the last stage outputs nothing and passes no gradient back
             answer.conv.weight.zero_()
     TrainStep(model, Recipe(), None, torch.device("cpu"))(*batch())
     assert model.backbone.out_convs[0][1].conv.weight.grad.abs().max() > 0
@@ -135,5 +135,5 @@ def test_what_the_builders_type_says_is_the_stride(name):
 
 
 def test_the_stride_of_an_unknown_network_is_refused():
-    with pytest.raises(ModelError, match=r"Unknown model 'cmp'\. Did you mean 'cpm'"):
+    with pytest.raises(ModelError, match=r"Unknown network 'cmp'\. Did you mean 'cpm'"):
         stride_of("cmp")

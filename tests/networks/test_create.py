@@ -1,4 +1,4 @@
-"""Building by name: what is refused, and how weights look before the first step."""
+"""Building by name: errors for wrong names and options, and the initial weights."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ pytestmark = pytest.mark.torch
 
 CBAM = "cbam_lite_hrnet_18"
 REFUSED = [
-    ("cbam_lite_hrnet", {}, "Unknown model 'cbam_lite_hrnet'. Did you mean 'cbam_lite_hrnet_"),
-    ("", {}, "Unknown model ''. Known: cbam_lite_hrnet_18, "),
+    ("cbam_lite_hrnet", {}, "Unknown network 'cbam_lite_hrnet'. Did you mean 'cbam_lite_hrnet_"),
+    ("", {}, "Unknown network ''. Known: cbam_lite_hrnet_18, "),
     (CBAM, {"atention": "se"}, f"{CBAM} has no option 'atention'. Did you mean 'attention'"),
     ("lite_hrnet_18", {"attention": "cbam"}, "lite_hrnet_18 has no option 'attention'. Known: width."),
-    ("hrnet_w23", {}, "Unknown model 'hrnet_w23'. Did you mean 'hrnet_w32'"),
+    ("hrnet_w23", {}, "Unknown network 'hrnet_w23'. Did you mean 'hrnet_w32'"),
     ("hrnet_w32", {"attention": "cbma"}, "Unknown attention 'cbma'. Did you mean 'cbam'?"),
     ("hrnet_w32", {"width": 48}, "hrnet_w32 has no option 'width'. Known: attention."),
-    ("simple_baseline_resnet18", {}, "Unknown model 'simple_baseline_resnet18'. Did you mean 'simple_baseline_resnet1"),
-    ("mobilenet_v2", {"width": 1}, "mobilenet_v2 has no option 'width'. It has none."),
-    ("tokenpose_l", {}, "Unknown model 'tokenpose_l'. Did you mean 'tokenpose_"),
-    ("tokenpose_t", {"patch": 4}, "tokenpose_t has no option 'patch'. Known: size."),
+    (
+        "simple_baseline_resnet18",
+        {},
+        "Unknown network 'simple_baseline_resnet18'. Did you mean 'simple_baseline_resnet1",
+    ),
+    ("mobilenet_v2", {"width": 1}, "mobilenet_v2 has no option 'width'. It has no options."),
+    ("tokenpose_l", {}, "Unknown network 'tokenpose_l'. Did you mean 'tokenpose_"),
+    ("tokenpose_t", {"patch": 4}, "tokenpose_t has no option 'patch'. Known: input_size."),
     (CBAM, {"attention": "cbma"}, "Unknown attention 'cbma'. Did you mean 'cbam'?"),
     (CBAM, {"attention_at": "heads"}, "Unknown attention_at 'heads'. Did you mean 'head'?"),
     (CBAM, {"fuse": "publised"}, "Unknown fuse 'publised'. Did you mean 'published'?"),
     (CBAM, {"upsample": "cubic"}, "Unknown upsample 'cubic'. Known: bilinear, nearest."),
     (CBAM, {"width": 33}, "width is 33; it must be even and at least 8, for example width=40."),
     (CBAM, {"width": 0}, "width is 0; it must be"),
-    (CBAM, {"num_keypoints": 0}, "num_keypoints is 0; a network needs at least 1."),
+    (CBAM, {"num_keypoints": 0}, "num_keypoints is 0; it must be at least 1."),
 ]
 
 

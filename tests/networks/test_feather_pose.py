@@ -1,4 +1,4 @@
-"""FeatherPose: its counts, its body's shape, its attention."""
+"""FeatherPose: counts, shape of the backbone, attention."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_counts(options, parameters, macs):
 
 
 def test_the_body_is_efficientnet_lite0_without_its_end():
-    """4.65 M parameters are published; the classifier has 1,281,000, what stands behind block 13 the rest."""
+    """4.65 M parameters are published; the difference is the classifier (1,281,000) and the layers after block 13."""
     blocks = 3 * 192 * 1152 + 1152 * 320 + (25 + 9) * 1152 + 2 * (4 * 1152 + 192 + 320)
     left_out = blocks + 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
     backbone = weightless().backbone
@@ -40,7 +40,7 @@ def test_the_body_is_efficientnet_lite0_without_its_end():
 
 
 def test_the_heads_width():
-    """Per width h, 128 unless told: four laterals and three separable convolutions with norms, 17 rows of the last."""
+    """For width h, 128 by default: four laterals, three separable convolutions, their norms, 17 rows of the last."""
 
     def head(h: int) -> int:
         return (24 + 40 + 112 + 192) * h + 4 * 2 * h + 3 * ((9 + 2) * h + (h + 2) * h) + 17 * (h + 1)

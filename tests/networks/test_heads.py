@@ -1,4 +1,4 @@
-"""The fast attention head against the literal one, the iterative head's arguments, sizes that are refused."""
+"""The fast attention head against the literal form, its options, and invalid input sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CASES = [(a, u, m) for a in sorted(ATTENTIONS) for u in UPSAMPLINGS for m in ("e
 
 
 def literal(head, maps):
-    """Upsample every map, attend, concatenate, one 1x1 convolution: the paper's order."""
+    """Upsample every map, apply attention, concatenate, one 1x1 convolution: the paper's order."""
     align = {} if head.upsample == "nearest" else {"align_corners": False}
     size = maps[0].shape[-2:]
     full = [torch.nn.functional.interpolate(x, size, mode=head.upsample, **align) for x in maps]
@@ -29,7 +29,7 @@ def literal(head, maps):
 
 
 def backbone_maps(seed=0):
-    """What a backbone gives: ReLU outputs, so with many exact zeros, at four resolutions."""
+    """Maps like a backbone's: ReLU outputs, hence many exact zeros, at four resolutions."""
     rng = torch.Generator().manual_seed(seed)
     shapes = [(2, c, 32 // 2**i, 24 // 2**i) for i, c in enumerate(CHANNELS)]
     return [torch.randn(s, generator=rng, dtype=torch.float64).relu().requires_grad_() for s in shapes]

@@ -1,4 +1,4 @@
-"""HRNet against the published code: names, counts, outputs; its first weights; attention on its four branches."""
+"""HRNet against the published code: names, counts, outputs; initialization; attention on the four branches."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_counts_are_the_published_ones(shared, name):
 
 @pytest.fixture(scope="module", params=[NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def published(request, reference):
-    """A published network's record and our network with the same weights, read under their official names."""
+    """A published network's record, and our network with the same weights, loaded by their official names."""
     record = reference(request.param)
     model = weightless(request.param).to_empty(device="cpu")
     load_weights(model, record.weights())

@@ -1,4 +1,4 @@
-"""ImageNet checkpoints of others, as synthetic files with their names: what the backbone takes, what is left over."""
+"""ImageNet checkpoints of other projects, as synthetic files with their names: tensors loaded and ignored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def norm(name, channels):
 
 
 def unit(name, out_channels, in_channels, kernel=1):
-    """torchvision's convolution, norm and activation in a row."""
+    """torchvision's sequence of convolution, norm and activation."""
     yield from conv(f"{name}.0", out_channels, in_channels, kernel)
     yield from norm(f"{name}.1", out_channels)
 
@@ -179,9 +179,9 @@ def efficientnet_lite0():
     yield from linear("_fc", 1000, 1280)
 
 
-# What a network for poses has no place for; of EfficientNet-Lite0 these are the last blocks as well.
+# Tensors that a pose network does not have; for EfficientNet-Lite0 also the last blocks.
 CLASSIFIER = ("fc.", "classifier", "head.", "_fc.", "_conv_head.", "_bn1.", "_blocks.14.", "_blocks.15.")
-# Network, names and shapes of the checkpoint, and one tensor there with its place here.
+# Network: names and shapes of the checkpoint, and one of its tensor names with ours.
 CHECKPOINTS = {
     "simple_baseline_resnet50": (resnet50, "layer3.0.downsample.1.running_mean", "layer3.0.downsample.1.running_mean"),
     "mobilenet_v1": (mobilenet_v1, "blocks.3.4.bn1.bias", "layers.3.4.depthwise.bn.bias"),
@@ -195,7 +195,7 @@ CHECKPOINTS = {
 
 
 def made(names):
-    """Every tensor filled with a number of its own, unlike any fresh one."""
+    """Every tensor filled with a unique number that no initialization has."""
     return {name: torch.full(shape, 9.0 + i) if shape else torch.tensor(9 + i) for i, (name, shape) in enumerate(names)}
 
 
@@ -218,19 +218,19 @@ def assert_backbone_is_filled(name, path, save):
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_the_whole_backbone_is_taken_and_the_classifier_left(name, tmp_path):
-    """Both list the layers from the picture on: a tensor that went astray would break the order of the numbers."""
+    """Both list the layers starting at the input: a misplaced tensor would break the order of the numbers."""
     model = assert_backbone_is_filled(name, tmp_path / "imagenet.pth", torch.save)
     numbers = [tensor.flatten()[0].item() for tensor in model.backbone.state_dict().values()]
     assert numbers == sorted(set(numbers))
 
 
 def test_a_safetensors_file_does_as_well(tmp_path):
-    """Its tensors are in the order of the alphabet."""
+    """Its tensors are in alphabetical order."""
     assert_backbone_is_filled("mobilenet_v3_small", tmp_path / "imagenet.safetensors", safetensors.torch.save_file)
 
 
 def test_hrnets_official_checkpoint_fills_the_backbone(tmp_path, monkeypatch):
-    """It has the multi-resolution end of the classification network besides."""
+    """It also contains the multi-resolution head of the classification network."""
     monkeypatch.setattr(hrnet, "MODULES", (1, 1, 1))
     monkeypatch.setattr(hrnet, "BLOCKS_PER_MODULE", 1)
     model = create_network("hrnet_w32", 5)
@@ -261,13 +261,13 @@ def test_the_checkpoint_of_another_network_is_refused(name, other, tmp_path):
     torch.save(made(CHECKPOINTS[other][0]()), tmp_path / "other.pth")
     model = create_network(name, 5)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    with pytest.raises(ModelError, match=r"other\.pth are of another network"):
+    with pytest.raises(ModelError, match=r"other\.pth belong to another network"):
         load_pretrained(model, tmp_path / "other.pth", list("abcde"))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
 class Opened:
-    """A pickle that makes a folder when it is read without restriction."""
+    """A pickle that creates a folder when it is loaded without restrictions."""
 
     def __init__(self, path):
         self.path = path
@@ -280,10 +280,10 @@ def test_a_pickle_that_would_run_code_is_refused_with_the_reason_and_does_not_ru
     torch.save({"conv1.weight": torch.ones(1), "hook": Opened(tmp_path / "ran")}, tmp_path / "resnet50.pth")
     model = create_network("shufflenet_v1", 5)
     with pytest.raises(
-        ModelError, match=r"resnet50\.pth is refused: it holds \w+\.mkdir, which is no tensor"
+        ModelError, match=r"resnet50\.pth is refused: it contains \w+\.mkdir, which is not a tensor"
     ) as caught:
         load_pretrained(model, tmp_path / "resnet50.pth", list("abcde"))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "ran").exists()
     torch.load(tmp_path / "resnet50.pth", weights_only=False)
-    assert (tmp_path / "ran").exists(), "the file is as bad as it should be"
+    assert (tmp_path / "ran").exists(), "the unrestricted load should run the code"

@@ -1,4 +1,4 @@
-"""InvertedPose: its counts and widths, and its activation."""
+"""InvertedPose: counts, widths, activation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared blocks against torch's own, slower words for the same."""
+"""Shared blocks against slower equivalents in plain torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lite-HRNet against the published code: outputs, inner maps, one training step, and the mistakes one makes."""
+"""Lite-HRNet against the published code: outputs, intermediate maps, one training step, plausible mistakes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_inner_maps(published, make_picture):
 
 
 def wrong_fuse(times):
-    """A fuse layer whose paths from branch 0 read o_0, not y_0, and which counts o_0 and those paths so many times."""
+    """A fuse layer whose paths from branch 0 read o_0, not y_0; o_0 and these paths are multiplied by `times`."""
 
     def forward(self, maps):
         finest = times * maps[0] + self._sent_up(0, maps)
@@ -114,7 +114,7 @@ def test_halved_fuse_is_the_published_one_with_a_smaller_finest_map(filled):
     maps = [torch.randn(2, c, 16 // 2**i, 24 // 2**i).double() for i, c in enumerate(channels)]
     published, halved = (filled(Fuse(channels, halved=h), 1.0).train() for h in (False, True))
     for i, (a, b) in enumerate(zip(published(maps), halved(maps), strict=True)):
-        # only the norms' epsilon tells the coarser maps apart
+        # the coarser maps differ only because of the norms' epsilon
         torch.testing.assert_close(b, a / 2 if i == 0 else a, rtol=0, atol=1e-12 if i == 0 else 1e-4)
 
 
@@ -131,7 +131,7 @@ def test_halved_fuse_keeps_the_first_channel_in_proportion():
 
 @pytest.fixture(scope="module")
 def step(reference, make_picture):
-    """One training step of litehrnet18 in float64: record, network after it, output, loss (the HRNet form)."""
+    """One training step of litehrnet18 in float64: record, network afterwards, output, loss (as in HRNet)."""
     record = reference("litehrnet18")
     model = create_network("lite_hrnet_18")
     model.load_state_dict(record.weights())

@@ -1,4 +1,4 @@
-"""MobileNetV1: counts, strides, and fresh weights."""
+"""MobileNetV1: counts, strides, initialization."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def test_fresh_weights_are_drawn_as_published():
     backbone = create_network("mobilenet_v1").backbone
     for weight in (backbone.conv1.conv.weight, backbone.layers[3][2].pointwise.conv.weight):
         assert weight.abs().max() <= 0.18
-        # what is left of a normal distribution's deviation when it is cut off at two
+        # 0.88 is the standard deviation of a standard normal distribution truncated at 2
         assert weight.std().item() == pytest.approx(0.88 * 0.09, rel=0.05)

@@ -15,7 +15,7 @@ from featherpose.networks.counts import count_macs, count_parameters
 pytestmark = pytest.mark.torch
 
 FLOAT32 = {"mobilenet_v2": 5e-5, "shufflenet_v2": 2.5e-5}
-"""Name -> tolerance of float32, in standard deviations of the output."""
+"""Name -> float32 tolerance, in standard deviations of the output."""
 SHARP = 1e-9  # float64, in standard deviations of the output
 
 

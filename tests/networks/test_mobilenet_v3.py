@@ -1,4 +1,4 @@
-"""MobileNetV3: counts, strides, gates, and fresh weights."""
+"""MobileNetV3: counts, strides, gates, initialization."""
 
 from __future__ import annotations
 

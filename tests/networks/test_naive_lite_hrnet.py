@@ -1,4 +1,4 @@
-"""Naive Lite-HRNet against the published code: names, counts, outputs, inner maps."""
+"""Naive Lite-HRNet against the published code: names, counts, outputs, intermediate maps."""
 
 from __future__ import annotations
 

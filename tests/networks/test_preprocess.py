@@ -1,4 +1,4 @@
-"""uint8 crops to the network's input."""
+"""Normalization of uint8 crops to the network's input."""
 
 from __future__ import annotations
 

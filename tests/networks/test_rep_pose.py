@@ -1,4 +1,4 @@
-"""RepPose: what merging leaves of it, its counts, its widths, and the file that it becomes."""
+"""RepPose: merging of branches, counts, widths, export."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def crops(n, height=64, width=96):
 
 
 def trained(num_keypoints=5, **options):
-    """A network after three steps, so that no norm is as it was drawn."""
+    """A network after three steps, so that no norm has its initial values."""
     torch.manual_seed(0)
     model = create_network("rep_pose", num_keypoints, width=0.5, **options)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -112,7 +112,7 @@ def test_attention_stands_at_every_resolution(attention):
 
 @pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
 def test_width_without_sense_is_refused(width):
-    with pytest.raises(ModelError, match=r"width is .*; it scales the channels and must be above 0, for example"):
+    with pytest.raises(ModelError, match=r"width is .*; it scales the channels and must be finite and above 0, for "):
         create_network("rep_pose", width=width)
 
 

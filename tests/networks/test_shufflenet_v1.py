@@ -1,4 +1,4 @@
-"""ShuffleNetV1: counts, the shuffle, the two kinds of unit, and fresh weights."""
+"""ShuffleNetV1: counts, the channel shuffle, the two kinds of unit, initialization."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.torch
 
 
 def test_counts():
-    """mmpretrain's table has 1.87 M for the network with its classifier, 960 x 1000 + 1000."""
+    """mmpretrain lists 1.87 M parameters with the classifier, which has 960 x 1000 + 1000."""
     with torch.device("meta"):
         model = create_network("shufflenet_v1")
     assert count_parameters(model.backbone) == 904_728
@@ -23,7 +23,7 @@ def test_counts():
 
 
 def by_hand():
-    """The paper's table 1 and figure 2 added up: a unit's convolutions and two numbers a channel for each norm."""
+    """Sum over table 1 and figure 2 of the paper: convolutions of all units and two values per channel of each norm."""
     total, inputs = 24 * 3 * 9 + 2 * 24, 24
     for stage, (channels, units) in enumerate(((240, 4), (480, 8), (960, 4))):
         for unit in range(units):
@@ -43,7 +43,7 @@ def test_the_shuffle_takes_one_channel_of_each_group_in_turn():
 
 
 def test_a_unit_lets_every_output_see_every_group():
-    """Without the shuffle an output would depend on its own third of the input alone."""
+    """Without the shuffle, an output would depend on only one third of the input."""
     unit = GroupUnit(12, 36, stride=2, groups=3).eval()
     x = torch.rand(1, 12, 4, 4, requires_grad=True)
     assert unit(x).shape == (1, 36, 2, 2)

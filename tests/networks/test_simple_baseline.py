@@ -1,4 +1,4 @@
-"""SimpleBaseline against the published code: names, counts, outputs; and how its head looks before the first step."""
+"""SimpleBaseline against the published code: names, counts, outputs; initialization of the head."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_counts_are_the_published_ones(shared, name):
 def test_output(reference, make_picture, name):
     record = reference(name)
     model = weightless(name).to_empty(device="cpu")
-    load_weights(model, record.weights())  # under their official names
+    load_weights(model, record.weights())  # by their official names
     with torch.no_grad():
         output = model.double().eval()(make_picture(11, 1, 256, 192)).numpy()
     assert record.apart(output, "out_256x192") < SHARP

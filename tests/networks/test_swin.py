@@ -1,4 +1,4 @@
-"""Swin-T: counts, shifted windows against a loop over places, and fresh weights."""
+"""Swin-T: counts, shifted windows against a loop over tokens, initialization."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from featherpose.networks.swin import WINDOW, Merging, WindowAttention, cut, joi
 
 pytestmark = pytest.mark.torch
 
-# torchvision: swin_t has 28,288,354 parameters, of which its classifier 769,000
-# (https://pytorch.org/vision/stable/models/generated/torchvision.models.swin_t.html); timm counts as many.
+# torchvision: swin_t has 28,288,354 parameters, 769,000 of them in the classifier
+# (https://pytorch.org/vision/stable/models/generated/torchvision.models.swin_t.html); timm has the same count.
 BACKBONE = 28_288_354 - (768 * 1000 + 1000)
 
 
@@ -34,7 +34,7 @@ def attention(shift, heads=2, channels=8):
 
 
 def literal(layer, x):
-    """For every place: which others are in its window and its neighbours in the picture, and what it takes of them."""
+    """For every token: attention over the tokens of its window that are also its neighbors in the image."""
     _, height, width, channels = x.shape
     full = [-(-side // WINDOW) * WINDOW for side in (height, width)]
     shift = [layer.shift if side > WINDOW else 0 for side in full]
@@ -43,7 +43,7 @@ def literal(layer, x):
     query, key, value = layer.qkv(padded).chunk(3, dim=-1)
 
     def window(place):
-        """Windows begin at -(7 - shift), so that the first is narrower and so is the last."""
+        """Windows begin at -(7 - shift), so the first and the last are narrower."""
         return tuple((p + WINDOW - s) // WINDOW if s else p // WINDOW for p, s in zip(place, shift, strict=True))
 
     places = list(itertools.product(*map(range, full)))
@@ -113,5 +113,5 @@ def test_fresh_weights_are_drawn_as_published():
     for weight in (block.mlp[0].weight, block.attn.qkv.weight, block.attn.relative_position_bias_table):
         assert weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert block.mlp[0].bias.abs().max() == 0
-    bound = (3 * 4 * 4) ** -0.5  # PyTorch's own for a convolution
+    bound = (3 * 4 * 4) ** -0.5  # PyTorch's default for a convolution
     assert bound * 0.9 < backbone[0][0].weight.abs().max() <= bound

@@ -1,4 +1,4 @@
-"""TokenPose against the published code: names, counts, outputs; its first weights; the sizes it can be built for."""
+"""TokenPose against the published code: names, counts, outputs; initialization; supported input sizes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def weightless(name, **options):
 
 
 def without_place(name):
-    """A name without the word for backbone or head, ours or the published one."""
+    """A tensor name without its prefix for backbone or head, ours or the published one."""
     return name.partition(".")[2]
 
 
@@ -50,7 +50,7 @@ def test_counts_are_the_published_ones(shared, name):
 
 @pytest.fixture(scope="module", params=NAMES)
 def published(request, reference):
-    """A published network's record and our network with its weights, read under their official names."""
+    """A published network's record, and our network with its weights, loaded by their official names."""
     record = reference(request.param)
     model = create_network(request.param)
     table = model.keypoint_head.pos_embedding.clone()
@@ -127,26 +127,28 @@ def test_input_of_another_size_is_refused():
     with pytest.raises(ModelError) as caught:
         model(torch.empty(1, 3, 256, 256, device="meta"))
     assert str(caught.value) == (
-        "The input is 256x256 (height x width); this network is built for 256x192. Another one is built with the "
-        "option size=[256, 256]."
+        "The input is 256x256 (height x width); this network is built for 256x192. For this input, build it with the "
+        "option input_size=[256, 256]."
     )
 
 
 def test_weights_of_another_size_are_refused():
     weights = weightless("tokenpose_t").state_dict()
-    with pytest.raises(ModelError, match=r"of another shape \(keypoint_head.patch_to_embedding.weight \(192, 576\), "):
+    with pytest.raises(
+        ModelError, match=r"with a different shape \(keypoint_head.patch_to_embedding.weight \(192, 576\), "
+    ):
         load_weights(weightless("tokenpose_t", input_size=(256, 256)), weights)
 
 
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ((224, 256), "size is 224x256 .*, which cannot be cut into patches of 12x16 pixels; 192x256, "),
-        ((192, 250), "size is 192x250 .*; both must be multiples of 32"),
-        ((0, 256), "size is 0x256 .*; both must be multiples of 32"),
-        ((192,), r"size is \(192,\); wanted width and height in pixels"),
-        (192, "size is 192; wanted width and height in pixels"),
-        ("192x256", "size is '192x256'; wanted width and height in pixels"),
+        ((224, 256), "input_size is 224x256 .*, which cannot be split into patches of 12x16 pixels; 192x256, "),
+        ((192, 250), "input_size is 192x250 .*; both must be multiples of 32"),
+        ((0, 256), "input_size is 0x256 .*; both must be multiples of 32"),
+        ((192,), r"input_size is \(192,\); wanted width and height in pixels"),
+        (192, "input_size is 192; wanted width and height in pixels"),
+        ("192x256", "input_size is '192x256'; wanted width and height in pixels"),
     ],
 )
 def test_sizes_that_it_cannot_be_built_for_are_refused(size, message):

@@ -1,4 +1,4 @@
-"""The networks: `create_model` builds one by name; being in `NETWORKS` is being tested."""
+"""The networks: `create_network` builds one by name. The contract tests cover every network in `NETWORKS`."""
 
 from __future__ import annotations
 
@@ -61,25 +61,26 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 def stride_of(name: str) -> int:
-    """Name of a network -> pixels of its input per cell of its heatmaps, without building it: its type says so."""
+    """Name of a network -> input pixels per heatmap cell, read from the builder's return type without building it."""
     return getattr(get_type_hints(_builder(name)).get("return"), "stride", PoseNetwork.stride)
 
 
 def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
-    """Name, number of joints K and the network's own options -> a freshly initialised network in train mode.
+    """Name, number of keypoints K and the network's own options -> a freshly initialized network in train mode.
 
-    Its input is normalised float (N, 3, H, W), its output heatmaps (N, K, H / stride, W / stride); a network whose
-    stages each have a loss of their own gives in train mode those of all S stages, (S, N, K, H / stride, W / stride).
+    Its input is a normalized float image (N, 3, H, W), its output heatmaps (N, K, H / stride, W / stride). A network
+    with one loss per stage returns the heatmaps of all S stages in train mode, (S, N, K, H / stride, W / stride).
+    ModelError for an unknown name or option.
     """
     build = _builder(name)
     known = [p for p in inspect.signature(build).parameters if p != "num_keypoints"]
     for option in options:
         if option not in known:
             raise ModelError(
-                f"{name} has no option {option!r}.{did_you_mean(option, known) if known else ' It has none.'}"
+                f"{name} has no option {option!r}.{did_you_mean(option, known) if known else ' It has no options.'}"
             )
     if num_keypoints < 1:
-        raise ModelError(f"num_keypoints is {num_keypoints}; a network needs at least 1.")
+        raise ModelError(f"num_keypoints is {num_keypoints}; it must be at least 1.")
     model = build(num_keypoints, **options)
     initialize(model)
     return model
@@ -87,5 +88,5 @@ def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.
 
 def _builder(name: str) -> Callable[..., nn.Module]:
     if name not in NETWORKS:
-        raise ModelError(f"Unknown model {name!r}.{did_you_mean(name, NETWORKS)}")
+        raise ModelError(f"Unknown network {name!r}.{did_you_mean(name, NETWORKS)}")
     return NETWORKS[name]

@@ -1,7 +1,7 @@
 """Attention blocks: CBAM, squeeze-and-excitation, coordinate attention.
 
-Each is split in the two parts that the fast head (`heads.AttentionHead`) needs apart: `channel`, which
-commutes with nearest upsampling, and `spatial`, a gate per pixel that has to be computed where it is applied.
+Each block is split into the two parts that the fast head (`heads.AttentionHead`) applies separately: `channel`, which
+commutes with nearest upsampling, and `spatial`, a gate per pixel, computed at the resolution at which it is applied.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from featherpose.networks.layers import enlarge
 
 
 class ChannelGate(nn.Module):
-    """Channel attention of CBAM: (N, C, H, W) in, gated (N, C, H, W) out.
+    """Channel attention of CBAM: (N, C, H, W) -> gated (N, C, H, W).
 
     sigmoid(MLP(average pool) + MLP(maximum pool)), one MLP with biases and C / 16 hidden units for both
-    (Woo et al. 2018, section 3.1). `factor` is not needed: pooled values do not change under enlarging.
+    (Woo et al. 2018, section 3.1). `factor` is not needed: upsampling does not change pooled values.
     """
 
     def __init__(self, channels: int, reduction: int = 16, *, pools: tuple[str, ...] = ("average", "maximum")) -> None:
@@ -40,11 +40,11 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Spatial attention of CBAM: (N, C, H, W) in, gate (N, 1, H * factor, W * factor) out.
+    """Spatial attention of CBAM: (N, C, H, W) -> gate (N, 1, H * factor, W * factor).
 
     sigmoid(batch norm(7x7 convolution without bias over [channel maximum, channel mean])), in the order and with
-    the norm (momentum 0.01) of the official code. The two maps are enlarged before the convolution, which
-    equals enlarging x: maximum and mean over channels commute with nearest upsampling.
+    the norm (momentum 0.01) of the official code. The two maps are upsampled before the convolution, which
+    equals upsampling x: maximum and mean over channels commute with nearest upsampling.
     """
 
     def __init__(self, kernel: int = 7) -> None:
@@ -58,11 +58,11 @@ class SpatialGate(nn.Module):
 
 
 class CoordinateGate(nn.Module):
-    """Coordinate attention: (N, C, H, W) in, gated (N, C, H, W) out (Hou et al. 2021, section 3.2).
+    """Coordinate attention: (N, C, H, W) -> gated (N, C, H, W) (Hou et al. 2021, section 3.2).
 
-    Row and column means pass one 1x1 convolution to max(8, C / 32) channels, batch norm and hard swish, then
+    Row and column means pass a shared 1x1 convolution to max(8, C / 32) channels, batch norm and hard swish, then
     a 1x1 convolution and a sigmoid each. With `factor`, batch norm counts every value as often as it would
-    stand in the enlarged map, so that its running variance (n / (n - 1)) is that of the enlarged map too.
+    occur in the upsampled map, so that its running variance (n / (n - 1)) matches the upsampled map.
     """
 
     def __init__(self, channels: int, reduction: int = 32) -> None:
@@ -83,7 +83,7 @@ class CoordinateGate(nn.Module):
 
 
 class Unchanged(nn.Module):
-    """No attention: x (N, C, H, W) as it came."""
+    """No attention: returns x (N, C, H, W) unchanged."""
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         del factor
@@ -91,7 +91,7 @@ class Unchanged(nn.Module):
 
 
 class Attention(nn.Module):
-    """An attention block: (N, C, H, W) in, gated (N, C, H, W) out; `spatial` sees what `channel` gated."""
+    """An attention block: (N, C, H, W) -> gated (N, C, H, W); `spatial` reads the output of `channel`."""
 
     def __init__(self, channel: nn.Module, spatial: SpatialGate | None = None) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ def cbam(channels: int) -> Attention:
 
 
 def se(channels: int) -> Attention:
-    """Squeeze-and-excitation (Hu et al. 2018) with reduction 16: the channel gate over averages alone."""
+    """Squeeze-and-excitation (Hu et al. 2018) with reduction 16: the channel gate over average pooling only."""
     return Attention(ChannelGate(channels, pools=("average",)))
 
 
@@ -128,7 +128,7 @@ ATTENTIONS: dict[str, Callable[[int], Attention]] = {"cbam": cbam, "se": se, "co
 
 
 def create_attention(name: str, channels: int) -> Attention:
-    """The attention block called `name` for maps of `channels` channels."""
+    """Name of an attention block and number of channels -> the block. ModelError for an unknown name."""
     if name not in ATTENTIONS:
         raise ModelError(f"Unknown attention {name!r}.{did_you_mean(name, ATTENTIONS)}")
     return ATTENTIONS[name](channels)

@@ -1,4 +1,4 @@
-"""What HRNet and Lite-HRNet share: branches of 1/4, 1/8, 1/16, 1/32 of the input, added one by one and exchanged."""
+"""Shared by HRNet and Lite-HRNet: branches at 1/4, 1/8, 1/16, 1/32 of the input, added one by one, and fused."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from featherpose.networks.layers import enlarge, relu
 
-Downsample = Callable[[int, int, int], nn.Sequential]  # from channels in, channels out and stride
-Halve = Callable[[int, int, int], nn.Sequential]  # from the branch it leaves, channels in and channels out
+Downsample = Callable[[int, int, int], nn.Sequential]  # input channels, output channels, stride
+Halve = Callable[[int, int, int], nn.Sequential]  # source branch, input channels, output channels
 
 
 class Transition(nn.ModuleList):
-    """Maps of one stage in, maps of the next stage out: one new branch of half the size, from the coarsest map.
+    """Maps of one stage -> maps of the next stage: adds one branch at half the resolution of the coarsest map.
 
-    The stem's map passes a layer of its own, whatever the width; later maps pass as they are.
+    The stem's map always gets its own convolution, whatever the width; maps of later stages are passed unchanged.
     """
 
     def __init__(self, before: Sequence[int], after: Sequence[int], downsample: Downsample) -> None:
@@ -29,10 +29,10 @@ class Transition(nn.ModuleList):
 
 
 class Exchange(nn.ModuleList):
-    """Paths between the resolutions; how to sum up what they bring is left to the network.
+    """Paths between the resolutions; each network defines how their outputs are summed.
 
     Row i, column j is the path F_ij from branch j to branch i. A path to a finer branch is a 1x1 convolution; `halve`
-    makes one step of a path to a coarser one, without its activation. Only the first `outputs` branches get a row.
+    builds one step of a path to a coarser one, without its activation. Only the first `outputs` branches get a row.
     """
 
     def __init__(self, channels: Sequence[int], halve: Halve, outputs: int) -> None:
@@ -40,7 +40,7 @@ class Exchange(nn.ModuleList):
         super().__init__(nn.ModuleList(_path(channels, j, i, halve) for j in columns) for i in range(outputs))
 
     def _sent_up(self, i: int, maps: Sequence[Tensor]) -> Tensor:
-        """The sum of the paths from all coarser maps, enlarged step by step on the way: only one step at full size."""
+        """Sum of the paths from all coarser maps, upsampled step by step, so that only one step runs at full size."""
         coarsest = len(maps) - 1
         total = self._send(coarsest, i, maps[coarsest])
         for j in range(coarsest - 1, i, -1):
@@ -52,7 +52,7 @@ class Exchange(nn.ModuleList):
 
 
 def _path(channels: Sequence[int], source: int, target: int, halve: Halve) -> nn.Module:
-    """The layers from branch `source` to branch `target`; enlarging to a finer target is left to `_sent_up`."""
+    """The layers from branch `source` to branch `target`; upsampling to a finer target is a separate step."""
     if source == target:
         return nn.Identity()
     if source > target:

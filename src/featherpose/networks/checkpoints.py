@@ -1,7 +1,7 @@
-"""Weights to and from files: our .safetensors, and the .pth files of mmpose and of the networks' own repositories.
+"""Save and load weights: our .safetensors files, .pth files of mmpose and of the networks' official repositories.
 
-Lite-HRNet's checkpoints have our names below `state_dict`; others differ in what they call the backbone and the head
-(`FOREIGN`), parallel training leaves `module.` in front. ImageNet checkpoints fill the backbone (`imagenet`).
+Lite-HRNet's checkpoints have our names below `state_dict`. Others use different prefixes for the backbone and the head
+(`FOREIGN`); data-parallel training adds the prefix `module.`. ImageNet checkpoints fill the backbone (`imagenet`).
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from featherpose.keypoint_names import standard_names
 from featherpose.networks.imagenet import our_names
 
 Weights = Mapping[str, Tensor]
-# mmpose 1.x says `head`, TokenPose the others; the official HRNet and SimpleBaseline have no word for either.
+# mmpose 1.x uses the prefix `head.`, TokenPose the others; the official HRNet and SimpleBaseline use none.
 FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
 VERSION = 2
 """Of the metadata that `featherpose train` writes into a weights file."""
 FACTS = ("network", "options", "skeleton", "input_size", "codec", "recipe", "training", "results")
-SHOWN = 3  # names of each kind that an error lists
-UNSAFE = re.compile(r"GLOBAL (\S+)")  # what PyTorch's restricted unpickler says of anything but tensors
+SHOWN = 3  # names of each kind listed in an error message
+UNSAFE = re.compile(r"GLOBAL (\S+)")  # in the error of PyTorch's restricted unpickler about anything but tensors
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, object]) -> None:
-    """Network and a file (.safetensors, .pth) or state dict in; the network holds those weights afterwards.
+    """Load a file (.safetensors, .pth) or a state dict into the network, in place.
 
-    Everything has to fit, or nothing is changed. Only `num_batches_tracked` may be missing, as it is in old files.
+    All names and shapes must match; otherwise ModelError is raised and the network is unchanged. Only
+    `num_batches_tracked` may be missing, as it is in old files.
     """
     own = model.state_dict()
     name, weights = _read(source, own)
@@ -50,8 +51,8 @@ def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str,
 
 @dataclass(frozen=True)
 class PretrainedReport:
-    """Names of the tensors that a network took over, of those that were left as they were drawn, and of those in the
-    file that it has no place for, such as a classifier."""
+    """Names of the network's tensors that were loaded, of those that keep their initialization (`fresh`), and of the
+    file's tensors that the network does not have, such as a classifier (`ignored`)."""
 
     loaded: list[str]
     fresh: list[str]
@@ -59,10 +60,10 @@ class PretrainedReport:
 
 
 def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_names: Sequence[str]) -> PretrainedReport:
-    """Network for `joints` and a weights file in; the network holds what fits of it, and for joints of the same name
-    the rows of the last layer, also between different skeletons. Of an ImageNet checkpoint the backbone is taken.
+    """Load all tensors of a weights file that fit a network for `keypoint_names`, in place.
 
-    ModelError where less than half of the tensors fit: that is another network.
+    Rows of the last layer are matched by keypoint name, also between different skeletons. An ImageNet checkpoint
+    fills the backbone. ModelError if fewer than half of the network's tensors fit: the file is of another network.
     """
     own = model.state_dict()
     _, given = _read(path, own)
@@ -74,13 +75,13 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_nam
     fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     if len(fitting) < len(own) / 2:
         problems = _differences(own, given)
-        raise ModelError(f"The weights of {path} are of another network: {'; '.join(problems)}.")
+        raise ModelError(f"The weights of {path} belong to another network: {'; '.join(problems)}.")
     model.load_state_dict({**own, **fitting})
     return PretrainedReport(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
 
 
 def _by_keypoint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
-    """A tensor with one row per joint of theirs -> the same for our joints, new ones as they were drawn."""
+    """A tensor with one row per keypoint of theirs -> one row per keypoint of ours; new ones are rows of `own`."""
     if tensor.shape[1:] != own.shape[1:]:
         return tensor
     rows = own.clone()
@@ -91,13 +92,13 @@ def _by_keypoint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Seque
 
 
 def save_weights(model: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None) -> None:
-    """Network, path of a .safetensors file and words about it in; the file is complete or not there at all."""
+    """Write a network's state dict and metadata to a .safetensors file, atomically: complete or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     files.replace(Path(path), safetensors.torch.save(tensors, metadata=dict(metadata or {})))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Path of a .safetensors file in, the words that `save_weights` stored with the tensors out."""
+    """Path of a .safetensors file -> the metadata that `save_weights` stored with the tensors."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -106,7 +107,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Weights file in, what `featherpose train` wrote into it (FACTS) out; {} of a file that others made."""
+    """Weights file -> the metadata that `featherpose train` stored (keys FACTS); {} for files of other tools."""
     metadata = read_metadata(path) if Path(path).suffix == ".safetensors" else {}
     if "network" in metadata and metadata.get("version") != str(VERSION):
         raise ModelError(
@@ -116,11 +117,11 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         return {key: json.loads(metadata[key]) for key in FACTS if key in metadata}
     except json.JSONDecodeError as error:
-        raise ModelError(f"{path}: what it says about itself is not JSON ({error}); was it made by train?") from None
+        raise ModelError(f"{path}: metadata is not JSON ({error}); was it written by `featherpose train`?") from None
 
 
 def _read(source: str | os.PathLike[str] | Mapping[str, object], own: Weights) -> tuple[str, dict[str, Tensor]]:
-    """File or state dict and the network's own -> what to call it in an error, and its tensors under our names."""
+    """File or state dict, and the network's state dict -> its name for errors, and its tensors under our names."""
     name, tensors = _read_as_named(source)
     return name, {_own_name(k, own): v for k, v in tensors.items()}
 
@@ -131,7 +132,7 @@ def _read_as_named(source: str | os.PathLike[str] | Mapping[str, object]) -> tup
     path = Path(source)
     try:
         content = _content(path)
-    except Exception as error:  # bytes that are no pickle make the unpickler fail in any way, IndexError included
+    except Exception as error:  # the unpickler raises anything, even IndexError, on bytes that are no pickle
         raise _unreadable(path, error) from error
     return str(path), _tensors(str(path), content)
 
@@ -147,17 +148,17 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
         return ModelError(f"There is no weights file {path}; give the path of a .safetensors or .pth file.")
     if found := UNSAFE.search(str(error)):
         return ModelError(
-            f"{path} is refused: it holds {found[1]}, which is no tensor and could run any code when it is opened; "
-            "save its state dict alone, or convert it to .safetensors where it comes from."
+            f"{path} is refused: it contains {found[1]}, which is not a tensor and could run arbitrary code when "
+            "loaded; save only the state dict, or convert the file to .safetensors where it was made."
         )
     reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return ModelError(f"{path} cannot be read as weights ({reason}); is it complete, a .safetensors or .pth file?")
+    return ModelError(f"{path} cannot be read as weights ({reason}); is it a complete .safetensors or .pth file?")
 
 
 def _tensors(name: str, content: object) -> dict[str, Tensor]:
-    """The tensors of a state dict, out of whatever it is nested in."""
+    """The tensors of a state dict, which may be nested below `state_dict`."""
     if not isinstance(content, Mapping):
-        raise ModelError(f"{name} holds a {type(content).__name__}, not a dict of tensors.")
+        raise ModelError(f"{name} contains a {type(content).__name__}, not a dict of tensors.")
     entries = cast(Mapping[object, object], content)
     if "state_dict" in entries:
         return _tensors(name, entries["state_dict"])
@@ -165,7 +166,7 @@ def _tensors(name: str, content: object) -> dict[str, Tensor]:
 
 
 def _own_name(name: str, own: Weights) -> str:
-    """The name that the network has for another code base's, which says elsewhere whether it is backbone or head."""
+    """Tensor name of another code base, with or without its prefix for backbone or head -> the network's name."""
     foreign = next((word for word in FOREIGN if name.startswith(word)), "")
     bare = name.removeprefix(foreign)
     translated = [f"backbone.{n}" for n in our_names(name)]
@@ -176,7 +177,7 @@ def _differences(own: Weights, given: Weights) -> list[str]:
     kinds = {
         "missing": [k for k in own if k not in given],
         "unexpected": [k for k in given if k not in own],
-        "of another shape": [
+        "with a different shape": [
             f"{k} {tuple(given[k].shape)}, wanted {tuple(own[k].shape)}"
             for k in own
             if k in given and given[k].shape != own[k].shape

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates. The one counter of the project."""
+"""Cost of a network: parameters and multiply-accumulates. The only counter of the project."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from featherpose.size import Size
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Network in, number of elements of all its parameters out."""
+    """Network -> number of elements of all its parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def count_macs(model: nn.Module, size: Size) -> int:
-    """Network and input size in pixels in, multiply-accumulates for one picture out, as our code runs.
+    """Network and input size in pixels -> multiply-accumulates for one image, as our code runs.
 
-    Counted: convolutions, transposed convolutions (at their input), linear layers, matrix products. Left out:
-    norms, activations, pooling, resizing, gates. Nothing is computed: a copy runs without data.
+    Counted: convolutions, transposed convolutions (at their input), linear layers, matrix products. Not counted:
+    norms, activations, pooling, resizing, gates. Nothing is computed: a copy runs on the meta device.
     """
     weightless = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():

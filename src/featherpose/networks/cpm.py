@@ -1,7 +1,7 @@
-"""Convolutional Pose Machines: every stage looks at the picture's features and at the heatmaps of the stage before.
+"""Convolutional Pose Machines: every stage reads the image features and the heatmaps of the previous stage.
 
-Convolutional Pose Machines, Wei et al. 2016, https://arxiv.org/abs/1602.00134, section 3; names of the parts as in
-mmpose's checkpoints, whose code has a batch norm behind every convolution and six stages. Heatmaps are at 1/8.
+Convolutional Pose Machines, Wei et al. 2016, https://arxiv.org/abs/1602.00134, section 3; names of submodules as in
+mmpose's checkpoints, whose code has a batch norm after every convolution and six stages. Heatmaps have stride 8.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import ConvUnit
 
-CHANNELS, HIDDEN, FEATURES = 128, 512, 32  # of most layers, of the first stage's classifier, of what later stages see
+CHANNELS, HIDDEN, FEATURES = 128, 512, 32  # of most layers, of the first stage's classifier, of the features
 LATER_STAGES = 5
 
 
 class Refinement(nn.Module):
-    """Three 11x11 convolutions: features and the last heatmaps (N, C, h, w) in, (N, 128, h, w) out."""
+    """Three 11x11 convolutions: features and the previous heatmaps (N, C, h, w) -> (N, 128, h, w)."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Refinement(nn.Module):
 
 
 class CPM(nn.Module):
-    """The stages: picture (N, 3, H, W) in, the heatmaps (N, K, H/8, W/8) of all six, the last one last, out."""
+    """The stages: image (N, 3, H, W) -> list of the heatmaps (N, K, H/8, W/8) of all six stages, in order."""
 
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class CPM(nn.Module):
 
 
 def _eighth() -> list[nn.Module]:
-    """Layers from the picture (N, 3, H, W) to (N, 128, H/8, W/8)."""
+    """Layers from the image (N, 3, H, W) to (N, 128, H/8, W/8)."""
     layers: list[nn.Module] = []
     for in_channels in (3, CHANNELS, CHANNELS):
         layers += [ConvUnit(in_channels, CHANNELS, 9), nn.MaxPool2d(3, 2, 1)]
@@ -73,9 +73,9 @@ def _classifier(num_keypoints: int) -> nn.Sequential:
 
 
 class Supervised(nn.Module):
-    """Heatmaps of S stages in; in train mode all of them (S, N, K, h, w) out, for the loss, else the last (N, K, h, w).
+    """Heatmaps of S stages -> in train mode all of them (S, N, K, h, w) for the loss, else the last (N, K, h, w).
 
-    Without a loss of its own a stage that far from the last would hardly get a gradient (paper, section 3.3).
+    Without a loss per stage, the early stages would get almost no gradient (paper, section 3.3).
     """
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
@@ -83,12 +83,12 @@ class Supervised(nn.Module):
 
 
 class PoseMachine(PoseNetwork):
-    """Normalised picture (N, 3, H, W) in, heatmaps (N, K, H/8, W/8) out; in train mode those of all stages, first."""
+    """Normalized image (N, 3, H, W) -> heatmaps (N, K, H/8, W/8); in train mode those of all S stages, S first."""
 
     stride = 8
     multiple = 8
 
 
 def cpm(num_keypoints: int = 17) -> PoseMachine:
-    """Convolutional Pose Machines of six stages, heatmaps at 1/8: 31.3 M parameters."""
+    """Convolutional Pose Machines with six stages and heatmaps of stride 8: 31.3 M parameters."""
     return PoseMachine(CPM(num_keypoints), Supervised())

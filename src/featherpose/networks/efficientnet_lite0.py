@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0 as a body: EfficientNet (Tan and Le 2019, https://arxiv.org/abs/1905.11946) without its gates and
-with ReLU6, as the authors' repository has it for phones (tensorflow/tpu, `lite`).
+"""EfficientNet-Lite0 as a backbone: EfficientNet (Tan and Le 2019, https://arxiv.org/abs/1905.11946) without
+squeeze-and-excitation and with ReLU6, the authors' version for phones (tensorflow/tpu, `lite`).
 
-The last block of 192 channels, the one of 320 and the classifier's 1x1 are left out: they are a tenth of the time and
-say what a picture shows rather than where. Strided convolutions are padded on both sides, where the published network
-pads one: the same features, moved by a pixel.
+The last block of 192 channels, the one of 320 and the classifier's 1x1 are left out: they take a tenth of the run time
+and encode what an image shows rather than where. Strided convolutions are padded on both sides, where the published
+network pads one: the same features, shifted by one pixel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from featherpose.networks.layers import ConvUnit
 from featherpose.networks.mobilenet_v2 import InvertedResidual
 
 STEM_CHANNELS = 32
-# At 1/2, 1/4, 1/8, 1/16, 1/32 of the input: expansion, channels, kernel, blocks. The first block of a stage halves.
+# At 1/2, 1/4, 1/8, 1/16, 1/32 of the input: expansion, channels, kernel, blocks. From 1/4 on, the first block of a
+# stage has stride 2.
 STAGES = (
     ((1, 16, 3, 1),),
     ((6, 24, 3, 2),),
@@ -23,11 +24,11 @@ STAGES = (
     ((6, 192, 5, 3),),
 )
 CHANNELS = tuple(stage[-1][1] for stage in STAGES[1:])  # of the maps at 1/4 and below
-EPSILON = 1e-3  # of the norms, as published
+EPSILON = 1e-3  # of the batch norms, as published
 
 
 def efficientnet_lite0() -> list[nn.Sequential]:
-    """The stages, picture (N, 3, H, W) first: maps of 16, 24, 40, 112, 192 channels at 1/2 to 1/32 of the input."""
+    """The stages for an image (N, 3, H, W): maps of 16, 24, 40, 112, 192 channels at 1/2 to 1/32 of the input."""
     stages = [nn.Sequential(ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6))]
     stages += [nn.Sequential() for _ in STAGES[1:]]
     in_channels = STEM_CHANNELS

@@ -1,7 +1,8 @@
-"""What networks made for CPUs share: channels in whole blocks, a body of stages, a head that adds coarse to fine.
+"""Shared by networks designed for CPUs: channels in whole blocks, a backbone of stages, an FPN head.
 
-Engines for CPUs keep 16 channels side by side and are fast as long as maps stay so: channels are multiples of 16,
-upsampling is nearest by whole factors, maps of one shape are added, and nothing splits or shuffles channels.
+CPU inference engines store channels in blocks of 16 and are fast as long as maps keep that layout: channels are
+multiples of 16, upsampling is nearest by integer factors, maps of equal shape are added, and channels are never split
+or shuffled.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ BLOCK = 16  # channels
 
 
 def scaled(channels: Sequence[int], width: float) -> list[int]:
-    """Channels and a factor -> the channels times the factor, rounded to whole blocks, at least one of them."""
+    """Channels and a width factor -> the scaled channels, rounded to multiples of 16 and at least 16."""
     if not width > 0 or math.isinf(width):
-        raise ModelError(f"width is {width}; it scales the channels and must be above 0, for example width=0.5.")
+        raise ModelError(
+            f"width is {width}; it scales the channels and must be finite and above 0, for example width=0.5."
+        )
     return [max(1, math.floor(c * width / BLOCK + 0.5)) * BLOCK for c in channels]
 
 
 class Stages(nn.Module):
-    """Stages that halve one after the other: picture (N, 3, H, W) in, the maps of all but the first, finest first, out.
+    """Stages in sequence, each halving the resolution: image (N, 3, H, W) -> maps of all but the first, finest first.
 
-    With five stages those are the maps of 1/4, 1/8, 1/16, 1/32 of the input.
+    With five stages these are the maps at 1/4, 1/8, 1/16, 1/32 of the input.
     """
 
     def __init__(self, stages: Sequence[nn.Module]) -> None:
@@ -45,11 +48,12 @@ class Stages(nn.Module):
 
 
 class FPNHead(nn.Module):
-    """Attention on every resolution, then one pyramid: maps, finest first, in; heatmaps (N, K, H/4, W/4) out.
+    """Attention on every resolution, then an FPN: maps, finest first -> heatmaps (N, K, H/4, W/4).
 
-    Each map passes an attention block of its own and a 1x1 convolution to `hidden` channels; from the coarsest to the
-    finest, what has come so far is enlarged (nearest), added and smoothed by a 3x3 convolution (a feature pyramid, Lin
-    et al. 2017, https://arxiv.org/abs/1612.03144, smoothed on its way). The last 1x1 reads the finest map.
+    Each map passes its own attention block and a 1x1 convolution to `hidden` channels. From the coarsest to the
+    finest, the result so far is upsampled (nearest), added and smoothed by a 3x3 convolution (a feature pyramid
+    network, Lin et al. 2017, https://arxiv.org/abs/1612.03144, with smoothing at each level before the next
+    upsampling). The last 1x1 reads the finest map.
     """
 
     def __init__(self, channels: Sequence[int], num_keypoints: int, *, hidden: int, attention: str = "cbam") -> None:

@@ -1,4 +1,4 @@
-"""Heads: from a backbone's maps at 1/4, 1/8, 1/16, 1/32 of the input to heatmaps (N, K, H/4, W/4)."""
+"""Heads: maps of a backbone at 1/4, 1/8, 1/16, 1/32 of the input -> heatmaps (N, K, H/4, W/4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UPSAMPLINGS = ("nearest", "bilinear")
 
 
 class SeparableConv(nn.Module):
-    """Depthwise 3x3 and pointwise 1x1 convolution, ReLU only last: (N, C_in, H, W) in, (N, C_out, H, W) out."""
+    """Depthwise 3x3 and pointwise 1x1 convolution, then one ReLU: (N, C_in, H, W) -> (N, C_out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class SeparableConv(nn.Module):
 
 
 class IterativeHead(nn.Module):
-    """Lite-HRNet's neck: four maps, finest first, in; one map (N, channels[0], H/4, W/4) out.
+    """Neck of Lite-HRNet: four maps, finest first -> one map (N, channels[0], H/4, W/4).
 
     From the coarsest to the finest: separable convolution, bilinear upsampling with aligned corners, addition
     (official code, `IterativeHead`).
@@ -49,7 +49,7 @@ class IterativeHead(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """The last 1x1 convolution: one map (N, C, H/4, W/4) in, heatmaps (N, K, H/4, W/4) out."""
+    """The last 1x1 convolution: one map (N, C, H/4, W/4) -> heatmaps (N, K, H/4, W/4)."""
 
     def __init__(self, channels: int, num_keypoints: int) -> None:
         super().__init__()
@@ -60,9 +60,9 @@ class FinalLayer(nn.Module):
 
 
 class DeconvolutionHead(nn.Module):
-    """Three transposed convolutions and a 1x1: one map (N, C, H/32, W/32) in, heatmaps (N, K, H/4, W/4) out.
+    """Three transposed convolutions and a 1x1: one map (N, C, H/32, W/32) -> heatmaps (N, K, H/4, W/4).
 
-    The head of SimpleBaseline (Xiao et al. 2018, section 2): kernel 4, stride 2, 256 channels, each with its norm.
+    The head of SimpleBaseline (Xiao et al. 2018, section 2): kernel 4, stride 2, 256 channels, each with a batch norm.
     """
 
     def __init__(self, channels: int, num_keypoints: int, hidden: int = 256) -> None:
@@ -81,12 +81,12 @@ class DeconvolutionHead(nn.Module):
 
 
 class AttentionHead(nn.Module):
-    """Attention on every resolution before one 1x1 convolution: maps, finest first, in; heatmaps (N, K, H/4, W/4) out.
+    """Attention on every resolution before one 1x1 convolution: maps, finest first -> heatmaps (N, K, H/4, W/4).
 
-    As the CBAM-LiteHRNet paper has it, each map is upsampled to the finest, passes an attention block of its own,
-    and the last layer reads the concatenation. With nearest upsampling all that commutes with it is done before:
+    In the CBAM-LiteHRNet paper, each map is upsampled to the finest resolution and passes its own attention block,
+    and the last layer reads the concatenation. Everything that commutes with nearest upsampling is computed before it:
     heatmaps = sum_b Ms_b * up(conv_b(Mc_b * x_b)) + bias, with conv_b the slice of the last layer for branch b.
-    Bilinear upsampling does not commute with the maximum over channels and is computed in the written order.
+    Bilinear upsampling does not commute with the maximum over channels and is computed in the paper's order.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ def resize_bilinear(x: Tensor, like: Tensor, *, align_corners: bool = False) -> 
 
 
 class PoseNetwork(nn.Module):
-    """A backbone and a head: normalised picture (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out.
+    """A backbone and a head: normalized image (N, 3, H, W) -> heatmaps (N, K, H/4, W/4).
 
-    Height and width must be multiples of `multiple`, so that the four resolutions fit into each other; a network that
-    is built for one size alone takes that `fixed_size`.
+    Height and width must be multiples of `multiple`, so that each resolution is half of the next finer one. A network
+    built for a single input size accepts only its `fixed_size`. ModelError for other sizes.
     """
 
     stride = 4
@@ -156,5 +156,5 @@ class PoseNetwork(nn.Module):
         if (height, width) != built_for.shape:
             raise ModelError(
                 f"The input is {height}x{width} (height x width); this network is built for "
-                f"{built_for}. Another one is built with the option input_size={height}x{width}."
+                f"{built_for}. For this input, build it with the option input_size={height}x{width}."
             )

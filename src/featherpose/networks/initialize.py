@@ -1,4 +1,4 @@
-"""Weights before the first step."""
+"""Weight initialization."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from torch import nn
 
 from featherpose.networks.attention import ChannelGate
 
-# A channel gate reads pooled ReLU outputs, which are all positive, so that a hidden unit would get the same sign for
-# every picture: of two units both would be dead from the start in one network out of four.
+# A channel gate reads pooled ReLU outputs, which are all positive, so a hidden unit has the same sign for every image.
+# Without a positive bias, both units of a gate with two would be dead from the start in one network out of four.
 HIDDEN_BIAS = 0.1
 
 
 @runtime_checkable
 class InitializesItself(Protocol):
-    """A module whose published code draws its weights in a way of its own."""
+    """A module whose published code has its own weight initialization."""
 
     def init_weights(self) -> None:
-        """All weights of this module and of what is in it, anew and in place."""
+        """Initialize all weights of this module and its submodules, in place."""
         ...
 
 
 def initialize(model: nn.Module) -> None:
-    """Any network in; its weights are drawn anew in place.
+    """Initialize all weights of a network, in place.
 
-    Convolutions: normal, deviation sqrt(2 / fan_out) with the fan of their own group (He et al. 2015). Convolutions
-    and linear layers with a bias (gates, last layer) have no norm behind them: deviation 0.01 and bias 0, so that
-    gates start near 0.5 and heatmaps near 0. Norms: weight 1, bias 0. The published Lite-HRNet draws all
-    convolutions with deviation 0.001, which the norms behind them make up for; Adam's first steps are then larger
-    than the weights. Networks of others are drawn as their own code has it (`DrawsItself`).
+    Convolutions: normal, standard deviation sqrt(2 / fan_out) with the fan of one group (He et al. 2015). Convolutions
+    and linear layers with a bias (gates, last layer) are not followed by a norm: standard deviation 0.01 and bias 0,
+    so that gates start near 0.5 and heatmaps near 0. Norms: weight 1, bias 0. The published Lite-HRNet initializes all
+    convolutions with standard deviation 0.001, which the following norms compensate; Adam's first steps are then
+    larger than the weights. Modules of published networks initialize themselves as their code does
+    (`InitializesItself`).
     """
     if isinstance(model, InitializesItself):
         model.init_weights()
@@ -46,9 +47,9 @@ def initialize(model: nn.Module) -> None:
 
 
 def init_normal(module: nn.Module, deviation: float = 0.001) -> None:
-    """Module in; all its convolutions are drawn with one deviation, biases are 0, norms start as the identity.
+    """Initialize all convolutions of a module from a normal distribution, biases to 0, norms to the identity.
 
-    So the official code of HRNet and SimpleBaseline has it, wherever no ImageNet weights are loaded.
+    As in the official code of HRNet and SimpleBaseline, wherever no ImageNet weights are loaded.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
@@ -60,9 +61,9 @@ def init_normal(module: nn.Module, deviation: float = 0.001) -> None:
 
 
 def init_truncated_normal(module: nn.Module, deviation: float = 0.09) -> None:
-    """Module in; its convolutions are drawn from a normal distribution cut off at two deviations, biases are 0.
+    """Initialize all convolutions of a module from a normal distribution truncated at two standard deviations.
 
-    So the authors' code of the MobileNets has it (TensorFlow's slim models).
+    Biases are 0, norms the identity. As in the authors' code of the MobileNets (TensorFlow's slim models).
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):

@@ -1,7 +1,7 @@
 """InvertedPose: inverted residuals with ReLU, attention on four resolutions.
 
 The blocks are MobileNetV2's (Sandler et al. 2018, section 3.3, https://arxiv.org/abs/1801.04381) with expansion 3. The
-head carries the idea of CBAM-LiteHRNet: attention on every resolution before the last layer.
+head applies the idea of CBAM-LiteHRNet: attention on every resolution before the last layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from featherpose.networks.layers import ConvUnit, relu
 from featherpose.networks.mobilenet_v2 import InvertedResidual
 
 CHANNELS = (16, 32, 48, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
-DEPTHS = (2, 3, 4, 3)  # blocks at 1/4 and below, the first with stride 2; at 1/2 there is one convolution
+DEPTHS = (2, 3, 4, 3)  # blocks at 1/4 to 1/32, the first with stride 2; at 1/2 there is one convolution
 HEAD_CHANNELS = 48
 EXPANSION = 3
 

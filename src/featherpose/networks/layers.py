@@ -1,4 +1,4 @@
-"""Blocks that several networks share: convolution units, residual and shuffle units, resizing by whole factors."""
+"""Blocks shared by several networks: convolution units, residual and shuffle units, resizing by integer factors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module] | None
-relu = partial(nn.ReLU, inplace=True)  # the norm in front needs its input for the gradient, not its output
+relu = partial(nn.ReLU, inplace=True)  # safe in place: the preceding norm needs only its input for the gradient
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm and activation: (N, C_in, H, W) in, (N, C_out, H / stride, W / stride) out.
+    """Convolution, batch norm and activation: (N, C_in, H, W) -> (N, C_out, H / stride, W / stride).
 
-    The parts are called `conv` and `bn`, as in the checkpoints of the mmpose family. Without a norm the
-    convolution has a bias; where `depthwise` is asked for, every channel is a group of its own.
+    The submodules are named `conv` and `bn`, as in the checkpoints of the mmpose family. Without a norm the
+    convolution has a bias. With `depthwise`, every channel is its own group.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ConvUnit(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut: (N, C_in, H, W) in, (N, C, H / stride, W / stride) out.
+    """Two 3x3 convolutions with a shortcut: (N, C_in, H, W) -> (N, C, H / stride, W / stride).
 
     He et al. 2016, figure 5 left; names as in torchvision's checkpoints.
     """
@@ -63,9 +63,9 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolution beside a shortcut: (N, C_in, H, W) in, (N, 4 C, H / stride, W / stride) out.
+    """1x1, 3x3 and 1x1 convolution with a shortcut: (N, C_in, H, W) -> (N, 4 C, H / stride, W / stride).
 
-    He et al. 2016, figure 5 right; names as in torchvision's checkpoints, and as there the 3x3 has the stride.
+    He et al. 2016, figure 5 right; names as in torchvision's checkpoints, stride in the 3x3 as in its code.
     """
 
     expansion = 4
@@ -94,10 +94,10 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
 
 
 class ShuffleUnit(nn.Module):
-    """ShuffleNetV2's unit (Ma et al. 2018, figure 3c, d): (N, C_in, H, W) in, (N, C, H / stride, W / stride) out.
+    """Unit of ShuffleNetV2 (Ma et al. 2018, figure 3c, d): (N, C_in, H, W) -> (N, C, H / stride, W / stride).
 
-    One half of the channels passes, the other is filtered (1x1, depthwise 3x3, 1x1); with a stride both halves are
-    made from all channels. The halves are interleaved.
+    One half of the channels is passed unchanged, the other is convolved (1x1, depthwise 3x3, 1x1). With a stride above
+    1, both halves are computed from all channels. The halves are interleaved.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -123,7 +123,7 @@ class ShuffleUnit(nn.Module):
 
 
 class TwiceCountedBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose running statistics move as if the same batch had passed twice: (N, C, H, W) in and out.
+    """Batch norm whose running statistics update as if the same batch were seen twice: (N, C, H, W) -> same shape.
 
     Two updates with momentum m and equal batch statistics are one update with momentum 1 - (1 - m)^2.
     """
@@ -138,21 +138,21 @@ class TwiceCountedBatchNorm(nn.BatchNorm2d):
 
 
 def enlarge(x: Tensor, factor: int) -> Tensor:
-    """Nearest upsampling by a whole factor: (N, C, h, w) in, (N, C, h * factor, w * factor) out."""
+    """Nearest upsampling by an integer factor: (N, C, h, w) -> (N, C, h * factor, w * factor)."""
     return x if factor == 1 else nn.functional.interpolate(x, scale_factor=float(factor), mode="nearest")
 
 
 def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Average pooling to `size` (h, w), which must divide the size of x: (N, C, H, W) in, (N, C, h, w) out."""
+    """Average pooling to `size` (h, w), which must divide the size of x: (N, C, H, W) -> (N, C, h, w)."""
     kernel = (x.shape[-2] // size[0], x.shape[-1] // size[1])
     return x if kernel == (1, 1) else nn.functional.avg_pool2d(x, kernel)
 
 
 def interleave(first: Tensor, second: Tensor) -> Tensor:
-    """Two halves (N, C/2, H, W) joined and their channels shuffled in two groups: (N, C, H, W) out.
+    """Concatenate two halves (N, C/2, H, W) and shuffle their channels in two groups -> (N, C, H, W).
 
-    The result has the layout of `second`: a plain stack would turn channels_last maps back, and every later
-    layer would convert them again.
+    The result has the memory layout of `second`: a plain stack would make channels_last maps contiguous again, and
+    every later layer would have to convert them.
     """
     if second.is_contiguous(memory_format=torch.channels_last):
         last = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=4)

@@ -1,10 +1,10 @@
 """Lite-HRNet and CBAM-LiteHRNet.
 
-Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, https://arxiv.org/abs/2104.06403; names of the
-parts as in the published checkpoints (https://github.com/HRNet/Lite-HRNet). CBAM-LiteHRNet replaces the iterative
-head by attention on every resolution (`heads.AttentionHead`).
+Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, https://arxiv.org/abs/2104.06403; names of
+submodules as in the published checkpoints (https://github.com/HRNet/Lite-HRNet). CBAM-LiteHRNet replaces the iterative
+head with attention on every resolution (`heads.AttentionHead`).
 
-The published code differs from the paper's picture in its fuse layers: see `Fuse`.
+The fuse layers of the published code differ from the paper's figure: see `Fuse`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FUSES = ("halved", "published")
 
 
 class Stem(nn.Module):
-    """Picture (N, 3, H, W) in, (N, 32, H/4, W/4) out: a strided convolution and a strided shuffle unit."""
+    """Image (N, 3, H, W) -> (N, 32, H/4, W/4): a strided convolution and a strided shuffle unit."""
 
     def __init__(self, channels: int = STEM_CHANNELS) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class Stem(nn.Module):
 
 
 class CrossResolutionWeighting(nn.Module):
-    """Channel gates from all branches together: maps, finest first, in; the same maps, gated, out (paper, 3.2).
+    """Channel gates from all branches together: maps, finest first -> the same maps, gated (paper, 3.2).
 
-    Every map is averaged to the size of the coarsest; two 1x1 convolutions over the concatenation give the gates.
+    Every map is average-pooled to the size of the coarsest; two 1x1 convolutions of the concatenation give the gates.
     """
 
     def __init__(self, channels: Sequence[int], reduction: int = 8) -> None:
@@ -69,7 +69,7 @@ class CrossResolutionWeighting(nn.Module):
 
 
 class SpatialWeighting(nn.Module):
-    """Channel gate of one map from its global average: (N, C, H, W) in and out (paper, 3.2; reduction 4)."""
+    """Channel gate of one map from its global average: (N, C, H, W) -> same shape (paper, 3.2; reduction 4)."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -81,10 +81,10 @@ class SpatialWeighting(nn.Module):
 
 
 class Block(nn.Module):
-    """Conditional channel weighting on all branches: maps, finest first, in and out (paper, 3.2, figure 1b).
+    """Conditional channel weighting on all branches: maps, finest first -> same shapes (paper, 3.2, figure 1b).
 
-    One half of each map's channels passes; the other is weighted across resolutions, filtered depthwise and
-    weighted by itself (or by an attention block, `attention_at="block"`); the halves are interleaved.
+    One half of each map's channels is passed unchanged; the other is weighted across resolutions, convolved depthwise
+    and spatially weighted (or gated by an attention block, `attention_at="block"`); the halves are interleaved.
     """
 
     def __init__(self, channels: Sequence[int], *, attention: str | None = None) -> None:
@@ -104,17 +104,17 @@ class Block(nn.Module):
 
 
 class Fuse(Exchange):
-    """Exchange between all resolutions: maps o_0 ... o_n, finest first, in; as many fused maps out.
+    """Exchange between all resolutions: maps o_0 ... o_n, finest first -> as many fused maps.
 
-    The published code does not compute the textbook sum of what the paths F_ij from branch j to branch i bring, but
-    y_0 = 2 o_0 + sum_j F_0j(o_j) and y_i = 2 F_i0(y_0) + o_i + sum_j F_ij(o_j), ReLU last: it adds in place to o_0,
-    which the later paths then read. It also runs F_i0 twice; once gives the same sum, and the running statistics of
-    two passes (`TwiceCountedBatchNorm`).
+    The published code does not compute the usual sum over the paths F_ij from branch j to branch i, but
+    y_0 = 2 o_0 + sum_j F_0j(o_j) and y_i = 2 F_i0(y_0) + o_i + sum_j F_ij(o_j), each followed by ReLU: it adds in place
+    to o_0, which the later paths then read. It also runs F_i0 twice. Here it runs once, which gives the same sum;
+    `TwiceCountedBatchNorm` updates the running statistics as two forward passes would.
 
-    `halved` takes y_0 / 2 in its place: y_0 = o_0 + 1/2 sum_j F_0j(o_j). The norms and weights that follow can take
-    the factor up, so both forms express the same, but they do not train alike: channel 0 of a map is never worked
-    on (the shuffle leaves it first), so the published form doubles it in each module, to some 150 times the
-    deviation of the others after the eight modules of depth 18.
+    `halved` uses y_0 / 2 instead: y_0 = o_0 + 1/2 sum_j F_0j(o_j). The following norms and weights can absorb the
+    factor, so both forms represent the same functions, but they do not train alike: channel 0 of a map is never
+    convolved (the shuffle keeps it first), so the published form doubles it in each module, to about 150 times the
+    standard deviation of the other channels after the eight modules of depth 18.
     """
 
     def __init__(self, channels: Sequence[int], *, halved: bool = False) -> None:
@@ -140,7 +140,7 @@ class Fuse(Exchange):
 
 
 def _halve(source: int, in_channels: int, out_channels: int) -> nn.Sequential:
-    """One step of a path from branch `source` to a coarser one; those from branch 0 count twice (see `Fuse`)."""
+    """One step of a path from branch `source` to a coarser one; norms of branch 0 count twice (see `Fuse`)."""
     norm = TwiceCountedBatchNorm if source == 0 else nn.BatchNorm2d
     return _depthwise_separable(in_channels, out_channels, 2, norm=norm)
 
@@ -152,7 +152,7 @@ def _downsample(in_channels: int, out_channels: int, stride: int) -> nn.Sequenti
 def _depthwise_separable(
     in_channels: int, out_channels: int, stride: int, *, norm: type[nn.BatchNorm2d] = nn.BatchNorm2d
 ) -> nn.Sequential:
-    """Depthwise 3x3 with `stride` and 1x1 convolution, each with its norm: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    """Depthwise 3x3 with `stride` and 1x1 convolution, each with a norm: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, stride, 1, groups=in_channels, bias=False),
         norm(in_channels),
@@ -162,7 +162,7 @@ def _depthwise_separable(
 
 
 class LiteModule(nn.Module):
-    """Two weighting blocks and a fusion: maps, finest first, in and out."""
+    """Two conditional channel weighting blocks, then fusion: maps, finest first -> same shapes."""
 
     def __init__(self, channels: Sequence[int], *, attention: str | None = None, halved: bool = False) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class LiteModule(nn.Module):
 
 
 class LiteHRNet(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, maps of 1/4, 1/8, 1/16, 1/32 of its size out (or the head layer's map)."""
+    """The backbone: image (N, 3, H, W) -> maps at 1/4, 1/8, 1/16, 1/32 of its size, or one map if `iterative`."""
 
     transition0: Transition
     transition1: Transition
@@ -209,7 +209,7 @@ class LiteHRNet(nn.Module):
 
 
 def lite_hrnet(depth: int, num_keypoints: int, width: int) -> PoseNetwork:
-    """Lite-HRNet of `depth` 18 or 30 as published, iterative head included; `width` channels at 1/4."""
+    """Lite-HRNet of `depth` 18 or 30 as published, with the iterative head; `width` channels at 1/4."""
     channels = branch_channels(width)
     return PoseNetwork(LiteHRNet(depth, channels, LiteModule, iterative=True), FinalLayer(channels[0], num_keypoints))
 
@@ -219,8 +219,8 @@ def cbam_lite_hrnet(
 ) -> PoseNetwork:
     """CBAM-LiteHRNet of `depth` 18 or 30, with attention in the head or in each block (and then none in the head).
 
-    The head has no norm in front, as the iterative head has: with the published fuse layers its pools would see
-    channel 0 of the finest map alone, hence `fuse="halved"` (see `Fuse`).
+    Unlike the iterative head, this head is not preceded by a norm: with the published fuse layers, channel 0 of the
+    finest map would dominate its channel pooling, hence `fuse="halved"` (see `Fuse`).
     """
     for option, value, known in (("attention_at", attention_at, PLACES), ("fuse", fuse, FUSES)):
         if value not in known:
@@ -233,7 +233,7 @@ def cbam_lite_hrnet(
 
 
 def branch_channels(width: int) -> list[int]:
-    """Channels at 1/4 of the input in, those at 1/4, 1/8, 1/16, 1/32 out."""
+    """Channels at 1/4 of the input -> channels at 1/4, 1/8, 1/16, 1/32. ModelError if odd or below 8."""
     if width < 8 or width % 2:
         raise ModelError(f"width is {width}; it must be even and at least 8, for example width=40.")
     return [width, width * 2, width * 4, width * 8]

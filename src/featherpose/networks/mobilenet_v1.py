@@ -1,7 +1,7 @@
 """MobileNetV1 with SimpleBaseline's head.
 
 MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications, Howard et al. 2017,
-https://arxiv.org/abs/1704.04861; with ReLU6 and the initialisation of the authors' code (TensorFlow's slim models).
+https://arxiv.org/abs/1704.04861; with ReLU6 and the initialization of the authors' code (TensorFlow's slim models).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))  # ch
 class DepthwiseSeparable(nn.Module):
     """Depthwise 3x3 and 1x1 convolution, each with norm and ReLU6 (paper, figure 3).
 
-    (N, C_in, H, W) in, (N, C, H / stride, W / stride) out.
+    (N, C_in, H, W) -> (N, C, H / stride, W / stride).
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -32,7 +32,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, (N, 1024, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 1024, H/32, W/32)."""
 
     def __init__(self) -> None:
         super().__init__()

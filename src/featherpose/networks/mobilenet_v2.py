@@ -1,7 +1,7 @@
 """MobileNetV2 with SimpleBaseline's head.
 
 MobileNetV2: Inverted Residuals and Linear Bottlenecks, Sandler et al. 2018, https://arxiv.org/abs/1801.04381; names of
-the parts as in mmpose's checkpoints, which put three transposed convolutions behind the last 1x1 of the classifier.
+submodules as in mmpose's checkpoints, where three transposed convolutions follow the last 1x1 of the classifier.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STAGES = (  # expansion, channels, blocks, stride of the first (paper, table 2)
 class InvertedResidual(nn.Module):
     """1x1 to `expansion` times the channels, a depthwise convolution, 1x1 without activation (paper, section 3.3).
 
-    (N, C_in, H, W) in, (N, C, H / stride, W / stride) out, with a shortcut where that has the shape of the input.
+    (N, C_in, H, W) -> (N, C, H / stride, W / stride), with a shortcut if the output has the shape of the input.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, (N, 1280, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 1280, H/32, W/32)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """MobileNetV3, small and large, with SimpleBaseline's head.
 
-Searching for MobileNetV3, Howard et al. 2019, https://arxiv.org/abs/1905.02244, tables 1 and 2. The order of the parts
-and the settings of the norms are torchvision's, so that its ImageNet weights fit; fresh weights are drawn as in the
-authors' code (TensorFlow's slim models).
+Searching for MobileNetV3, Howard et al. 2019, https://arxiv.org/abs/1905.02244, tables 1 and 2. The order of the
+submodules and the settings of the norms are torchvision's, so that its ImageNet weights fit; weights are initialized
+as in the authors' code (TensorFlow's slim models).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ SMALL = (
 
 
 class SqueezeExcitation(nn.Module):
-    """Gate of the channels by their means, a quarter as many between (paper, section 5.3): (N, C, H, W) in and out."""
+    """Squeeze-and-excitation with C / 4 hidden channels (paper, section 5.3): (N, C, H, W) -> same shape."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,13 +74,13 @@ class SqueezeExcitation(nn.Module):
 
 
 def _whole(channels: int, divisor: int = 8) -> int:
-    """Channels -> the nearest multiple of the divisor that is not below nine tenths of them (authors' code)."""
+    """Channels -> nearest multiple of the divisor, rounded up if it is below 90 % of them (authors' code)."""
     nearest = max(divisor, (channels + divisor // 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
 class Block(nn.Module):
-    """MobileNetV2's block with a gate before its last 1x1: (N, C_in, H, W) in, (N, C, H / stride, W / stride) out."""
+    """Inverted residual with a gate before its last 1x1: (N, C_in, H, W) -> (N, C, H / stride, W / stride)."""
 
     def __init__(self, in_channels: int, row: Row) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class MobileNetV3(nn.Sequential):
-    """The backbone: picture (N, 3, H, W) in, (N, 6 x the last row's channels, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 6 x the last row's channels, H/32, W/32)."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         inputs = [STEM_CHANNELS, *(row.channels for row in rows)]
@@ -117,7 +117,7 @@ class MobileNetV3(nn.Sequential):
 
 
 def mobilenet_v3(rows: Sequence[Row], num_keypoints: int) -> PoseNetwork:
-    """MobileNetV3 of the given rows and three transposed convolutions."""
+    """MobileNetV3 with the given rows and three transposed convolutions."""
     backbone = MobileNetV3(rows)
     return PoseNetwork(backbone, DeconvolutionHead(backbone.channels, num_keypoints))
 

@@ -1,8 +1,8 @@
 """Naive Lite-HRNet: shuffle units in place of conditional channel weighting.
 
-Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, section 3.1, https://arxiv.org/abs/2104.06403; all
-else, and the names of the parts, as in `lite_hrnet`. The official configuration of the narrow one cannot run: its
-last layer reads 40 channels where the backbone gives 30; here it reads 30.
+Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, section 3.1, https://arxiv.org/abs/2104.06403;
+everything else, including the names of submodules, as in `lite_hrnet`. The official configuration of the narrow network
+cannot run: its last layer expects 40 channels, but the backbone outputs 30; here it expects 30.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from featherpose.networks.lite_hrnet import BLOCKS_PER_MODULE, Fuse, LiteHRNet, 
 
 
 class ShuffleModule(nn.Module):
-    """Two shuffle units on each map and a fusion: maps, finest first, in and out."""
+    """Two shuffle units on each map, then fusion: maps, finest first -> same shapes."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class ShuffleModule(nn.Module):
 
 
 def naive_lite_hrnet_18(num_keypoints: int = 17, *, width: int = 30) -> PoseNetwork:
-    """Naive Lite-HRNet-18, `width` channels at 1/4: 0.76 M parameters."""
+    """Naive Lite-HRNet-18 with `width` channels at 1/4: 0.76 M parameters."""
     channels = branch_channels(width)
     return PoseNetwork(LiteHRNet(18, channels, ShuffleModule, iterative=True), FinalLayer(width, num_keypoints))
 

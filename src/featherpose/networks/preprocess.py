@@ -1,4 +1,4 @@
-"""From uint8 crops to the network's input: the same step in training and inside the exported graph."""
+"""Normalization of uint8 crops: the same step in training and in the exported graph."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ STD = (0.229, 0.224, 0.225)
 
 
 class Normalize(nn.Module):
-    """Crops uint8 (N, H, W, 3) RGB in, float32 (N, 3, H, W) out: (x / 255 - mean) / deviation of ImageNet."""
+    """Crops uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W): (x / 255 - mean) / std of ImageNet."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # constants, not weights: they stay out of the state dict
+        # constants, not weights: not part of the state dict
         self.register_buffer("mean", 255 * torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1), persistent=False)
 
@@ -27,5 +27,5 @@ class Normalize(nn.Module):
 
 
 def normalize(crops: Tensor) -> Tensor:
-    """Crops uint8 (N, H, W, 3) RGB in, float32 (N, 3, H, W) in channels_last layout out: the step of `Normalise`."""
+    """Crops uint8 (N, H, W, 3) RGB -> float32 (N, 3, H, W) in channels_last layout, normalized as by `Normalize`."""
     return Normalize().to(crops.device)(crops)

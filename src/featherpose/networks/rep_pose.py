@@ -1,7 +1,7 @@
-"""RepPose: 3x3 convolutions that are three branches each while they train, attention on four resolutions.
+"""RepPose: reparameterized 3x3 convolutions, each with three branches in training; attention on four resolutions.
 
 The layers are those of RepVGG: Making VGG-style ConvNets Great Again, Ding et al. 2021, section 3,
-https://arxiv.org/abs/2101.03697. The head carries the idea of CBAM-LiteHRNet: attention on every resolution before the
+https://arxiv.org/abs/2101.03697. The head applies the idea of CBAM-LiteHRNet: attention on every resolution before the
 last layer.
 """
 
@@ -18,14 +18,14 @@ from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.layers import ConvUnit, relu
 
 CHANNELS = (16, 32, 64, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
-DEPTHS = (2, 2, 4, 3)  # layers at 1/4 and below, the first with stride 2; at 1/2 there is one plain convolution
+DEPTHS = (2, 2, 4, 3)  # layers at 1/4 to 1/32, the first with stride 2; at 1/2 there is one plain convolution
 HEAD_CHANNELS = 48
 
 
 class RepUnit(nn.Module):
-    """3x3 and 1x1 convolution and the input itself, each with its norm, added; ReLU last.
+    """Sum of a 3x3 convolution, a 1x1 convolution and the identity, each with its own norm, then ReLU.
 
-    (N, C_in, H, W) in, (N, C, H / stride, W / stride) out; the input itself only where that has its shape.
+    (N, C_in, H, W) -> (N, C, H / stride, W / stride); the identity branch exists only if the shapes are equal.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
@@ -39,7 +39,7 @@ class RepUnit(nn.Module):
         return (y if self.same is None else y.add_(self.same(x))).relu_()
 
     def merged(self) -> nn.Sequential:
-        """One 3x3 convolution with bias, and ReLU, that answer as this unit does in eval mode."""
+        """One 3x3 convolution with bias, then ReLU: equivalent to this unit in eval mode."""
         full, point = self.full.conv, self.point.conv
         branches = [_folded(full.weight, self.full.bn), _folded(point.weight, self.point.bn)]
         if self.same is not None:
@@ -53,9 +53,9 @@ class RepUnit(nn.Module):
 
 
 def _folded(weight: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight (C, C_in, 3, 3) or (C, C_in, 1, 1) and the batch norm behind it -> one 3x3 kernel and its bias, float64.
+    """Weight (C, C_in, 3, 3) or (C, C_in, 1, 1) and the following batch norm -> one 3x3 kernel and its bias, float64.
 
-    A 1x1 convolution is a 3x3 one that is zero but in the middle.
+    A 1x1 kernel is padded with zeros to 3x3.
     """
     norm = cast(nn.BatchNorm2d, norm)
     mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
@@ -66,7 +66,7 @@ def _folded(weight: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def merged(network: nn.Module) -> nn.Module:
-    """A network -> a copy of it in eval mode with every `RepUnit` in it as one convolution; the answers are equal."""
+    """A network -> an equivalent copy in eval mode with every `RepUnit` merged into one convolution."""
     network = copy.deepcopy(network).eval()
     for name, unit in list(network.named_modules()):
         if isinstance(unit, RepUnit):
@@ -75,7 +75,7 @@ def merged(network: nn.Module) -> nn.Module:
 
 
 class RepPose(PoseNetwork):
-    """Normalised picture (N, 3, H, W) in, heatmaps (N, K, H/4, W/4) out; it is exported with its branches merged."""
+    """Normalized image (N, 3, H, W) -> heatmaps (N, K, H/4, W/4); exported with merged branches."""
 
     def for_export(self) -> nn.Module:
         return merged(self)
@@ -86,9 +86,9 @@ def _stage(in_channels: int, channels: int, depth: int) -> nn.Sequential:
 
 
 def rep_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str = "cbam") -> RepPose:
-    """RepPose: 1.1 M parameters, of which 1.0 M are left after merging; `width` scales the channels."""
+    """RepPose: 1.1 M parameters, 1.0 M after merging; `width` scales the channels."""
     *channels, hidden = scaled((*CHANNELS, HEAD_CHANNELS), width)
-    # Without branches: torch 2.13 writes past its memory in the gradient of a 1x1 with stride 2 over 3 channels.
+    # No branches here: torch 2.13 writes out of bounds in the gradient of a 1x1 with stride 2 and 3 input channels.
     stem = ConvUnit(3, channels[0], 3, stride=2)
     backbone = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
     return RepPose(backbone, FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))

@@ -1,8 +1,8 @@
 """ShuffleNetV1 with SimpleBaseline's head.
 
 ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices, Zhang et al. 2018,
-https://arxiv.org/abs/1707.01083; names of the parts as in mmpose's checkpoints. As in the authors' code, channels are
-shuffled behind the depthwise convolution, not in front of it, and the very first 1x1 is not grouped.
+https://arxiv.org/abs/1707.01083; names of submodules as in mmpose's checkpoints. As in the authors' code, channels are
+shuffled after the depthwise convolution, not before it, and the very first 1x1 is not grouped.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from featherpose.networks.layers import ConvUnit
 GROUPS = 3
 STEM_CHANNELS = 24
 STAGES = ((240, 4), (480, 8), (960, 4))  # channels and units at width 1x with three groups (paper, table 1)
-NORM_BIAS = 1e-4  # of fresh norms (authors' code)
+NORM_BIAS = 1e-4  # initial bias of the norms (authors' code)
 
 
 class GroupUnit(nn.Module):
-    """Grouped 1x1, depthwise 3x3, shuffle, grouped 1x1 (paper, figure 2b, c): (N, C_in, H, W) in.
+    """Grouped 1x1, depthwise 3x3, shuffle, grouped 1x1 (paper, figure 2b, c).
 
-    (N, C, H, W) out, the input added; with stride 2 (N, C, H/2, W/2), the input's averages beside it.
+    Stride 1: (N, C, H, W) -> same shape, with the input added. Stride 2: (N, C_in, H, W) -> (N, C, H/2, W/2), with the
+    average-pooled input concatenated.
     """
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1, groups: int = GROUPS) -> None:
@@ -42,12 +43,12 @@ class GroupUnit(nn.Module):
 
 
 def shuffle(x: Tensor, groups: int) -> Tensor:
-    """Channels (N, C, H, W) of `groups` groups, one after the other -> one of each group in turn."""
+    """Channel shuffle: (N, C, H, W) with channels ordered by group -> one channel of each group in turn."""
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
 
 class ShuffleNetV1(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, (N, 960, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 960, H/32, W/32)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +59,7 @@ class ShuffleNetV1(nn.Module):
         self.layers = nn.Sequential(*(_stage(i, *sizes, groups=1 if sizes is first else GROUPS) for i, sizes in stages))
 
     def init_weights(self) -> None:
-        """Deviation 0.01 in the stem, else one over the inputs of a group; norms start at 1 and 0.0001."""
+        """Standard deviation 0.01 in the stem, else 1 / input channels per group; norms: weight 1, bias 0.0001."""
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
                 deviation = 0.01 if part is self.conv1.conv else 1 / part.weight.shape[1]

@@ -1,7 +1,7 @@
 """ShuffleNetV2 with SimpleBaseline's head.
 
 ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, Ma et al. 2018,
-https://arxiv.org/abs/1807.11164; names of the parts as in mmpose's checkpoints.
+https://arxiv.org/abs/1807.11164; names of submodules as in mmpose's checkpoints.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STAGES = ((116, 4), (232, 8), (464, 4))  # channels and units at width 1x (paper
 
 
 class ShuffleNetV2(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, (N, 1024, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 1024, H/32, W/32)."""
 
     def __init__(self) -> None:
         super().__init__()

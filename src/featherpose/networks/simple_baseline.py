@@ -1,7 +1,7 @@
 """SimpleBaseline: a ResNet and three transposed convolutions.
 
 Simple Baselines for Human Pose Estimation and Tracking, Xiao et al. 2018, https://arxiv.org/abs/1804.06208; names of
-the parts as in mmpose's checkpoints, which are the official ones below `backbone.` and `keypoint_head.`.
+submodules as in mmpose's checkpoints, which are the official ones with the prefixes `backbone.` and `keypoint_head.`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # per stage
 
 
 class ResNet(nn.Module):
-    """The backbone: picture (N, 3, H, W) in, (N, 2048, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 2048, H/32, W/32)."""
 
     def __init__(self, depth: int) -> None:
         super().__init__()
@@ -41,20 +41,20 @@ def _stage(in_channels: int, channels: int, blocks: int, *, stride: int) -> nn.S
 
 
 def simple_baseline(depth: int, num_keypoints: int) -> PoseNetwork:
-    """SimpleBaseline on a ResNet of `depth` 50, 101 or 152."""
+    """SimpleBaseline with a ResNet of `depth` 50, 101 or 152."""
     return PoseNetwork(ResNet(depth), DeconvolutionHead(2048, num_keypoints))
 
 
 def simple_baseline_resnet50(num_keypoints: int = 17) -> PoseNetwork:
-    """SimpleBaseline on ResNet-50: 34.0 M parameters."""
+    """SimpleBaseline with ResNet-50: 34.0 M parameters."""
     return simple_baseline(50, num_keypoints)
 
 
 def simple_baseline_resnet101(num_keypoints: int = 17) -> PoseNetwork:
-    """SimpleBaseline on ResNet-101: 53.0 M parameters."""
+    """SimpleBaseline with ResNet-101: 53.0 M parameters."""
     return simple_baseline(101, num_keypoints)
 
 
 def simple_baseline_resnet152(num_keypoints: int = 17) -> PoseNetwork:
-    """SimpleBaseline on ResNet-152: 68.6 M parameters."""
+    """SimpleBaseline with ResNet-152: 68.6 M parameters."""
     return simple_baseline(152, num_keypoints)

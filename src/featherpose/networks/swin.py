@@ -1,8 +1,8 @@
 """Swin Transformer (tiny) with SimpleBaseline's head.
 
 Swin Transformer: Hierarchical Vision Transformer using Shifted Windows, Liu et al. 2021,
-https://arxiv.org/abs/2103.14030; names and order of the parts as in torchvision's checkpoints. Stochastic depth, which
-drops whole blocks in training, is left out: a run here is a function of its recipe and its step alone.
+https://arxiv.org/abs/2103.14030; names and order of submodules as in torchvision's checkpoints. Stochastic depth, which
+drops whole blocks in training, is left out: training is deterministic given the recipe and the step.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
 
-CHANNELS = 96  # of the first stage; each later one has twice as many
-DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)  # Swin-T (paper, section 3.3); 32 channels a head
+CHANNELS = 96  # of the first stage; each later stage doubles them
+DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)  # Swin-T (paper, section 3.3); 32 channels per head
 LAST_CHANNELS = CHANNELS * 2 ** (len(DEPTHS) - 1)
-PATCH, WINDOW = 4, 7  # pixels, and patches, on a side
-DEVIATION = 0.02  # of fresh linear layers and position tables (official code)
-APART = -100.0  # added to the attention of two places that lie side by side only because of the shift
+PATCH, WINDOW = 4, 7  # side lengths: of a patch in pixels, of a window in patches
+DEVIATION = 0.02  # standard deviation of initial linear weights and position bias tables (official code)
+APART = -100.0  # added to the attention of two tokens that are neighbors only because of the cyclic shift
 
 
 class WindowAttention(nn.Module):
-    """Every place looks at those of its window, 7x7: (N, H, W, C) in and out (paper, section 3.2).
+    """Self-attention within 7x7 windows: (N, H, W, C) -> same shape (paper, section 3.2).
 
-    `shift` moves the windows by so many places to the right and down. A map is filled up with zeros to whole windows,
-    and is not shifted along a side that has one window only.
+    The windows are shifted by `shift` tokens to the right and down. A map is zero-padded to whole windows, and is not
+    shifted along a side with a single window.
     """
 
     relative_position_index: Tensor
@@ -52,18 +52,18 @@ class WindowAttention(nn.Module):
         return y[:, :height, :width]
 
     def _attend(self, windows: Tensor, mask: Tensor) -> Tensor:
-        """Windows (N, n, 49, C) and what to add to the attention, (heads, 49, 49) or (n, heads, 49, 49) -> the same."""
+        """Windows (N, n, 49, C) and attention bias (heads, 49, 49) or (n, heads, 49, 49) -> windows (N, n, 49, C)."""
         query, key, value = self.qkv(windows).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
         products = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         return self.proj(((products + mask).softmax(-1) @ value).transpose(2, 3).flatten(3))
 
     def _table(self) -> Tensor:
-        """The learnt part of the attention by how far two places lie apart, (heads, 49, 49)."""
+        """The learned relative position bias, (heads, 49, 49)."""
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
 
 def offsets() -> Tensor:
-    """(49, 49) rows of the position table for every two places of a window: 13 x (dy + 6) + dx + 6."""
+    """(49, 49) row indices into the position bias table for each pair of tokens of a window: 13 x (dy + 6) + dx + 6."""
     place = torch.arange(WINDOW * WINDOW)
     y, x = place // WINDOW, place % WINDOW
     dy, dx = y[:, None] - y, x[:, None] - x
@@ -71,7 +71,7 @@ def offsets() -> Tensor:
 
 
 def cut(x: Tensor) -> Tensor:
-    """Map (N, H, W, C) -> its windows row by row (N, n, 49, C)."""
+    """Map (N, H, W, C) -> its windows in row-major order (N, n, 49, C)."""
     across = x.shape[2] // WINDOW
     return x.unflatten(2, (across, WINDOW)).unflatten(1, (-1, WINDOW)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
@@ -83,24 +83,24 @@ def joined(windows: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def apart(size: tuple[int, int], shift: Sequence[int], like: Tensor) -> Tensor:
-    """Size and shift of a map (height, width) -> (n, 1, 49, 49), 0 for places that were neighbours before the shift."""
+    """Size and shift of a map (height, width) -> attention mask (n, 1, 49, 49), 0 for neighbors before the shift."""
     rows, columns = (_parts(side, moved, like) for side, moved in zip(size, shift, strict=True))
     labels = cut((3 * rows[:, None] + columns)[None, :, :, None])[0, :, :, 0]
     return ((labels[:, :, None] != labels[:, None, :]).to(like.dtype) * APART)[:, None]
 
 
 def _parts(side: int, moved: int, like: Tensor) -> Tensor:
-    """(side,) 0 before the last window, 1 in it, 2 where the other end of the map has been moved to."""
+    """(side,) 0 before the last window, 1 in it, 2 in the rows or columns wrapped around by the shift."""
     place = torch.arange(side, device=like.device)
     return (place >= side - WINDOW).int() + (place >= side - moved).int() if moved else torch.zeros_like(place).int()
 
 
 class Block(nn.Module):
-    """Attention within windows and a feed-forward part, each beside a shortcut: (N, H, W, C) in and out."""
+    """Window attention and an MLP, each with a shortcut: (N, H, W, C) -> same shape."""
 
     def __init__(self, channels: int, heads: int, shift: int) -> None:
         super().__init__()
-        no_dropout = nn.Identity()  # keeps torchvision's numbers of the layers
+        no_dropout = nn.Identity()  # keeps torchvision's layer indices
         self.norm1 = nn.LayerNorm(channels)
         self.attn = WindowAttention(channels, heads, shift)
         self.norm2 = nn.LayerNorm(channels)
@@ -114,7 +114,7 @@ class Block(nn.Module):
 
 
 class Merging(nn.Module):
-    """Four neighbours become one place: (N, H, W, C) in, (N, H/2, W/2, 2 C) out."""
+    """Patch merging, four neighbors into one token: (N, H, W, C) -> (N, H/2, W/2, 2 C)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -127,14 +127,14 @@ class Merging(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """(N, C, H, W) in, (N, H, W, C) out."""
+    """(N, C, H, W) -> (N, H, W, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(0, 2, 3, 1)
 
 
 class SwinTransformer(nn.Sequential):
-    """The backbone: picture (N, 3, H, W) in, (N, 768, H/32, W/32) out."""
+    """The backbone: image (N, 3, H, W) -> (N, 768, H/32, W/32)."""
 
     def __init__(self) -> None:
         patches = nn.Conv2d(3, CHANNELS, PATCH, PATCH)
@@ -148,7 +148,7 @@ class SwinTransformer(nn.Sequential):
         super().__init__(OrderedDict(zip(names, [*layers, nn.LayerNorm(LAST_CHANNELS)], strict=True)))
 
     def init_weights(self) -> None:
-        """As the official code has it: the convolution of the patches is drawn as PyTorch does by itself."""
+        """As in the official code; the patch embedding convolution keeps PyTorch's default initialization."""
         for part in self.modules():
             if isinstance(part, nn.Linear):
                 nn.init.trunc_normal_(part.weight, std=DEVIATION)

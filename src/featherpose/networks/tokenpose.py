@@ -1,11 +1,11 @@
-"""TokenPose: joints are tokens that look at patches of a map.
+"""TokenPose: keypoints are tokens that attend to patches of a feature map.
 
 TokenPose: Learning Keypoint Tokens for Human Pose Estimation, Li et al. 2021, https://arxiv.org/abs/2104.03516; names
-of the parts as in the official checkpoints (https://github.com/leeyegy/TokenPose), which say `pre_feature.` for
+of submodules as in the official checkpoints (https://github.com/leeyegy/TokenPose), which use `pre_feature.` for
 `backbone.`, `transformer.` for `keypoint_head.` and, in the S networks, `features.` for both.
 
-As in the official code, the sine table is added before every block, except the first one of the second and third
-transformer of L, and the S networks scale attention by the root of all 192 numbers of a token, not of a head's.
+As in the official code, the sine position table is added before every block except the first one of the second and
+third transformer of L, and the S networks scale attention by 1 / sqrt(192), the token dimension, not the head's.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
 from featherpose.size import Size
 
-DIM, HIDDEN = 192, 576  # numbers of a token, and of the hidden layer of its feed-forward part
-DEVIATION = 0.02  # of fresh linear layers and tokens (official code)
+DIM, HIDDEN = 192, 576  # dimension of a token, and of the hidden layer of the feed-forward block
+DEVIATION = 0.02  # standard deviation of initial linear weights and tokens (official code)
 INPUT_SIZE = Size(height=256, width=192)
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at every token: (N, T, D) in and out; query, key and value have no bias.
+    """Multi-head self-attention: (N, T, D) -> same shape; query, key and value have no bias.
 
-    `scale` of the products is 1 / root of a head's numbers unless it is given.
+    `scale` of the products defaults to 1 / sqrt(dimension of a head).
     """
 
     def __init__(self, heads: int, scale: float | None) -> None:
@@ -47,11 +47,11 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers on each token: (N, T, D) in and out."""
+    """Two linear layers on each token: (N, T, D) -> same shape."""
 
     def __init__(self) -> None:
         super().__init__()
-        no_dropout = nn.Identity()  # keeps the published numbers of the layers
+        no_dropout = nn.Identity()  # keeps the published layer indices
         self.net = nn.Sequential(nn.Linear(DIM, HIDDEN), nn.GELU(), no_dropout, nn.Linear(HIDDEN, DIM))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ class FeedForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + inner(norm(x)): (N, T, D) in and out."""
+    """x + inner(norm(x)): (N, T, D) -> same shape."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Residual(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks of self-attention and feed-forward: tokens (N, T, D) in and out; `places` (1, T, D) say where they are."""
+    """Self-attention and feed-forward blocks: tokens (N, T, D) -> same shape; `places` (1, T, D): position encoding."""
 
     def __init__(self, depth: int, heads: int, scale: float | None = None) -> None:
         super().__init__()
@@ -86,10 +86,11 @@ class Transformer(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """One map (N, C, h, w) in, heatmaps (N, K, *heatmap_size) out (paper, section 3).
+    """One map (N, C, h, w) -> heatmaps (N, K, *heatmap_size) (paper, section 3).
 
-    The map, of `map_shape` (C, h, w), is cut into patches of `patch` (height, width) cells, each a token, beside one
-    learnt token for every joint. The joints' tokens behind each transformer together become heatmaps.
+    The map, of `map_shape` (C, h, w), is split into patches of `patch` (height, width) cells. The tokens are one
+    learned token per keypoint and one per patch. The keypoint tokens after each transformer are concatenated and
+    mapped to heatmaps.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class TokenHead(nn.Module):
         super().__init__()
         channels, height, width = map_shape
         self.keypoint_token = nn.Parameter(torch.zeros(1, num_keypoints, DIM))
-        # Not learnt, but stored and counted among the weights, as published.
+        # Not trained, but stored and counted as a parameter, as published.
         table = sine_table(height // patch[0], width // patch[1])
         self.pos_embedding = nn.Parameter(table, requires_grad=False)
         self.patch_to_embedding = nn.Linear(channels * patch[0] * patch[1], DIM)
@@ -130,7 +131,7 @@ class TokenHead(nn.Module):
         patches = self.patch_to_embedding(cut(x, self.patch))
         keypoint_tokens = self.keypoint_token.expand(x.shape[0], -1, -1)
         number = keypoint_tokens.shape[1]
-        places = nn.functional.pad(self.pos_embedding, (0, 0, number, 0))  # the joints' tokens are nowhere
+        places = nn.functional.pad(self.pos_embedding, (0, 0, number, 0))  # keypoint tokens have no position
         tokens = torch.cat((keypoint_tokens, patches), 1) + places
         read: list[Tensor] = []
         for name in self.transformers:
@@ -140,9 +141,9 @@ class TokenHead(nn.Module):
 
 
 def _linear_layers(read: int, cells: int) -> nn.Sequential:
-    """From so many numbers of a joint's tokens to as many cells of its heatmap.
+    """Layers from `read` values of a keypoint's tokens to the `cells` of its heatmap.
 
-    Each layer has a norm in front; a hidden layer of cells / 8 is there if that is twice what is read, as published.
+    Each layer is preceded by a norm. A hidden layer of cells / 8 is used if that is at least 2 * `read`, as published.
     """
     hidden = cells // 8
     if hidden < 2 * read:
@@ -151,17 +152,17 @@ def _linear_layers(read: int, cells: int) -> nn.Sequential:
 
 
 def cut(x: Tensor, patch: tuple[int, int]) -> Tensor:
-    """Map (N, C, h, w) -> its patches row by row (N, patches, values), values in the order row, column, channel."""
+    """Map (N, C, h, w) -> its patches in row-major order (N, patches, values), values ordered row, column, channel."""
     rows, columns = x.shape[2] // patch[0], x.shape[3] // patch[1]
     cells = x.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
     return cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
 
 def sine_table(rows: int, columns: int) -> Tensor:
-    """Where each patch is (1, rows * columns, D): sines and cosines of y, then of x, over 48 wavelengths.
+    """Position encoding of each patch (1, rows * columns, D): sines and cosines of y, then of x, at 48 wavelengths.
 
-    As the official code has it, in float32: positions run from 1/n to 1 times a full circle, wavelengths grow with
-    powers of 10,000.
+    As in the official code, in float32: positions run from 1/n to 1 times a full circle, wavelengths grow with powers
+    of 10,000.
     """
     half = torch.arange(DIM // 2)
     wavelengths = 10000 ** (2 * (half // 2).float() / (DIM // 2))
@@ -186,18 +187,18 @@ def tokenpose(
     stride: int = 4,
     patch: tuple[int, int] | None = None,
 ) -> PoseNetwork:
-    """TokenPose behind a backbone whose map has these channels and this stride, for input of `size` alone.
+    """TokenPose after a backbone whose map has `channels` and `stride`, for one `input_size` (width, height) only.
 
-    The published networks for 256x192, 256x256 and 384x288 pixels (height x width) cut the map of 1/4 into patches
-    of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two layers draw the heatmaps where the hidden one, an
-    eighth of a heatmap, is at least twice as wide as what they read.
+    The published networks for 256x192, 256x256 and 384x288 pixels (height x width) split the map at 1/4 into patches
+    of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two linear layers produce the heatmaps if the hidden
+    one, an eighth of a heatmap, is at least twice as wide as their input. ModelError for sizes that cannot be split.
     """
     size = _checked(input_size)
     heatmap_size = (size.height // PoseNetwork.stride, size.width // PoseNetwork.stride)
     patch = patch or (max(1, size.height // 64), max(1, size.width // 64))
     if heatmap_size[0] % patch[0] or heatmap_size[1] % patch[1]:
         raise ModelError(
-            f"input_size is {size} (height x width), which cannot be cut into patches of "
+            f"input_size is {size} (height x width), which cannot be split into patches of "
             f"{4 * patch[0]}x{4 * patch[1]} pixels; 256x192, 256x256 and 384x288 can."
         )
     scale = PoseNetwork.stride // stride
@@ -217,7 +218,7 @@ def _checked(input_size: Size | str | Mapping[str, int]) -> Size:
 
 
 def tokenpose_t(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
-    """TokenPose-T, on the picture itself: 5.9 M parameters."""
+    """TokenPose-T, on the image itself: 5.9 M parameters."""
     return tokenpose(nn.Identity(), num_keypoints, input_size, [Transformer(12, heads=16)], channels=3, stride=1)
 
 
@@ -228,7 +229,7 @@ def tokenpose_s_v1(num_keypoints: int = 17, *, input_size: Size | str | Mapping[
 
 
 def tokenpose_s_v2(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
-    """TokenPose-S-v2, on HRNet's stem in small patches: 6.4 M parameters."""
+    """TokenPose-S-v2, on HRNet's stem with small patches: 6.4 M parameters."""
     transformers = [Transformer(12, heads=8, scale=DIM**-0.5)]
     return tokenpose(HRNet(0, stages=0), num_keypoints, input_size, transformers, channels=STEM_CHANNELS, patch=(2, 2))
 
@@ -239,6 +240,6 @@ def tokenpose_b(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str
 
 
 def tokenpose_l_d24(num_keypoints: int = 17, *, input_size: Size | str | Mapping[str, int] = INPUT_SIZE) -> PoseNetwork:
-    """TokenPose-L-D24, on three stages of HRNet-W48, three transformers of eight blocks: 27.5 M parameters."""
+    """TokenPose-L-D24, on three stages of HRNet-W48, with three transformers of eight blocks: 27.5 M parameters."""
     transformers = [Transformer(8, heads=12) for _ in range(3)]
     return tokenpose(HRNet(48, stages=2), num_keypoints, input_size, transformers, channels=48)
