@@ -1,4 +1,4 @@
-"""The curves of a run as one SVG picture: AP, OKS and PCK of the validation part over the epochs."""
+"""Validation curves of a training run as one SVG chart: OKS accuracy, OKS and PCK over the epochs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLORS = {"oks_accuracy": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
 
 
 def curves(history: Sequence[dict[str, Any]]) -> str:
-    """Judgements with epoch, pck and, where known, ap and oks in percent -> an SVG document."""
+    """Validation results with epoch, pck and, where available, oks_accuracy and oks in percent -> SVG document."""
     last = max(1, history[-1]["epoch"])
     top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if name in r))
     known = {name: color for name, color in COLORS.items() if name in history[-1]}
@@ -38,7 +38,7 @@ def curves(history: Sequence[dict[str, Any]]) -> str:
 
 
 def _place(x: float, y: float) -> tuple[float, float]:
-    """Fractions of the plot, upwards -> pixels of the picture, downwards."""
+    """Fractions of the plot, y upward -> pixels of the SVG, y downward."""
     return MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)
 
 

@@ -26,7 +26,7 @@ def test_fewer_people_than_a_batch_still_make_a_step() -> None:
         (Schedule(name="cosine", warmup=0, min_lr_ratio=0.1), {0: 1, 19: 0.1}),
         (Schedule(name="multistep", warmup=0, milestones=(1, 2), gamma=0.1), {3: 1, 4: 0.1, 8: 0.01, 18: 0.01}),
     ],
-    ids=["flat with warm-up", "constant", "cosine", "multistep"],
+    ids=["constant with warm-up", "constant", "cosine", "multistep"],
 )
 def test_rates(schedule: Schedule, lrs: dict[int, float]) -> None:
     assert {step: pytest.approx(lr_ratio(schedule, step, PLAN)) for step in lrs} == lrs

@@ -1,4 +1,4 @@
-"""A small folder of shards with drawn people, so that runs take seconds and need no photographs."""
+"""A small folder of shards with synthetic persons, so that runs take seconds and need no photographs."""
 
 import io
 import json
@@ -18,7 +18,7 @@ TINY = {
     "optimizer": {"lr": 0.002},
     "schedule": {"name": "cosine", "warmup": 2},
 }
-"""What a recipe needs to change for a run of seconds."""
+"""Recipe changes for a run that takes seconds."""
 
 
 def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -28,7 +28,7 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
-    """A key -> picture and record of a person made of dots."""
+    """Key -> WebP image and JSON record of a synthetic person: one colored square per keypoint."""
     keypoints = rng.integers(20, 76, (17, 2))
     picture = np.full((96, 96, 3), rng.integers(0, 90), np.uint8)
     for keypoint, (x, y) in enumerate(keypoints):
@@ -45,7 +45,7 @@ def person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
 
 @pytest.fixture(scope="session")
 def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with one shard of 40 drawn people, some of them in the validation part."""
+    """Folder with one shard of 40 synthetic samples, some of them in the validation set."""
     folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
     with tarfile.open(folder / "drawn.tar", "w") as archive:
         for i in range(40):
@@ -58,5 +58,5 @@ def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Crop caches of the tests stay among the tests' files."""
+    """Keep the crop caches in the temporary folder of the tests."""
     monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

@@ -1,4 +1,4 @@
-"""Run by torchrun in `test_ranks.py`: what each of two processes learns from a batch, and how they judge together."""
+"""Run by torchrun in `test_ranks.py`: the gradients of each of two processes, and the scores of their validation."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 class Double(torch.nn.Module):
-    """A network of float64 behind pictures of float32: sums in another order differ by less than a test sees."""
+    """A float64 network on float32 images: summation order then changes results by less than the test tolerance."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Double(torch.nn.Module):
 
 
 def learn_and_judge(recipe: Recipe, ranks: Ranks) -> dict[str, np.ndarray]:
-    """Gradients of this process's share of sixteen crops, averaged, and the scores of the whole validation part."""
+    """Averaged gradients of this process's share of sixteen crops, and the scores on the whole validation set."""
     torch.manual_seed(recipe.seed)
     network = Double(create_network(recipe.network, **recipe.options)).eval()  # batch norms are frozen
     crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""The stopwatch counts what it says, the step is that of a run, the yardstick computes what our network computes."""
+"""Training benchmark: timing, the step equals that of a run, the baseline implementation equals our network."""
 
 import importlib.util
 import itertools
@@ -51,7 +51,7 @@ def script(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
 
 
 class Clock:
-    """A clock that only moves when told to: one second for a batch, three for a step, a hundred for a warm step."""
+    """A fake clock: one second per batch, three per step, one hundred per warm-up step."""
 
     def __init__(self) -> None:
         self.now, self.taken, self.trained = 0.0, 0, 0
@@ -132,12 +132,12 @@ class TestTrainingSpeed:
 
     def test_a_batch_that_cannot_be_divided(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(benchmark, "join", lambda place: Ranks(0, 3))
-        with pytest.raises(InputError, match=r"--batch 4 cannot be divided evenly by 3 processes"):
+        with pytest.raises(InputError, match=r"--batch-size 4 is not divisible by 3 processes"):
             training_speed("lite_hrnet_18", steps=1, **SMALL)
 
 
 def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the same batch it leaves the same weights."""
+    """The same batch gives the same weights."""
     changes = {
         "data": {"labels": "ground_truth", "folder": str(drawn_people)},
         "schedule": {"name": "constant", "warmup": 0},

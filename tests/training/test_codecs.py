@@ -1,4 +1,4 @@
-"""From a recipe with each codec to poses on a picture: train a few steps, export, judge and predict with the file."""
+"""For every codec from a recipe to poses on an image: train a few steps, export, evaluate and predict with the file."""
 
 import json
 from pathlib import Path

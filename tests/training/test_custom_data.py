@@ -1,4 +1,4 @@
-"""The whole way of one's own data: a COCO file with unusual joints is trained on, exported, judged and drawn."""
+"""Custom data sets end to end: training on a COCO file with unusual keypoints, export, evaluation and prediction."""
 
 import json
 from pathlib import Path
@@ -23,12 +23,12 @@ from featherpose.training.tasks import pose
 
 pytestmark = pytest.mark.torch
 JOINTS = ["Nose", "LHand", "RHand", "belt", "left_knee"]
-"""Two as COCO has them in another spelling, a pair that COCO lacks, one between the hips, one without a partner."""
+"""COCO's nose and left knee, the latter without its counterpart, a pair that COCO lacks, and one between the hips."""
 LIMBS = [[1, 4], [4, 5], [2, 3]]
 
 
 def five(keypoints: list[float]) -> list[float]:
-    """COCO's 17 joints -> the five of `JOINTS`: wrists as hands, the middle of the hips as belt."""
+    """COCO's 17 keypoints -> the five of `JOINTS`: wrists as hands, the center of the hips as belt."""
     keypoint_names = dict(zip(COCO17.keypoint_names, np.reshape(keypoints, (-1, 3)), strict=True))
     left, right = keypoint_names["left_hip"], keypoint_names["right_hip"]
     belt = (left + right) / 2 if min(left[2], right[2]) > 0 else np.zeros(3)
@@ -45,7 +45,7 @@ def five(keypoints: list[float]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """mine.json with the people of 24 photos, which lie beside it."""
+    """mine.json with the annotations of 24 images, which are in the same folder."""
     root, source = tmp_path_factory.mktemp("own"), shared / "data/coco-test"
     truth = json.loads((source / "person_keypoints.json").read_text())
     posed = {a["image_id"] for a in truth["annotations"] if a["num_keypoints"] > 8}
@@ -95,7 +95,7 @@ def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.Ca
     assert "Warning: no keypoint of the other side for left_knee: " in said
     assert "No published OKS sigma for LHand, RHand, belt: 0.067 is used" in said
     assert outcome.finished
-    assert 0 <= outcome.best["oks_accuracy"] <= 100, "people of one's own are judged by OKS too"
+    assert 0 <= outcome.best["oks_accuracy"] <= 100, "OKS is computed for custom data sets too"
 
     best = tmp_path / "run/best.safetensors"
     path, manifest = api.export(best)
@@ -155,7 +155,7 @@ def test_labels_reach_the_trainer_in_the_pixels_of_the_photo(file: Path) -> None
         found = labeled.keypoints[row, 0] + (part.left, part.top)
         np.testing.assert_allclose(found[seen], wanted[seen, :2], atol=1e-3)
     sides = [{labeled.samples[row].image for row in rows} for rows in (labeled.training_rows, labeled.validation_rows)]
-    assert not sides[0] & sides[1], "a photo is trained on or judged on, never both"
+    assert not sides[0] & sides[1], "an image is in the training or the validation set, never in both"
 
 
 def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
@@ -166,19 +166,21 @@ def test_too_few_photos_are_told_what_to_do(file: Path, tmp_path: Path) -> None:
         (tmp_path / f"{i}.jpg").write_bytes((file.parent / truth["images"][0]["file_name"]).read_bytes())
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(
-        DataError, match=r"its 7 photos all fall to one part, a fraction of 0\.05 .*; set data\.val_fraction=0\.333\."
+        DataError,
+        match=r"all 7 images fall into the same split with data\.val_fraction=0\.05; set data\.val_fraction=0\.333\.",
     ):
         pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.05}))
     assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.333})).validation_rows) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
     (tmp_path / "few.json").write_text(json.dumps(few))
-    with pytest.raises(DataError, match=r"its 1 photos all fall to one part, .*; label more photos\."):
+    with pytest.raises(DataError, match=r"all 1 images fall into the same split, .*; annotate more images\."):
         pose.read_samples(recipe(tmp_path / "few.json"))
 
 
 def test_a_teachers_labels_are_not_for_other_joints(file: Path) -> None:
     with pytest.raises(
         DataError,
-        match="labels: ground_truth+pseudo knows COCO's joints only; skeleton mine needs labels: ground_truth",
+        match=r"data\.labels=ground_truth\+pseudo supports COCO's keypoints only; "
+        r"skeleton mine needs data\.labels=ground_truth and",
     ):
         pose.read_samples(recipe(file, **{"data.labels": "ground_truth+pseudo"}))

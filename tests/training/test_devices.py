@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""Devices of a training run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(faults())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_the_memory_of_a_step_is_there_for_the_next() -> None:
     done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
     without, kept = map(int, done.stdout.split())

@@ -1,4 +1,4 @@
-"""Teachers: a network of the zoo, or the labels that lie beside the data, and those that do not fit."""
+"""Distillation: a teacher network, pseudo-labels stored with the data set, and teachers that do not fit."""
 
 import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_labels_as_teacher_need_their_file(drawn_people: Path) -> None:
 
 
 class TestBlend:
-    """Two opinions about two joints, as maps of one cell."""
+    """Two label sets for two keypoints, with heatmaps of one cell."""
 
     maps = np.array([[[[1.0]], [[1.0]]], [[[0.5]], [[0.25]]]], np.float32)
 

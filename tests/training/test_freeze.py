@@ -1,4 +1,4 @@
-"""Frozen stages of a body: nothing in them moves, everything behind them learns."""
+"""Frozen stages of a backbone: their weights stay unchanged, all later layers are trained."""
 
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def test_frozen_stages_stay_and_the_others_learn(start: Path, drawn_people: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pretrained": ""}, "say with init what to start from"),
-        ({"frozen_stages": 6}, "frozen_stages is 6; inverted_pose has 5"),
-        ({"network": "lite_hrnet_18", "options": {}}, "lite_hrnet_18 is not made of stages"),
+        ({"pretrained": ""}, "would freeze randomly initialized weights; set pretrained"),
+        ({"frozen_stages": 6}, "frozen_stages is 6; the backbone of inverted_pose has 5"),
+        ({"network": "lite_hrnet_18", "options": {}}, "the backbone of lite_hrnet_18 has no stages"),
     ],
 )
 def test_what_cannot_be_frozen_is_said_before_the_run(

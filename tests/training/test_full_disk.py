@@ -1,4 +1,4 @@
-"""A disk that is full, and a shard that cannot be read: said in words, and nothing that was saved is lost."""
+"""A full disk and an unreadable shard: a clear error message, and no saved state is lost."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from tests.training.conftest import TINY
 
 pytestmark = pytest.mark.torch
 
-# In a name space of its own: a file system of 16 MiB, a run on it, a filler, and the run again.
+# In a separate namespace: a file system of 16 MiB, a run on it, a file that fills it, and the resumed run.
 CHILD = """
 import sys
 from pathlib import Path
@@ -47,7 +47,7 @@ kept.write_bytes((disk / "run" / "last.safetensors").read_bytes())
 """
 
 
-@pytest.mark.skipif(not shutil.which("unshare"), reason="making a small file system needs Linux's unshare")
+@pytest.mark.skipif(not shutil.which("unshare"), reason="mounting a small file system needs Linux's unshare")
 def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
     recipe = from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(drawn_people)}})
     loop.train(recipe, tmp_path / "whole", device="cpu", workers=0, quiet=True)

@@ -1,4 +1,4 @@
-"""The script that times every network in turn beside a yardstick."""
+"""The script that measures the latency of every network in turn, relative to a baseline network."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ def latency(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def models(latency: ModuleType, tmp_path: Path) -> Path:
-    """Folder with the yardstick and two networks as models of a few kilobytes, one of them of another size."""
+    """Folder with the baseline and two networks as models of a few kilobytes, one with another input size."""
     for name, size in (
         (latency.YARDSTICK, Size(height=64, width=48)),
         ("rep_pose", Size(height=64, width=48)),
@@ -79,7 +79,7 @@ def test_two_networks_in_turn(
 def test_a_few_networks_are_printed_and_not_written(
     latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file of all networks would lose the others."""
+    """Otherwise the results file would lose the other networks."""
     monkeypatch.setattr(latency, "HERE", models)
     run(latency, monkeypatch, "rep_pose", "--rounds", 1, "--models", models)
     assert not (models / "results").exists()
@@ -99,7 +99,7 @@ def test_everyone_has_a_turn_in_every_round_and_the_slow_run_less(
 
 
 def test_a_ratio_is_that_of_one_round(latency: ModuleType) -> None:
-    """The second round is ten times as slow for both, which changes the medians and not the ratio."""
+    """The second round is ten times slower for both, which changes the medians but not the ratio."""
     line = latency.summary("cpm", (192, 256), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3])
     assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "256x192", 6)
     assert (line["ratio"], line["ratio_spread"]) == (0.5, [0.5, 0.5])

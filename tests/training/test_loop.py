@@ -1,4 +1,4 @@
-"""The promise of the loop: whatever interrupts a run, it ends with the weights of one that nothing interrupted."""
+"""Training loop: an interrupted and resumed run ends with the same weights as an uninterrupted one."""
 
 import io
 import json
@@ -41,7 +41,7 @@ from featherpose.training import loop
 from featherpose.recipes.recipe import load
 loop.SECONDS_BETWEEN_SAVES = 0
 update = loop.ema.update
-loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five shots fall before the end
+loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
 loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
 """
 
@@ -52,7 +52,7 @@ def recipe(folder: Path, **changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Generator[None, None, None]:
-    """Bit-equal results are promised for a fixed number of threads; one is the same on every machine."""
+    """Results are bit-equal only for a fixed number of threads; one thread is available on every machine."""
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
@@ -74,7 +74,7 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a run that nothing interrupted."""
+    """Folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
     assert train(recipe(drawn_people), folder / "run").finished
     return folder / "run"
@@ -123,7 +123,7 @@ def test_people_whose_joints_are_not_cocos_are_judged_by_pck(whole_run: Path) ->
     history = [{key: value for key, value in r.items() if key not in ("oks_accuracy", "oks")} for r in card["history"]]
     words = markdown({**card, "history": history, "best": history[0]})
     assert "| epoch | input | PCK |" in words
-    assert f"people): PCK {history[0]['pck']:.1f} after epoch 1" in words
+    assert f"samples): PCK {history[0]['pck']:.1f} after epoch 1" in words
     assert curves(history).count("<polyline") == 1
 
 
@@ -145,7 +145,7 @@ def test_a_run_killed_at_five_random_moments_ends_with_the_same_weights(drawn_pe
 
 
 def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:
-    """Until the child has saved a state that was not there before."""
+    """Wait until the child has saved a new state."""
     state = run / "state.safetensors"
     before = state.stat().st_mtime_ns if state.exists() else 0
     while child.poll() is None and not (state.exists() and state.stat().st_mtime_ns > before):
@@ -177,17 +177,17 @@ def test_fifty_steps_beat_empty_heatmaps(drawn_people: Path, tmp_path: Path) -> 
     train(recipe(drawn_people, stages=stages, optimizer={"lr": 0.005}), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     (loss,) = [record["loss"] for record in records if "loss" in record]
-    empty = math.pi * 1.5**2 / 16**2  # mean of a squared Gaussian over the map
+    empty = math.pi * 1.5**2 / 16**2  # mean of a squared Gaussian over the heatmap
     assert loss < 0.9 * empty
 
 
 def test_a_folder_with_a_run_is_not_overwritten(whole_run: Path, drawn_people: Path) -> None:
-    with pytest.raises(RecipeError, match="holds a run already; add --resume"):
+    with pytest.raises(RecipeError, match="already contains a run; add --resume"):
         train(recipe(drawn_people), whole_run)
 
 
 def test_another_recipe_cannot_resume(whole_run: Path, drawn_people: Path) -> None:
-    with pytest.raises(RecipeError, match="is not the recipe that was given"):
+    with pytest.raises(RecipeError, match="differs from the given recipe"):
         train(recipe(drawn_people, seed=7), whole_run, resume=True)
 
 
@@ -195,7 +195,7 @@ def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None
     run = whole_run.parent / "damaged"
     train(recipe(drawn_people), run, max_minutes=1e-9)
     (run / "state.safetensors").write_bytes((run / "state.safetensors").read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"state\.safetensors: cannot go on from it"):
+    with pytest.raises(ModelError, match=r"state\.safetensors: cannot resume from it"):
         train(recipe(drawn_people), run, resume=True)
 
 
@@ -203,7 +203,7 @@ def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None
     ("data", "message"),
     [
         ({"folder": "nowhere"}, "There is no folder nowhere"),
-        ({"sources": ["cocoo"]}, r"no person to train on \(sources cocoo\)"),
+        ({"sources": ["cocoo"]}, r"no samples to train on \(sources cocoo\)"),
         ({"labels": "ground_truth+pseudo"}, "no teacher-labels.npz"),
     ],
 )
@@ -214,7 +214,7 @@ def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_peopl
 
 
 def _of_seconds(name: str) -> Any:
-    """A recipe's name, marked slow where its network has no narrow form."""
+    """Recipe name, marked slow if its network has no narrow variant."""
     return name if "lite_hrnet" in name or "rep_pose" in name else pytest.param(name, marks=pytest.mark.slow)
 
 
@@ -227,7 +227,7 @@ def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp
         small["options"] = {"width": 8}
     if "rep_pose" in name:
         small["options"] = {"width": 0.5}
-    if "tokenpose" in name:  # its positions are bound to the input's size
+    if "tokenpose" in name:  # its position embeddings depend on the input size
         size = values["stages"][0]["input_size"]
     stages = [{**stage, "input_size": size, "batch_size": 2, "epochs": 1} for stage in values["stages"]]
     assert not train(from_dict({**values, **small, "stages": stages}), tmp_path / "run", max_minutes=1e-9).finished
@@ -235,7 +235,7 @@ def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp
 
 
 def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> None:
-    """Two ranks divide every batch between them, end with a card, and go on from a state."""
+    """Two ranks divide every batch between them, resume from a state, and write the run card."""
     chosen = recipe(drawn_people)
     (tmp_path / "r.yaml").write_text(to_yaml(chosen))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -274,7 +274,7 @@ def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, 
     child.send_signal(signal.SIGINT)
     said = child.communicate(timeout=60)[1]
     assert child.returncode == 0, said
-    assert f"go on with:\nfeatherpose train --resume --out {run}" in said
+    assert f"resume with:\nfeatherpose train --resume --out {run}" in said
     assert "Traceback" not in said
     assert (run / "state.safetensors").exists()
 
@@ -282,7 +282,7 @@ def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, 
 def test_waiting_for_data_is_told_with_what_helps() -> None:
     display = Display(epochs(recipe(Path("samples")), 40), quiet=True)
     display.console = Console(file=io.StringIO(), width=200)
-    for waited, words in ((0.0, "waiting 0 %  "), (0.5, "waiting 50 % (more --workers may help)")):
+    for waited, words in ((0.0, "data wait 0 %  "), (0.5, "data wait 50 % (more --workers may help)")):
         display._steps.clear()
         display.step(display.plan[0], display.plan[0].last - 1, 0.1, 1.0, waited)
         assert words in display.console.file.getvalue()  # type: ignore[attr-defined]
@@ -290,7 +290,7 @@ def test_waiting_for_data_is_told_with_what_helps() -> None:
 
 def test_weights_to_start_from_are_told_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
     fresh = ["head.final.weight", "head.final.bias"]
-    start = PretrainedReport(loaded=["body.a.weight"], fresh=fresh, ignored=["fc.weight"])
+    start = PretrainedReport(loaded=["backbone.a.weight"], fresh=fresh, ignored=["fc.weight"])
     Display(epochs(recipe(Path("samples")), 40)).pretrained_loaded(Path("a.pth"), start)
     said = " ".join(capsys.readouterr().err.split())
-    assert said == "Starting from a.pth: 1 tensors taken over; made anew: head.final (2); of no use here: fc (1)."
+    assert said == "Pretrained weights a.pth: 1 tensors loaded; randomly initialized: head.final (2); ignored: fc (1)."

@@ -1,4 +1,4 @@
-"""Losses against their formulas, written out by hand."""
+"""Losses compared with their formulas in NumPy."""
 
 import numpy as np
 import pytest

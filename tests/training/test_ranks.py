@@ -1,4 +1,4 @@
-"""Several processes are one: the gradients, the scores, the wish to stop, and what a GPU alone can do."""
+"""Distributed training equals a single process: gradients, scores, stop requests; and options that need GPUs."""
 
 import subprocess
 import sys
@@ -60,7 +60,7 @@ def test_one_who_wants_to_stop_stops_both(together: list[Any]) -> None:
 
 def test_a_batch_that_cannot_be_divided_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     uneven = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"accumulate_grad": 3}),)})
-    with pytest.raises(RecipeError, match="batch of 8 cannot be divided evenly by 1 processes x 3 parts"):
+    with pytest.raises(RecipeError, match="Batch size 8 is not divisible by 1 processes x 3 accumulation steps"):
         loop.train(uneven, tmp_path / "run", device="cpu", quiet=True)
 
 

@@ -1,4 +1,4 @@
-"""The records of a run: JSON lines that survive a kill, and TensorBoard's curves where it is installed."""
+"""Training log: JSON lines that survive a kill, and TensorBoard scalars where it is installed."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""One batch: parts of it add up to the whole, bfloat16 stays near, and a compiled network learns the same."""
+"""One batch: accumulated parts equal the whole, bfloat16 is close to float32, compiled gradients equal eager ones."""
 
 import copy
 
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def network() -> nn.Module:
-    """In eval mode: batch norms would tell parts from the whole."""
+    """In eval mode: batch norms in training mode would make parts differ from the whole batch."""
     torch.manual_seed(0)
     return create_network("cbam_lite_hrnet_18", width=8).eval()
 
@@ -30,7 +30,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return crops, torch.rand(4, 17, 16, 16), torch.ones(4, 17)
 
 
-# Gradients here go up to about 80: tolerances are float32's for sums in another order.
+# Gradients reach about 80 here: the tolerances allow for float32 sums in another order.
 def gradients(network: nn.Module, train_step: TrainStep, *batch: torch.Tensor, parts: int = 1) -> torch.Tensor:
     network.zero_grad()
     train_step(*batch, parts=parts)
@@ -52,7 +52,7 @@ def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Ten
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by torch itself
 def test_a_compiled_network_learns_the_same(batch: tuple[torch.Tensor, ...]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 17, 1))

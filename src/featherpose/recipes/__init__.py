@@ -1,1 +1,1 @@
-"""Training recipes: everything that decides the outcome of a run. No torch."""
+"""Training recipes: everything that determines the result of a run. Imports no torch."""

@@ -1,7 +1,7 @@
-"""Recipes: everything that decides the outcome of a training run, in one frozen, checked object.
+"""Recipes: everything that determines the result of a training run, in one frozen, validated object.
 
-`RECIPES` holds ours by name; a YAML file with the same fields is a recipe too. `change` sets single fields from
-"key=value", keys with dots for the parts within.
+`shipped.RECIPES` holds the built-in recipes by name; a YAML file with the same fields is a recipe too. `override` sets
+single fields from "key=value", with dotted keys for nested fields.
 """
 
 from __future__ import annotations
@@ -41,110 +41,109 @@ InputSize = Annotated[Size, BeforeValidator(_size), PlainSerializer(_plain_size)
 """Written and read as "256x192", height x width."""
 
 LOSSES = ("mse", "ohkm", "focal")
-"""Names of the losses; a recipe is read without torch, which the losses themselves need."""
+"""Names of the losses: recipes are read without torch, which the losses themselves need."""
 
 
 class Part(BaseModel):
-    """A part of a recipe: frozen, and no unknown keys."""
+    """Base of the sections of a recipe: frozen, unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
 class Data(Part):
-    """Which people are trained on."""
+    """Data set, labels and the validation split."""
 
     folder: str = "pose-train"
-    """Folder of shards: a path, or the name of a folder in `data/` of FEATHERPOSE_DATA."""
+    """Data set: path of a folder of shards or a COCO keypoints file, or name of a folder in FEATHERPOSE_DATA/data."""
     labels: Literal["ground_truth", "ground_truth+pseudo", "pseudo"] = "ground_truth+pseudo"
-    """"ground_truth": labeled keypoints only; "ground_truth+pseudo": unlabeled ones from the teacher's pseudo-labels
-    (teacher-labels.npz); "pseudo": pseudo-labels only."""
+    """Labels to train on: `ground_truth`; `ground_truth+pseudo`, with gaps filled from teacher-labels.npz; `pseudo`."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """The teacher's joints below this score are not used."""
+    """Pseudo-labels with a score below this threshold are not used."""
     sources: tuple[str, ...] = ()
-    """Only people of these sources (coco, mpii, ...); empty: all."""
+    """Sources whose samples are used, such as coco and mpii; empty: all sources."""
     sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
-    """How often a person of a source is seen in an epoch, as `lspet: 0.5`; sources that are not named: once."""
+    """How often a sample of a source is drawn per epoch, such as `lspet: 0.5`; other sources are drawn once."""
     val_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-    """Fraction 1/n of the images that is kept for validation, chosen by image name; 0.2 is the 80/20 split."""
+    """Fraction 1/n of the images held out for validation, selected by image name; 0.2 gives an 80/20 split."""
 
 
 class Stage(Part):
-    """A part of the run at one input size."""
+    """Part of the run with one input size."""
 
     input_size: InputSize = Size(height=256, width=192)
-    """Of the network's input in pixels, height x width."""
+    """Size of the network input in pixels, height x width."""
     epochs: Positive = 1
-    """How often each person is seen."""
+    """Number of epochs at this input size."""
     batch_size: Positive = 64
-    """People per step, all processes together."""
+    """Samples per optimizer step, summed over all processes."""
     accumulate_grad: Positive = 1
-    """Parts that a process makes of its share of a batch, one after the other, to save memory."""
+    """Gradient accumulation steps: parts into which each process splits its share of a batch to save memory."""
     sigma: Annotated[float, Field(gt=0)] = 2.0
-    """Deviation of the target Gaussian in heatmap cells."""
+    """Standard deviation of the target Gaussian in heatmap cells."""
 
 
 class Optimizer(Part):
-    """How weights follow gradients."""
+    """Optimizer and learning rate."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 4e-3
-    """Largest learning rate."""
+    """Peak learning rate."""
     lr_base_batch_size: Annotated[int, Field(ge=0)] = 0
-    """The batch that `rate` is meant for: another one scales it in proportion (Goyal et al. 2017); 0: it is kept."""
+    """Batch size that `lr` refers to: for others, lr scales linearly (Goyal et al. 2017); 0: lr is used unchanged."""
     clip_grad_norm: Annotated[float, Field(ge=0)] = 0.0
-    """Longest gradient over all weights together; longer ones are shortened; 0: none."""
+    """Gradient clipping: maximum norm of the gradient over all weights; 0: no clipping."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Of convolution weights; biases and norms are left alone."""
+    """Weight decay of convolution and linear weights; biases and normalization layers are excluded."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Of SGD."""
+    """Momentum of SGD."""
 
 
 class Schedule(Part):
-    """How the learning rate changes over the run."""
+    """Learning rate schedule over the whole run."""
 
     name: Literal["cosine", "multistep", "constant"] = "cosine"
-    """"cosine": down to `floor` along a half cosine; "steps": times `factor` after each milestone; "flat": constant."""
+    """Schedule: `cosine` (to `min_lr_ratio`), `multistep` (times `gamma` after each milestone) or `constant`."""
     warmup: Annotated[int, Field(ge=0)] = 300
-    """Steps over which the rate rises from 0."""
+    """Steps of linear warm-up from 0; 0: no warm-up."""
     min_lr_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Where the cosine ends, as a part of the largest rate."""
+    """Final learning rate of `cosine` as a fraction of the peak."""
     milestones: tuple[Positive, ...] = ()
-    """Epochs after which "steps" goes down."""
+    """Epochs after which `multistep` lowers the learning rate."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
 class Validation(Part):
-    """How the validation part is judged."""
+    """Evaluation on the validation set during training."""
 
     flip_test: bool = False
-    """Average with the mirrored picture."""
+    """Flip test: average the heatmaps of the image and of its horizontal flip."""
     blur_kernel: Annotated[int, Field(ge=0)] = 0
-    """Width of the post-Gaussian filter in heatmap cells, odd (11 at 48x64 cells); 0: none."""
+    """Width of the Gaussian filter on the heatmaps before decoding, in cells, odd (11 at 48x64 cells); 0: no filter."""
     interval: Positive = 1
-    """Epochs from one judgement to the next; the last epoch is always judged."""
+    """Number of epochs between validations; the last epoch is always validated."""
 
 
 class Distill(Part):
-    """What else the network learns from."""
+    """Distillation from a teacher."""
 
     teacher: str = ""
-    """A .safetensors file of this project, a shipped name, or "labels": teacher-labels.npz; empty: nothing."""
+    """Teacher: a .safetensors file of this project, a shipped name, or `labels` (teacher-labels.npz); empty: none."""
     weight: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the teacher; the rest is the labels'."""
+    """Weight of the teacher; the labels have the weight 1 - `weight`."""
 
 
 class Recipe(Part):
-    """A training run: the same recipe, data and versions give the same weights on a CPU."""
+    """A training run: on a CPU, the same recipe, data and versions give the same weights."""
 
     network: str = "cbam_lite_hrnet_18"
     options: dict[str, Any] = {}
-    """Options of the network, as `width: 32`."""
+    """Options of the network, such as `width: 32`."""
     skeleton: str = "coco17"
-    """A name, a YAML file, or "data": the one that the data have."""
+    """Name of a skeleton, path of a YAML file, or `data` for the skeleton of the data set."""
     data: Data = Data()
     codec: str = "msra"
     unbiased: bool = True
-    """Targets keep a joint's place between two cells instead of rounding it (msra; the others always do)."""
+    """Target heatmaps keep a keypoint's sub-cell position instead of rounding it (msra; other codecs always do)."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
     augmentation: Augmentation = Augmentation()
     loss: str = "mse"
@@ -152,36 +151,36 @@ class Recipe(Part):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the averaged weights, which are the ones validated and kept; 0: none."""
+    """Decay of the EMA weights, which are the ones validated and saved; 0: no averaging."""
     pretrained: str = ""
-    """Weights to start from: a .safetensors or .pth file, or a shipped name; what does not fit is made anew."""
+    """Pretrained weights: a .safetensors or .pth file, or a shipped name; what does not fit is randomly initialized."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0
-    """First stages of the body that stay as `init` has them, weights and norms: shorter steps."""
+    """Number of first backbone stages frozen as in `pretrained`, weights and normalization, for shorter steps."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the network's arithmetic; weights and loss are always float32. bf16 is for GPUs."""
+    """Precision of the network's arithmetic; weights and loss are always float32, and bf16 is meant for GPUs."""
     sync_bn: bool = False
-    """Batch norms over all processes together (GPUs only)."""
+    """Synchronize batch normalization over all processes (GPUs only)."""
     validation: Validation = Validation()
     seed: Annotated[int, Field(ge=0)] = 0
 
     @property
     def digest(self) -> str:
-        """Twelve letters that stand for the whole recipe."""
+        """Hash of the whole recipe: twelve hexadecimal digits."""
         return hashlib.sha256(json.dumps(to_dict(self), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """Recipe -> plain dict of lists, numbers and words."""
+    """Recipe -> plain dict of lists, numbers and strings."""
     return recipe.model_dump(mode="json")
 
 
 def to_yaml(recipe: Recipe) -> str:
-    """Recipe -> the whole of it as YAML, which `load` reads back."""
+    """Recipe -> YAML with every field, which `load` reads back."""
     return yaml.safe_dump(to_dict(recipe), sort_keys=False, default_flow_style=None, width=100)
 
 
 def from_dict(values: dict[str, Any], where: str = "the recipe") -> Recipe:
-    """Plain dict -> Recipe; RecipeError naming the first wrong key or value."""
+    """Plain dict -> Recipe; RecipeError naming the first invalid key or value."""
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -193,7 +192,7 @@ def from_dict(values: dict[str, Any], where: str = "the recipe") -> Recipe:
 
 
 def _unknown(recipe: Recipe) -> str:
-    """What a recipe names and nobody knows; networks and their options are left to `create_model`."""
+    """Message for an unknown codec, loss or skeleton, or ""; `create_network` checks the network and its options."""
     skeletons = [*SKELETONS, "data"]
     choices = {"codec": (recipe.codec, CODECS), "loss": (recipe.loss, LOSSES), "skeleton": (recipe.skeleton, skeletons)}
     for field, (name, known) in choices.items():
@@ -203,32 +202,35 @@ def _unknown(recipe: Recipe) -> str:
 
 
 def _useless(recipe: Recipe) -> str:
-    """A field that was changed and decides nothing: the one who changed it expects something."""
+    """Message for a field that was changed but has no effect, or "": whoever changed it expects an effect."""
     optimizer, schedule, data = recipe.optimizer, recipe.schedule, recipe.data
     idle = {
-        "optimizer.momentum": optimizer.name != "sgd" and optimizer.momentum != Optimizer().momentum and "sgd",
-        "schedule.milestones": schedule.name != "multistep" and schedule.milestones and "multistep",
-        "schedule.gamma": schedule.name != "multistep" and schedule.gamma != Schedule().gamma and "multistep",
+        "optimizer.momentum": optimizer.name != "sgd"
+        and optimizer.momentum != Optimizer().momentum
+        and "optimizer.name=sgd",
+        "schedule.milestones": schedule.name != "multistep" and schedule.milestones and "schedule.name=multistep",
+        "schedule.gamma": schedule.name != "multistep"
+        and schedule.gamma != Schedule().gamma
+        and "schedule.name=multistep",
         "schedule.min_lr_ratio": schedule.name != "cosine"
         and schedule.min_lr_ratio != Schedule().min_lr_ratio
-        and "cosine",
-        "unbiased": recipe.codec != "msra" and not recipe.unbiased and "codec: msra",
+        and "schedule.name=cosine",
+        "unbiased": recipe.codec != "msra" and not recipe.unbiased and "codec=msra",
         "data.teacher_threshold": data.labels == "ground_truth"
         and data.teacher_threshold != Data().teacher_threshold
-        and "labels: ground_truth+pseudo",
-        "distill.teacher": data.labels == "pseudo" and recipe.distill.teacher == "labels" and "ground-truth labels",
+        and "data.labels=ground_truth+pseudo",
         "distill.weight": not recipe.distill.teacher
         and recipe.distill.weight != Distill().weight
         and "distill.teacher",
         "validation.blur_kernel": recipe.validation.blur_kernel
         and CODECS[recipe.codec].blurs
-        and "codec: msra (this one blurs itself)",
+        and "codec=msra (this codec applies its own Gaussian filter)",
         "data.sampling_weights": bool(data.sources)
         and set(data.sampling_weights) - set(data.sources)
-        and "a source in data.sources",
+        and "the same source in data.sources",
     }
     found = next(((field, user) for field, user in idle.items() if user), None)
-    return f"{found[0]} has no effect without {found[1]}; leave it out." if found else ""
+    return f"{found[0]} has no effect without {found[1]}; remove it." if found else ""
 
 
 def load(path: Path) -> Recipe:
@@ -238,12 +240,14 @@ def load(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a YAML mapping; `featherpose recipe show pretrain-cbam` prints one.")
+        raise RecipeError(
+            f"{path}: a recipe is a YAML mapping; `featherpose recipe show pretrain-feather_pose` prints an example."
+        )
     return from_dict(values, str(path))
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """Recipe and "key=value" words, as `stages.0.epochs=3` -> the recipe with those fields set."""
+    """Recipe and "key=value" settings, such as `stages.0.epochs=3` -> the recipe with those fields set."""
     values = to_dict(recipe)
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -254,7 +258,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 
 def with_data(recipe: Recipe, folder: str) -> Recipe:
-    """Recipe -> the same on other people, with the skeleton that they have and the labels that people gave them."""
+    """Recipe and data set -> the recipe on that data set, with its skeleton and its annotations as the only labels."""
     data = Data(folder=folder, labels="ground_truth", val_fraction=recipe.data.val_fraction)
     changed = recipe.model_copy(update={"data": data, "skeleton": "data", "distill": Distill()})
     return from_dict(to_dict(changed), folder)
@@ -268,17 +272,17 @@ def _set(values: Any, key: str, value: Any, setting: str) -> None:
 
 
 def _place(values: Any, part: str, setting: str) -> str | int:
-    """Dict or list and one part of a dotted key -> its key or index, checked."""
+    """Dict or list and one part of a dotted key -> the key or index; RecipeError if there is none."""
     if isinstance(values, list) and part.isdigit() and int(part) < len(values):
         return int(part)
     if isinstance(values, dict) and part in values:
         return part
     known = values if isinstance(values, dict) else [str(i) for i in range(len(values))]
-    raise RecipeError(f"--set {setting}: there is no {part!r}.{did_you_mean(part, known)}")
+    raise RecipeError(f"--set {setting}: unknown key {part!r}.{did_you_mean(part, known)}")
 
 
 def _first(error: ValidationError, values: dict[str, Any]) -> str:
-    """The first of pydantic's complaints in one line, with the nearest known key for a misspelt one."""
+    """The first of pydantic's errors in one line, with the nearest known key for a misspelled one."""
     complaint = error.errors()[0]
     place = ".".join(str(part) for part in complaint["loc"])
     if complaint["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):

@@ -1,4 +1,4 @@
-"""The plan of a run: which step belongs to which stage and epoch, and the learning rate of each step."""
+"""Schedule of a run: which step belongs to which stage and epoch, and the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featherpose.recipes.recipe import Optimizer, Recipe, Schedule, Stage, Valid
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over all people: `number` counts over the whole run, `first` is its first step, `steps` how many."""
+    """One pass over the training set: its `number` in the run, from 0, its `first` step and its number of `steps`."""
 
     number: int
     stage: Stage
@@ -21,23 +21,26 @@ class Epoch:
 
     @property
     def last(self) -> int:
-        """The step after its last one."""
+        """The step after the last one of this epoch."""
         return self.first + self.steps
 
 
 def epochs(recipe: Recipe, samples: int, processes: int = 1) -> list[Epoch]:
-    """Recipe and number of people -> the epochs of the run in order. A last batch that is not full is left out."""
+    """Recipe and number of samples -> the epochs of the run in order. An incomplete last batch is dropped.
+
+    RecipeError if a batch size is not divisible by processes times accumulation steps.
+    """
     for stage in recipe.stages:
         if stage.batch_size % (processes * stage.accumulate_grad):
             raise RecipeError(
-                f"A batch of {stage.batch_size} cannot be divided evenly by {processes} processes x {stage.accumulate_grad} "
-                "parts; choose another stages.N.batch_size or stages.N.accumulate_grad."
+                f"Batch size {stage.batch_size} is not divisible by {processes} processes x {stage.accumulate_grad} "
+                "accumulation steps; choose another stages.N.batch_size or stages.N.accumulate_grad."
             )
     return list(_epochs(recipe, samples))
 
 
 def is_due(validation: Validation, epoch: Epoch, plan: list[Epoch]) -> bool:
-    """Whether the validation part is judged after this epoch."""
+    """Whether this epoch is followed by a validation."""
     return (epoch.number + 1) % validation.interval == 0 or epoch is plan[-1]
 
 
@@ -51,12 +54,12 @@ def _epochs(recipe: Recipe, samples: int) -> Iterator[Epoch]:
 
 
 def peak_lr(optimizer: Optimizer, stage: Stage) -> float:
-    """The learning rate of a stage's batch: in proportion to the batch that the recipe's rate is meant for."""
+    """Peak learning rate of a stage: scaled linearly with its batch size where `lr_base_batch_size` is set."""
     return optimizer.lr * (stage.batch_size / optimizer.lr_base_batch_size if optimizer.lr_base_batch_size else 1)
 
 
 def lr_ratio(schedule: Schedule, step: int, plan: list[Epoch]) -> float:
-    """Step of the run -> learning rate as a part of the largest one."""
+    """Step of the run -> learning rate as a fraction of the peak."""
     rise = min(1.0, (step + 1) / schedule.warmup) if schedule.warmup else 1.0
     if schedule.name == "constant":
         return rise

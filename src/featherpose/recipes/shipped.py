@@ -1,8 +1,9 @@
-"""The recipes that come with featherpose, by name; each says only what differs from the one it is made from.
+"""The built-in recipes by name; each states only its differences from the recipe it is derived from.
 
-`paper-*` is what the CBAM-LiteHRNet paper states, for every row of its tables; `modern-*` the same networks, trained
-as one would today; `open-*` and `finish-*` made the weights that come with featherpose, `own-*` is for people of one's
-own. The paper's batch of 256 and 150 epochs are meant for a GPU: `--set stages.0.batch=32` scales the rate with it.
+`paper-*` follows the CBAM-LiteHRNet paper, for every row of its tables; `baseline-*` trains the same networks with
+current methods; `pretrain-*` and `finetune-*` produced the shipped weights; `custom-*` is for custom data sets. The
+paper's batch size of 256 and 150 epochs are meant for a GPU; `--set stages.0.batch_size=32` also scales the learning
+rate.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from featherpose.errors import RecipeError, did_you_mean
 from featherpose.recipes.recipe import Data, Optimizer, Recipe, Schedule, Stage, Validation
 from featherpose.size import Size
 
-# A small network on few hours of CPU underfits: augmentation is mild.
+# A small network trained for a few hours on a CPU underfits, so augmentation is mild.
 MILD = Augmentation(
     scale=(0.8, 1.25), rotation=30.0, rotation_prob=0.5, half_body_prob=0.1, color_prob=0.5, occlusion_prob=0.1
 )
 
-# FeatherPose learns more from people who are hardly disguised (docs/log/2026-11-29-candidates.md).
+# FeatherPose trains better with weak augmentation (docs/log/2026-11-29-candidates.md).
 WEAK = replace(
     MILD, rotation_prob=0.2, color_prob=0.2, half_body_prob=0, occlusion_prob=0, gray_prob=0, blur_prob=0, noise_prob=0
 )
 
-# Most is learnt at low resolution, where a step costs a quarter: a constant rate for as long as there is time.
+# Most of the training is done at low resolution, where a step costs a quarter: constant learning rate, run for as long
+# as there is time.
 PRETRAIN = Recipe(
     network="cbam_lite_hrnet_18",
     stages=(Stage(input_size=Size(height=128, width=96), epochs=200, batch_size=32, sigma=1.5),),
@@ -34,8 +36,8 @@ PRETRAIN = Recipe(
     schedule=Schedule(name="constant", warmup=500),
 )
 
-# When that no longer helps, the rate goes down by way of 128x160 to full resolution, from the averaged weights of the
-# first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
+# When that no longer helps, the learning rate decays over 128x160 and full resolution, starting with the EMA weights of
+# the first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
 FINETUNE = PRETRAIN.model_copy(
     update={
         "stages": (
@@ -48,7 +50,7 @@ FINETUNE = PRETRAIN.model_copy(
     }
 )
 
-# RepPose trains five times as fast on a CPU: larger batches, and the rate with them.
+# RepPose trains five times as fast on a CPU: a larger batch size, and the learning rate scaled with it.
 PRETRAIN_REP = PRETRAIN.model_copy(
     update={
         "network": "rep_pose",
@@ -57,7 +59,8 @@ PRETRAIN_REP = PRETRAIN.model_copy(
     }
 )
 
-# A body that knows ImageNet wants a smaller rate; of small heatmaps DARK reads more (docs/log/2026-11-25-feather.md).
+# A backbone pretrained on ImageNet needs a lower learning rate; DARK decodes small heatmaps more accurately
+# (docs/log/2026-11-25-feather.md).
 PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
     update={
         "network": "feather_pose",
@@ -70,7 +73,8 @@ PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
     }
 )
 
-# A larger input from there. Edges and corners are known by then: without their stages a step is a quarter shorter.
+# A larger input, from those weights. The first stages (edges and corners) are trained by then: freezing them makes a
+# step a quarter shorter.
 FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
     update={
         "data": Data(sampling_weights={"lspet": 0.3}),
@@ -81,7 +85,7 @@ FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
     }
 )
 
-# A few hundred people of one's own, from weights that have seen many: short, at a small rate, every label as it is.
+# Fine-tuning on a custom data set of a few hundred samples: short, low learning rate, every label as annotated.
 CUSTOM = PRETRAIN_FEATHER.model_copy(
     update={
         "augmentation": MILD,
@@ -96,8 +100,8 @@ CUSTOM = PRETRAIN_FEATHER.model_copy(
     }
 )
 
-# The paper, section 4: SGD, batch 256, 150 epochs, 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip test,
-# post-Gaussian filter, quarter offset. It leaves momentum, augmentation and sigma open: those are HRNet's.
+# The paper, section 4: SGD, batch size 256, 150 epochs, lr 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip
+# test, post-Gaussian filter, quarter offset. It does not state momentum, augmentation and sigma: those are HRNet's.
 PAPER = Recipe(
     data=Data(labels="ground_truth", val_fraction=0.2),
     unbiased=False,
@@ -119,8 +123,8 @@ PAPER = Recipe(
     validation=Validation(flip_test=True, blur_kernel=11),
 )
 
-# What came after it: AdamW and a cosine with warm-up, averaged weights, colour and occlusion, UDP's unbiased
-# coordinates, which decode with DARK's step.
+# Later methods: AdamW, cosine schedule with warm-up, EMA weights, color and occlusion augmentation, UDP's unbiased
+# coordinates, which are decoded with DARK's step.
 BASELINE = PAPER.model_copy(
     update={
         "codec": "udp",
@@ -136,7 +140,7 @@ BASELINE = PAPER.model_copy(
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the paper's tables: a network with its options at an input size, and a codec of its own if it has."""
+    """A row of the paper's tables: a network with its options at an input size, and a codec if not the default one."""
 
     network: str
     size: Size
@@ -146,7 +150,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """As the recipes call it, without the kind and the data set."""
+        """Part of the recipe name between the kind and the data set."""
         return f"{self.label or self.network}-{self.size}"
 
 
@@ -171,8 +175,8 @@ MPII_ROWS = (
 
 
 def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
-    """The base recipe for a row: its network at its size, on the people of one source."""
-    sigma = 3.0 if row.size.height > 256 else 1.5 if row.size.height < 192 else 2.0  # in proportion to the heatmap
+    """The base recipe for a row: its network at its input size, on the samples of one source."""
+    sigma = 3.0 if row.size.height > 256 else 1.5 if row.size.height < 192 else 2.0  # proportional to the heatmap size
     changes: dict[str, Any] = {
         "network": row.network,
         "options": row.options,
@@ -204,7 +208,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """Name -> recipe; RecipeError with the nearest names."""
+    """Name -> recipe; RecipeError with the nearest names if there is none."""
     if name not in RECIPES:
         raise RecipeError(f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} A path to a YAML file works too.")
     return RECIPES[name]

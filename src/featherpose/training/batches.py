@@ -1,6 +1,6 @@
-"""Batches: people drawn in the order of an epoch, augmented and encoded by a worker process.
+"""Batches: samples in the order of an epoch, augmented and encoded in worker processes.
 
-What a batch holds is a function of (seed, epoch, index) alone, so a run goes on from a step number.
+The content of a batch is a function of (seed, epoch, index) alone, so a run resumes from a step number.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from featherpose.training.ranks import Ranks
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """N labelled people in the pixels of their cached pictures, with T opinions about the joints of each."""
+    """N labeled samples in pixels of their cached crops, with T label sets (annotations, pseudo-labels) for each."""
 
     crops: Crops
     rows: NDArray[np.int64]
-    """(N,) their places in `crops`."""
+    """(N,) their indices in `crops`."""
     keypoints: NDArray[np.float32]
     """(N, T, K, 2)."""
     weights: NDArray[np.float32]
@@ -39,9 +39,9 @@ class TrainingSet:
     boxes_xywh: NDArray[np.float32]
     skeleton: Skeleton
     label_weights: tuple[float, ...] = (1.0,)
-    """(T,) shares of the opinions in the target."""
+    """(T,) weights of the label sets in the target."""
     sampling_weights: NDArray[np.float64] | None = None
-    """(N,) how often each is seen in an epoch; None: once."""
+    """(N,) how often each sample is drawn per epoch; None: once."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -49,7 +49,7 @@ class TrainingSet:
 
 @dataclass(frozen=True, eq=False)
 class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Person by number of the draw -> crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,), augmented for it."""
+    """Draw number -> augmented crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,); draw modulo N is the sample."""
 
     samples: TrainingSet
     codec: Codec
@@ -78,7 +78,10 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
 def blend(
     heatmaps: NDArray[np.float32], weights: NDArray[np.float32], label_weights: tuple[float, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """T opinions, heatmaps (T, K, h, w) and weights (T, K) -> their mean by trust x weight (K, h, w), weights (K,)."""
+    """Heatmaps (T, K, h, w) and weights (T, K) of T label sets -> target (K, h, w) and weights (K,).
+
+    The target is the mean of the heatmaps, weighted by `label_weights` times `weights`.
+    """
     if len(label_weights) == 1:
         return heatmaps[0], weights[0]
     shares = np.array(label_weights, np.float32)[:, None] * weights
@@ -98,11 +101,11 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """The batches of an epoch from the run's `step` on: crops (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K).
 
-    Of several processes each gets its share of every batch. `pin` keeps them where a GPU fetches them from by itself.
+    With several processes, each gets its share of every batch. `pin` puts batches into pinned memory for a GPU.
     """
     order = epoch_order(recipe.seed, epoch.number, len(samples), samples.sampling_weights)
     size = epoch.stage.batch_size
-    if epoch.steps > 1:  # people whose picture could not be decoded are missing here, not in the plan
+    if epoch.steps > 1:  # samples whose image cannot be decoded are missing here, but counted in the plan
         order = np.resize(order, epoch.steps * size)
     whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
     rows = [batch[ranks.index :: ranks.count] for batch in whole]
@@ -112,6 +115,6 @@ def batches(
 
 
 def _init_worker(_: int) -> None:
-    """A worker leaves Ctrl-C to the run, which ends after the step it is in, and the other cores to the network."""
+    """Ignore Ctrl-C, so that the run can finish the current step, and use one thread: the network needs the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,7 +1,7 @@
-"""How fast a network trains on a machine: images per second with and without preparing the batches.
+"""Training throughput of a network on a machine: samples per second with and without data loading.
 
-The step is that of `train.loop`: network, loss, optimizer, averaged weights, and the exchange of gradients where
-torchrun started several processes. Speeds are then those of all of them together.
+The step is that of `training.loop`: network, loss, optimizer, EMA weights, and the exchange of gradients where torchrun
+started several processes. Throughput is then summed over all processes.
 """
 
 from __future__ import annotations
@@ -43,25 +43,25 @@ from featherpose.training.tasks.pose import codec_of
 from featherpose.training.train_step import TrainStep
 
 WARM_STEPS = 3
-"""Steps in front that do not count: memory is found, kernels are chosen, the loader's queue fills."""
+"""Warm-up steps that are not measured: memory is allocated, kernels are selected, the loader's queue fills."""
 QUEUED = 2
-"""Batches that a loader's worker prepares ahead."""
+"""Batches that a loader worker prefetches."""
 MAX_SAMPLES = 1024
-"""Of a folder no more are decoded: an epoch is not needed to know its speed."""
+"""Maximum number of samples decoded from a folder: throughput can be measured without a whole epoch."""
 SYNTHETIC_SAMPLES = 128
-"""More crops than a processor's cache holds."""
+"""More crops than fit into a CPU cache."""
 INPUT_SIZE = Size(height=256, width=192)
 IMAGE_SIZE = Size(height=352, width=264)
-"""Width and height of a synthetic person's picture, 1.5 times the box, as large as the largest of `pose-train`."""
+"""Size of a synthetic sample's image: 1.5 times the box, as large as the largest of `pose-train`."""
 
 Batch = tuple[Tensor, ...]
 Step = Callable[[Batch, bool], bool]
-"""Trains on a batch; given whether this process wants to stop, it says whether all processes stop."""
+"""Trains on a batch: batch and whether this process requests a stop -> whether all processes stop."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Of steps one after the other: images per second, share of the time waiting for batches (0 to 1), how many."""
+    """Samples per second over `steps` consecutive steps; `waiting`: fraction of the time spent waiting for batches."""
 
     samples_per_s: float
     waiting: float
@@ -70,33 +70,33 @@ class Speed:
 
 @dataclass(frozen=True)
 class TrainingSpeed:
-    """How fast a network trains, and everything that decides it."""
+    """Training throughput of a network, with everything that determines it."""
 
     network: str
     options: Mapping[str, Any]
     input_size: Size
     """Width and height of the input."""
     batch_size: int
-    """Images a step, all processes together."""
+    """Samples per step, summed over all processes."""
     processes: int
     threads: int
-    """Of each process."""
+    """Threads of each process."""
     workers: int
-    """Processes that prepare batches, for each that trains."""
+    """Data loading processes of each training process."""
     device: str
     precision: str
     compiled: bool
     data: str
     step: Speed
-    """The same batch again and again."""
+    """Training on the same batch repeatedly, without data loading."""
     loading: Speed
-    """Crops from the cache, augmented and encoded by the workers."""
+    """With data loading: crops from the cache, augmented and encoded by the workers."""
     peak_memory: int
-    """Bytes of all training processes (on a GPU: there), workers not counted; 0 where the system does not say."""
+    """Bytes of all training processes (on a GPU: GPU memory), without workers; 0 if the system does not report it."""
     machine: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dict that JSON can hold."""
+        """Plain dict, serializable as JSON."""
         return asdict(self)
 
 
@@ -115,10 +115,11 @@ def training_speed(
     compiled: bool = False,
     data: str | Path | None = None,
 ) -> TrainingSpeed:
-    """Name of a network and size (width, height) of its input -> TrainingSpeed, after `steps` or `seconds` of each way.
+    """Name of a network and its input size (width, height) -> TrainingSpeed: `steps` or `seconds` without data loading,
+    then as many steps with it.
 
-    `precision` and `compiled` as in a run. `data` is a folder of shards, else people are synthetic. `threads` stays set
-    for this process.
+    `precision` and `compiled` are those of a run. `data` is a folder of shards; by default, samples are synthetic.
+    `threads` remains set for this process. InputError if `batch_size` is not divisible by the number of processes.
     """
     place = open_device(device)
     if threads:
@@ -126,9 +127,7 @@ def training_speed(
     workers = pick_workers(place) if workers is None else workers
     ranks = join(place)
     if batch_size % ranks.count:
-        raise InputError(
-            f"--batch {batch_size} cannot be divided evenly by {ranks.count} processes; choose a multiple."
-        )
+        raise InputError(f"--batch-size {batch_size} is not divisible by {ranks.count} processes; choose a multiple.")
     stages = [{"input_size": input_size, "batch_size": batch_size}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
@@ -163,13 +162,13 @@ def _both_ways(
     ranks: Ranks,
     compiled: bool,
 ) -> tuple[Speed, Speed]:
-    """The step alone for `steps` or `seconds`, then as many steps with loading."""
+    """Throughput without data loading for `steps` or `seconds`, then for as many steps with it."""
     stage = recipe.stages[0]
     train, codec = _step(recipe, samples.skeleton.num_keypoints, place, ranks, compiled), codec_of(recipe, stage)
     samples_here = stage.batch_size // ranks.count
 
     def load(count: int, workers: int) -> Iterable[Batch]:
-        # more than are wanted, so that the workers are as busy to the end as in the middle of an epoch
+        # more batches than needed, so that the workers are as busy at the end as in the middle of an epoch
         epoch = Epoch(0, stage, 0, WARM_STEPS + count + QUEUED * max(1, workers))
         return batches(samples, codec, recipe, epoch, 0, workers, ranks, place.type == "cuda")
 
@@ -180,7 +179,7 @@ def _both_ways(
 
 
 def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks, compiled: bool) -> Step:
-    """What the loop does with a batch."""
+    """The training step of `loop.train`."""
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.network, num_keypoints, **recipe.options)
     network = loop.placed(network, recipe, place)
@@ -203,7 +202,7 @@ def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks,
 def clocked(
     step: Step, batches: Iterable[Batch], samples_here: int, steps: int | None = None, seconds: float = 20.0
 ) -> Speed:
-    """What trains on a batch, batches of so many images -> Speed of `steps` steps, or until `seconds` are over."""
+    """Step, batches and samples per batch in this process -> Speed over `steps` steps or, without them, `seconds`."""
     began = tick = time.perf_counter()
     waited, done = 0.0, -WARM_STEPS
     for batch in batches:
@@ -223,7 +222,7 @@ def clocked(
 
 
 def _finish() -> None:
-    """A GPU is asked to do things and has not done them yet."""
+    """Wait for the GPU, which runs asynchronously."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
@@ -234,9 +233,9 @@ def _together(speed: Speed, ranks: Ranks) -> Speed:
 
 
 def open_samples(data: str | Path | None, size: Size, scratch: Path) -> TrainingSet:
-    """Folder of shards, or None for synthetic people, and the network's input (width, height) -> people to train on.
+    """Folder of shards, or None for synthetic samples, and the network's input size -> training set.
 
-    What is synthetic goes to the folder `scratch`, crops of real people to the cache.
+    Synthetic images and crops are written to the folder `scratch`, crops of a data set to the cache.
     """
     samples = _some(read_index(find_folder(data))) if data else synthetic_samples(scratch)
     crops = Crops.build(samples, size.height, None if data else scratch)
@@ -252,12 +251,12 @@ def open_samples(data: str | Path | None, size: Size, scratch: Path) -> Training
 
 
 def _some(samples: list[Sample]) -> list[Sample]:
-    """At most `MOST_PEOPLE`, from all over the folder."""
+    """At most `MAX_SAMPLES`, evenly spaced over the folder."""
     return samples[:: -(-len(samples) // MAX_SAMPLES)]
 
 
 def synthetic_samples(folder: Path, count: int = SYNTHETIC_SAMPLES) -> list[Sample]:
-    """Folder and number -> people with COCO's joints at random places, all in one picture of coloured squares there."""
+    """Folder and count -> samples with COCO's keypoints at random positions, all in one image of colored squares."""
     rng, size = np.random.default_rng(0), np.array(IMAGE_SIZE.xy)
     squares = rng.integers(0, 256, (IMAGE_SIZE.height // 8, IMAGE_SIZE.width // 8, 3), np.uint8)
     file = folder / "squares.png"
@@ -284,7 +283,7 @@ def _person(key: str, file: Path, box: NDArray[np.float32], keypoints: NDArray[n
 
 
 def machine() -> dict[str, Any]:
-    """What a speed depends on and no option says."""
+    """Hardware and software that throughput depends on."""
     return {
         "cpu": _cpu_model(),
         "cores": available_threads(),
@@ -302,7 +301,7 @@ def _cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def peak_memory(place: torch.device) -> int:
-    """Device -> the most bytes that this process has used there so far; 0 where the system does not say."""
+    """Device -> peak memory of this process there so far, in bytes; 0 where the system does not report it."""
     if place.type == "cuda":
         return torch.cuda.max_memory_allocated(place)
     try:

@@ -1,4 +1,4 @@
-"""What stands beside weights: how they were made, from which data under which terms, and what they reached."""
+"""Run card and metadata of the weights: how they were trained, on which data, under which terms, with which scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from featherpose.training.tasks.pose import LabeledSet, codec_of
 
 
 def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
-    """What a weights file says of itself: all that the export needs, each value as JSON."""
+    """Metadata of a weights file: everything the export needs, each value as JSON."""
     skeleton, codec = labeled.skeleton, codec_of(recipe, epoch.stage)
     facts = {
         "version": VERSION,
@@ -43,7 +43,7 @@ def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str
 
 
 def _without_paths(recipe: Recipe) -> dict[str, Any]:
-    """The recipe without the folders of this machine: of files only the names."""
+    """The recipe without folders of this machine: files by name only."""
     plain = to_dict(recipe)
     plain["data"]["folder"] = Path(recipe.data.folder).name
     plain["pretrained"], plain["skeleton"] = Path(recipe.pretrained).name, Path(recipe.skeleton).name
@@ -52,7 +52,7 @@ def _without_paths(recipe: Recipe) -> dict[str, Any]:
 
 
 def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
-    """Which people were trained on, and under which terms; weights that were started from bring theirs along."""
+    """Training samples by source and their terms, including those of the pretrained weights."""
     sources = Counter(labeled.samples[row].source for row in labeled.training_rows)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
     teachers = [TEACHER] if recipe.data.labels != "ground_truth" or recipe.distill.teacher == LABELS else []
@@ -67,7 +67,7 @@ def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
 
 
 def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
-    """Weights that a run started from -> what they say of themselves, and the terms of both together."""
+    """Pretrained weights -> their metadata, and the terms of both data sets together."""
     path = weights.find_pretrained(pretrained)
     facts = read_facts(path)
     if not facts:
@@ -78,7 +78,7 @@ def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
 
 
 def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """The run card: recipe, data, versions, hours and every validation."""
+    """The run card: recipe, data, versions, hours and every validation result."""
     return {
         "recipe": _without_paths(recipe),
         "recipe_digest": recipe.digest,
@@ -94,19 +94,19 @@ def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: tor
 
 
 def markdown(card: dict[str, Any]) -> str:
-    """The run card (see `card`) -> the same for people; the curves lie beside it."""
+    """The run card (see `card`) -> Markdown, which shows curves.svg from the same folder."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
-    people = ", ".join(f"{count} of {source}" for source, count in training["samples"].items())
+    people = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
     names = [name for name in ("oks_accuracy", "oks", "pck") if name in best]
     rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 
-Best on the validation part ({card["validation_samples"]} people): \
+Best validation result ({card["validation_samples"]} samples): \
 {", ".join(f"{name.upper()} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
 {card["hours"]} hours on {card["machine"]["device"]}.
 
-![The scores over the epochs](curves.svg)
+![Validation scores by epoch](curves.svg)
 
 | epoch | input | {" | ".join(name.upper() for name in names)} |
 |---|---|{"---|" * len(names)}
@@ -114,7 +114,7 @@ Best on the validation part ({card["validation_samples"]} people): \
 
 ## Data
 
-Trained on {people}. Teacher: {training["teacher"] or "none"}.
+Training samples: {people}. Teacher: {training["teacher"] or "none"}.
 
 {chr(10).join(f"- {term}" for term in training["terms"])}
 
@@ -129,7 +129,7 @@ Trained on {people}. Teacher: {training["teacher"] or "none"}.
 
 
 def _version(package: str) -> str:
-    """What is installed; a bare machine may run the package without its records."""
+    """Version of an installed package; "unknown" where it has no package metadata."""
     try:
         return version(package)
     except PackageNotFoundError:

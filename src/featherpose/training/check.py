@@ -1,4 +1,4 @@
-"""Whether a recipe could run here, without running it: the network is built, weights and people are looked up."""
+"""Check of a recipe without running it: the network is built, the weights and the data set are located."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from featherpose.training.tasks import pose
 
 
 def check(recipe: Recipe) -> int:
-    """Recipe -> number of parameters of its network; the error that `train` would end with, if there is one."""
+    """Recipe -> number of parameters of its network; raises the error that `train` would raise, if any."""
     find_data(recipe.data.folder)
     if recipe.pretrained:
         weights.find_pretrained(recipe.pretrained)
@@ -28,6 +28,6 @@ def check(recipe: Recipe) -> int:
             wanted = pose.codec_of(recipe, stage).heatmap_size
             if tuple(maps) != wanted.shape:
                 raise ModelError(
-                    f"{recipe.network} makes {maps[0]}x{maps[1]} heatmaps of {stage.input_size}; the codec wants {wanted}."
+                    f"{recipe.network} outputs {maps[0]}x{maps[1]} heatmaps for input {stage.input_size}; the codec wants {wanted}."
                 )
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""The state of a run in one safetensors file: written under another name and renamed, so it is whole or not there."""
+"""The state of a run in one safetensors file, written atomically: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from featherpose.errors import ModelError
 
 
 def save(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer, facts: dict[str, Any]) -> None:
-    """Networks, optimizer and plain facts (step, best result, ...) -> one file."""
+    """Network, EMA network, optimizer and plain values (step, best result, ...) -> one file."""
     tensors = {
         **{f"model.{name}": tensor for name, tensor in model.state_dict().items()},
         **{f"average.{name}": tensor for name, tensor in average.state_dict().items()},
@@ -28,7 +28,10 @@ def save(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer,
 
 
 def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """File of `save` -> its facts; networks and optimizer hold what it holds."""
+    """File of `save` -> its plain values; loads the networks and the optimizer.
+
+    ModelError if the file cannot be read or does not fit them.
+    """
     try:
         tensors = safetensors.torch.load_file(path)
         with safetensors.safe_open(path, framework="pt") as file:
@@ -38,7 +41,7 @@ def restore(path: Path, model: nn.Module, average: nn.Module, optimizer: Optimiz
         _restore_moments(optimizer, _part(tensors, "optimizer."))
     except (OSError, safetensors.SafetensorError, RuntimeError, KeyError, TypeError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise ModelError(f"{path}: cannot go on from it ({reason}); start anew with another --out.") from error
+        raise ModelError(f"{path}: cannot resume from it ({reason}); start a new run with another --out.") from error
     return facts
 
 
@@ -47,13 +50,13 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _moments(optimizer: Optimizer) -> dict[str, Tensor]:
-    """What the optimizer remembers, as optimizer.INDEX.NAME."""
+    """State tensors of the optimizer, named optimizer.INDEX.NAME."""
     state = optimizer.state_dict()["state"]
     return {f"optimizer.{i}.{name}": value for i, values in state.items() for name, value in values.items()}
 
 
 def _restore_moments(optimizer: Optimizer, moments: dict[str, Tensor]) -> None:
-    """Moments take the memory layout of their weights: a fused step walks through both in the order of memory."""
+    """Load the moments in the memory layout of their weights: a fused step reads both in memory order."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in moments.items():

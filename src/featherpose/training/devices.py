@@ -1,4 +1,4 @@
-"""Where a run computes, how many processes prepare its batches, and that a CPU keeps the memory of a step."""
+"""Device of a run, number of data loading workers, and the memory allocator settings for training on a CPU."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from featherpose.errors import DeviceError
 from featherpose.machine import available_threads
 
-# malloc.h of glibc; a limit of -1 is none.
+# Constants of glibc's malloc.h; -1 means no limit.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 TOP_PAD = 64 << 20
 
 
 def open_device(name: str) -> torch.device:
-    """ "auto", "cpu" or "cuda" -> device, of several GPUs the one of this process; DeviceError where none is there."""
+    """Name "auto", "cpu" or "cuda" -> device, with several GPUs that of this process; DeviceError if not available."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(available_threads())
     if name not in ("auto", "cpu", "cuda"):
@@ -33,17 +33,17 @@ def open_device(name: str) -> torch.device:
 
 
 def pick_workers(device: torch.device) -> int:
-    """Processes that prepare batches: on a CPU half of the cores, at most eight; a GPU leaves all but two of them."""
+    """Device -> number of data loading workers: half of the cores on a CPU (at most 8), all but two on a GPU (16)."""
     cores = available_threads()
     return max(1, min(8, cores // 2) if device.type == "cpu" else min(16, cores - 2))
 
 
 def _keep_freed_memory() -> None:
-    """The next step needs what this one frees. glibc gives large pieces back, and each comes again page by page.
+    """Keep freed memory for the next step: glibc returns large blocks to the system and gets them back page by page.
 
-    docs/log/2026-11-28-memory.md has what that costs. Other C libraries stay as they are.
+    docs/log/2026-11-28-memory.md measures the cost. Other C libraries are left unchanged.
     """
-    if sys.platform != "linux":  # Windows has no library None
+    if sys.platform != "linux":  # CDLL(None) fails on Windows
         return
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD)):

@@ -1,4 +1,4 @@
-"""What someone who watches a run sees: a live bar in a terminal, a line now and then in a file. On stderr."""
+"""Progress of a training run on stderr: a live bar in a terminal, otherwise a line at intervals."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from featherpose.training.tasks.pose import LabeledSet
 
 SECONDS_BETWEEN_LINES = 30
 MUCH_WAITING = 5.0
-"""Percent of the time from which on it is worth doing something about it."""
+"""Data wait in percent of the time, above which the display suggests more workers."""
 
 
 class Display:
-    """Speed, waiting and time left of a run with the given epochs."""
+    """Loss, throughput, data wait and remaining time of a run with the given epochs."""
 
     def __init__(self, plan: list[Epoch], quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.plan = plan
         self.score = ""
-        self._steps: deque[tuple[int, float, float]] = deque(maxlen=50)  # people, seconds, seconds waited
+        self._steps: deque[tuple[int, float, float]] = deque(maxlen=50)  # samples, seconds, seconds waited
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[facts]}"), console=self.console
@@ -35,65 +35,65 @@ class Display:
         self._task: TaskID | None = None
 
     def say(self, sentence: str) -> None:
-        """A sentence that stays."""
+        """Print a message above the progress bar."""
         self.console.print(sentence, highlight=False)
 
     def announce(self, recipe: Recipe, labeled: LabeledSet, device: str, workers: int) -> None:
-        """What is going to happen, in three lines."""
+        """Print the notes of the data set, then a summary of the run in three lines."""
         for note in labeled.notes:
             self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         self.say(
-            f"Training {recipe.network}{options} on {len(labeled.training_rows)} people, judged on "
+            f"Training {recipe.network}{options} on {len(labeled.training_rows)} samples, validating on "
             f"{len(labeled.validation_rows)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
-        self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} worker processes.")
+        self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} data loading workers.")
         lrs = {stage.batch_size: peak_lr(recipe.optimizer, stage) for stage in recipe.stages}
         scaled = (
-            f", from {recipe.optimizer.lr:g} at {recipe.optimizer.lr_base_batch_size}"
+            f" (scaled from lr {recipe.optimizer.lr:g} at batch size {recipe.optimizer.lr_base_batch_size})"
             if recipe.optimizer.lr_base_batch_size
             else ""
         )
-        words = "; ".join(f"{batch} people a step at rate {value:g}" for batch, value in lrs.items())
-        self.say(f"{recipe.optimizer.name}: {words}{scaled}.")
+        words = "; ".join(f"batch size {batch}, lr {value:g}" for batch, value in lrs.items())
+        self.say(f"Optimizer {recipe.optimizer.name}: {words}{scaled}.")
 
     def pretrained_loaded(self, path: Path, start: PretrainedReport) -> None:
-        """Which weights were taken over, which had to be drawn, and which the network has no place for."""
-        fresh = f"; made anew: {_by_layer(start.fresh)}" if start.fresh else ""
-        ignored = f"; of no use here: {_by_layer(start.ignored)}" if start.ignored else ""
-        self.say(f"Starting from {path}: {len(start.loaded)} tensors taken over{fresh}{ignored}.")
+        """Print how many tensors were loaded, and which were randomly initialized or ignored."""
+        fresh = f"; randomly initialized: {_by_layer(start.fresh)}" if start.fresh else ""
+        ignored = f"; ignored: {_by_layer(start.ignored)}" if start.ignored else ""
+        self.say(f"Pretrained weights {path}: {len(start.loaded)} tensors loaded{fresh}{ignored}.")
 
     def stopped(self, step: int, out: Path) -> None:
-        """The run breaks off and can go on."""
-        self.say(f"Stopped behind step {step} of {self.plan[-1].last}; go on with:")
+        """Print where the run stopped and the command that resumes it."""
+        self.say(f"Stopped after step {step} of {self.plan[-1].last}; resume with:")
         self.console.print(f"featherpose train --resume --out {out}", highlight=False, soft_wrap=True)
 
     def left_out(self, samples: int) -> None:
-        """Some pictures could not be decoded."""
+        """Print how many samples are skipped because their image cannot be decoded."""
         if samples:
-            self.say(f"Left out: {samples} people whose picture cannot be decoded.")
+            self.say(f"Skipped: {samples} samples whose image cannot be decoded.")
 
     def decoding(self, done: int, total: int) -> None:
-        """Pictures are being decoded into the cache."""
-        self._show("decoding pictures", "once for each input size", done, total)
+        """Show the progress of decoding images into the cache."""
+        self._show("Decoding images", "once per input size", done, total)
 
     def validated(self, epoch: Epoch, scores: dict[str, float]) -> None:
-        """An epoch was judged on the validation part."""
+        """Print the validation scores of an epoch."""
         self.score = "".join(f"{name.upper()} {value:.1f}  " for name, value in scores.items() if name != "oks")
-        words = "  ".join(f"{name.upper()} {value:.2f}" for name, value in scores.items())
-        self.say(f"epoch {epoch.number + 1}: {words}")
+        words = ", ".join(f"{name.upper()} {value:.2f}" for name, value in scores.items())
+        self.say(f"Epoch {epoch.number + 1} validation: {words}")
 
     def step(self, epoch: Epoch, step: int, loss: float, seconds: float, waited: float) -> dict[str, float]:
-        """A step is done -> its figures: people per second, share of waiting in percent, seconds left."""
+        """Show a finished step -> samples per second, data wait in percent of the time, seconds left."""
         self._steps.append((epoch.stage.batch_size, seconds, waited))
         samples, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
         figures = {"samples_per_s": samples / spent, "waiting": 100 * waiting / spent}
         left = self._seconds_left(step, samples / spent, epoch)
         facts = (
-            f"loss {loss:.6f}  {self.score}{figures['samples_per_s']:.0f} people/s  "
-            f"waiting {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  {_clock(left)} left"
+            f"loss {loss:.6f}  {self.score}{figures['samples_per_s']:.0f} samples/s  "
+            f"data wait {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  ETA {_clock(left)}"
         )
-        name = f"epoch {epoch.number + 1}/{len(self.plan)} {epoch.stage.input_size}"
+        name = f"Epoch {epoch.number + 1}/{len(self.plan)} ({epoch.stage.input_size})"
         self._show(name, facts, step + 1 - epoch.first, epoch.steps)
         return {**figures, "seconds_left": left}
 
@@ -111,10 +111,10 @@ class Display:
             self._bar.update(self._task, description=name, completed=done, total=steps, facts=facts)
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES or done == steps:
             self._last_line = time.monotonic()
-            self.console.print(f"{name} step {done}/{steps}  {facts}", highlight=False, soft_wrap=True)
+            self.console.print(f"{name}  {done}/{steps}  {facts}", highlight=False, soft_wrap=True)
 
     def _seconds_left(self, step: int, speed: float, now: Epoch) -> float:
-        """Work left in pixels at the present speed: a step costs what its pixels cost."""
+        """Seconds left at the current throughput, assuming that a step costs time in proportion to its pixels."""
         here = now.stage.input_size.area
         left = 0.0
         for epoch in self.plan[now.number :]:
@@ -124,7 +124,7 @@ class Display:
 
 
 def _remedy(waiting: float) -> str:
-    """What helps when the network waits for its batches for so many percent of the time."""
+    """Data wait in percent -> the hint that reduces it, or ""."""
     return " (more --workers may help)" if waiting > MUCH_WAITING else ""
 
 
@@ -134,6 +134,6 @@ def _clock(seconds: float) -> str:
 
 
 def _by_layer(tensors: list[str]) -> str:
-    """Names of tensors -> the layers they are in, to the second word, with the number of tensors in each."""
+    """Names of tensors -> their layers, by the first two parts of the name, with the number of tensors in each."""
     layers = Counter(".".join(name.split(".")[:-1][:2]) for name in tensors)
     return ", ".join(f"{layer} ({number})" for layer, number in layers.items())

@@ -1,4 +1,4 @@
-"""Averaged weights: an exponential moving average of everything a network holds."""
+"""EMA weights: an exponential moving average of all parameters and buffers of a network."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import nn
 
 @torch.no_grad()
 def update(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Average <- decay x average + (1 - decay) x model, running statistics too; the first steps count more.
+    """Average <- decay x average + (1 - decay) x model, including running statistics.
 
-    `decay` 0 copies the model.
+    In the first steps the decay is limited to (1 + step) / (10 + step). `decay` 0 copies the model.
     """
     kept = min(decay, (1 + step) / (10 + step))
     for a, b in zip(average.state_dict().values(), model.state_dict().values(), strict=True):

@@ -16,42 +16,44 @@ from featherpose.training.card import markdown
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run's files, and the writing of its text files."""
+    """Paths of a run's files; writes its text files."""
 
     path: Path
 
     @property
     def state(self) -> Path:
-        """Everything that is needed to go on."""
+        """Everything needed to resume."""
         return self.path / "state.safetensors"
 
     @property
     def best(self) -> Path:
-        """Averaged weights that scored best on the validation part, at the largest size reached."""
+        """EMA weights with the best validation score at the largest input size reached."""
         return self.path / "best.safetensors"
 
     @property
     def last(self) -> Path:
-        """Averaged weights at the end."""
+        """EMA weights at the end of the run."""
         return self.path / "last.safetensors"
 
     @property
     def card(self) -> Path:
-        """What was done and what came out."""
+        """The run card: settings, data and results."""
         return self.path / "card.json"
 
     def prepare(self, recipe: Recipe, resume: bool) -> None:
-        """Make the folder, or check that it holds a run of the same recipe when resuming."""
+        """Create the folder and write recipe.yaml; RecipeError if it already has a run, or one of another recipe."""
         written = self.path / "recipe.yaml"
         if self.state.exists() and not resume:
-            raise RecipeError(f"{self.path} holds a run already; add --resume to go on with it, or take another --out.")
+            raise RecipeError(
+                f"{self.path} already contains a run; add --resume to continue it, or choose another --out."
+            )
         if resume and written.exists() and load(written).digest != recipe.digest:
-            raise RecipeError(f"{written} is not the recipe that was given; resume with --resume --out alone.")
+            raise RecipeError(f"{written} differs from the given recipe; to resume, pass only --resume and --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         files.replace(written, to_yaml(recipe).encode())
 
     def write_card(self, card: dict[str, Any]) -> None:
-        """The run card for programs (JSON) and for people (Markdown, with its curves beside it)."""
+        """Write the run card as JSON and as Markdown, with curves.svg."""
         files.replace(self.card, json.dumps(card, indent=1).encode())
         files.replace(self.path / "curves.svg", curves(card["history"]).encode())
         files.replace(self.path / "card.md", markdown(card).encode())

@@ -1,7 +1,7 @@
-"""Frozen stages: the first of a body that has learnt before, left as they are.
+"""Frozen stages: the first stages of a pretrained backbone are not trained.
 
-They work at the largest maps and see edges and corners, which are those of any photo; a step that leaves them out is
-shorter (`frozen_stages` is mmpose's name for it).
+They have the largest feature maps and detect edges and corners, which are the same in all images; without their
+gradients a step is shorter (`frozen_stages` is the name used by mmpose).
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from featherpose.recipes.recipe import Recipe
 
 
 def freeze(network: nn.Module, recipe: Recipe) -> None:
-    """The first `frozen_stages` of the network's body take no gradient, and their norms keep what they have seen.
+    """Freeze the first `frozen_stages` of the backbone: no gradients, and normalization layers in eval mode.
 
-    To be called behind `network.train()`, which would wake the norms again. RecipeError for fresh weights, a body
-    without stages, or one with too few.
+    Call after `network.train()`, which would set those layers to training mode again. RecipeError without pretrained
+    weights, for a backbone without stages, or for one with too few.
     """
     if not recipe.frozen_stages:
         return
     if not recipe.pretrained:
-        raise RecipeError("frozen_stages: fresh weights would stay as drawn; say with init what to start from.")
+        raise RecipeError("frozen_stages: would freeze randomly initialized weights; set pretrained.")
     backbone = getattr(network, "backbone", None)
     if not isinstance(backbone, Stages):
-        raise RecipeError(f"frozen_stages: {recipe.network} is not made of stages; leave it out.")
+        raise RecipeError(f"frozen_stages: the backbone of {recipe.network} has no stages; remove frozen_stages.")
     if recipe.frozen_stages > len(backbone.stages):
-        raise RecipeError(f"frozen_stages is {recipe.frozen_stages}; {recipe.network} has {len(backbone.stages)}.")
+        raise RecipeError(
+            f"frozen_stages is {recipe.frozen_stages}; the backbone of {recipe.network} has {len(backbone.stages)}."
+        )
     for stage in backbone.stages[: recipe.frozen_stages]:
         stage.eval().requires_grad_(False)

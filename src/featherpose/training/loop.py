@@ -1,7 +1,7 @@
-"""The training loop, top to bottom: prepare, go on from where it stopped, step, validate, keep the best, stop.
+"""The training loop, top to bottom: prepare, resume, step, validate, keep the best weights, stop.
 
-Everything random is a function of (seed, epoch, person), so the state of a run is its tensors and one step number,
-and a run that was killed ends with the weights of one that was not.
+Everything random is a function of (seed, epoch, sample), so the state of a run is its tensors and one step number, and
+a run that was killed and resumed ends with the weights of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from featherpose.training.train_step import TrainStep
 
 SECONDS_BETWEEN_SAVES = 120
 STEPS_BETWEEN_LOOKS = 10
-"""A GPU is asked for the loss only now and then: each question makes it wait for the answer."""
+"""On a GPU, the loss is read only every so many steps: each read synchronizes with the GPU."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run stands: finished or not, the folder with its files, and the best scores on the validation part."""
+    """Result of `train`: whether the run is finished, its folder, and its best validation result."""
 
     finished: bool
     folder: Path
@@ -64,11 +64,11 @@ def train(
     compiled: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Recipe and folder -> Outcome; in the folder: state, best and last weights, log.jsonl, card.json and card.md.
+    """Recipe and folder -> Outcome; the folder gets state, best and last weights, log.jsonl, card.json and card.md.
 
-    `resume` goes on from the folder's state. After `max_minutes`, or Ctrl-C, the run stops behind the step it is in.
-    `compiled` runs the network through torch.compile. This is the one long function of the house: it is meant to be
-    read from top to bottom.
+    `resume` continues from the state in the folder. After `max_minutes`, or on Ctrl-C, the run stops after the current
+    step. `compiled` runs the network through torch.compile. This is the only long function of the project: it is meant
+    to be read from top to bottom.
     """
     began, place = time.monotonic(), open_device(device)
     workers = pick_workers(place) if workers is None else workers
@@ -76,7 +76,7 @@ def train(
     files = RunFolder(out)
     files.prepare(recipe, resume)
 
-    # The people, the network, its averaged twin, the optimizer, the teacher.
+    # Data, network, EMA network, optimizer, teacher.
     labeled = pose.read_samples(recipe)
     plan = epochs(recipe, labeled.epoch_length, ranks.count)
     display = Display(plan, quiet or not ranks.is_first)
@@ -91,11 +91,11 @@ def train(
     optimizer = make_optimizer(network, recipe.optimizer)
     train_step = TrainStep(network, recipe, open_teacher(recipe.distill, labeled.skeleton, place), place, compiled)
 
-    # Where it stands: from the beginning, or behind the last step that was saved.
+    # State of the run: new, or restored from the last saved step.
     facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "history": []}
     if resume and files.state.exists():
         facts = checkpoint.restore(files.state, network, average, optimizer)
-        display.say(f"Going on behind step {facts['step']} of {plan[-1].last}.")
+        display.say(f"Resuming from step {facts['step']} of {plan[-1].last}.")
     records = Records(out, facts["step"], facts["history"]) if ranks.is_first else None
     step, saved, worked, value = facts["step"], time.monotonic(), facts["seconds"], float("nan")
 
@@ -147,7 +147,7 @@ def train(
                     return Outcome(False, out, facts["best"])
                 tick = time.monotonic()
 
-            # An epoch is done: judge the averaged weights, keep them if they are the best of this input size.
+            # End of an epoch: validate the EMA weights, keep them if they are the best of this input size.
             if due:
                 ranks.broadcast_from_first(average)
                 scores = pose.validate(average, ready.validation_set, place, ranks)
@@ -166,12 +166,15 @@ def train(
     if ranks.is_first:
         save_weights(average, files.last, card.metadata(recipe, labeled, plan[-1], facts["history"][-1]))
         files.write_card(card.card(recipe, labeled, facts, place))
-    display.say(f"Done: {files.best} and {files.path / 'card.md'}")
+    display.say(f"Training finished. Best weights: {files.best}, run card: {files.path / 'card.md'}")
     return Outcome(True, out, facts["best"])
 
 
 def placed(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
-    """The network on its device, in the memory order its convolutions like best, in train mode where not frozen."""
+    """The network on its device, in channels-last memory format and in training mode except for frozen stages.
+
+    RecipeError for `sync_bn` on a CPU and for `frozen_stages` that the network does not support.
+    """
     if recipe.sync_bn:
         if device.type == "cpu":
             raise RecipeError("sync_bn: true works on GPUs only; set it to false.")
@@ -182,7 +185,7 @@ def placed(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Modul
 
 
 def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels alone: on norms and biases it only does harm."""
+    """Network and settings -> optimizer with weight decay on matrices and kernels only; it harms norms and biases."""
     kernels = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -193,14 +196,12 @@ def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optim
 
 def _finite(loss: float, step: int) -> float:
     if not math.isfinite(loss):
-        raise RecipeError(
-            f"The loss is {loss} at step {step}; a smaller optimizer.lr, or optimizer.clip_grad_norm=1, may help."
-        )
+        raise RecipeError(f"The loss is {loss} at step {step}; try a lower optimizer.lr or optimizer.clip_grad_norm=1.")
     return loss
 
 
 def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
-    """A larger input counts more than any score: the run is meant to end there. Without AP, PCK decides."""
+    """A larger input size ranks above any score: the run is meant to end there. Without OKS accuracy, PCK decides."""
 
     def rank(r: dict[str, Any]) -> tuple[int, float, float]:
         return Size(**r["input_size"]).area, r.get("oks_accuracy", 0.0), r["pck"]
@@ -210,7 +211,7 @@ def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
 
 @contextmanager
 def _interruptible() -> Generator[threading.Event, None, None]:
-    """Ctrl-C and a polite kill set the event instead of breaking off inside a step."""
+    """SIGINT (Ctrl-C) and SIGTERM set the event instead of interrupting a step."""
     event, signals = threading.Event(), (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -1,7 +1,7 @@
-"""Losses between heatmaps of the network and of the codec: (N, K, h, w) twice and weights (N, K) in, one number out.
+"""Losses: predicted heatmaps (N, K, h, w), target heatmaps (N, K, h, w) and weights (N, K) -> scalar.
 
-Each is a mean over the people of a batch, so that the mean over equal parts of a batch is that of the whole. A joint
-of weight 0 counts as without error.
+Each is a mean over the samples of a batch, so that the mean over equal parts of a batch equals that of the whole batch.
+A keypoint of weight 0 counts as one without error.
 """
 
 from __future__ import annotations
@@ -19,22 +19,25 @@ GAMMA = 0.01
 def mse(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """Mean over all cells of the weighted squared error.
 
-    As mmpose has it, and so Lite-HRNet's training; HRNet halves it.
+    As in mmpose, and therefore in Lite-HRNet's training; HRNet uses half of it.
     """
     return (weights[..., None, None] * (heatmaps - targets) ** 2).mean()
 
 
 def ohkm(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """`mse` over the eight joints of each person that are worst (online hard keypoint mining, Chen et al. 2018)."""
+    """`mse` over the eight keypoints of each sample with the largest error.
+
+    Online hard keypoint mining (Chen et al. 2018).
+    """
     errors = weights * ((heatmaps - targets) ** 2).mean((2, 3))
     return errors.topk(min(HARDEST, errors.shape[1]), dim=1).values.mean()
 
 
 def focal(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Squared error weighted by how wrong a cell is, so that the empty majority does not drown the peaks.
+    """Squared error weighted by the error of a cell, so that the many background cells do not dominate the peaks.
 
-    The weight is |1 - P| on a joint and |P| off it, blended by target^0.01 (Luo et al. 2021, equation 8), and held
-    constant for the gradient.
+    The weight is |1 - P| at a keypoint and |P| in the background, blended by target^0.01 (Luo et al. 2021, equation 8),
+    and treated as constant in the gradient.
     """
     on = targets.clamp(min=0) ** GAMMA
     error = (1 - heatmaps).abs().detach() * on + heatmaps.abs().detach() * (1 - on)
@@ -45,9 +48,9 @@ LOSSES: dict[str, Loss] = {"mse": mse, "ohkm": ohkm, "focal": focal}
 
 
 def on_every_stage(loss: Loss) -> Loss:
-    """A loss -> the same, but a mean over the stages of a network that gives heatmaps (S, N, K, h, w) of S stages.
+    """Loss -> its mean over the stages, for networks that return the heatmaps (S, N, K, h, w) of S stages.
 
-    Intermediate supervision (Wei et al. 2016, section 3.3); the mean keeps the learning rate of a single stage.
+    Intermediate supervision (Wei et al. 2016, section 3.3); with the mean, the learning rate of one stage applies.
     """
 
     def over_stages(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Several processes that train one network: torchrun starts them, each takes its share of every batch.
+"""Distributed training: torchrun starts several processes, each takes its share of every batch.
 
-On a CPU one process with one thread per core is about twice as fast as one process with a thread per core, because the
-network consists of many small steps:
+On a CPU, one single-threaded process per core is about twice as fast as one process with one thread per core, because
+the network consists of many small operations:
 
     OMP_NUM_THREADS=1 torchrun --standalone --nproc-per-node 2 -m featherpose train RECIPE
 """
@@ -20,7 +20,7 @@ from torch import distributed, nn
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process is number `index` of `count`; number 0 validates, saves and speaks."""
+    """This process is number `index` of `count`; number 0 saves files and prints."""
 
     index: int = 0
     count: int = 1
@@ -30,7 +30,7 @@ class Ranks:
         return self.index == 0
 
     def average_gradients(self, network: nn.Module, stop: bool) -> bool:
-        """Gradients become the mean over all processes -> whether any of them wants to stop."""
+        """Replace the gradients by their mean over all processes -> whether any process requests a stop."""
         if self.count == 1:
             return stop
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
@@ -43,13 +43,13 @@ class Ranks:
         return bool(wishes.item() > 0)
 
     def broadcast_from_first(self, network: nn.Module) -> None:
-        """Everything the network holds becomes what the first process holds: running statistics differ otherwise."""
+        """Copy all parameters and buffers from the first process: running statistics would differ otherwise."""
         if self.count > 1:
             for tensor in network.state_dict().values():
                 distributed.broadcast(tensor, 0)
 
     def gather(self, mine: NDArray[Any]) -> NDArray[Any]:
-        """Rows index, index + count, ... of an array -> the whole array, in every process."""
+        """Rows index, index + count, ... of an array, from each process -> the whole array, in every process."""
         if self.count == 1:
             return mine
         parts: list[Any] = [None] * self.count
@@ -64,7 +64,7 @@ ALONE = Ranks()
 
 
 def join(device: torch.device) -> Ranks:
-    """The processes that torchrun started, or this one alone."""
+    """Join the processes that torchrun started; a single process otherwise."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return ALONE

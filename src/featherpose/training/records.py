@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: one JSON object a line, and TensorBoard's curves where that is installed."""
+"""Training log: one JSON object per line, and TensorBoard event files where TensorBoard is installed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from featherpose import files
 
 STEPS_BETWEEN = 50
-"""Steps from one record of the loss to the next; every judgement is recorded too."""
+"""Steps between two records of the loss; every validation is recorded too."""
 
 
 class Records:
-    """log.jsonl of a run's folder, from the step on that the run goes on from.
+    """log.jsonl of a run folder, from `step` on when a run is resumed.
 
-    What a killed run wrote after its last saved state is dropped; `judged` are the judgements in that state.
+    Records that a killed run wrote after its last saved state are dropped; `validated` holds the validation results in
+    that state.
     """
 
     def __init__(self, folder: Path, step: int, validated: list[dict[str, Any]]) -> None:
@@ -27,7 +28,7 @@ class Records:
         self._board = _tensorboard(folder, step)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Append one record: plain numbers by name, among them `step`."""
+        """Append one record: numbers by name, including `step`."""
         files.append(self.path, json.dumps(record))
         for name, value in record.items():
             if self._board and name != "step" and isinstance(value, int | float):
@@ -35,7 +36,7 @@ class Records:
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
-    """A writer of event files in `tensorboard/`, or None where TensorBoard is not installed."""
+    """Writer of event files in `tensorboard/`, or None where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -44,7 +45,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 
 def _parse(line: str) -> dict[str, Any] | None:
-    """One record; None for a line that was being written when the run was killed."""
+    """Line -> record; None for a line that was incomplete when the run was killed."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:

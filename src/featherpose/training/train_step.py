@@ -1,4 +1,4 @@
-"""One batch forward and back: gradients in the network, the loss out. What the recipe says about precision is here."""
+"""Forward and backward pass of one batch, in the precision that the recipe sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from featherpose.training.losses import LOSSES, on_every_stage
 
 
 class TrainStep:
-    """Adds the gradients of a batch to the network's weights, part by part."""
+    """Accumulates the gradients of a batch in the network, part by part."""
 
     def __init__(
         self, network: nn.Module, recipe: Recipe, teacher: Teacher | None, device: torch.device, compiled: bool = False
@@ -25,7 +25,7 @@ class TrainStep:
         self._bf16 = recipe.precision == "bf16"
 
     def __call__(self, crops: Tensor, targets: Tensor, weights: Tensor, parts: int = 1) -> Tensor:
-        """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K) -> the loss, a mean over the `parts`."""
+        """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K) -> loss, averaged over the `parts`."""
         c, t, w = (tensor.to(self._device, non_blocking=True).chunk(parts) for tensor in (crops, targets, weights))
         losses = [self._backward(*part, parts) for part in zip(c, t, w, strict=True)]
         return torch.stack(losses).sum()
@@ -43,5 +43,5 @@ class TrainStep:
 
 
 def _mode(device: torch.device) -> str:
-    """On a GPU whole steps are recorded and replayed (CUDA graphs): small networks wait for their launches."""
+    """Mode of torch.compile: CUDA graphs on a GPU, where small networks are limited by kernel launches."""
     return "reduce-overhead" if device.type == "cuda" else "default"

@@ -1,1 +1,1 @@
-"""What is learnt: a task makes people into batches and judges a network on the validation part."""
+"""Tasks: each loads its training data and evaluates a network on the validation set."""

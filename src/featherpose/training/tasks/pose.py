@@ -1,4 +1,4 @@
-"""The pose task: labelled crops -> joints and weights to train on; a network -> its scores on the validation part."""
+"""The pose task: labeled crops -> keypoints and weights for training; network -> its scores on the validation set."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from featherpose.training.distill import LABELS
 from featherpose.training.ranks import ALONE, Ranks
 
 PCK_THRESHOLD = 0.05
-"""A joint is right within this part of the larger side of the person's box."""
+"""A keypoint is correct within this fraction of the longer side of the person's box."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledSet:
-    """All people of the recipe's folder, T opinions about the joints of each, and which rows train and validate."""
+    """All samples of the recipe's data set, T label sets for each, and the rows of the training and validation set."""
 
     samples: list[Sample]
     keypoints: NDArray[np.float32]
@@ -49,22 +49,22 @@ class LabeledSet:
     validation_rows: NDArray[np.int64]
     skeleton: Skeleton
     label_weights: tuple[float, ...] = (1.0,)
-    """(T,) shares of the opinions in the target."""
+    """(T,) weights of the label sets in the target."""
 
     sampling_weights: NDArray[np.float64] | None = None
-    """(len(training),) how often each is seen in an epoch; None: once."""
+    """(len(training_rows),) how often each sample is drawn per epoch; None: once."""
     notes: tuple[str, ...] = ()
-    """What has to be known of the data, a sentence each."""
+    """Remarks about the data set for the user, one sentence each."""
 
     @property
     def epoch_length(self) -> int:
-        """People seen in an epoch, the repeated ones as often as they are."""
+        """Samples drawn per epoch, including repetitions."""
         return len(self.training_rows) if self.sampling_weights is None else epoch_length(self.sampling_weights)
 
 
 @dataclass(frozen=True, eq=False)
 class ValidationSet:
-    """Plain crops (N, H, W, 3) of the validation part with what people labelled, in crop pixels."""
+    """Crops (N, H, W, 3) of the validation set, not augmented, with their annotations in crop pixels."""
 
     crops: NDArray[np.uint8]
     keypoints: NDArray[np.float32]
@@ -79,18 +79,18 @@ class ValidationSet:
 
 @dataclass(frozen=True, eq=False)
 class StageData:
-    """Everything that one stage trains and is judged on."""
+    """Training and validation data of one stage."""
 
     stage: Stage
     codec: Codec
     training_set: TrainingSet
     validation_set: ValidationSet
     unreadable: int
-    """People of both parts whose picture could not be decoded."""
+    """Samples of both sets whose image could not be decoded."""
 
 
 def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> StageData:
-    """Both parts at the input size of a stage; pictures are decoded into the cache the first time."""
+    """Training and validation set at the input size of a stage; the first time, images are decoded into the cache."""
     codec = codec_of(recipe, stage)
     training_set = training_set_of(labeled, stage, progress)
     validation = validation_set_of(labeled, stage, codec, recipe.validation)
@@ -98,18 +98,21 @@ def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progres
 
 
 def codec_of(recipe: Recipe, stage: Stage) -> Codec:
-    """Recipe and stage -> the codec of that input size."""
+    """Recipe and stage -> the codec at that input size."""
     own = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
     return CODECS[recipe.codec](stage.input_size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
 
 
 def read_samples(recipe: Recipe) -> LabeledSet:
-    """Recipe -> its people, split into the training and the validation part."""
+    """Recipe -> its samples, split into training and validation set.
+
+    DataError for a missing data set, a set without samples, or labels that do not fit the skeleton.
+    """
     folder, data = find_data(recipe.data.folder), recipe.data
     all_samples, notes = labeled_samples(folder)
     samples = [s for s in all_samples if not data.sources or s.source in data.sources]
     if not samples:
-        raise DataError(f"{folder}: no person to train on (sources {', '.join(data.sources) or 'all'}).")
+        raise DataError(f"{folder}: no samples to train on (sources {', '.join(data.sources) or 'all'}).")
     skeleton = _skeleton(recipe.skeleton, samples)
     keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
     held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
@@ -117,7 +120,7 @@ def read_samples(recipe: Recipe) -> LabeledSet:
     if held_out.all() or not held_out.any():
         raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.val_fraction)}")
     if not len(training):
-        raise DataError(f"{folder}: nobody of {len(samples)} people has a joint of {skeleton.name} to train on.")
+        raise DataError(f"{folder}: none of {len(samples)} samples has a keypoint of {skeleton.name} to train on.")
     label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
     sampling_weights = _sampling_weights([samples[row].source for row in training], data)
     validation = np.flatnonzero(held_out)
@@ -127,14 +130,14 @@ def read_samples(recipe: Recipe) -> LabeledSet:
 
 
 def _one_sided(image_names: list[str], val_fraction: float) -> str:
-    """Names of photos that all fall to one part -> what to do about it."""
-    seen = f"its {len(set(image_names))} photos all fall to one part, a fraction of {val_fraction:g} is meant for validation"
+    """Names of images that all fall into the same set -> error message that says what to do."""
+    seen = f"all {len(set(image_names))} images fall into the same split with data.val_fraction={val_fraction:g}"
     better = possible_val_fraction(image_names)
-    return f"{seen}; " + (f"set data.val_fraction={better}." if better else "label more photos.")
+    return f"{seen}; " + (f"set data.val_fraction={better}." if better else "annotate more images.")
 
 
 def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
-    """The training part in the pixels of the crops cached for this stage."""
+    """The training set in pixels of the crops cached for this stage."""
     crops = Crops.build(labeled.samples, stage.input_size.height, progress=progress)
     usable = crops.usable[labeled.training_rows]
     rows = labeled.training_rows[usable]
@@ -151,7 +154,7 @@ def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None
 
 
 def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validation: Validation) -> ValidationSet:
-    """The validation part at this stage's size, with human labels alone."""
+    """The validation set at the input size of this stage, with human annotations only."""
     crops = Crops.build(labeled.samples, stage.input_size.height)
     rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
     keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
@@ -175,17 +178,17 @@ def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validatio
 def validate(
     network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
 ) -> dict[str, float]:
-    """Network -> scores in percent: PCK over all people, OKS and the AP-like figure of `measure.pck` over those whose
-    joints are defined as COCO's, if there are any. All of several processes get them."""
+    """Network -> scores in percent: PCK over all samples; OKS and OKS accuracy (`evaluation.pck`) over those whose
+    keypoints are defined as COCO's, if there are any. With several processes, all get them."""
     return _scores(predict_keypoints(network, validation_set, device, ranks), validation_set)
 
 
 def predict_keypoints(
     network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
 ) -> NDArray[np.float32]:
-    """Network -> joints (N, K, 2) of the validation part, in crop pixels.
+    """Network -> keypoints (N, K, 2) of the validation set, in crop pixels.
 
-    Of several processes each looks at its share of the people, and all get the joints.
+    With several processes, each predicts its share of the samples, and all get all keypoints.
     """
     crops = validation_set.crops[ranks.index :: ranks.count]
     heatmaps = predict(network, crops, device)
@@ -215,7 +218,7 @@ def _scores(found: NDArray[np.float32], validation_set: ValidationSet) -> dict[s
 
 @torch.no_grad()
 def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, batch: int = 64) -> NDArray[np.float32]:
-    """Crops (N, H, W, 3) -> heatmaps (N, K, h, w), in eval mode; the network's mode is left as it was."""
+    """Crops (N, H, W, 3) -> heatmaps (N, K, h, w), in eval mode; the network's mode is restored afterward."""
     normalize, was_training = Normalize().to(device), network.training
     network.eval()
     parts = [network(normalize(torch.from_numpy(crops[i : i + batch]).to(device))) for i in range(0, len(crops), batch)]
@@ -224,36 +227,36 @@ def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, 
 
 
 def _sampling_weights(sources: list[str], data: Data) -> NDArray[np.float64] | None:
-    """Sources of the training part -> how often each person is seen in an epoch; None where all are seen once."""
+    """Sources of the training samples -> how often each is drawn per epoch; None if all are drawn once."""
     unknown = sorted(set(data.sampling_weights) - set(sources))
     if unknown:
         raise DataError(
-            f"data.sampling_weights: nobody is of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
+            f"data.sampling_weights: no sample of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
         )
     sampling_weights = np.array([data.sampling_weights.get(source, 1.0) for source in sources])
     return None if (sampling_weights == 1).all() else sampling_weights
 
 
 def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
-    """The recipe's word -> skeleton: a known name, a YAML file, or "data" for the one that all samples have."""
+    """The recipe's `skeleton` (a known name, a YAML file, or "data" for the one of all samples) -> skeleton."""
     if name in SKELETONS:
         return SKELETONS[name]
     if name != "data":
         return Skeleton.from_yaml(name)
     kinds = {sample.skeleton.name: sample.skeleton for sample in samples}
     if len(kinds) > 1:
-        raise DataError(f"skeleton: data, but the data have several ({', '.join(sorted(kinds))}); name one of them.")
+        raise DataError(f"skeleton: data, but the data set has several ({', '.join(sorted(kinds))}); name one of them.")
     return next(iter(kinds.values()))
 
 
 def _label_sets(
     samples: list[Sample], recipe: Recipe, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Labels, and the teacher's as a second opinion where the recipe asks: joints (N, T, K, 2), weights (N, T, K)."""
+    """Labels, and pseudo-labels as a second set for distillation: keypoints (N, T, K, 2) and weights (N, T, K)."""
     first = _targets(samples, recipe.data, skeleton, folder)
     if recipe.distill.teacher != LABELS:
         return first[0][:, None], first[1][:, None]
-    _refuse_other_keypoints("distill.teacher: labels", skeleton)
+    _refuse_other_keypoints("distill.teacher=labels", skeleton)
     second = pseudo_targets(samples, teacher_labels(folder), recipe.data.teacher_threshold)
     return np.stack([first[0], second.keypoints], axis=1), np.stack([first[1], second.weights], axis=1)
 
@@ -264,7 +267,7 @@ def _targets(
     if data.labels == "ground_truth":
         keypoints, visible = map_samples(samples, skeleton)
         return keypoints, (visible > 0).astype(np.float32)
-    _refuse_other_keypoints(f"labels: {data.labels}", skeleton)
+    _refuse_other_keypoints(f"data.labels={data.labels}", skeleton)
     make_targets = pseudo_targets if data.labels == "pseudo" else coco_targets
     targets = make_targets(samples, teacher_labels(folder), data.teacher_threshold)
     return targets.keypoints, targets.weights
@@ -273,7 +276,8 @@ def _targets(
 def _refuse_other_keypoints(what: str, skeleton: Skeleton) -> None:
     if skeleton.keypoint_names != COCO17.keypoint_names:
         raise DataError(
-            f"{what} knows COCO's joints only; skeleton {skeleton.name} needs labels: ground_truth and no such teacher."
+            f"{what} supports COCO's keypoints only; skeleton {skeleton.name} needs data.labels=ground_truth and no "
+            "distill.teacher=labels."
         )
 
 
