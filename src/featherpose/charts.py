@@ -9,6 +9,8 @@ from typing import Any
 WIDTH, HEIGHT, MARGIN = 640, 300, 44
 FONT = 'font-family="sans-serif" font-size="12"'
 COLORS = {"oks_accuracy": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
+METRIC_NAMES = {"oks_accuracy": "OKS accuracy", "oks": "OKS", "pck": "PCK"}
+"""Names of the validation metrics as shown to users."""
 
 
 def curves(history: Sequence[dict[str, Any]]) -> str:
@@ -18,7 +20,7 @@ def curves(history: Sequence[dict[str, Any]]) -> str:
     known = {name: color for name, color in COLORS.items() if name in history[-1]}
     lines = [_line([(r["epoch"] / last, r[name] / top) for r in history], color) for name, color in known.items()]
     names = [
-        f'<text x="{MARGIN + 12 + 60 * i}" y="24" fill="{color}">{name.upper()}</text>'
+        f'<text x="{MARGIN + 12 + 100 * i}" y="24" fill="{color}">{METRIC_NAMES[name]}</text>'
         for i, (name, color) in enumerate(known.items())
     ]
     grid = [_grid(part / 5, f"{top * part / 5:.0f}") for part in range(6)]

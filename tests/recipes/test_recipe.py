@@ -76,7 +76,7 @@ def test_an_unknown_name_gets_the_nearest() -> None:
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("paper-")])
 def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
     recipe = RECIPES[name]
-    assert (recipe.optimizer.name, recipe.stages[0].batch, recipe.stages[0].epochs) == ("sgd", 256, 150)
+    assert (recipe.optimizer.name, recipe.stages[0].batch_size, recipe.stages[0].epochs) == ("sgd", 256, 150)
     assert recipe.data.val_fraction == 0.2, "an 80/20 split"
     assert recipe.validation.flip_test
     plan = epochs(recipe, 1000)

@@ -53,14 +53,14 @@ def test_every_codec_from_a_recipe_to_poses(
     assert manifest.parity["keypoints"] <= 0.01
 
     data = write_folder(tmp_path / "samples")
-    how = ("--data", str(data), "--device", "cpu", "--flip", "--out", str(tmp_path / "results.json"), "--json")
-    assert json.loads(call("evaluate", "--model", model, *how))["samples"] == 3
+    how = ("--data", str(data), "--device", "cpu", "--flip-test", "--out", str(tmp_path / "results.json"), "--json")
+    assert json.loads(call("evaluate", "--model", model, *how))["num_instances"] == 3
 
     photo = data / "images" / "photo-5.png"
     (tmp_path / "boxes.json").write_text(json.dumps({photo.name: [BOX]}))
     out = ("--out", str(tmp_path / "poses"), "--no-draw", "--device", "cpu")
     call("predict", str(photo), "--model", model, "--boxes", str(tmp_path / "boxes.json"), *out)
-    (person,) = json.loads((tmp_path / "poses" / "poses.json").read_text())["images"][0]["samples"]
+    (person,) = json.loads((tmp_path / "poses" / "poses.json").read_text())["images"][0]["instances"]
 
     crop = Crop.from_box(BOX, manifest.input_size, manifest.crop_mode, manifest.padding)
     heatmaps = Session.open(model, "cpu", 1).run(images.warp(images.read(photo), crop, antialias=True)[None])[2]

@@ -107,14 +107,14 @@ def test_from_labels_to_drawn_poses(file: Path, tmp_path: Path, capfd: pytest.Ca
     scores = json.loads(run("evaluate", "--model", path, "--data", file, "--out", tmp_path / "r.json", "--json"))
     truth = json.loads(file.read_text())
     posed = [a for a in truth["annotations"] if any(a["keypoints"][2::3]) and not a["iscrowd"]]
-    assert scores["samples"] == len(posed)
+    assert scores["num_instances"] == len(posed)
     assert scores["broken"] == []
     assert 0 <= scores["scores"]["ap"] <= 1
 
     photo = file.parent / truth["images"][0]["file_name"]
     run("predict", photo, "--boxes", file, "--model", path, "--out", tmp_path / "poses")
     found = json.loads((tmp_path / "poses/poses.json").read_text())
-    assert list(found["images"][0]["samples"][0]["keypoint_names"]) == JOINTS
+    assert list(found["images"][0]["instances"][0]["keypoints"]) == JOINTS
     assert images.read(tmp_path / "poses" / photo.name).shape == images.read(photo).shape
     assert not np.array_equal(images.read(tmp_path / "poses" / photo.name), images.read(photo))
 
@@ -148,7 +148,7 @@ def test_labels_reach_the_trainer_in_the_pixels_of_the_photo(file: Path) -> None
     keypoint_names = {f"{a['id']}": np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
     assert {sample.image for sample in labeled.samples} == {photo["file_name"] for photo in truth["images"]}
     for row, sample in enumerate(labeled.samples):
-        part, wanted = sample.location.part, keypoint_names[sample.key.rpartition(":")[2]]
+        part, wanted = sample.location.region, keypoint_names[sample.key.rpartition(":")[2]]
         assert part is not None
         seen = labeled.weights[row, 0] > 0
         assert np.array_equal(seen, wanted[:, 2] > 0)

@@ -94,6 +94,7 @@ def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: 
     records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
     assert [r["oks_accuracy"] for r in records] == [r["oks_accuracy"] for r in card["history"]]
     words = (whole_run / "card.md").read_text()
+    assert "| epoch | input | OKS accuracy | OKS | PCK |" in words
     assert f"| 2 | 64x64 | {card['history'][1]['oks_accuracy']:.1f} |" in words
     assert "COCO (Lin et al. 2014)" in words
     assert (whole_run / "curves.svg").read_text().count("<polyline") == 3
@@ -284,7 +285,7 @@ def test_waiting_for_data_is_told_with_what_helps() -> None:
     display.console = Console(file=io.StringIO(), width=200)
     for waited, words in ((0.0, "data wait 0 %  "), (0.5, "data wait 50 % (more --workers may help)")):
         display._steps.clear()
-        display.step(display.plan[0], display.plan[0].last - 1, 0.1, 1.0, waited)
+        display.step(display.plan[0], display.plan[0].last - 1, 0.1, 2e-3, 1.0, waited)
         assert words in display.console.file.getvalue()  # type: ignore[attr-defined]
 
 

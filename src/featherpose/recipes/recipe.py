@@ -86,6 +86,7 @@ class Optimizer(Part):
     """Optimizer and learning rate."""
 
     name: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer: `adamw` or `sgd`."""
     lr: Annotated[float, Field(gt=0)] = 4e-3
     """Peak learning rate."""
     lr_base_batch_size: Annotated[int, Field(ge=0)] = 0
@@ -110,6 +111,7 @@ class Schedule(Part):
     milestones: tuple[Positive, ...] = ()
     """Epochs after which `multistep` lowers the learning rate."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Factor by which `multistep` multiplies the learning rate after each milestone."""
 
 
 class Validation(Part):
@@ -136,20 +138,29 @@ class Recipe(Part):
     """A training run: on a CPU, the same recipe, data and versions give the same weights."""
 
     network: str = "cbam_lite_hrnet_18"
+    """Name of the network (`featherpose networks` lists them)."""
     options: dict[str, Any] = {}
     """Options of the network, such as `width: 32`."""
     skeleton: str = "coco17"
     """Name of a skeleton, path of a YAML file, or `data` for the skeleton of the data set."""
     data: Data = Data()
+    """Data set, labels and the validation split."""
     codec: str = "msra"
+    """Codec of the target heatmaps and of decoding: `msra`, `dark` or `udp`."""
     unbiased: bool = True
     """Target heatmaps keep a keypoint's sub-cell position instead of rounding it (msra; other codecs always do)."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
+    """Stages of the run in order, each with its own input size."""
     augmentation: Augmentation = Augmentation()
+    """Data augmentation of the training samples."""
     loss: str = "mse"
+    """Loss between predicted and target heatmaps: `mse`, `ohkm` or `focal`."""
     distill: Distill = Distill()
+    """Distillation from a teacher."""
     optimizer: Optimizer = Optimizer()
+    """Optimizer and learning rate."""
     schedule: Schedule = Schedule()
+    """Learning rate schedule over the whole run."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the EMA weights, which are the ones validated and saved; 0: no averaging."""
     pretrained: str = ""
@@ -161,7 +172,9 @@ class Recipe(Part):
     sync_bn: bool = False
     """Synchronize batch normalization over all processes (GPUs only)."""
     validation: Validation = Validation()
+    """Evaluation on the validation set during training."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the weight initialization, the sample order and the augmentation."""
 
     @property
     def digest(self) -> str:
@@ -219,6 +232,9 @@ def _useless(recipe: Recipe) -> str:
         "data.teacher_threshold": data.labels == "ground_truth"
         and data.teacher_threshold != Data().teacher_threshold
         and "data.labels=ground_truth+pseudo",
+        "distill.teacher": data.labels == "pseudo"
+        and recipe.distill.teacher == "labels"
+        and "ground truth in data.labels",
         "distill.weight": not recipe.distill.teacher
         and recipe.distill.weight != Distill().weight
         and "distill.teacher",

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from featherpose import weights
+from featherpose.charts import METRIC_NAMES
 from featherpose.data.terms import CHECKPOINTS, TEACHER, TERMS
 from featherpose.networks.checkpoints import VERSION, read_facts
 from featherpose.recipes.recipe import Recipe, to_dict
@@ -97,18 +98,18 @@ def markdown(card: dict[str, Any]) -> str:
     """The run card (see `card`) -> Markdown, which shows curves.svg from the same folder."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
     people = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
-    names = [name for name in ("oks_accuracy", "oks", "pck") if name in best]
+    names = [name for name in METRIC_NAMES if name in best]
     rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 
 Best validation result ({card["validation_samples"]} samples): \
-{", ".join(f"{name.upper()} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
+{", ".join(f"{METRIC_NAMES[name]} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
 {card["hours"]} hours on {card["machine"]["device"]}.
 
 ![Validation scores by epoch](curves.svg)
 
-| epoch | input | {" | ".join(name.upper() for name in names)} |
+| epoch | input | {" | ".join(METRIC_NAMES[name] for name in names)} |
 |---|---|{"---|" * len(names)}
 {scores}
 

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from featherpose.charts import METRIC_NAMES
 from featherpose.networks.checkpoints import PretrainedReport
 from featherpose.recipes.recipe import Recipe
 from featherpose.recipes.schedule import Epoch, peak_lr
@@ -36,7 +37,7 @@ class Display:
 
     def say(self, sentence: str) -> None:
         """Print a message above the progress bar."""
-        self.console.print(sentence, highlight=False)
+        self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
     def announce(self, recipe: Recipe, labeled: LabeledSet, device: str, workers: int) -> None:
         """Print the notes of the data set, then a summary of the run in three lines."""
@@ -79,18 +80,18 @@ class Display:
 
     def validated(self, epoch: Epoch, scores: dict[str, float]) -> None:
         """Print the validation scores of an epoch."""
-        self.score = "".join(f"{name.upper()} {value:.1f}  " for name, value in scores.items() if name != "oks")
-        words = ", ".join(f"{name.upper()} {value:.2f}" for name, value in scores.items())
-        self.say(f"Epoch {epoch.number + 1} validation: {words}")
+        self.score = "".join(f"{METRIC_NAMES[name]} {value:.1f}  " for name, value in scores.items() if name != "oks")
+        words = ", ".join(f"{METRIC_NAMES[name]} {value:.1f}" for name, value in scores.items())
+        self.say(f"Epoch {epoch.number + 1}/{len(self.plan)} validation: {words}")
 
-    def step(self, epoch: Epoch, step: int, loss: float, seconds: float, waited: float) -> dict[str, float]:
+    def step(self, epoch: Epoch, step: int, loss: float, lr: float, seconds: float, waited: float) -> dict[str, float]:
         """Show a finished step -> samples per second, data wait in percent of the time, seconds left."""
         self._steps.append((epoch.stage.batch_size, seconds, waited))
         samples, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
         figures = {"samples_per_s": samples / spent, "waiting": 100 * waiting / spent}
         left = self._seconds_left(step, samples / spent, epoch)
         facts = (
-            f"loss {loss:.6f}  {self.score}{figures['samples_per_s']:.0f} samples/s  "
+            f"loss {loss:.6f}  lr {lr:.3g}  {self.score}{figures['samples_per_s']:.0f} samples/s  "
             f"data wait {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  ETA {_clock(left)}"
         )
         name = f"Epoch {epoch.number + 1}/{len(self.plan)} ({epoch.stage.input_size})"

@@ -136,7 +136,7 @@ def train(
                 save_now = stop or time.monotonic() - saved > SECONDS_BETWEEN_SAVES
                 if save_now or place.type == "cpu" or step % STEPS_BETWEEN_LOOKS == 0:
                     value = _finite(loss.item(), step)
-                figures = display.step(epoch, step, value, time.monotonic() - tick, waited)
+                figures = display.step(epoch, step - 1, value, now, time.monotonic() - tick, waited)
                 if step % STEPS_BETWEEN == 0 and records:
                     records.add({"step": step, "epoch": epoch.number, "loss": value, "lr": now, **figures})
                 if save_now:
