@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Dark, Msra, Udp, blur, merge_flipped, newton_step, smooth
 from featherpose.crop import Crop
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
-SIZES = {"256x192": (192, 256), "384x288": (288, 384)}
+SIZE = Size(height=256, width=192)
+SIZES = {"256x192": SIZE, "384x288": Size(height=384, width=288)}
 OUTSIDE = ["flat_zero", "all_negative", "max_zero_else_negative"]
 """Maps without a cell above 0, for which the published code reads outside the map or returns (-1, -1)."""
 
@@ -51,7 +53,7 @@ def test_targets_equal_the_published_ones(published, tag, kind, own, form):
 @pytest.mark.parametrize(("kind", "own", "form"), ENCODED, ids=["msra", "unbiased", "dark", "udp"])
 def test_whole_target_maps_equal_the_published_ones(published, kind, own, form):
     keypoints, visible = published["enc_256x192_joints"], published["enc_256x192_visible"]
-    heatmaps, _ = kind((192, 256), **own).encode(keypoints, visible)
+    heatmaps, _ = kind(SIZE, **own).encode(keypoints, visible)
     rows = published.get(f"enc_256x192_{form}_joints", np.arange(40))
     np.testing.assert_allclose(heatmaps[rows], published[f"enc_256x192_{form}"], atol=2e-6)
 
@@ -136,7 +138,7 @@ def test_flip_test_equals_the_published_merge(published, name, shift):
 
 @pytest.mark.parametrize(("sigma", "kernel"), [(2, 11), (3, 17), (1, 5), (0.1, 1)])
 def test_the_filter_is_as_wide_as_published(sigma, kernel):
-    assert Dark((192, 256), sigma=sigma).kernel == Udp((192, 256), sigma=sigma).kernel == kernel
+    assert Dark(SIZE, sigma=sigma).kernel == Udp(SIZE, sigma=sigma).kernel == kernel
 
 
 def test_a_newton_step_finds_the_top_of_a_paraboloid():
@@ -149,21 +151,21 @@ def test_a_newton_step_finds_the_top_of_a_paraboloid():
 inner = st.tuples(st.floats(7, 40), st.floats(7, 56))
 """Positions in a map of 48x64 cells whose Gaussian and its blur are inside the map."""
 CLOSE = {"msra": 2, "dark": 0.01, "udp": 0.001}
-"""Largest error in px of a keypoint after encoding and decoding, for crops of 192x256: half a cell for msra."""
+"""Largest error in px of a keypoint after encoding and decoding, for crops of 256x192: half a cell for msra."""
 
 
 @pytest.mark.parametrize("name", CODECS)
 class TestEveryCodec:
     @given(inner)
     def test_decoding_finds_what_was_encoded(self, name, place):
-        codec = CODECS[name]((192, 256))
+        codec = CODECS[name](SIZE)
         heatmaps, _ = codec.encode([place * codec.cell], [1])
         keypoints, scores = codec.decode(heatmaps)
         assert np.abs(keypoints - place * codec.cell).max() <= CLOSE[name] + 1e-4
         assert 0.93 < scores[0] <= 1
 
     def test_nobody(self, name):
-        codec = CODECS[name]((192, 256))
+        codec = CODECS[name](SIZE)
         heatmaps, weights = codec.encode(np.zeros((0, 17, 2)), np.zeros((0, 17)))
         assert heatmaps.shape == (0, 17, 64, 48)
         assert weights.shape == (0, 17)
@@ -182,18 +184,18 @@ class TestEveryCodec:
         ids=["unlabeled", "hidden", "first pixel", "last pixel", "left of the crop", "below the crop"],
     )
     def test_weights(self, name, point, visible, weight):
-        heatmaps, weights = CODECS[name]((192, 256)).encode([point], [visible])
+        heatmaps, weights = CODECS[name](SIZE).encode([point], [visible])
         assert weights == [weight]
         assert (heatmaps.max() > 0) == bool(weight)
 
     @pytest.mark.parametrize("value", [0, -1])
     def test_a_map_without_a_cell_above_zero_is_at_the_first(self, name, value):
-        keypoints, scores = CODECS[name]((192, 256)).decode(np.full((1, 2, 64, 48), value, np.float32))
+        keypoints, scores = CODECS[name](SIZE).decode(np.full((1, 2, 64, 48), value, np.float32))
         np.testing.assert_array_equal(keypoints, 0)
         np.testing.assert_array_equal(scores, value)
 
     def test_mirrored_joints_give_mirrored_maps(self, name):
-        codec = CODECS[name]((192, 256))
+        codec = CODECS[name](SIZE)
         points = np.random.default_rng(0).integers(0, 48, (17, 2)) * codec.cell
         mirrored = np.stack([47 * codec.cell[0] - points[:, 0], points[:, 1]], axis=-1)
         a, _ = codec.encode(points, np.ones(17))
@@ -201,7 +203,7 @@ class TestEveryCodec:
         np.testing.assert_allclose(a, b[COCO17.flip_order][..., ::-1], atol=1e-6)
 
     def test_moving_a_joint_by_a_cell_moves_its_map(self, name):
-        codec = CODECS[name]((192, 256))
+        codec = CODECS[name](SIZE)
         a, _ = codec.encode([20.3, 30.4] * codec.cell[None], [1])
         b, _ = codec.encode([21.3, 29.4] * codec.cell[None], [1])
         np.testing.assert_allclose(np.roll(a, (-1, 1), axis=(-2, -1))[:, 10:50, 10:38], b[:, 10:50, 10:38], atol=1e-6)
@@ -213,7 +215,7 @@ class TestEveryCodec:
     )
     def test_moving_and_mirroring_a_map_move_and_mirror_the_joint(self, name, place, cells, seed):
         """A Gaussian far from all borders, multiplied by noise."""
-        codec = CODECS[name]((192, 256))
+        codec = CODECS[name](SIZE)
         maps, _ = codec.encode([place * codec.cell], [1])
         maps = maps * np.random.default_rng(seed).uniform(0.9, 1, maps.shape).astype(np.float32)
         (plain,), score = codec.decode(maps)
@@ -227,7 +229,7 @@ class TestEveryCodec:
     @given(inner)
     def test_a_joint_found_on_the_mirrored_crop_comes_back_to_its_place(self, name, place):
         """Exact in "udp"; to a quarter of a cell in "msra", where the flip axis is between two cells."""
-        codec = CODECS[name]((192, 256), **({"unbiased": True} if name == "msra" else {}))
+        codec = CODECS[name](SIZE, **({"unbiased": True} if name == "msra" else {}))
         keypoint = place * codec.cell
         plain, _ = codec.encode([keypoint], [1])
         mirrored, _ = codec.encode([[191 - keypoint[0], keypoint[1]]], [1])

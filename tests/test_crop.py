@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import InputError
+from featherpose.size import Size
 
-SIZES = {"256x192": (192, 256), "384x288": (288, 384)}
+SIZE = Size(height=256, width=192)
+SIZES = {"256x192": SIZE, "384x288": Size(height=384, width=288)}
 
 
 @pytest.mark.parametrize("tag", SIZES)
@@ -42,7 +44,7 @@ crops = st.builds(
     Crop,
     center=st.tuples(coordinates, coordinates),
     extent=st.floats(10, 3000).map(lambda width: (width, width * 4 / 3)),
-    size=st.just((192, 256)),
+    size=st.just(SIZE),
     mode=st.sampled_from(["msra", "udp"]),
     rotation=st.floats(-180, 180),
     flip=st.booleans(),
@@ -61,7 +63,7 @@ def test_flip_mirrors_the_crop(crop, x, y):
 
 
 def test_a_shifted_box_gives_a_shifted_crop():
-    a, b = Crop.from_box([10, 20, 60, 140], (192, 256)), Crop.from_box([17, 9, 67, 129], (192, 256))
+    a, b = Crop.from_box([10, 20, 60, 140], SIZE), Crop.from_box([17, 9, 67, 129], SIZE)
     np.testing.assert_allclose(a.to_crop([30, 40]), b.to_crop([37, 29]))
 
 
@@ -72,9 +74,9 @@ def test_a_shifted_box_gives_a_shifted_crop():
 )
 def test_a_box_without_area_is_refused(box, message):
     with pytest.raises(InputError, match=message):
-        Crop.from_box(box, (192, 256))
+        Crop.from_box(box, SIZE)
 
 
 def test_an_unknown_mode_is_refused():
     with pytest.raises(InputError, match="'dark' is unknown; wanted one of msra, udp"):
-        Crop((0, 0), (3, 4), (192, 256), mode="dark")
+        Crop((0, 0), (3, 4), SIZE, mode="dark")

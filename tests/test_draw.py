@@ -4,7 +4,10 @@ import pytest
 from featherpose.draw import FAINT, draw
 from featherpose.errors import InputError
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, MPII16
+
+SQUARE = Size(height=400, width=400)
 
 # A person facing the camera, in a unit square: left keypoints are on the right of the image.
 FACING = np.array(
@@ -13,7 +16,7 @@ FACING = np.array(
 )  # fmt: skip
 
 
-def person(size: float, corner=(0, 0), scores=0.9, image_size=(400, 400)) -> Poses:
+def person(size: float, corner=(0, 0), scores=0.9, image_size=SQUARE) -> Poses:
     keypoints = FACING * size + corner
     box = [[*keypoints.min(axis=0), *keypoints.max(axis=0)]]
     return Poses(keypoints[None], np.broadcast_to(scores, (1, 17)), box, [1], COCO17, image_size)
@@ -34,7 +37,7 @@ def test_the_picture_given_is_left_alone_and_its_size_kept():
 
 
 def test_nobody_leaves_the_picture_as_it_is():
-    assert np.array_equal(draw(canvas(), Poses.empty(COCO17, (400, 400))), canvas())
+    assert np.array_equal(draw(canvas(), Poses.empty(COCO17, SQUARE)), canvas())
 
 
 def test_left_is_orange_and_right_is_blue_in_rgb():
@@ -61,7 +64,8 @@ def test_seen_on_any_background(level, size):
 
 def line_width(image_side: int, size: float) -> float:
     """Width of the colored part of the left shin, in pixels."""
-    drawn = draw(canvas(image_side, image_side, 0), person(size, image_size=(image_side, image_side))).astype(float)
+    image_size = Size(height=image_side, width=image_side)
+    drawn = draw(canvas(image_side, image_side, 0), person(size, image_size=image_size)).astype(float)
     x, y = np.mean([FACING[13], FACING[15]], axis=0) * size
     row = drawn[round(y), max(0, round(x) - 60) : round(x) + 60]
     return float((row[:, 0] / 255).sum())
@@ -122,7 +126,7 @@ def test_shifting_the_person_shifts_the_drawing():
 
 def together(*people: Poses) -> Poses:
     arrays = [[getattr(one, name) for one in people] for name in ("keypoints", "scores", "boxes", "box_scores")]
-    return Poses(*map(np.concatenate, arrays), COCO17, (400, 400))
+    return Poses(*map(np.concatenate, arrays), COCO17, SQUARE)
 
 
 def test_small_people_are_drawn_over_large_ones():
@@ -136,7 +140,7 @@ def test_small_people_are_drawn_over_large_ones():
 @pytest.mark.parametrize("skeleton", [MPII16, LSP14])
 def test_other_skeletons(skeleton):
     keypoints = np.random.default_rng(0).uniform(50, 350, (1, skeleton.num_keypoints, 2))
-    poses = Poses(keypoints, np.ones((1, skeleton.num_keypoints)), [[50, 50, 350, 350]], [1], skeleton, (400, 400))
+    poses = Poses(keypoints, np.ones((1, skeleton.num_keypoints)), [[50, 50, 350, 350]], [1], skeleton, SQUARE)
     assert changed(canvas(), draw(canvas(), poses)).any()
 
 

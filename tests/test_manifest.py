@@ -6,8 +6,11 @@ import pytest
 from featherpose.codecs.heatmap import Dark, Msra, Udp
 from featherpose.errors import ModelError
 from featherpose.manifest import VERSION, Manifest, read_manifest
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, MPII16
-from tests.tiny_model import tiny_manifest, tiny_model
+from tests.tiny_model import SIZE, tiny_manifest, tiny_model
+
+LARGE = Size(height=256, width=192)
 
 FULL = tiny_manifest(
     options={"width": 40},
@@ -18,19 +21,24 @@ FULL = tiny_manifest(
 )
 
 
-@pytest.mark.parametrize("manifest", [tiny_manifest(), FULL, tiny_manifest(skeleton=MPII16, input_size=(192, 256))])
+@pytest.mark.parametrize("manifest", [tiny_manifest(), FULL, tiny_manifest(skeleton=MPII16, input_size=LARGE)])
 def test_json_and_back_is_the_same_manifest(manifest):
     back = Manifest.from_json(manifest.to_json())
     assert back == manifest and back.to_json() == manifest.to_json()
-    assert isinstance(back.input_size, tuple) and isinstance(back.accuracy, tuple)
+    assert isinstance(back.input_size, Size) and isinstance(back.accuracy, tuple)
 
 
 def test_the_codec_is_built_from_its_parameters():
-    manifest = tiny_manifest(input_size=(192, 256), codec={"name": "msra", "sigma": 3.0})
-    assert manifest.make_codec() == Msra((192, 256), sigma=3.0)
-    assert tiny_manifest(codec={"name": "msra", "size": [48, 64]}).make_codec() == Msra((48, 64))
-    assert tiny_manifest(codec={"name": "dark"}).make_codec() == Dark((48, 64))
-    assert tiny_manifest(codec={"name": "udp", "sigma": 1.5}, crop_mode="udp").make_codec() == Udp((48, 64), sigma=1.5)
+    manifest = tiny_manifest(input_size=LARGE, codec={"name": "msra", "sigma": 3.0})
+    assert manifest.make_codec() == Msra(LARGE, sigma=3.0)
+    assert tiny_manifest(codec={"name": "msra"}).make_codec() == Msra(SIZE)
+    assert tiny_manifest(codec={"name": "dark"}).make_codec() == Dark(SIZE)
+    assert tiny_manifest(codec={"name": "udp", "sigma": 1.5}, crop_mode="udp").make_codec() == Udp(SIZE, sigma=1.5)
+
+
+def test_the_sides_of_the_input_are_named_in_json():
+    values = json.loads(tiny_manifest().to_json())
+    assert (values["version"], values["input_size"]) == (2, {"height": 64, "width": 48})
 
 
 def changed(**changes) -> str:
@@ -49,6 +57,11 @@ BAD = [
         changed(version=VERSION + 1),
         rf"version {VERSION + 1}, this featherpose reads version {VERSION}; type: pip",
     ),
+    (
+        "of version 1",
+        changed(version=1, input_size=[48, 64]),
+        rf"version 1, this featherpose reads version {VERSION}; .*export the model again",
+    ),
     ("no version", without("version"), "version None"),
     ("missing key", without("padding"), "lacks padding"),
     ("unknown key", changed(paddding=1), r"unknown key 'paddding'\. Did you mean 'padding'"),
@@ -57,12 +70,19 @@ BAD = [
     ("codec", changed(codec={"name": "mrsa"}), r"'mrsa' is unknown\. Did you mean 'msra'"),
     ("codec without a name", changed(codec={}), "codec 'None' is unknown"),
     ("codec's parameter", changed(codec={"name": "msra", "sigmma": 2}), "cannot be built"),
-    ("codec of another size", changed(codec={"name": "msra", "size": [1, 2]}), "does not fit input_size"),
+    (
+        "codec with a size",
+        changed(codec={"name": "msra", "size": {"height": 64, "width": 48}}),
+        "cannot be built .*'size'",
+    ),
     ("codec of another crop mode", changed(crop_mode="udp"), "does not fit .*crop_mode 'udp'"),
     ("crop mode of another codec", changed(codec={"name": "udp"}), "does not fit .*crop_mode 'msra'"),
     ("parameter of another codec", changed(codec={"name": "dark", "unbiased": True}), "cannot be built"),
-    ("three sides", changed(input_size=[1, 2, 3]), r"input_size is \[1, 2, 3\]"),
-    ("half pixels", changed(input_size=[1.5, 2]), r"input_size is \[1\.5, 2\]"),
+    ("sides without names", changed(input_size=[48, 64]), "value of a wrong type"),
+    ("three sides", changed(input_size={"height": 1, "width": 2, "depth": 3}), "value of a wrong type .*depth"),
+    ("one side", changed(input_size={"height": 1}), "value of a wrong type .*width"),
+    ("half pixels", changed(input_size={"height": 1.5, "width": 2}), r"height is 1\.5 and width is 2"),
+    ("no pixels", changed(input_size={"height": 0, "width": 2}), "height is 0 and width is 2"),
     ("no sides", changed(input_size=7), "value of a wrong type"),
     ("padding", changed(padding=-1), "padding is -1"),
     ("padding", changed(padding="x"), "value of a wrong type"),
@@ -73,8 +93,9 @@ BAD = [
 
 @pytest.mark.parametrize(("text", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
 def test_bad_manifests_are_refused(text, message, tmp_path):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=message) as caught:
         Manifest.from_json(text)
+    assert "\n" not in str(caught.value)
     pytest.importorskip("onnx")
     with pytest.raises(ModelError, match=r"m\.onnx: .*" + message):
         read_manifest(tiny_model(tmp_path / "m.onnx", metadata=text))

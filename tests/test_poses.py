@@ -10,7 +10,10 @@ import pytest
 from featherpose.errors import InputError
 from featherpose.nms import oks_nms
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14
+
+SIZE, SMALL = Size(height=240, width=320), Size(height=9, width=9)
 
 
 def poses(people: int = 3, seed: int = 0, ids: bool = False) -> Poses:
@@ -21,7 +24,7 @@ def poses(people: int = 3, seed: int = 0, ids: bool = False) -> Poses:
         boxes=np.array([[0, 0, 100, 200]] * people, np.float32).reshape(-1, 4),
         box_scores=rng.uniform(0, 1, people).astype(np.float32),
         skeleton=COCO17,
-        image_size=(320, 240),
+        image_size=SIZE,
         ids=np.arange(people) + 7 if ids else None,
     )
 
@@ -39,7 +42,7 @@ def test_person_scores_and_suppression_equal_the_published_path(shared: Path) ->
             np.zeros((len(of_image), 4)),
             boxes[of_image],
             COCO17,
-            (640, 480),
+            Size(height=480, width=640),
         )
         kept = oks_nms(keypoints[of_image, :, :2], people.person_scores, areas[of_image], COCO17.sigmas, 0.9)
         assert of_image[kept].tolist() == recorded["kept_per_image"][n]
@@ -49,17 +52,17 @@ def test_person_scores_and_suppression_equal_the_published_path(shared: Path) ->
 def test_a_joint_at_exactly_02_does_not_count() -> None:
     scores = np.full((1, 17), 0.2, np.float32)
     scores[0, :2] = 0.8
-    person = Poses(np.zeros((1, 17, 2)), scores, np.zeros((1, 4)), np.array([0.5]), COCO17, (9, 9))
+    person = Poses(np.zeros((1, 17, 2)), scores, np.zeros((1, 4)), np.array([0.5]), COCO17, SMALL)
     assert person.person_scores == pytest.approx([0.4])
 
 
 def test_a_person_without_a_sure_joint_scores_zero() -> None:
-    person = Poses(np.zeros((1, 17, 2)), np.full((1, 17), 0.1), np.zeros((1, 4)), np.ones(1), COCO17, (9, 9))
+    person = Poses(np.zeros((1, 17, 2)), np.full((1, 17), 0.1), np.zeros((1, 4)), np.ones(1), COCO17, SMALL)
     assert person.person_scores.tolist() == [0]
 
 
 def test_nobody_is_a_result() -> None:
-    nobody = Poses.empty(LSP14, (320, 240))
+    nobody = Poses.empty(LSP14, SIZE)
     assert len(nobody) == 0
     assert nobody.keypoints.shape == (0, 14, 2)
     assert nobody.scores.shape == (0, 14)
@@ -70,7 +73,7 @@ def test_nobody_is_a_result() -> None:
 
 def test_every_array_is_float32() -> None:
     person = Poses(
-        np.zeros((1, 17, 2), np.float64), np.zeros((1, 17)), np.zeros((1, 4), int), np.ones(1), COCO17, (9, 9)
+        np.zeros((1, 17, 2), np.float64), np.zeros((1, 17)), np.zeros((1, 4), int), np.ones(1), COCO17, SMALL
     )
     assert {
         getattr(person, name).dtype for name in ("keypoints", "scores", "boxes", "box_scores", "person_scores")
@@ -138,4 +141,4 @@ def test_arrays_that_do_not_fit_are_refused(field: str, shape: tuple[int, ...], 
     right = {"keypoints": (2, 17, 2), "scores": (2, 17), "boxes": (2, 4), "box_scores": (2,), "ids": (2,)}
     values = {name: np.zeros(s) for name, s in {**right, field: shape}.items()}
     with pytest.raises(InputError, match=message):
-        Poses(**values, skeleton=COCO17, image_size=(9, 9))
+        Poses(**values, skeleton=COCO17, image_size=SMALL)

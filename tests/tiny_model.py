@@ -10,9 +10,10 @@ import numpy as np
 
 from featherpose.manifest import Manifest
 from featherpose.onnx_metadata import KEY
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
-SIZE = (48, 64)
+SIZE = Size(height=64, width=48)
 
 
 def tiny_manifest(**changes) -> Manifest:
@@ -33,7 +34,7 @@ def tiny_model(
     from onnx import TensorProto, helper, numpy_helper
 
     manifest = manifest or tiny_manifest()
-    keypoints, (width, height) = manifest.skeleton.num_keypoints, manifest.input_size
+    keypoints, (height, width) = manifest.skeleton.num_keypoints, manifest.input_size.shape
     h, w = height // 4, width // 4
     colors = np.full((keypoints, 3, 1, 1), -0.5, np.float32)
     colors[np.arange(keypoints), np.arange(keypoints) % 3] = 1

@@ -30,9 +30,9 @@ _EXPORT = "Create one with `featherpose export`."
 class Manifest:
     """Everything needed to run, evaluate and cite an exported model.
 
-    `input_size` is in px; `codec` the codec's name and its parameters; `recipe` the name and hash of the training recipe; `training` the data and their terms; `accuracy` one
-    dict per measurement (what, on which data, with which command, when); `parity` the differences between onnxruntime
-    and torch.
+    `input_size` is in px; `codec` the codec's name and its parameters; `recipe` the name and hash of the training
+    recipe; `training` the data and their terms; `accuracy` one dict per measurement (what, on which data, with which
+    command, when); `parity` the differences between onnxruntime and torch.
     """
 
     network: str

@@ -88,7 +88,7 @@ class Poses:
     @classmethod
     def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
         """Plain dict, as `to_dict` writes it -> Poses; InputError when its skeleton is not `skeleton`."""
-        people, size = values["instances"], Size(**values["image_size"])
+        people, size = values["instances"], Size.of(values["image_size"])
         if values["skeleton"] != skeleton.name:
             raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
         if not people:

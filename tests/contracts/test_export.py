@@ -10,14 +10,17 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
 from featherpose.exporting import export
-from featherpose.exporting.crops import photos, synthetic
+from featherpose.exporting.crops import image_crops, synthetic
 from featherpose.manifest import Manifest, read_manifest
 from featherpose.networks import create_network, hrnet, list_networks, lite_hrnet, stride_of, tokenpose
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
+from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
 pytestmark = pytest.mark.torch
+
+SIZE = Size(height=96, width=64)
 
 
 def described(name, size):
@@ -39,7 +42,7 @@ def settled(manifest, **options):
     for module in model.modules():
         if isinstance(module, BasicBlock | Bottleneck) and isinstance(module.downsample, torch.nn.Sequential):
             torch.nn.init.ones_(module.downsample[1].weight)
-    crops = np.stack([*photos(manifest).values(), *synthetic(manifest.input_size).values()])
+    crops = np.stack([*image_crops(manifest).values(), *synthetic(manifest.input_size).values()])
     with torch.no_grad():
         model.train()(normalize(torch.from_numpy(crops)))
     return model.eval()
@@ -47,7 +50,7 @@ def settled(manifest, **options):
 
 def takes_any_number(path, size):
     engine = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    crops = np.random.default_rng(1).integers(0, 256, (5, size[1], size[0], 3), np.uint8)
+    crops = np.random.default_rng(1).integers(0, 256, (5, *size.shape, 3), np.uint8)
     together = engine.run(["heatmaps"], {"crops": crops})[0]
     alone = np.concatenate([engine.run(["heatmaps"], {"crops": crop[None]})[0] for crop in crops])
     return bool(np.abs(together - alone).max() <= 1e-4 * np.ptp(alone))
@@ -56,7 +59,7 @@ def takes_any_number(path, size):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_networks())
 def test_every_network_is_exported_and_proven(name, tmp_path):
-    size, path = create_network(name).fixed_size or (96, 128), tmp_path / f"{name}.onnx"
+    size, path = create_network(name).fixed_size or Size(height=128, width=96), tmp_path / f"{name}.onnx"
     manifest = described(name, size)
     proven = export(settled(manifest), path, manifest)
     assert read_manifest(path) == proven
@@ -67,9 +70,9 @@ def test_every_network_is_exported_and_proven(name, tmp_path):
 def test_the_shortest_network_of_the_paper(tmp_path, monkeypatch):
     """A fast version of the same test: every kind of layer of cbam_lite_hrnet_18 once."""
     monkeypatch.setitem(lite_hrnet.MODULES, 18, (1, 1, 1))
-    manifest, path = described("cbam_lite_hrnet_18", (64, 96)), tmp_path / "short.onnx"
+    manifest, path = described("cbam_lite_hrnet_18", SIZE), tmp_path / "short.onnx"
     export(settled(manifest, width=8), path, manifest, crops={})
-    assert takes_any_number(path, (64, 96))
+    assert takes_any_number(path, SIZE)
     nodes = Counter(node.op_type for node in onnx.load(path).graph.node)
     # One for the crops, four in the decoder and the gates: maps keep one layout throughout the network.
     assert nodes["Transpose"] <= 5
@@ -85,15 +88,15 @@ def short_hrnet(monkeypatch):
 
 @pytest.mark.usefixtures("short_hrnet")
 def test_a_short_hrnet_with_attention(tmp_path):
-    manifest, path = described("hrnet_w32", (64, 96)), tmp_path / "short.onnx"
+    manifest, path = described("hrnet_w32", SIZE), tmp_path / "short.onnx"
     export(settled(manifest, attention="cbam"), path, manifest, crops={})
-    assert takes_any_number(path, (64, 96))
+    assert takes_any_number(path, SIZE)
 
 
 @pytest.mark.usefixtures("short_hrnet")
 def test_a_short_tokenpose(tmp_path, monkeypatch):
     whole = tokenpose.Transformer
     monkeypatch.setattr(tokenpose, "Transformer", lambda depth, **options: whole(1, **options))
-    manifest, path = described("tokenpose_l_d24", (64, 96)), tmp_path / "short.onnx"
-    export(settled(manifest, size=(64, 96)), path, manifest, crops={})
-    assert takes_any_number(path, (64, 96))
+    manifest, path = described("tokenpose_l_d24", SIZE), tmp_path / "short.onnx"
+    export(settled(manifest, input_size=SIZE), path, manifest, crops={})
+    assert takes_any_number(path, SIZE)

@@ -15,6 +15,7 @@ from featherpose.errors import ModelError
 from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
 from featherpose.recipes.recipe import Optimizer, Recipe
+from featherpose.size import Size
 from featherpose.training.loop import make_optimizer
 from featherpose.training.train_step import TrainStep
 
@@ -37,7 +38,7 @@ OPTIONS = [
     ("hrnet_w32", {"attention": "se"}),
     ("hrnet_w32", {"attention": "coordinate"}),
 ]
-SMALL = (96, 64)  # pixels, width and height
+SMALL = Size(height=64, width=96)
 HEAVY = {"cpm", "hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
 # A training step with a few hundred tokens or tens of millions of weights takes half a second or more.
 SLOW_TO_LEARN = HEAVY | {"hrnet_w32", "simple_baseline_resnet50", "swin_t"}
@@ -86,7 +87,7 @@ def size_of(model):
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_heatmaps_have_the_stated_stride(model, n):
-    width, height = size_of(model)
+    height, width = size_of(model).shape
     with torch.no_grad():
         heatmaps = model.eval()(crops(height, width, n))
     assert heatmaps.shape == (n, 5, height // model.stride, width // model.stride)
@@ -108,7 +109,7 @@ def test_another_size_gives_another_heatmap_size_or_is_refused(model):
 
 
 def test_every_parameter_gets_a_gradient(model):
-    width, height = size_of(model)
+    height, width = size_of(model).shape
     model.train().zero_grad()
     model(crops(height, width, 4)).square().sum().backward()
     learnt = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -120,7 +121,7 @@ def test_every_parameter_gets_a_gradient(model):
 
 
 def test_training_moves_the_running_statistics_and_eval_does_not(model):
-    width, height = size_of(model)
+    height, width = size_of(model).shape
     before = {k: v.clone() for k, v in model.named_buffers() if k.endswith("running_mean")}
     model.eval()(crops(height, width))
     assert all(torch.equal(v, before[k]) for k, v in model.named_buffers() if k in before)
@@ -129,7 +130,7 @@ def test_training_moves_the_running_statistics_and_eval_does_not(model):
 
 
 def test_eval_treats_every_crop_alone(model):
-    width, height = size_of(model)
+    height, width = size_of(model).shape
     x = crops(height, width, 3)
     with torch.no_grad():
         together, alone = model.eval()(x), torch.cat([model(x[i : i + 1]) for i in range(3)])
@@ -138,7 +139,7 @@ def test_eval_treats_every_crop_alone(model):
 
 def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
     name, options = variant
-    width, height = size_of(model)
+    height, width = size_of(model).shape
     save_weights(model, tmp_path / "a.safetensors")
     other = create_network(name, 5, **options).eval()
     load_weights(other, tmp_path / "a.safetensors")
@@ -148,7 +149,7 @@ def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
 
 def test_layout_of_memory_does_not_matter(model):
     """In double precision: single-precision rounding errors grow from layer to layer in an untrained network."""
-    width, height = size_of(model)
+    height, width = size_of(model).shape
     x, model = crops(height, width).double(), copy.deepcopy(model).eval().double()
     with torch.no_grad():
         plain, last = model(x), model(x.to(memory_format=torch.channels_last))
@@ -165,8 +166,8 @@ def test_builder_is_documented_and_has_defaults(name):
 def four_people(stride, seed=0):
     """Stride -> four crops uint8 (4, H, W, 3) of noise, heatmaps of five keypoints each, and their weights."""
     rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (4, SMALL[1], SMALL[0], 3), np.uint8)
-    keypoints = rng.uniform(8, np.array(SMALL) - 8, (4, 5, 2))
+    pixels = rng.integers(0, 256, (4, *SMALL.shape, 3), np.uint8)
+    keypoints = rng.uniform(8, np.array(SMALL.xy) - 8, (4, 5, 2))
     heatmaps, weights = Msra(SMALL, stride, sigma=1.5, unbiased=True).encode(keypoints, np.ones((4, 5)))
     return tuple(map(torch.from_numpy, (pixels, heatmaps, weights)))
 
@@ -215,6 +216,5 @@ def test_the_compiler_takes_a_network_as_one_graph(name):
     """
     network = create_network(name, 5, **small_options(name)).to("meta").train()
     compiled = torch.compile(network, backend="eager", fullgraph=True)
-    width, height = SMALL
-    heatmaps = compiled(torch.empty(2, 3, height, width, device="meta"))
-    assert heatmaps.shape[-4:] == (2, 5, height // network.stride, width // network.stride)
+    heatmaps = compiled(torch.empty(2, 3, *SMALL.shape, device="meta"))
+    assert heatmaps.shape[-4:] == (2, 5, SMALL.height // network.stride, SMALL.width // network.stride)

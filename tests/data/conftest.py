@@ -14,14 +14,16 @@ from PIL import Image
 
 from featherpose.data.sample import Sample
 from featherpose.data.shards import read_index
+from featherpose.size import Size
 from featherpose.skeleton import SKELETONS
 
 Pack = Callable[..., Path]
+SIZE = Size(height=160, width=120)
 
 
-def record(key: str, skeleton: str = "coco17", size: tuple[int, int] = (120, 160), **changes: Any) -> dict[str, Any]:
+def record(key: str, skeleton: str = "coco17", size: Size = SIZE, **changes: Any) -> dict[str, Any]:
     """Record of a labeled person whose keypoints are on a line through the image."""
-    width, height = size
+    width, height = size.xy
     steps = np.linspace(0.3, 0.7, SKELETONS[skeleton].num_keypoints)
     return {
         **{"key": key, "image": f"{key}.jpg", "source": "own", "skeleton": skeleton, "scale": 0.5, "area": 100.0},
@@ -31,10 +33,10 @@ def record(key: str, skeleton: str = "coco17", size: tuple[int, int] = (120, 160
     }
 
 
-def picture(size: tuple[int, int] = (120, 160), seed: int = 0) -> NDArray[np.uint8]:
+def picture(size: Size = SIZE, seed: int = 0) -> NDArray[np.uint8]:
     """RGB uint8 (h, w, 3), smooth colors that depend on the seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(coarse).resize(size.xy, Image.Resampling.BICUBIC))
 
 
 def encoded(image: NDArray[np.uint8]) -> bytes:
@@ -62,7 +64,8 @@ def pack(tmp_path: Path) -> Pack:
         folder.mkdir(exist_ok=True)
         files: list[tuple[str, bytes]] = []
         for seed, person in enumerate(records):
-            files.append((person["key"] + ".webp", encoded(picture((person["width"], person["height"]), seed))))
+            size = Size(height=person["height"], width=person["width"])
+            files.append((person["key"] + ".webp", encoded(picture(size, seed))))
             files.append((person["key"] + ".json", json.dumps(person).encode()))
         return write_shard(folder / f"{name}.tar", files)
 

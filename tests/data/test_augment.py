@@ -15,10 +15,11 @@ from featherpose.crop import MODES, Crop
 from featherpose.data.augment import Augmentation, augment
 from featherpose.data.sample import sample_generator
 from featherpose.errors import RecipeError
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 from tests.data.conftest import picture
 
-SIZE = (96, 128)
+SIZE = Size(height=128, width=96)
 NONE = Augmentation.none()
 MOVED = replace(NONE, flip_prob=0.5, scale=(0.7, 1.3), shift=0.1, rotation_prob=1.0)
 LABELLED = np.full(17, 2, np.uint8)
@@ -38,8 +39,8 @@ def people(seed: int, skeleton: Skeleton = COCO17) -> NDArray[np.float32]:
 
 def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Black image of SIZE with a Gaussian spot of a different gray level at every keypoint."""
-    rows, columns = np.indices(SIZE[::-1])
-    image = np.zeros(SIZE[::-1])
+    rows, columns = np.indices(SIZE.shape)
+    image = np.zeros(SIZE.shape)
     for level, (x, y) in zip(np.linspace(120, 250, len(keypoints)), keypoints, strict=True):
         image += level * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 1.8**2))
     return np.repeat(np.minimum(image + 0.5, 255).astype(np.uint8)[..., None], 3, 2)
@@ -56,7 +57,7 @@ def centre_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nothing_is_the_plain_crop(mode: str) -> None:
-    image, keypoints, box = picture((150, 200)), people(0) + 20, np.array([30.0, 40, 60, 90])
+    image, keypoints, box = picture(Size(height=200, width=150)), people(0) + 20, np.array([30.0, 40, 60, 90])
     crop, moved, visibility = augment(image, keypoints, LABELLED, box, COCO17, SIZE, NONE, generator(), mode)
     plain = Crop.from_box([30, 40, 90, 130], SIZE, mode)
     assert np.array_equal(crop, images.warp(image, plain))
@@ -81,7 +82,7 @@ def test_joints_move_with_their_pixels(seed: int, mode: str) -> None:
     """After the warp, the spot drawn at a keypoint is found at the keypoint's new position."""
     keypoints = people(seed)
     crop, moved, _ = augment(dotted(keypoints), keypoints, LABELLED, WHOLE, COCO17, SIZE, MOVED, generator(seed), mode)
-    inside = ((moved > 6) & (moved < np.array(SIZE) - 7)).all(1)
+    inside = ((moved > 6) & (moved < np.array(SIZE.xy) - 7)).all(1)
     assert inside.sum() >= 5
     for point in moved[inside]:
         np.testing.assert_allclose(centre_near(crop, point), point, atol=0.35)
@@ -192,7 +193,7 @@ def test_half_body_shows_one_half_larger() -> None:
         augment(picture(SIZE), standing(), LABELLED, WHOLE, COCO17, SIZE, halves, generator(seed))[1]
         for seed in range(20)
     ]
-    inside = [((moved > 0) & (moved < np.array(SIZE))).all(1) for moved in shown]
+    inside = [((moved > 0) & (moved < np.array(SIZE.xy))).all(1) for moved in shown]
     upper, lower = np.arange(17) < 11, np.arange(17) >= 11
     assert all(seen[upper].all() or seen[lower].all() for seen in inside)
     assert {bool(seen[upper].all()) for seen in inside} == {True, False}
@@ -228,7 +229,7 @@ def test_ranges_are_kept() -> None:
     assert np.abs(turn).max() <= 30 + 1e-2
     assert 0.4 < (np.abs(turn) < 1e-3).mean() < 0.6
     away = np.abs(drawn[:, 0] - corners[0])
-    assert (away.max(0) <= np.array(SIZE) * 0.1 * 1.25 * 1.42).all()
+    assert (away.max(0) <= np.array(SIZE.xy) * 0.1 * 1.25 * 1.42).all()
 
 
 def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
@@ -257,9 +258,9 @@ def test_the_usual_scale_and_shift_spread_as_far_as_errors_of_a_tenth_of_the_sid
     points, middle = np.array([[48.0, 64], [49, 64]], np.float32), np.array([47.5, 63.5])
     draws = []
     for seed in range(400):
-        (a, b), size = augment(picture(SIZE), points, np.ones(2), WHOLE, pair, SIZE, usual, generator(seed))[1], SIZE
+        a, b = augment(picture(SIZE), points, np.ones(2), WHOLE, pair, SIZE, usual, generator(seed))[1]
         grown = 1 / (b - a)[0]
-        draws.append((np.log(grown), *(middle - a + (points[0] - middle) / grown) * grown / size))
+        draws.append((np.log(grown), *(middle - a + (points[0] - middle) / grown) * grown / SIZE.xy))
     assert (np.std(draws, axis=0) > 0.85 * np.std(errors, axis=0)).all()
 
 

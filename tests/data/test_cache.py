@@ -18,13 +18,20 @@ from featherpose.data.cache import Crops, cache_folder, cached_factor
 from featherpose.data.sample import Sample
 from featherpose.data.shards import read_bytes, read_index
 from featherpose.errors import DataError
+from featherpose.size import Size
 from tests.data.conftest import Pack, encoded, picture, record, write_shard
+
+LARGE = Size(height=320, width=240)
 
 
 @pytest.fixture
 def samples(pack: Pack) -> list[Sample]:
     """Three samples: one downscaled, one kept unchanged, one with odd sides."""
-    people = [record("a", size=(240, 320)), record("b", size=(30, 40)), record("c", size=(201, 333))]
+    people = [
+        record("a", size=LARGE),
+        record("b", size=Size(height=40, width=30)),
+        record("c", size=Size(height=333, width=201)),
+    ]
     return read_index(pack(*people).parent)
 
 
@@ -56,7 +63,7 @@ def test_height_leaves_room_to_zoom(samples: list[Sample]) -> None:
 
 def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None:
     """A bright block is found where `to_cache` maps its center."""
-    person = record("a", size=(240, 320), keypoints=[[100.5, 200.5, 2]] * 17, box_xywh=[60, 100, 120, 160])
+    person = record("a", size=LARGE, keypoints=[[100.5, 200.5, 2]] * 17, box_xywh=[60, 100, 120, 160])
     shard = pack(person)
     image = np.zeros((320, 240, 3), np.uint8)
     image[196:206, 96:106] = 255
@@ -92,7 +99,7 @@ def test_other_content_other_cache(samples: list[Sample], pack: Pack, caches: Pa
     built = [Crops.build(people, height, caches).folder for people, height in (
         (samples, 64), (samples, 65), (samples[:2], 64), (samples[::-1], 64)
     )]  # fmt: skip
-    pack(*[record(key, size=(240, 320)) for key in "abc"])
+    pack(*[record(key, size=LARGE) for key in "abc"])
     built.append(Crops.build(read_index(samples[0].location.path.parent), 64, caches).folder)
     assert len(set(built)) == 5
 
@@ -129,7 +136,11 @@ BAD_PICTURES: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("truncated", damaged, "b: "),
     ("empty", lambda _: b"", "b: the file is empty"),
     ("not an image", lambda _: b"RIFF but no picture", "b: not an image"),
-    ("wrong size", lambda _: encoded(picture((50, 60))), "b: the image is 50x60 pixels, its record says 120x160"),
+    (
+        "wrong size",
+        lambda _: encoded(picture(Size(height=60, width=50))),
+        "b: the image is 60x50 pixels, its record says 160x120",
+    ),
 ]
 
 

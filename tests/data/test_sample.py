@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from featherpose.data.sample import epoch_length, epoch_order, is_validation, possible_val_fraction, sample_generator
+from featherpose.errors import DataError
 
 ORDER = [3, 1, 0, 7, 5, 2, 4, 6]
 DRAWS = [0.24876603862810331, 0.8986997265937864]
@@ -15,6 +16,22 @@ def test_validation_part_is_the_rule_of_the_photo_name() -> None:
     for name in (f"{number:012d}.jpg" for number in range(300)):
         assert is_validation(name) == (int.from_bytes(hashlib.sha1(name.encode()).digest(), "big") % 20 == 0)
     assert 5 <= sum(is_validation(f"{number:012d}.jpg") for number in range(300)) <= 30
+
+
+FRACTIONS = [(0.05, 20), (0.1, 10), (0.2, 5), (0.25, 4), (0.333, 3), (0.33, 3), (0.5, 2)]
+
+
+@pytest.mark.parametrize(("fraction", "divisor"), FRACTIONS)
+def test_the_fraction_is_one_of_so_many(fraction: float, divisor: int) -> None:
+    for name in (f"{number:012d}.jpg" for number in range(300)):
+        digest = int.from_bytes(hashlib.sha1(name.encode()).digest(), "big")
+        assert is_validation(name, fraction) == (digest % divisor == 0)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.4, 0.15, 0.9])
+def test_a_fraction_that_is_not_one_of_so_many_is_refused(fraction: float) -> None:
+    with pytest.raises(DataError, match=rf"data\.val_fraction is {fraction}; wanted 1/n"):
+        is_validation("a.jpg", fraction)
 
 
 def test_same_sample_same_draws() -> None:

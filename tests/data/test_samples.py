@@ -13,9 +13,10 @@ from featherpose.crop import Crop
 from featherpose.data.cache import Crops
 from featherpose.data.samples import labeled_samples
 from featherpose.errors import DataError
+from featherpose.size import Size
 from tests.data.conftest import Pack, picture, record
 
-SIZE = (200, 120)
+SIZE, SMALL = Size(height=120, width=200), Size(height=64, width=48)
 BIRD = {"id": 3, "name": "bird", "keypoints": ["beak", "left_wing", "right_wing"], "skeleton": [[1, 2], [1, 3]]}
 JOINTS = [60, 40, 2, 70, 50, 1, 0, 0, 0]
 
@@ -30,7 +31,7 @@ def write(folder: Path, people: list[dict[str, Any]], category: dict[str, Any] =
     names = {i: f"photo-{i}.png" for i in range(1, photos + 1)}
     for seed, name in names.items():
         images.write(folder / name, picture(SIZE, seed))
-    listed = [{"id": i, "file_name": name, "width": SIZE[0], "height": SIZE[1]} for i, name in names.items()]
+    listed = [{"id": i, "file_name": name, **SIZE.to_dict()} for i, name in names.items()]
     truth = {"images": listed, "annotations": people, "categories": [category, {"id": 4, "name": "nest"}]}
     (folder / "birds.json").write_text(json.dumps(truth))
     return folder / "birds.json"
@@ -49,13 +50,13 @@ def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> 
     assert part is not None
     # the box is 30 x 40, its center (65, 50): a square of side 1.5 x 40 around it
     assert (part.left, part.top, part.size) == (35, 20, SIZE)
-    assert first.size == (61, 61)
+    assert first.size == Size(height=61, width=61)
     np.testing.assert_array_equal(first.keypoints, [[25, 20], [35, 30], [0, 0]])
     np.testing.assert_array_equal(first.visibility, [2, 1, 0])
     np.testing.assert_array_equal(first.box_xywh, [15, 10, 30, 40])
     assert corner.location.region is not None
-    assert corner.location.region.left + corner.size[0] == SIZE[0], "a region ends at the edge of its image"
-    assert corner.location.region.top + corner.size[1] == SIZE[1]
+    assert corner.location.region.left + corner.size.width == SIZE.width, "a region ends at the edge of its image"
+    assert corner.location.region.top + corner.size.height == SIZE.height
 
 
 def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
@@ -65,8 +66,8 @@ def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
     crops, photo = Crops.build(samples, 64, tmp_path / "caches"), images.read(tmp_path / "photo-1.png")
     assert crops.usable.all()
     for row, box in enumerate(xywh_to_xyxy(crops.boxes_to_cache([sample.box_xywh for sample in samples]))):
-        shown = images.warp(crops[row], Crop.from_box(box, (48, 64), "msra"))
-        whole = images.warp(photo, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), (48, 64), "msra"))
+        shown = images.warp(crops[row], Crop.from_box(box, SMALL, "msra"))
+        whole = images.warp(photo, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), SMALL, "msra"))
         assert np.abs(shown.astype(int) - whole).max() <= 1  # warping rounds positions to 1/32 pixel
 
 
@@ -78,10 +79,10 @@ def test_people_of_one_photo_have_caches_of_their_own(tmp_path: Path) -> None:
 
 def test_a_photo_of_another_size_is_not_cut(tmp_path: Path) -> None:
     file = write(tmp_path, [bird(1), bird(2, 2)])
-    images.write(tmp_path / "photo-2.png", picture((210, 120)))
+    images.write(tmp_path / "photo-2.png", picture(Size(height=120, width=210)))
     crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
     assert crops.usable.tolist() == [True, False]
-    assert crops.broken == ("photo-2.png: photo-2.png:2: the image is 210x120 pixels, its record says 200x120",)
+    assert crops.broken == ("photo-2.png: photo-2.png:2: the image is 120x210 pixels, its record says 120x200",)
 
 
 def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
@@ -175,10 +176,10 @@ def test_real_people_on_whole_photos(shared: Path, tmp_path: Path) -> None:
     crops = Crops.build(chosen, 64, tmp_path)
     assert crops.usable.all()
     for row, sample in enumerate(chosen):
-        part, (width, height) = sample.location.region, sample.size
+        part, (height, width) = sample.location.region, sample.size.shape
         assert part is not None
         whole = images.read(sample.location.path)
-        assert whole.shape[1::-1] == part.size
+        assert whole.shape[:2] == part.size.shape
         cut = whole[part.top : part.top + height, part.left : part.left + width]
-        assert cut.shape[1::-1] == sample.size
-        np.testing.assert_array_equal(crops[row].shape[1::-1], np.round(np.array(sample.size) * crops.factors[row]))
+        assert cut.shape[:2] == sample.size.shape
+        np.testing.assert_array_equal(crops[row].shape[1::-1], np.round(np.array(sample.size.xy) * crops.factors[row]))

@@ -11,6 +11,7 @@ import pytest
 from featherpose.data.sample import Location, Sample, is_validation
 from featherpose.data.shards import read_bytes, read_index, scan
 from featherpose.errors import DataError
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, MPII16
 from tests.data.conftest import Pack, encoded, picture, record, write_shard
 
@@ -25,13 +26,14 @@ def test_everyone_is_found_in_the_order_of_the_keys(pack: Pack) -> None:
 
 
 def test_a_sample_is_what_its_record_says(pack: Pack) -> None:
-    person = record("a", size=(90, 110), keypoints=[[i + 0.25, -i, i % 3] for i in range(17)], area=None)
+    size = Size(height=110, width=90)
+    person = record("a", size=size, keypoints=[[i + 0.25, -i, i % 3] for i in range(17)], area=None)
     (sample,) = read_index(pack(person).parent)
     assert np.array_equal(np.column_stack([sample.keypoints, sample.visibility]), person["keypoints"])
     assert sample.keypoints.dtype == np.float32
     np.testing.assert_allclose(sample.box_xywh, person["box_xywh"], rtol=1e-6)
     assert (sample.image, sample.source, sample.area) == ("a.jpg", "own", None)
-    assert (sample.size, sample.scale) == ((90, 110), 0.5)
+    assert (sample.size, sample.scale) == (size, 0.5)
 
 
 def test_bytes_are_those_of_its_own_picture(pack: Pack) -> None:
@@ -51,7 +53,7 @@ BROKEN = [
     ({"box_xywh": [0, 0, 0, 5]}, "box_xywh is [0.0, 0.0, 0.0, 5.0]"),
     ({"box_xywh": [0, 0, 5]}, "box_xywh is"),
     ({"scale": None}, "NoneType"),
-    ({"height": 0}, "width and height are (120, 0)"),
+    ({"height": 0}, "height is 0 and width is 120; wanted whole numbers above 0"),
 ]
 
 
@@ -140,7 +142,9 @@ def test_bytes_of_a_shard_that_changed(pack: Pack, tmp_path: Path) -> None:
 
 def test_real_shards_are_indexed_whole(people: list[Sample]) -> None:
     counts = Counter(sample.source for sample in people)
-    assert counts == {"coco": 10550, "mpii": 1776, "lsp": 990, "lspet": 7091}
+    assert counts == {"coco": 11581, "mpii": 1776, "lsp": 990, "lspet": 3600, "lspetrest": 1500, "voc2012": 1051}
+    extra = Counter(sample.source for sample in people if sample.location.path.name.startswith("extra-"))
+    assert extra == {"coco": 1031, "lspetrest": 1500, "voc2012": 1051}
     keys = [sample.key for sample in people]
     assert keys == sorted(set(keys))
 
@@ -157,7 +161,7 @@ def test_real_joints_lie_inside_or_are_flagged(people: list[Sample]) -> None:
         seen = sample.visibility > 0
         assert not sample.keypoints[~seen].any()
         points = sample.keypoints[seen]
-        outside += ((points < -0.5) | (points > np.array(sample.size) - 0.5)).any(1).sum()
+        outside += ((points < -0.5) | (points > np.array(sample.size.xy) - 0.5)).any(1).sum()
         labeled += len(points)
     assert outside < 0.005 * labeled
 
@@ -166,4 +170,4 @@ def test_real_bytes_are_webp_of_the_size_in_the_record(people: list[Sample]) -> 
     from featherpose import images
 
     for sample in people[::1000]:
-        assert images.read(read_bytes(sample.location)).shape[1::-1] == sample.size
+        assert images.read(read_bytes(sample.location)).shape[:2] == sample.size.shape

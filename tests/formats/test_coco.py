@@ -6,14 +6,17 @@ import pytest
 from featherpose.errors import InputError
 from featherpose.formats import coco
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14
+
+SIZE = Size(height=90, width=100)
 
 
 def some_poses(number: int) -> Poses:
     rng = np.random.default_rng(number)
     keypoints, boxes = rng.uniform(0, 99, (number, 17, 2)), rng.uniform(0, 50, (number, 4))
     boxes[:, 2:] += boxes[:, :2]
-    return Poses(keypoints, rng.uniform(0, 1, (number, 17)), boxes, rng.uniform(0.1, 1, number), COCO17, (100, 90))
+    return Poses(keypoints, rng.uniform(0, 1, (number, 17)), boxes, rng.uniform(0.1, 1, number), COCO17, SIZE)
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
@@ -21,7 +24,7 @@ def test_results_and_back(number):
     poses = some_poses(number)
     results = json.loads(json.dumps(coco.to_results(poses, 785)))
     assert len(results) == number
-    back = coco.from_results(results, COCO17, {785: (100, 90)})[785]
+    back = coco.from_results(results, COCO17, {785: SIZE})[785]
     assert np.abs(back.keypoints - poses.keypoints).max(initial=0) < 1e-3
     assert np.abs(back.boxes - poses.boxes).max(initial=0) < 0.02
     assert np.abs(back.box_scores - poses.box_scores).max(initial=0) < 1e-3
@@ -39,7 +42,7 @@ def test_one_result_has_the_keys_of_the_format():
 
 def test_published_results_are_read(shared):
     results = json.loads((shared / "parity" / "coco_kpt_dets.json").read_text())
-    sizes = {image["id"]: (image["width"], image["height"]) for image in
+    sizes = {image["id"]: Size(height=image["height"], width=image["width"]) for image in
              json.loads((shared / "parity" / "coco_gt.json").read_text())["images"]}  # fmt: skip
     poses = coco.from_results(results, COCO17, sizes)
     assert sum(len(found) for found in poses.values()) == len(results)
@@ -50,18 +53,18 @@ def test_a_person_without_a_box_gets_the_bounds_of_the_joints():
     result = coco.to_results(some_poses(1), 1)[0]
     del result["bbox"]
     keypoints = np.array(result["keypoints"]).reshape(-1, 3)[:, :2]
-    box = coco.from_results([result], COCO17, {1: (100, 90)})[1].boxes[0]
+    box = coco.from_results([result], COCO17, {1: SIZE})[1].boxes[0]
     assert box.tolist() == pytest.approx([*keypoints.min(axis=0), *keypoints.max(axis=0)])
 
 
 def test_a_person_without_a_sure_joint_keeps_the_stated_score():
     result = coco.to_results(some_poses(1), 1)[0] | {"keypoints": [1.0, 2.0, 0.0] * 17, "score": 0.4}
-    assert coco.from_results([result], COCO17, {1: (100, 90)})[1].box_scores.tolist() == pytest.approx([0.4])
+    assert coco.from_results([result], COCO17, {1: SIZE})[1].box_scores.tolist() == pytest.approx([0.4])
 
 
 def test_foreign_results_are_refused():
     results = coco.to_results(some_poses(2), 1)
     with pytest.raises(InputError, match="image_id 1 is not among"):
-        coco.from_results(results, COCO17, {2: (1, 1)})
+        coco.from_results(results, COCO17, {2: SIZE})
     with pytest.raises(InputError, match=r"51 numbers in keypoints, wanted 3 x 14 \(lsp14\)"):
-        coco.from_results(results, LSP14, {1: (1, 1)})
+        coco.from_results(results, LSP14, {1: SIZE})

@@ -6,13 +6,16 @@ import pytest
 from featherpose.errors import InputError
 from featherpose.formats import native
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14
+
+SIZE = Size(height=90, width=100)
 
 
 def some_poses(number: int, ids=None) -> Poses:
     rng = np.random.default_rng(number)
     keypoints, scores = rng.uniform(0, 99, (number, 17, 2)).round(2), rng.uniform(0, 1, (number, 17)).round(4)
-    return Poses(keypoints, scores, rng.uniform(0, 99, (number, 4)).round(2), np.ones(number), COCO17, (100, 90), ids)
+    return Poses(keypoints, scores, rng.uniform(0, 99, (number, 4)).round(2), np.ones(number), COCO17, SIZE, ids)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,11 @@ def test_every_joint_stands_under_its_name():
     assert entry["keypoints"]["left_knee"][:2] == pytest.approx(poses.keypoints[0, 13].tolist())
 
 
+def test_the_sides_of_a_picture_are_named():
+    (entry,) = native.to_document({"a.jpg": some_poses(1)}, COCO17)["images"]
+    assert entry["image_size"] == {"height": 90, "width": 100}
+
+
 def test_one_document_has_one_skeleton():
     with pytest.raises(InputError, match=r"a\.jpg: its skeleton is coco17, wanted lsp14"):
         native.to_document({"a.jpg": some_poses(1)}, LSP14)
@@ -56,7 +64,8 @@ GOOD = native.to_document({"a.jpg": some_poses(1)}, COCO17)
     [
         pytest.param([], "Not poses in featherpose's format", id="a list"),
         pytest.param({}, 'wanted an object with "format": "featherpose poses"', id="other JSON"),
-        pytest.param(GOOD | {"version": 2}, "Poses of version 2, wanted 1", id="newer"),
+        pytest.param(GOOD | {"version": 3}, "Poses of version 3, wanted 2", id="newer"),
+        pytest.param(GOOD | {"version": 1}, "Poses of version 1, wanted 2", id="older"),
         pytest.param({k: v for k, v in GOOD.items() if k != "images"}, "lack the key 'images'", id="no images"),
     ],
 )

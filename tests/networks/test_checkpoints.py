@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
 from featherpose.networks import create_network
-from featherpose.networks.checkpoints import load_pretrained, load_weights, read_metadata, save_weights
+from featherpose.networks.checkpoints import load_pretrained, load_weights, read_facts, read_metadata, save_weights
 
 pytestmark = pytest.mark.torch
 
@@ -67,6 +67,23 @@ def test_saved_weights_come_back_with_their_words(weights, tmp_path):
     load_weights(second, str(tmp_path / "a.safetensors"))
     assert_holds(second, weights)
     assert read_metadata(tmp_path / "a.safetensors") == {"network": NAME}
+
+
+def test_facts_of_this_version_are_read(tmp_path):
+    facts = {"version": "2", "network": json.dumps(NAME), "input_size": json.dumps({"height": 64, "width": 48})}
+    save_weights(small(), tmp_path / "a.safetensors", facts)
+    assert read_facts(tmp_path / "a.safetensors") == {"network": NAME, "input_size": {"height": 64, "width": 48}}
+
+
+@pytest.mark.parametrize(("version", "shown"), [({}, "1"), ({"version": "1"}, "1"), ({"version": "3"}, "3")])
+def test_facts_of_another_version_are_refused_in_one_line(tmp_path, version, shown):
+    facts = {**version, "network": json.dumps(NAME), "input_size": json.dumps([48, 64])}
+    save_weights(small(), tmp_path / "a.safetensors", facts)
+    with pytest.raises(
+        ModelError, match=rf"a\.safetensors: .*version {shown}, .* reads version 2; train again"
+    ) as caught:
+        read_facts(tmp_path / "a.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 def test_saving_replaces_the_file_and_leaves_no_other(tmp_path):

@@ -10,8 +10,11 @@ torch = pytest.importorskip("torch")
 
 from featherpose.networks import create_network
 from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
+
+SIZE = Size(height=256, width=192)
 
 PARAMETERS = [
     ("lite_hrnet_18", {}, 1_130_769),
@@ -34,15 +37,13 @@ def test_parameters(name, options, count):
     ("options", "millions"), [({}, 187.3), ({"width": 32}, 133.5), ({"upsample": "bilinear"}, 214.7)]
 )
 def test_macs_of_the_attention_head(options, millions):
-    assert count_macs(create_network("cbam_lite_hrnet_18", **options), (192, 256)) / 1e6 == pytest.approx(
-        millions, abs=0.05
-    )
+    assert count_macs(create_network("cbam_lite_hrnet_18", **options), SIZE) / 1e6 == pytest.approx(millions, abs=0.05)
 
 
-@pytest.mark.parametrize(("depth", "size"), [(18, (192, 256)), (18, (288, 384)), (30, (192, 256))])
+@pytest.mark.parametrize(("depth", "size"), [(18, SIZE), (18, Size(height=384, width=288)), (30, SIZE)])
 def test_macs_are_the_published_ones_with_each_module_once(shared, depth, size):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[f"litehrnet{depth}"]
-    wanted = counts["macs"][f"{size[1]}x{size[0]}"]["conv_linear_each_module_once"]
+    wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
     assert count_macs(create_network(f"lite_hrnet_{depth}"), size) == wanted
 
 
@@ -58,11 +59,11 @@ def test_macs_are_the_published_ones_with_each_module_once(shared, depth, size):
     ids=["strided", "depthwise", "transposed", "linear", "norm"],
 )
 def test_macs_of_one_layer(layer, macs):
-    assert count_macs(layer, (12, 8)) == macs
+    assert count_macs(layer, Size(height=8, width=12)) == macs
 
 
 def test_counting_leaves_the_network_alone():
     layer = torch.nn.Conv2d(3, 8, 3).train()
-    count_macs(layer, (12, 8))
+    count_macs(layer, Size(height=8, width=12))
     assert layer.training
     assert layer.weight.device.type == "cpu"

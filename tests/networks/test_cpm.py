@@ -17,6 +17,7 @@ from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.cpm import LATER_STAGES
 from featherpose.recipes.recipe import Recipe, Stage
+from featherpose.size import Size
 from featherpose.training.distill import Teacher
 from featherpose.training.losses import LOSSES, on_every_stage
 from featherpose.training.tasks.pose import codec_of
@@ -25,7 +26,7 @@ from featherpose.training.train_step import TrainStep
 pytestmark = pytest.mark.torch
 
 SHARP = 1e-9  # float64, in standard deviations of the output
-SIZE = (64, 32)  # pixels, height and width
+SIZE = Size(height=64, width=32)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_counts_are_the_published_ones(shared):
     with torch.device("meta"):
         model = create_network("cpm")
     assert count_parameters(model) == counts["params"]
-    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
+    assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
 
 @pytest.mark.slow
@@ -69,7 +70,7 @@ def test_output(record, make_picture):
 
 
 def test_all_stages_answer_in_train_mode_and_the_last_in_eval_mode(small):
-    picture = torch.randn(2, 3, *SIZE)
+    picture = torch.randn(2, 3, *SIZE.shape)
     with torch.no_grad():
         assert small.train()(picture).shape == (1 + LATER_STAGES, 2, 5, 8, 4)
         last, stages = small.eval()(picture), small.backbone(picture)
@@ -93,7 +94,7 @@ def test_the_loss_is_the_mean_over_the_stages(name):
 
 def batch():
     torch.manual_seed(1)
-    crops = torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8)
+    crops = torch.randint(0, 256, (2, *SIZE.shape, 3), dtype=torch.uint8)
     return crops, torch.rand(2, 5, 8, 4), torch.ones(2, 5)
 
 
@@ -125,8 +126,8 @@ def test_a_teacher_of_another_stride_is_refused(small):
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize(("network", "stride"), [("cpm", 8), ("cbam_lite_hrnet_18", 4)])
 def test_the_codec_of_a_recipe_follows_the_network(network, stride, codec):
-    found = codec_of(Recipe(network=network, codec=codec), Stage(input_size=(96, 128)))
-    assert (found.stride, found.heatmap_size) == (stride, (96 // stride, 128 // stride))
+    found = codec_of(Recipe(network=network, codec=codec), Stage(input_size=Size(height=128, width=96)))
+    assert (found.stride, found.heatmap_size) == (stride, Size(height=128 // stride, width=96 // stride))
 
 
 @pytest.mark.parametrize("name", list_networks())

@@ -10,6 +10,7 @@ from featherpose.errors import ModelError
 from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS
 from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
@@ -28,7 +29,7 @@ def weightless(**options):
 @pytest.mark.parametrize(("options", "parameters", "macs"), COUNTS)
 def test_counts(options, parameters, macs):
     model = weightless(**options)
-    assert (count_parameters(model), count_macs(model, (192, 256))) == (parameters, macs)
+    assert (count_parameters(model), count_macs(model, Size(height=256, width=192))) == (parameters, macs)
 
 
 def test_the_body_is_efficientnet_lite0_without_its_end():

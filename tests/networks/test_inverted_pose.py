@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS, Unchanged
 from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
@@ -30,7 +31,7 @@ def weightless(**options):
 @pytest.mark.parametrize(("options", "parameters", "macs"), COUNTS)
 def test_counts(options, parameters, macs):
     model = weightless(**options)
-    assert (count_parameters(model), count_macs(model, (192, 256))) == (parameters, macs)
+    assert (count_parameters(model), count_macs(model, Size(height=256, width=192))) == (parameters, macs)
 
 
 @pytest.mark.parametrize("width", [0.01, 0.5, 0.75, 1, 1.3, 1.5])

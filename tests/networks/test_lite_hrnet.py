@@ -9,12 +9,13 @@ torch = pytest.importorskip("torch")
 
 from featherpose.networks import create_network
 from featherpose.networks.lite_hrnet import Fuse
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
 PUBLISHED = {"litehrnet18": "lite_hrnet_18", "litehrnet30": "lite_hrnet_30"}
 SHARP = 1e-9  # float64, in standard deviations of the output
-SEEDS = {(256, 192): 11, (384, 288): 12}
+SEEDS = {Size(height=256, width=192): 11, Size(height=384, width=288): 12}
 
 
 @pytest.fixture(scope="module", params=PUBLISHED)
@@ -48,11 +49,11 @@ def test_names_order_and_shapes_are_the_published_ones(published):
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
 
 
-@pytest.mark.parametrize("size", SEEDS)
+@pytest.mark.parametrize("size", SEEDS, ids=str)
 def test_output(published, make_picture, size):
     record, model = published
-    key = f"{size[0]}x{size[1]}"
-    x = make_picture(SEEDS[size], 1, *size)
+    key = str(size)
+    x = make_picture(SEEDS[size], 1, *size.shape)
     assert x.sum().item() == pytest.approx(record.facts[f"input_{key}"]["sum"], rel=1e-12)
     output = run(model, x)
     assert record.apart(output, f"out_{key}") < SHARP

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
@@ -47,7 +48,7 @@ def test_counts_are_the_published_ones(shared, name):
     with torch.device("meta"):
         model = create_network(name)
     assert count_parameters(model) == counts["params"]
-    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["conv_linear_as_written"]
+    assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
 
 def test_output(record, model, make_picture):

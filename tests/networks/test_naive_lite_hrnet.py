@@ -13,12 +13,13 @@ from featherpose.errors import ModelError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
 PUBLISHED = {"naive_litehrnet18": "naive_lite_hrnet_18", "wider_naive_litehrnet18": "wider_naive_lite_hrnet_18"}
 SHARP = 1e-9  # float64, in standard deviations of the output
-SEEDS = {(256, 192): 11, (384, 288): 12}
+SEEDS = {Size(height=256, width=192): 11, Size(height=384, width=288): 12}
 
 
 @pytest.fixture(scope="module", params=PUBLISHED)
@@ -45,21 +46,21 @@ def test_names_order_and_shapes_are_the_published_ones(published):
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
 
 
-@pytest.mark.parametrize("size", SEEDS)
+@pytest.mark.parametrize("size", SEEDS, ids=str)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_counts_are_the_published_ones_with_each_module_once(shared, name, size):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
     model = weightless(PUBLISHED[name])
     assert count_parameters(model) == counts["params"]
-    wanted = counts["macs"][f"{size[0]}x{size[1]}"]["conv_linear_each_module_once"]
-    assert count_macs(model, (size[1], size[0])) == wanted
+    wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
+    assert count_macs(model, size) == wanted
 
 
-@pytest.mark.parametrize("size", SEEDS)
+@pytest.mark.parametrize("size", SEEDS, ids=str)
 def test_output(published, make_picture, size):
     record, model = published
-    key = f"{size[0]}x{size[1]}"
-    output = run(model, make_picture(SEEDS[size], 1, *size))
+    key = str(size)
+    output = run(model, make_picture(SEEDS[size], 1, *size.shape))
     assert record.apart(output, f"out_{key}") < SHARP
     assert record.apart_from_float32(output, f"out_{key}") < 3e-6
 

@@ -14,6 +14,7 @@ from featherpose.networks import create_network
 from featherpose.networks.attention import ATTENTIONS
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.rep_pose import RepUnit, merged
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
@@ -87,7 +88,8 @@ def test_counts(options, parameters, left, macs):
     with torch.device("meta"):
         model = create_network("rep_pose", **options)
         plain = model.for_export()
-    assert (count_parameters(model), count_parameters(plain), count_macs(plain, (192, 256))) == (parameters, left, macs)
+    counted = count_parameters(model), count_parameters(plain), count_macs(plain, Size(height=256, width=192))
+    assert counted == (parameters, left, macs)
 
 
 @pytest.mark.parametrize("width", [0.01, 0.5, 0.75, 1, 1.3, 1.5])
@@ -122,7 +124,7 @@ def described():
     from featherpose.manifest import Manifest
     from featherpose.skeleton import COCO17
 
-    return Manifest(network="rep_pose", skeleton=COCO17, input_size=(64, 96), codec={"name": "msra"})
+    return Manifest(network="rep_pose", skeleton=COCO17, input_size=Size(height=96, width=64), codec={"name": "msra"})
 
 
 def test_it_is_exported_merged(described, tmp_path):

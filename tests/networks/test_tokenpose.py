@@ -14,6 +14,7 @@ from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.tokenpose import cut
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
@@ -45,7 +46,7 @@ def test_counts_are_the_published_ones(shared, name):
     model = weightless(name)
     assert count_parameters(model) == counts["params"]
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == counts["trainable_params"]
-    assert count_macs(model, (192, 256)) == counts["macs"]["256x192"]["all_incl_matmul_as_written"]
+    assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["all_incl_matmul_as_written"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -99,7 +100,7 @@ def test_fresh_weights_are_drawn_as_published():
     assert model.backbone.layer1[0].conv2.weight.std().item() == pytest.approx(0.001, rel=0.02)
 
 
-PUBLISHED_SIZES = [((192, 256), (4, 3), 256), ((256, 256), (4, 4), 256), ((288, 384), (6, 4), 288)]
+PUBLISHED_SIZES = [("256x192", (4, 3), 256), ("256x256", (4, 4), 256), ("384x288", (6, 4), 288)]
 
 
 @pytest.mark.parametrize(("size", "patch", "tokens"), PUBLISHED_SIZES)
@@ -108,17 +109,17 @@ def test_the_published_sizes_have_the_published_patches(size, patch, tokens):
     assert head.pos_embedding.shape == (1, tokens, 192)
     assert head.patch_to_embedding.in_features == 48 * patch[0] * patch[1]
     assert [tuple(p.shape) for p in head.mlp_head.parameters()][2:] == [
-        (size[0] * size[1] // 16, 576),
-        (size[0] * size[1] // 16,),
+        (Size.of(size).area // 16, 576),
+        (Size.of(size).area // 16,),
     ]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [(256, 256), [64, 96]])
+@pytest.mark.parametrize("size", ["256x256", Size(height=96, width=64), {"height": 64, "width": 96}], ids=str)
 def test_any_of_them_can_be_built_for_another_size(name, size):
     model = weightless(name, num_keypoints=5, input_size=size)
-    width, height = size
-    assert model.fixed_size == (width, height)
+    assert model.fixed_size == Size.of(size)
+    height, width = Size.of(size).shape
     assert model(torch.empty(2, 3, height, width, device="meta")).shape == (2, 5, height // 4, width // 4)
 
 
@@ -128,7 +129,7 @@ def test_input_of_another_size_is_refused():
         model(torch.empty(1, 3, 256, 256, device="meta"))
     assert str(caught.value) == (
         "The input is 256x256 (height x width); this network is built for 256x192. For this input, build it with the "
-        "option input_size=[256, 256]."
+        "option input_size=256x256."
     )
 
 
@@ -137,20 +138,25 @@ def test_weights_of_another_size_are_refused():
     with pytest.raises(
         ModelError, match=r"with a different shape \(keypoint_head.patch_to_embedding.weight \(192, 576\), "
     ):
-        load_weights(weightless("tokenpose_t", input_size=(256, 256)), weights)
+        load_weights(weightless("tokenpose_t", input_size="256x256"), weights)
 
 
 @pytest.mark.parametrize(
-    ("size", "message"),
+    ("size", "error", "message"),
     [
-        ((224, 256), "input_size is 224x256 .*, which cannot be split into patches of 12x16 pixels; 192x256, "),
-        ((192, 250), "input_size is 192x250 .*; both must be multiples of 32"),
-        ((0, 256), "input_size is 0x256 .*; both must be multiples of 32"),
-        ((192,), r"input_size is \(192,\); wanted width and height in pixels"),
-        (192, "input_size is 192; wanted width and height in pixels"),
-        ("192x256", "input_size is '192x256'; wanted width and height in pixels"),
+        (
+            "256x224",
+            ModelError,
+            "input_size is 256x224 .*, which cannot be split into patches of 16x12 pixels; 256x192, ",
+        ),
+        ("250x192", ModelError, "input_size is 250x192 .*; both must be multiples of 32"),
+        ("256x0", ModelError, "input_size: height is 256 and width is 0; wanted whole numbers above 0"),
+        ((192,), ModelError, r"input_size: \(192,\) is not a size; wanted height x width"),
+        ([256, 192], ModelError, r"input_size: \[256, 192\] is not a size; wanted height x width"),
+        (192, ModelError, "input_size: 192 is not a size; wanted height x width"),
+        ("192x256", ModelError, r"input_size: 192x256 is wider than tall; .*did you mean 256x192\?"),
     ],
 )
-def test_sizes_that_it_cannot_be_built_for_are_refused(size, message):
-    with pytest.raises(ModelError, match=message):
+def test_sizes_that_it_cannot_be_built_for_are_refused(size, error, message):
+    with pytest.raises(error, match=message):
         create_network("tokenpose_b", input_size=size)

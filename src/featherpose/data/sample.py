@@ -79,7 +79,7 @@ def possible_val_fraction(names: Iterable[str]) -> float | None:
 def _divisor(val_fraction: float) -> int:
     divisor = round(1 / val_fraction)
     if abs(divisor * val_fraction - 1) > 0.011:  # 0.33 is a third
-        raise DataError(f"data.val_fraction is {val_fraction}; wanted 1/n, for example 0.05, 0.2, 0.25 or 0.333.")
+        raise DataError(f"val_fraction is {val_fraction}; wanted 1/n, for example 0.05, 0.2, 0.25 or 0.333.")
     return divisor
 
 

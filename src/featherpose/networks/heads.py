@@ -154,7 +154,8 @@ class PoseNetwork(nn.Module):
 
     def _refuse_other_size(self, height: int, width: int, built_for: Size) -> None:
         if (height, width) != built_for.shape:
+            hint = f"{height}x{width}" if width <= height else f"{{height: {height}, width: {width}}}"
             raise ModelError(
                 f"The input is {height}x{width} (height x width); this network is built for "
-                f"{built_for}. For this input, build it with the option input_size={height}x{width}."
+                f"{built_for}. For this input, build it with the option input_size={hint}."
             )

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from featherpose.errors import ModelError
+from featherpose.errors import InputError, ModelError
 from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
 from featherpose.size import Size
@@ -208,7 +208,10 @@ def tokenpose(
 
 
 def _checked(input_size: Size | str | Mapping[str, int]) -> Size:
-    size = Size.of(input_size)
+    try:
+        size = Size.of(input_size)
+    except InputError as error:
+        raise ModelError(f"input_size: {error}") from None
     if size.height % PoseNetwork.multiple or size.width % PoseNetwork.multiple:
         raise ModelError(
             f"input_size is {size} (height x width); both must be multiples of {PoseNetwork.multiple}, for "

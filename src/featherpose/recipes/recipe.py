@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from featherpose.codecs import CODECS
 from featherpose.data.augment import Augmentation
-from featherpose.errors import InputError, RecipeError, did_you_mean
+from featherpose.data.sample import is_validation
+from featherpose.errors import DataError, InputError, RecipeError, did_you_mean
 from featherpose.size import Size
 from featherpose.skeleton import SKELETONS
 
@@ -44,6 +45,14 @@ LOSSES = ("mse", "ohkm", "focal")
 """Names of the losses: recipes are read without torch, which the losses themselves need."""
 
 
+def _val_fraction(value: float) -> float:
+    try:
+        is_validation("", value)
+    except DataError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 class Part(BaseModel):
     """Base of the sections of a recipe: frozen, unknown keys are rejected."""
 
@@ -63,7 +72,7 @@ class Data(Part):
     """Sources whose samples are used, such as coco and mpii; empty: all sources."""
     sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     """How often a sample of a source is drawn per epoch, such as `lspet: 0.5`; other sources are drawn once."""
-    val_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    val_fraction: Annotated[float, Field(gt=0, le=0.5), AfterValidator(_val_fraction)] = 0.05
     """Fraction 1/n of the images held out for validation, selected by image name; 0.2 gives an 80/20 split."""
 
 
@@ -301,6 +310,8 @@ def _first(error: ValidationError, values: dict[str, Any]) -> str:
     """The first of pydantic's errors in one line, with the nearest known key for a misspelled one."""
     complaint = error.errors()[0]
     place = ".".join(str(part) for part in complaint["loc"])
+    if complaint["type"] == "value_error":
+        return f"{place}: {complaint['ctx']['error']}"
     if complaint["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{place} is {complaint['input']!r}: {complaint['msg'].lower()}."
     known = _keys(to_dict(Recipe()), complaint["loc"][:-1])
