@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "src/featherpose/zoo/table.json"
 FACTS = ROOT / "tools/networks.yaml"
 LATENCY = ROOT / "benchmarks/results/latency.json"
+MODELS_TABLE = ROOT / "src/featherpose/zoo/latency.json"
+SHIPPED_LATENCY = ROOT / "benchmarks/results/latency-shipped-avx512.json"
 SIZE = Size(height=256, width=192)  # for networks without a fixed input size
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from featherpose.errors import InputError
 
-_TEXT = re.compile(r"\s*(\d+)\s*[xX×]\s*(\d+)\s*")
+_TEXT = re.compile(r"\s*(\d+)\s*[xX]\s*(\d+)\s*")
 
 
 @dataclass(frozen=True, kw_only=True)

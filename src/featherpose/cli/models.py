@@ -52,8 +52,8 @@ def _show(found: list[Model]) -> None:
     latency = read_latency()
     click.echo(
         f"input: height x width. ms: one image on one thread, {latency['cpu']}; ratio: divided by the\n"
-        f"{latency['reference_ms']:.1f} ms of {latency['reference']} in the same run. AP of COCO and PCKh@0.5 over arms and legs in\n"
-        "percent, ground-truth boxes, no flip test, with 95 % confidence intervals (bootstrap)."
+        f"{latency['reference_ms']:.1f} ms of {latency['reference']} in the same run. AP (COCO) and PCKh@0.5 over the"
+        " limbs\nin percent, ground-truth boxes, no flip test, 95 % confidence intervals (bootstrap)."
     )
 
 

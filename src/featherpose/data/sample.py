@@ -70,7 +70,7 @@ def is_validation(image: str, val_fraction: float = 0.05) -> bool:
 
 
 def possible_val_fraction(names: Iterable[str]) -> float | None:
-    """Image names -> the smallest of 1/20, 1/10, 1/5, 1/3, 1/2 that leaves images in both sets; None: too few images."""
+    """Image names -> the smallest of 1/20, 1/10, 1/5, 1/3, 1/2 that leaves images in both sets, or None."""
     images = set(names)
     counts = {n: sum(is_validation(name, 1 / n) for name in images) for n in (20, 10, 5, 3, 2)}
     return next((round(1 / n, 3) for n, count in counts.items() if 0 < count < len(images)), None)

@@ -1,7 +1,8 @@
 """featherpose's own JSON format: one document for many images, keypoints by name, skeleton included.
 
 {"format": "featherpose poses", "version": 2, "skeleton": {...}, "images": [{"image": "a.jpg",
-"image_size": {"height", "width"}, "instances": [{"score", "box_xyxy", "box_score", "keypoints": {"nose": [x, y, score], ...}}, ...]}, ...]}
+"image_size": {"height", "width"}, "instances": [{"score", "box_xyxy", "box_score",
+"keypoints": {"nose": [x, y, score], ...}}, ...]}, ...]}
 """
 
 from __future__ import annotations

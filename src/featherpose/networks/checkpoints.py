@@ -111,8 +111,8 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
     metadata = read_metadata(path) if Path(path).suffix == ".safetensors" else {}
     if "network" in metadata and metadata.get("version") != str(VERSION):
         raise ModelError(
-            f"{path}: its metadata have version {metadata.get('version', '1')}, this featherpose reads version {VERSION};"
-            " train again with `featherpose train`, or use the featherpose that wrote it."
+            f"{path}: the metadata is of version {metadata.get('version', '1')}, this featherpose reads version"
+            f" {VERSION}; train again, or use the featherpose release that wrote the file."
         )
     try:
         return {key: json.loads(metadata[key]) for key in FACTS if key in metadata}

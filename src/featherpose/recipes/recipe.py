@@ -311,7 +311,7 @@ def _first(error: ValidationError, values: dict[str, Any]) -> str:
     complaint = error.errors()[0]
     place = ".".join(str(part) for part in complaint["loc"])
     if complaint["type"] == "value_error":
-        return f"{place}: {complaint['ctx']['error']}"
+        return f"{place}: {complaint['msg'].removeprefix('Value error, ')}"
     if complaint["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{place} is {complaint['input']!r}: {complaint['msg'].lower()}."
     known = _keys(to_dict(Recipe()), complaint["loc"][:-1])

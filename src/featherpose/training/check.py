@@ -28,6 +28,7 @@ def check(recipe: Recipe) -> int:
             wanted = pose.codec_of(recipe, stage).heatmap_size
             if tuple(maps) != wanted.shape:
                 raise ModelError(
-                    f"{recipe.network} outputs {maps[0]}x{maps[1]} heatmaps for input {stage.input_size}; the codec wants {wanted}."
+                    f"{recipe.network} outputs {maps[0]}x{maps[1]} heatmaps for input {stage.input_size};"
+                    f" the codec wants {wanted}."
                 )
     return sum(parameter.numel() for parameter in network.parameters())
