@@ -43,7 +43,7 @@ from featherpose.size import Size
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
 SAMPLES = 19_326  # of pose-train, without the validation set
 RECIPE = "pretrain-rep_pose"  # changed by `settings`
-BATCH = 64
+BATCH_SIZE = 64
 ROUNDS = 25  # latency rounds with `--time`
 
 
@@ -73,7 +73,7 @@ def main() -> None:
         same = ("network", "options", "input_size", "hours_wanted", "pretrained")
         known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
     if timed:
-        known = counted_and_timed(known)
+        known = add_counts_and_latency(known)
     if line or timed:
         files.replace(RESULTS, (json.dumps(known, indent=1) + "\n").encode())
     for line in sorted(known, key=lambda line: (line["input_size"], -line["oks_accuracy"])):
@@ -96,12 +96,12 @@ def size_of(line: dict[str, Any]) -> Size:
     return Size.of(line["input_size"])
 
 
-def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def add_counts_and_latency(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines -> the same with parameters and multiply-accumulates as exported, and latency ratio on this processor."""
     kind = torch.backends.cpu.get_cpu_capability()
     with TemporaryDirectory() as folder:
-        plain = latency.exported(latency.YARDSTICK, Path(folder))
-        sessions = {latency.YARDSTICK: Session.open(plain, "cpu", threads=1)}
+        plain = latency.exported(latency.BASELINE, Path(folder))
+        sessions = {latency.BASELINE: Session.open(plain, "cpu", threads=1)}
         for number, line in enumerate(lines):
             size = size_of(line)
             options = yaml.safe_load(as_yaml(line["options"]))
@@ -112,20 +112,20 @@ def counted_and_timed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
             sessions[path.stem] = Session.open(path, "cpu", threads=1)
         times = latency.measure(sessions, ROUNDS)
     for number, line in enumerate(lines):
-        ours = latency.summary(line["network"], size_of(line), times[str(number)], times[latency.YARDSTICK])
+        ours = latency.summary(line["network"], size_of(line), times[str(number)], times[latency.BASELINE])
         line["ratios"] = {**line.get("ratios", {}), kind: ours["ratio"]}
     return lines
 
 
 def train_candidate(
-    network: str, option: list[str], hours: float, epochs: int | None, size: str, pretrained: str, lr: float
+    network: str, option: list[str], hours: float, epochs: int | None, input_size: str, pretrained: str, lr: float
 ) -> dict[str, Any]:
     """Network, training time and settings -> scores, and the time they took."""
     if epochs is None:
         seconds = hours * 3600 / available_threads()
-        epochs = max(1, round(seconds * images_per_second(network, option, size) / SAMPLES))
+        epochs = max(1, round(seconds * samples_per_second(network, option, input_size) / SAMPLES))
     print(f"{network}: {epochs} epochs", flush=True)
-    words = [word for setting in settings(network, option, epochs, size, lr) for word in ("--set", setting)]
+    words = [word for setting in settings(network, option, epochs, input_size, lr) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
         run = Path(folder) / network
         start = ("--pretrained", pretrained) if pretrained else ()
@@ -138,7 +138,7 @@ def train_candidate(
         **{
             "network": network,
             "options": option,
-            "input_size": size,
+            "input_size": input_size,
             "pretrained": pretrained,
             "lr": lr,
             "hours_wanted": hours,
@@ -155,7 +155,7 @@ def train_candidate(
 
 def settings(network: str, option: list[str], epochs: int, size: str, lr: float) -> list[str]:
     """Overrides of `RECIPE` for a candidate, KEY=VALUE each."""
-    stage = f"input_size: {size}, epochs: {epochs}, batch_size: {BATCH}, sigma: {sigma(size)}"
+    stage = f"input_size: {size}, epochs: {epochs}, batch_size: {BATCH_SIZE}, sigma: {sigma(size)}"
     return [
         *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
         f"optimizer.lr={lr}",
@@ -173,11 +173,11 @@ def sigma(size: str) -> float:
     return {"128x96": 1.5, "160x128": 1.75}.get(size, 2.0)
 
 
-def images_per_second(network: str, option: list[str], size: str) -> float:
+def samples_per_second(network: str, option: list[str], size: str) -> float:
     """Training throughput in samples/s on all cores, data loading included."""
     words = [word for o in option for word in ("--option", o)]
-    how = ("--input-size", size, "--batch-size", str(BATCH), "--data", "pose-train", "--json")
-    said = featherpose("benchmark", "train", network, *words, *how, output=subprocess.PIPE)
+    arguments = ("--input-size", size, "--batch-size", str(BATCH_SIZE), "--data", "pose-train", "--json")
+    said = featherpose("benchmark", "train", network, *words, *arguments, output=subprocess.PIPE)
     return json.loads(said)["loading"]["samples_per_s"]
 
 

@@ -35,9 +35,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
-        own = write_people(arguments.data, Path(folder))
+        coco_file = write_coco_file(arguments.data, Path(folder))
         for seed in range(arguments.seeds):
-            rows += both(own, seed)
+            rows += train_both(coco_file, seed)
     for row in rows:
         print(
             f"{row['pretrained']:8} seed {row['seed']}: PCK {row['pck']:.1f} after epoch {row['epoch'] + 1},"
@@ -46,17 +46,17 @@ def main() -> None:
     files.replace(RESULTS, json.dumps({"machine": machine(), "runs": rows}, indent=1).encode())
 
 
-def both(own: Path, seed: int) -> list[dict[str, Any]]:
+def train_both(coco_file: Path, seed: int) -> list[dict[str, Any]]:
     """COCO file and seed -> best scores of a run from the shipped weights and of one from scratch, run in parallel."""
     starts = {"default": ["--pretrained", "default"], "scratch": []}
-    runs = {start: own.parent / f"{start}-{seed}" for start in starts}
-    command = [sys.executable, "-m", "featherpose", "train", "--data", str(own), "--set", f"seed={seed}"]
+    runs = {start: coco_file.parent / f"{start}-{seed}" for start in starts}
+    command = [sys.executable, "-m", "featherpose", "train", "--data", str(coco_file), "--set", f"seed={seed}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    going = [
+    processes = [
         subprocess.Popen([*command, *words, "--out", str(runs[start])], env=environment)
         for start, words in starts.items()
     ]
-    if any(run.wait() for run in going):
+    if any(run.wait() for run in processes):
         sys.exit("A run failed.")
     cards = {start: json.loads((run / "card.json").read_text()) for start, run in runs.items()}
     return [
@@ -64,12 +64,15 @@ def both(own: Path, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def write_people(shards: Path, folder: Path) -> Path:
+def write_coco_file(shards: Path, folder: Path) -> Path:
     """Folder of shards -> a COCO file with the 200 samples and MPII's validation set; its images in the same folder."""
     samples = [sample for sample in read_index(shards) if sample.source == "mpii"]
-    judges = [sample for sample in samples if is_validation(sample.image)]
-    learners = [sample for sample in samples if not is_validation(sample.image)][:SAMPLES]
-    records = [_record(number, sample, folder) for number, sample in enumerate([*learners, *judges], start=1)]
+    validation_samples = [sample for sample in samples if is_validation(sample.image)]
+    training_samples = [sample for sample in samples if not is_validation(sample.image)][:SAMPLES]
+    records = [
+        _record(number, sample, folder)
+        for number, sample in enumerate([*training_samples, *validation_samples], start=1)
+    ]
     skeleton = samples[0].skeleton
     category = {
         "id": 1,
@@ -78,9 +81,9 @@ def write_people(shards: Path, folder: Path) -> Path:
         "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
     }
     images, annotations = zip(*records, strict=True)
-    own = folder / "my.json"
-    own.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
-    return own
+    coco_file = folder / "my.json"
+    coco_file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+    return coco_file
 
 
 def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

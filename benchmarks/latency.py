@@ -47,17 +47,17 @@ from featherpose.skeleton import COCO17
 from featherpose.training.benchmark import machine
 
 HERE = Path(__file__).resolve().parent
-YARDSTICK = "lite_hrnet_18"
+BASELINE = "lite_hrnet_18"
 SIZE = Size(height=256, width=192)  # for networks without a fixed input size
-TURN = 0.3  # seconds per network and round, limited to FEWEST to MOST runs
-FEWEST, MOST = 3, 30
+SECONDS_PER_ROUND = 0.3  # seconds per network and round, limited to FEWEST to MOST runs
+MIN_RUNS, MAX_RUNS = 3, 30
 SEED = 2021
 
 Rounds = list[list[float]]
 """Milliseconds of each run, round by round."""
 
 
-def settled(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
+def calibrated(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
     """An initialized network -> the same in eval mode, with batch norm statistics of the crops (N, H, W, 3).
 
     Norm weights are small except on shortcuts. Weights do not affect latency, but in a freshly initialized network
@@ -93,7 +93,7 @@ def export_fresh(name: str, path: Path, size: Size | None = None, options: Mappi
     manifest = Manifest(
         network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
     )
-    export(settled(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})
+    export(calibrated(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})
 
 
 def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
@@ -121,13 +121,13 @@ def _run(session: Session, crop: NDArray[np.uint8]) -> float:
 
 def _runs(session: Session, crop: NDArray[np.uint8]) -> int:
     """Number of runs per round, from the faster of two runs."""
-    return min(MOST, max(FEWEST, round(1000 * TURN / min(_run(session, crop) for _ in range(2)))))
+    return min(MAX_RUNS, max(MIN_RUNS, round(1000 * SECONDS_PER_ROUND / min(_run(session, crop) for _ in range(2)))))
 
 
-def summary(name: str, size: Size, times: Rounds, yardstick: Rounds) -> dict[str, Any]:
+def summary(name: str, size: Size, times: Rounds, baseline: Rounds) -> dict[str, Any]:
     """Latencies of a network and of the baseline in the same rounds, in ms -> its line in the file."""
     every = [ms for turn in times for ms in turn]
-    ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, yardstick, strict=True)]
+    ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, baseline, strict=True)]
     return {
         **{"network": name, "input_size": str(size), "runs": len(every)},
         **{"latency_ms": round(float(np.median(every)), 3), "spread_ms": _spread(every)},
@@ -181,26 +181,26 @@ def main() -> None:
         folder = args.models or Path(stack.enter_context(TemporaryDirectory(prefix="featherpose-")))
         folder.mkdir(parents=True, exist_ok=True)
         sessions: dict[str, Session] = {}
-        for name in dict.fromkeys([YARDSTICK, *args.networks]):
+        for name in dict.fromkeys([BASELINE, *args.networks]):
             print(f"opening {name}", file=sys.stderr)
             sessions[name] = Session.open(exported(name, folder), "cpu", threads=1)
         for name in weights.shipped() if args.shipped else []:
             sessions[name] = Session.open(weights.find(name), "cpu", threads=1)
         times = measure(sessions, args.rounds)
     sizes = {name: session.manifest.input_size for name, session in sessions.items()}
-    lines = {name: summary(name, sizes[name], times[name], times[YARDSTICK]) for name in sessions}
+    lines = {name: summary(name, sizes[name], times[name], times[BASELINE]) for name in sessions}
     print(table(list(lines.values())))
     if args.out:
-        yardstick = lines[YARDSTICK]
-        asked = [line for name, line in lines.items() if name != YARDSTICK or name in args.networks]
-        _write(args.out, args.rounds, yardstick, asked)
+        baseline = lines[BASELINE]
+        selected = [line for name, line in lines.items() if name != BASELINE or name in args.networks]
+        _write(args.out, args.rounds, baseline, selected)
 
 
-def _write(target: Path, rounds: int, yardstick: dict[str, Any], lines: list[dict[str, Any]]) -> None:
+def _write(target: Path, rounds: int, baseline: dict[str, Any], lines: list[dict[str, Any]]) -> None:
     packages = {name: version(name) for name in ("featherpose", "onnxruntime", "numpy")}
-    how = {"threads": 1, "batch_size": 1, "rounds": rounds, "machine": machine(), "versions": packages}
-    facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **how}
-    facts |= {"yardstick": yardstick, "networks": lines}
+    settings = {"threads": 1, "batch_size": 1, "rounds": rounds, "machine": machine(), "versions": packages}
+    facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **settings}
+    facts |= {"yardstick": baseline, "networks": lines}
     target.parent.mkdir(parents=True, exist_ok=True)
     files.replace(target, (json.dumps(facts, indent=1) + "\n").encode())
     print(target)

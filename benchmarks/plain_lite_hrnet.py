@@ -52,7 +52,7 @@ class Stem(nn.Module):
         return shuffle(torch.cat((self.branch1(kept), worked), dim=1))
 
 
-class AcrossResolutions(nn.Module):
+class CrossResolutionWeighting(nn.Module):
     """Cross-resolution weighting: maps in, the same maps times weights computed from all of them out."""
 
     def __init__(self, channels: list[int]) -> None:
@@ -69,7 +69,7 @@ class AcrossResolutions(nn.Module):
         ]
 
 
-class WithinMap(nn.Module):
+class SpatialWeighting(nn.Module):
     """Spatial weighting: map in, the map times channel weights computed from its mean out."""
 
     def __init__(self, channels: int) -> None:
@@ -88,9 +88,9 @@ class Block(nn.Module):
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
         halves = [c // 2 for c in channels]
-        self.cross_resolution_weighting = AcrossResolutions(halves)
+        self.cross_resolution_weighting = CrossResolutionWeighting(halves)
         self.depthwise_convs = nn.ModuleList(unit(c, c, 3, groups=c, act="none") for c in halves)
-        self.spatial_weighting = nn.ModuleList(WithinMap(c) for c in halves)
+        self.spatial_weighting = nn.ModuleList(SpatialWeighting(c) for c in halves)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         pairs = [x.chunk(2, dim=1) for x in maps]
@@ -100,14 +100,14 @@ class Block(nn.Module):
         return [shuffle(torch.cat((kept, x), dim=1)) for (kept, _), x in zip(pairs, worked, strict=True)]
 
 
-def step(c_in: int, c_out: int, stride: int, relu: bool) -> nn.Sequential:
+def depthwise_separable(c_in: int, c_out: int, stride: int, relu: bool) -> nn.Sequential:
     """Depthwise 3x3 and pointwise 1x1 convolution, each with batch norm."""
     layers = [nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in)]
     layers += [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out)]
     return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
 
 
-def path(channels: list[int], source: int, target: int) -> nn.Module:
+def fuse_path(channels: list[int], source: int, target: int) -> nn.Module:
     """Layers that convert a map from one resolution to another."""
     if source == target:
         return nn.Identity()
@@ -118,8 +118,8 @@ def path(channels: list[int], source: int, target: int) -> nn.Module:
             nn.Upsample(scale_factor=2 ** (source - target), mode="nearest"),
         )
     halvings = target - source
-    between = [step(channels[source], channels[source], 2, relu=True) for _ in range(halvings - 1)]
-    return nn.Sequential(*between, step(channels[source], channels[target], 2, relu=False))
+    between = [depthwise_separable(channels[source], channels[source], 2, relu=True) for _ in range(halvings - 1)]
+    return nn.Sequential(*between, depthwise_separable(channels[source], channels[target], 2, relu=False))
 
 
 class Module(nn.Module):
@@ -129,7 +129,7 @@ class Module(nn.Module):
         super().__init__()
         places = range(len(channels))
         self.layers = nn.Sequential(Block(channels), Block(channels))
-        self.fuse_layers = nn.ModuleList(nn.ModuleList(path(channels, j, i) for j in places) for i in places)
+        self.fuse_layers = nn.ModuleList(nn.ModuleList(fuse_path(channels, j, i) for j in places) for i in places)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         maps, fused = self.layers(maps), []
@@ -146,14 +146,14 @@ class Transition(nn.ModuleList):
 
     def __init__(self, before: list[int], after: list[int]) -> None:
         stem = len(before) == 1
-        kept = [step(before[0], after[0], 1, relu=True)] if stem else [nn.Identity() for _ in before]
-        super().__init__([*kept, nn.Sequential(step(before[-1], after[-1], 2, relu=True))])
+        kept = [depthwise_separable(before[0], after[0], 1, relu=True)] if stem else [nn.Identity() for _ in before]
+        super().__init__([*kept, nn.Sequential(depthwise_separable(before[-1], after[-1], 2, relu=True))])
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         return [layers(x) for layers, x in zip(self, [*maps, maps[-1]], strict=True)]
 
 
-class Separable(nn.Module):
+class DepthwiseSeparableConv(nn.Module):
     """Depthwise 3x3 and pointwise 1x1 convolution, ReLU last."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -170,7 +170,9 @@ class Neck(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         outputs = [160, 80, 40, 40]
-        self.projects = nn.ModuleList(Separable(i, o) for i, o in zip(reversed(CHANNELS), outputs, strict=True))
+        self.projects = nn.ModuleList(
+            DepthwiseSeparableConv(i, o) for i, o in zip(reversed(CHANNELS), outputs, strict=True)
+        )
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = self.projects[0](maps[3])

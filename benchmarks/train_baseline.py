@@ -27,10 +27,10 @@ from featherpose.data.augment import Augmentation
 from featherpose.networks.preprocess import MEAN, STD
 from featherpose.size import Size
 from featherpose.training.batches import SampleDataset
-from featherpose.training.benchmark import Batch, Speed, Step, clocked, machine, open_samples, peak_memory
+from featherpose.training.benchmark import Batch, Speed, Step, machine, measure_steps, open_samples, peak_memory
 
-RATE = 2e-3
-MOST_STEPS = 1000
+LR = 2e-3
+MAX_STEPS = 1000
 """More than are ever measured, so that the loader is as busy at the end as in the middle of an epoch."""
 
 
@@ -53,7 +53,7 @@ class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
 def trainer(num_keypoints: int) -> Step:
     """Number of keypoints -> function that trains on one batch."""
     network, loss = LiteHRNet18(num_keypoints), nn.MSELoss()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
 
     def step(batch: Batch, stop: bool) -> bool:
         images, heatmaps, weights = batch
@@ -70,11 +70,11 @@ def measure(size: Size, batch: int, seconds: float, workers: int, data: str | No
     with TemporaryDirectory(prefix="featherpose-") as scratch:
         samples = open_samples(data, size, Path(scratch))
         examples = Normalized(SampleDataset(samples, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
-        draws = RandomSampler(examples, replacement=True, num_samples=MOST_STEPS * batch)
+        draws = RandomSampler(examples, replacement=True, num_samples=MAX_STEPS * batch)
         loader: DataLoader[Any] = DataLoader(examples, batch, sampler=draws, num_workers=workers)
-        train, same = trainer(samples.skeleton.num_keypoints), itertools.repeat(next(iter(loader)))
-        alone = clocked(train, same, batch, seconds=seconds)
-        return {"step": alone, "loading": clocked(train, loader, batch, alone.steps)}
+        train, fixed_batch = trainer(samples.skeleton.num_keypoints), itertools.repeat(next(iter(loader)))
+        alone = measure_steps(train, fixed_batch, batch, seconds=seconds)
+        return {"step": alone, "loading": measure_steps(train, loader, batch, alone.steps)}
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     speeds = measure(Size.of(args.input_size), args.batch_size, args.seconds, args.workers, args.data)
     facts = {"threads": torch.get_num_threads(), "workers": args.workers, "machine": machine()}
     memory = {"peak_memory": peak_memory(torch.device("cpu"))}
-    print(json.dumps({**facts, **memory, **{way: asdict(speed) for way, speed in speeds.items()}}))
+    print(json.dumps({**facts, **memory, **{measurement: asdict(speed) for measurement, speed in speeds.items()}}))
 
 
 if __name__ == "__main__":

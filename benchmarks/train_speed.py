@@ -28,8 +28,8 @@ from featherpose.machine import available_threads
 
 HERE = Path(__file__).resolve().parent
 NETWORK = "lite_hrnet_18"
-WAYS = {"step": "one fixed batch", "loading": "with DataLoader"}
-WANTED = 1.5
+MEASUREMENTS = {"step": "one fixed batch", "loading": "with DataLoader"}
+TARGET_RATIO = 1.5
 """Target ratio on a CPU at batch size 64."""
 
 
@@ -46,17 +46,17 @@ def commands(args: argparse.Namespace, cores: int) -> dict[str, tuple[list[str],
     """Options -> command of each side and its threads per process."""
     common = ["--input-size", args.input_size, "--batch-size", str(args.batch_size), "--seconds", str(args.seconds)]
     common += ["--data", args.data] if args.data else []
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cores)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cores)]
     ours = ["-m", "featherpose", "benchmark", "train", NETWORK, "--device", "cpu", "--json"]
     return {
         "baseline": ([str(HERE / "train_baseline.py"), *common], cores),
-        "featherpose": ([*(several if cores > 1 else []), *ours, *common], 1),
+        "featherpose": ([*(torchrun if cores > 1 else []), *ours, *common], 1),
     }
 
 
-def summary(rounds: Sequence[dict[str, Any]], way: str) -> dict[str, Any]:
+def summary(rounds: Sequence[dict[str, Any]], measurement: str) -> dict[str, Any]:
     """Rounds with both sides, and the measurement -> median throughputs, ratio of each round, median and spread."""
-    speeds = {side: [r[side][way]["samples_per_s"] for r in rounds] for side in ("baseline", "featherpose")}
+    speeds = {side: [r[side][measurement]["samples_per_s"] for r in rounds] for side in ("baseline", "featherpose")}
     ratios = [ours / plain for plain, ours in zip(speeds["baseline"], speeds["featherpose"], strict=True)]
     medians = {side: statistics.median(values) for side, values in speeds.items()}
     return {**medians, "ratios": ratios, "ratio": statistics.median(ratios), "spread": [min(ratios), max(ratios)]}
@@ -65,10 +65,10 @@ def summary(rounds: Sequence[dict[str, Any]], way: str) -> dict[str, Any]:
 def table(summaries: dict[str, dict[str, Any]]) -> str:
     """Summary of each measurement -> lines of text."""
     lines = [f"{'samples/s':16}{'baseline':>10}{'featherpose':>13}{'ratio':>8}   smallest to largest"]
-    for way, values in summaries.items():
+    for measurement, values in summaries.items():
         low, high = values["spread"]
         speeds = f"{values['baseline']:10.1f}{values['featherpose']:13.1f}"
-        lines.append(f"{WAYS[way]:16}{speeds}{values['ratio']:8.2f}   {low:.2f} to {high:.2f}")
+        lines.append(f"{MEASUREMENTS[measurement]:16}{speeds}{values['ratio']:8.2f}   {low:.2f} to {high:.2f}")
     return "\n".join(lines)
 
 
@@ -97,10 +97,10 @@ def main() -> None:
     for number in range(1, args.rounds + 1):
         rounds.append({side: run(words, each) for side, (words, each) in sides.items()})
         print(f"round {number} of {args.rounds}:", *(_brief(side, rounds[-1]) for side in sides), file=sys.stderr)
-    summaries = {way: summary(rounds, way) for way in WAYS}
+    summaries = {measurement: summary(rounds, measurement) for measurement in MEASUREMENTS}
     print(
         f"{NETWORK} {args.input_size}, batch size {args.batch_size}, {cores} cores\n{table(summaries)}\n"
-        f"target ratio: {WANTED}"
+        f"target ratio: {TARGET_RATIO}"
     )
 
     size = {"network": NETWORK, "input_size": args.input_size, "batch_size": args.batch_size, "seconds": args.seconds}

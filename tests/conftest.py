@@ -11,10 +11,10 @@ import pytest
 # Without torch these packages cannot be collected; the CI job without torch tests everything else.
 collect_ignore = [] if find_spec("torch") else ["training", "networks", "exporting", "contracts"]
 
-BESIDE = Path(__file__).resolve().parents[2] / "shared"
+DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared"
 
 
-DATA = Path(os.environ.get("FEATHERPOSE_DATA", BESIDE))
+DATA = Path(os.environ.get("FEATHERPOSE_DATA", DEFAULT_DATA))
 
 
 @pytest.fixture(scope="session")

@@ -5,25 +5,25 @@ from featherpose.boxes import BOX_MARGINS, box_of_keypoints, iou, jitter_boxes, 
 from featherpose.nms import nms
 
 
-def test_formats_round_trip():
+def test_box_formats_round_trip():
     boxes = [[1, 2, 30, 40], [-5, 0, 1, 1]]
     np.testing.assert_array_equal(xywh_to_xyxy(boxes)[0], [1, 2, 31, 42])
     np.testing.assert_array_equal(xyxy_to_xywh(xywh_to_xyxy(boxes)), boxes)
 
 
-def test_overlap():
+def test_iou_of_overlapping_and_empty_boxes():
     a = [[0, 0, 10, 10], [0, 0, 0, 0]]
     b = [[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]
     np.testing.assert_allclose(iou(a, b), [[1, 1 / 3, 0], [0, 0, 0]], atol=1e-7)
 
 
-def test_suppression_keeps_the_best_first():
+def test_nms_keeps_the_best_box_first():
     boxes = [[0, 0, 10, 10], [1, 0, 11, 10], [40, 0, 50, 10]]
     np.testing.assert_array_equal(nms(boxes, [0.5, 0.9, 0.7], 0.5), [1, 2])
     assert nms(np.zeros((0, 4)), np.zeros(0), 0.5).shape == (0,)
 
 
-def test_boxes_are_off_by_a_part_of_their_own_width_and_height_each_side_by_itself():
+def test_jitter_is_independent_per_side():
     boxes = np.tile(np.float32([[100, 200, 140, 400]]), (4000, 1))
     off = jitter_boxes(boxes, 0.1, np.random.default_rng(0))
     errors = (off - boxes) / (40, 200, 40, 200)
@@ -34,13 +34,13 @@ def test_boxes_are_off_by_a_part_of_their_own_width_and_height_each_side_by_itse
     np.testing.assert_allclose(np.corrcoef(errors.T), np.eye(4), atol=0.06)
 
 
-def test_boxes_that_are_off_keep_an_area_and_their_middle():
+def test_jittered_boxes_contain_their_center():
     boxes = np.tile(np.float32([[0, 0, 10, 90]]), (4000, 1))
     left, top, right, bottom = jitter_boxes(boxes, 0.249, np.random.default_rng(1)).T
     assert (left < 5).all() and (right > 5).all() and (top < 45).all() and (bottom > 45).all()
 
 
-def test_an_error_of_nothing_changes_nothing_and_the_same_draws_scale():
+def test_jitter_scales_with_the_amount():
     boxes = np.float32([[1.5, 2, 30, 40], [-5, 0, 1, 1]])
     assert np.array_equal(jitter_boxes(boxes, 0.0, np.random.default_rng(0)), boxes)
     small, large = (jitter_boxes(boxes, amount, np.random.default_rng(0)) - boxes for amount in (0.1, 0.2))
@@ -48,7 +48,7 @@ def test_an_error_of_nothing_changes_nothing_and_the_same_draws_scale():
     assert jitter_boxes(np.zeros((0, 4)), 0.1, np.random.default_rng(0)).shape == (0, 4)
 
 
-def test_the_box_of_joints_goes_beyond_them_most_above_the_head():
+def test_box_of_keypoints_adds_margins():
     keypoints, confident = [[10, 20], [50, 20], [30, 120], [900, 900], [-900, -900]], [True, True, True, False, False]
     box = box_of_keypoints(keypoints, confident)
     np.testing.assert_allclose(box, [10 - 7, 20 - 14, 50 + 7, 120 + 9], rtol=1e-6)
@@ -58,19 +58,19 @@ def test_the_box_of_joints_goes_beyond_them_most_above_the_head():
 
 
 @pytest.mark.parametrize(("number", "enough"), [(0, False), (8, False), (9, True), (17, True)])
-def test_half_of_the_joints_have_to_be_sure(number, enough):
+def test_box_needs_half_of_the_keypoints(number, enough):
     keypoints = np.random.default_rng(0).uniform(0, 100, (17, 2))
     assert (box_of_keypoints(keypoints, np.arange(17) < number) is not None) == enough
 
 
-def test_joints_in_one_line_are_no_box():
+def test_keypoints_on_a_line_give_no_box():
     line = np.column_stack([np.full(17, 5), np.arange(17)])
     assert box_of_keypoints(line, np.ones(17)) is None
     assert box_of_keypoints(np.zeros((17, 2)), np.ones(17)) is None
 
 
 @pytest.mark.slow
-def test_grown_boxes_are_as_annotated_ones(shared):
+def test_margins_match_annotated_boxes(shared):
     """On persons of the validation set, which were not used to determine the margins."""
     from featherpose.data.sample import is_validation
     from featherpose.data.shards import read_index

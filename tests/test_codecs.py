@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featherpose.codecs import CODECS
-from featherpose.codecs.heatmap import Dark, Msra, Udp, blur, merge_flipped, newton_step, smooth
+from featherpose.codecs.heatmap import Dark, Msra, Udp, blur, gaussian_filter, merge_flipped, newton_step
 from featherpose.crop import Crop
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
@@ -39,9 +39,9 @@ ENCODED += [(Udp, {}, "udp")]
 
 
 @pytest.mark.parametrize("tag", SIZES)
-@pytest.mark.parametrize(("kind", "own", "form"), ENCODED, ids=["msra", "unbiased", "dark", "udp"])
-def test_targets_equal_the_published_ones(published, tag, kind, own, form):
-    codec = kind(SIZES[tag], **own)
+@pytest.mark.parametrize(("kind", "options", "form"), ENCODED, ids=["msra", "unbiased", "dark", "udp"])
+def test_targets_equal_published_samples(published, tag, kind, options, form):
+    codec = kind(SIZES[tag], **options)
     heatmaps, weights = codec.encode(published[f"enc_{tag}_joints"], published[f"enc_{tag}_visible"])
     flat = heatmaps.reshape(40, -1)
     samples = np.take_along_axis(flat, published[f"enc_{tag}_{form}_idx"], axis=1)
@@ -50,16 +50,16 @@ def test_targets_equal_the_published_ones(published, tag, kind, own, form):
     np.testing.assert_allclose(flat.sum(1), published[f"enc_{tag}_{form}_sum"], atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "own", "form"), ENCODED, ids=["msra", "unbiased", "dark", "udp"])
-def test_whole_target_maps_equal_the_published_ones(published, kind, own, form):
+@pytest.mark.parametrize(("kind", "options", "form"), ENCODED, ids=["msra", "unbiased", "dark", "udp"])
+def test_target_maps_equal_published_maps(published, kind, options, form):
     keypoints, visible = published["enc_256x192_joints"], published["enc_256x192_visible"]
-    heatmaps, _ = kind(SIZE, **own).encode(keypoints, visible)
+    heatmaps, _ = kind(SIZE, **options).encode(keypoints, visible)
     rows = published.get(f"enc_256x192_{form}_joints", np.arange(40))
     np.testing.assert_allclose(heatmaps[rows], published[f"enc_256x192_{form}"], atol=2e-6)
 
 
 @pytest.mark.parametrize("tag", SIZES)
-def test_dark_targets_equal_those_of_its_authors(published, tag):
+def test_dark_targets_equal_the_authors_code(published, tag):
     """Their keypoints are in cells. One is 7.4 cells left of the map: they round towards 0 and keep it, mmpose not."""
     keypoints = published[f"enc_{tag}_joints_heatmap_dark"]
     heatmaps, weights = Dark(SIZES[tag]).encode(keypoints * 4, published[f"enc_{tag}_visible"])
@@ -71,14 +71,14 @@ def test_dark_targets_equal_those_of_its_authors(published, tag):
 
 
 @pytest.mark.parametrize("tag", SIZES)
-def test_quarter_offset_equals_the_published_decoding(published, tag):
+def test_quarter_offset_equals_published_decoding(published, tag):
     keypoints, scores = Msra(SIZES[tag]).decode(maps_of(published, tag))
     np.testing.assert_array_equal(keypoints / 4, published[f"dec_{tag}_quarter_hrnet_heatmap"])
     np.testing.assert_array_equal(scores, published[f"dec_{tag}_maxval"])
 
 
 @pytest.mark.parametrize("tag", SIZES)
-def test_dark_equals_the_published_decoding(published, usual, tag):
+def test_dark_decoding_equals_published(published, usual, tag):
     keypoints, scores = Dark(SIZES[tag]).decode(maps_of(published, tag))
     np.testing.assert_allclose(keypoints / 4, published[f"dec_{tag}_dark_darkpose_heatmap"], atol=1e-4)
     np.testing.assert_array_equal(scores, published[f"dec_{tag}_maxval"])
@@ -87,7 +87,7 @@ def test_dark_equals_the_published_decoding(published, usual, tag):
 
 
 @pytest.mark.parametrize("tag", SIZES)
-def test_udp_equals_the_published_decoding(published, usual, tag):
+def test_udp_decoding_equals_published(published, usual, tag):
     codec = Udp(SIZES[tag])
     keypoints, scores = codec.decode(maps_of(published, tag))
     wanted = published[f"dec_{tag}_udp_udppose_k11_heatmap"]
@@ -100,7 +100,7 @@ def test_udp_equals_the_published_decoding(published, usual, tag):
 @pytest.mark.parametrize(
     ("kind", "form"), [(Msra, "quarter_hrnet"), (Dark, "dark_mmpose0"), (Udp, "udp_udppose_k11")], ids=lambda v: str(v)
 )
-def test_crop_and_codec_bring_joints_to_the_published_place_of_the_picture(published, usual, tag, kind, form):
+def test_keypoints_in_the_image_equal_published(published, usual, tag, kind, form):
     codec = kind(SIZES[tag])
     center, extent = published[f"dec_{tag}_center"][0], 200 * published[f"dec_{tag}_scale"][0]
     crop = Crop(tuple(center.tolist()), tuple(extent.tolist()), codec.size, codec.crop_mode)
@@ -109,9 +109,9 @@ def test_crop_and_codec_bring_joints_to_the_published_place_of_the_picture(publi
 
 
 @pytest.mark.parametrize("tag", SIZES)
-def test_blurs_equal_the_published_ones(published, tag):
+def test_blurred_maps_equal_published_maps(published, tag):
     heatmaps, index = maps_of(published, tag), published[f"dec_{tag}_blur_idx"]
-    rescaled, mirrored = smooth(heatmaps), blur(heatmaps, 11, "reflect")
+    rescaled, mirrored = gaussian_filter(heatmaps), blur(heatmaps, 11, "reflect")
     samples = np.take_along_axis(rescaled.reshape(71, -1), index, axis=1)
     wanted = np.nan_to_num(published[f"dec_{tag}_blur_val_mmpose"])  # a map of zeros gives NaN there and zeros here
     np.testing.assert_allclose(samples, wanted, atol=2e-6)
@@ -119,29 +119,29 @@ def test_blurs_equal_the_published_ones(published, tag):
     np.testing.assert_allclose(samples, published[f"dec_{tag}_blur_val_udppose_raw_k11"], atol=2e-6)
 
 
-def test_a_flat_map_stays_flat_when_it_is_blurred():
+def test_blurred_flat_map_stays_flat():
     np.testing.assert_array_equal(blur(np.full((2, 64, 48), 0.3, np.float32), 11, "reflect"), np.float32(0.3))
 
 
-def test_blurring_works_on_maps_smaller_than_the_filter():
+def test_blur_of_maps_smaller_than_the_kernel():
     flat = np.ones((3, 2), np.float32)
     np.testing.assert_array_equal(blur(flat, 17, "reflect"), 1)
     assert 0 < blur(flat, 17, "constant").max() < 0.2
 
 
 @pytest.mark.parametrize(("name", "shift"), [("noshift", False), ("shift", True)])
-def test_flip_test_equals_the_published_merge(published, name, shift):
+def test_flip_test_equals_published_merge(published, name, shift):
     a, b = (published[f"flip_{side}_i16"].astype(np.float32) / 4096 for side in "ab")
     merged = merge_flipped(a, b, COCO17.flip_order, shift)
     np.testing.assert_array_equal(merged * 8192, published[f"flip_merged_{name}_i32"])
 
 
 @pytest.mark.parametrize(("sigma", "kernel"), [(2, 11), (3, 17), (1, 5), (0.1, 1)])
-def test_the_filter_is_as_wide_as_published(sigma, kernel):
+def test_kernel_width_equals_published(sigma, kernel):
     assert Dark(SIZE, sigma=sigma).kernel == Udp(SIZE, sigma=sigma).kernel == kernel
 
 
-def test_a_newton_step_finds_the_top_of_a_paraboloid():
+def test_newton_step_finds_paraboloid_maximum():
     x, y = np.meshgrid(np.arange(-2, 3) - 0.4, np.arange(-2, 3) + 0.3)
     values = -(x**2 + x * y + 2 * y**2)
     assert newton_step(values.ravel(), Dark.derivatives) == pytest.approx([0.4, -0.3])
@@ -157,14 +157,14 @@ CLOSE = {"msra": 2, "dark": 0.01, "udp": 0.001}
 @pytest.mark.parametrize("name", CODECS)
 class TestEveryCodec:
     @given(inner)
-    def test_decoding_finds_what_was_encoded(self, name, place):
+    def test_decode_inverts_encode(self, name, place):
         codec = CODECS[name](SIZE)
         heatmaps, _ = codec.encode([place * codec.cell], [1])
         keypoints, scores = codec.decode(heatmaps)
         assert np.abs(keypoints - place * codec.cell).max() <= CLOSE[name] + 1e-4
         assert 0.93 < scores[0] <= 1
 
-    def test_nobody(self, name):
+    def test_codec_without_persons_is_empty(self, name):
         codec = CODECS[name](SIZE)
         heatmaps, weights = codec.encode(np.zeros((0, 17, 2)), np.zeros((0, 17)))
         assert heatmaps.shape == (0, 17, 64, 48)
@@ -183,18 +183,18 @@ class TestEveryCodec:
         ],
         ids=["unlabeled", "hidden", "first pixel", "last pixel", "left of the crop", "below the crop"],
     )
-    def test_weights(self, name, point, visible, weight):
+    def test_target_weights_by_visibility(self, name, point, visible, weight):
         heatmaps, weights = CODECS[name](SIZE).encode([point], [visible])
         assert weights == [weight]
         assert (heatmaps.max() > 0) == bool(weight)
 
     @pytest.mark.parametrize("value", [0, -1])
-    def test_a_map_without_a_cell_above_zero_is_at_the_first(self, name, value):
+    def test_map_without_positive_cell_gives_origin(self, name, value):
         keypoints, scores = CODECS[name](SIZE).decode(np.full((1, 2, 64, 48), value, np.float32))
         np.testing.assert_array_equal(keypoints, 0)
         np.testing.assert_array_equal(scores, value)
 
-    def test_mirrored_joints_give_mirrored_maps(self, name):
+    def test_flipped_keypoints_give_flipped_maps(self, name):
         codec = CODECS[name](SIZE)
         points = np.random.default_rng(0).integers(0, 48, (17, 2)) * codec.cell
         mirrored = np.stack([47 * codec.cell[0] - points[:, 0], points[:, 1]], axis=-1)
@@ -202,7 +202,7 @@ class TestEveryCodec:
         b, _ = codec.encode(mirrored[COCO17.flip_order], np.ones(17))
         np.testing.assert_allclose(a, b[COCO17.flip_order][..., ::-1], atol=1e-6)
 
-    def test_moving_a_joint_by_a_cell_moves_its_map(self, name):
+    def test_shifted_keypoint_shifts_its_map(self, name):
         codec = CODECS[name](SIZE)
         a, _ = codec.encode([20.3, 30.4] * codec.cell[None], [1])
         b, _ = codec.encode([21.3, 29.4] * codec.cell[None], [1])
@@ -213,7 +213,7 @@ class TestEveryCodec:
         st.tuples(st.integers(-3, 3), st.integers(-3, 3)),
         st.integers(0, 2**32 - 1),
     )
-    def test_moving_and_mirroring_a_map_move_and_mirror_the_joint(self, name, place, cells, seed):
+    def test_shifted_or_flipped_map_moves_keypoint(self, name, place, cells, seed):
         """A Gaussian far from all borders, multiplied by noise."""
         codec = CODECS[name](SIZE)
         maps, _ = codec.encode([place * codec.cell], [1])
@@ -227,7 +227,7 @@ class TestEveryCodec:
         np.testing.assert_allclose(mirrored, [47 * codec.cell[0] - plain[0], plain[1]], atol=0.02)
 
     @given(inner)
-    def test_a_joint_found_on_the_mirrored_crop_comes_back_to_its_place(self, name, place):
+    def test_flip_test_keeps_the_keypoint_position(self, name, place):
         """Exact in "udp"; to a quarter of a cell in "msra", where the flip axis is between two cells."""
         codec = CODECS[name](SIZE, **({"unbiased": True} if name == "msra" else {}))
         keypoint = place * codec.cell

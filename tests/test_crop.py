@@ -17,7 +17,7 @@ SIZES = {"256x192": SIZE, "384x288": Size(height=384, width=288)}
 @pytest.mark.parametrize("tag", SIZES)
 @pytest.mark.parametrize(("mode", "published_name"), [("msra", "official"), ("udp", "udp")])
 @pytest.mark.parametrize("i", range(6))
-def test_matrices_and_points_equal_the_published_ones(shared, tag, mode, published_name, i):
+def test_matrices_and_points_equal_published(shared, tag, mode, published_name, i):
     with np.load(shared / "parity" / "codecs.npz") as published:
         box, angle = published["boxes_xywh"][i], float(published["rotations"][i])
         upright = Crop.from_box(xywh_to_xyxy(box), SIZES[tag], mode)
@@ -32,7 +32,7 @@ def test_matrices_and_points_equal_the_published_ones(shared, tag, mode, publish
 
 @pytest.mark.parametrize("tag", SIZES)
 @pytest.mark.parametrize("i", range(6))
-def test_heatmap_cells_come_back_to_the_published_place(shared, tag, i):
+def test_inverse_transform_equals_published(shared, tag, i):
     with np.load(shared / "parity" / "codecs.npz") as published:
         crop = Crop.from_box(xywh_to_xyxy(published["boxes_xywh"][i]), SIZES[tag])
         image = crop.to_image(published[f"tf_{tag}_back_input_heatmap"][i] * 4)
@@ -52,12 +52,12 @@ crops = st.builds(
 
 
 @given(crops, coordinates, coordinates)
-def test_points_come_back(crop, x, y):
+def test_to_image_inverts_to_crop(crop, x, y):
     np.testing.assert_allclose(crop.to_image(crop.to_crop([x, y])), [x, y], atol=1e-5)
 
 
 @given(crops, coordinates, coordinates)
-def test_flip_mirrors_the_crop(crop, x, y):
+def test_flip_mirrors_crop_coordinates(crop, x, y):
     there, mirrored = (replace(crop, flip=flip).to_crop([x, y]) for flip in (False, True))
     np.testing.assert_allclose(mirrored, [191 - there[0], there[1]], atol=1e-6)
 

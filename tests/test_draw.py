@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from featherpose.draw import FAINT, draw
+from featherpose.draw import LOW_SCORE_OPACITY, draw
 from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.size import Size
@@ -30,17 +30,17 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return (before != after).any(axis=2)
 
 
-def test_the_picture_given_is_left_alone_and_its_size_kept():
+def test_draw_does_not_modify_the_input():
     image = canvas(400, 300)
     drawn = draw(image, person(280))
     assert (image == 128).all() and drawn.shape == image.shape and drawn.dtype == np.uint8
 
 
-def test_nobody_leaves_the_picture_as_it_is():
+def test_empty_poses_draw_nothing():
     assert np.array_equal(draw(canvas(), Poses.empty(COCO17, SQUARE)), canvas())
 
 
-def test_left_is_orange_and_right_is_blue_in_rgb():
+def test_left_is_orange_and_right_is_blue():
     drawn = draw(canvas(), person(390)).astype(int)
     left_shin, right_shin = (np.mean([FACING[a], FACING[b]], axis=0) * 390 for a, b in ((13, 15), (14, 16)))
     red, _, blue = drawn[round(left_shin[1]), round(left_shin[0])]
@@ -51,7 +51,7 @@ def test_left_is_orange_and_right_is_blue_in_rgb():
 
 @pytest.mark.parametrize("level", [0, 60, 128, 200, 255])
 @pytest.mark.parametrize("size", [40, 390])
-def test_seen_on_any_background(level, size):
+def test_poses_are_visible_on_any_background(level, size):
     image = canvas(level=level)
     drawn = draw(image, person(size)).astype(int)
     apart = np.abs(drawn - level).max(axis=2) > 50
@@ -71,7 +71,7 @@ def line_width(image_side: int, size: float) -> float:
     return float((row[:, 0] / 255).sum())
 
 
-def test_lines_grow_with_the_person_and_stay_seen_on_thumbnails_and_large_pictures():
+def test_line_width_scales_with_person_and_image():
     assert line_width(3840, 3000) > 2 * line_width(1000, 700) > 3 * line_width(160, 120)
     assert line_width(640, 60) < line_width(640, 140) < line_width(640, 600)
     for side in (160, 640, 3840):
@@ -79,27 +79,27 @@ def test_lines_grow_with_the_person_and_stay_seen_on_thumbnails_and_large_pictur
             assert 0.001 * side < line_width(side, share * side) < 0.012 * side + 1, (side, share)
 
 
-def test_edges_are_smooth():
+def test_line_edges_are_antialiased():
     drawn = draw(canvas(level=0), person(380))
     levels = np.unique(drawn[changed(canvas(level=0), drawn)][:, 0])
     assert len(levels) > 40
 
 
-def test_joints_below_the_threshold_are_faint_and_thin_but_there():
+def test_low_scores_are_drawn_faint_and_thin():
     scores = np.full(17, 0.9)
     scores[15] = 0.1  # left ankle
     image = canvas(level=0)
     confident, unsure = draw(image, person(390)), draw(image, person(390, scores=scores))
     x, y = np.round(FACING[15] * 390).astype(int)
     around = np.s_[y - 4 : y + 5, x - 4 : x + 5]
-    assert 0 < unsure[around].max() <= 255 * FAINT + 1 < confident[around].max()
+    assert 0 < unsure[around].max() <= 255 * LOW_SCORE_OPACITY + 1 < confident[around].max()
     assert 0 < changed(image, unsure)[around].sum() < changed(image, confident)[around].sum()
     elsewhere = np.abs(unsure.astype(int) - confident)[: int(0.7 * 390)]
     assert elsewhere.max() == 0, "the others are unchanged"
     assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), confident)
 
 
-def test_joints_that_are_not_there_leave_no_trace():
+def test_missing_keypoints_are_not_drawn():
     scores = np.full(17, 0.9)
     scores[15] = 0
     poses = person(390, scores=scores)
@@ -113,38 +113,38 @@ def test_joints_that_are_not_there_leave_no_trace():
 
 
 @pytest.mark.parametrize("corner", [(-150, 0), (250, -200), (5000, 0), (-1e8, 1e8)])
-def test_people_partly_or_wholly_outside_the_picture(corner):
+def test_persons_outside_the_image_are_clipped(corner):
     drawn = draw(canvas(), person(390, corner))
     assert drawn.shape == (400, 400, 3)
     assert changed(canvas(), drawn).any() == (abs(corner[0]) < 300)
 
 
-def test_shifting_the_person_shifts_the_drawing():
+def test_shifted_person_shifts_the_drawing():
     still, moved = draw(canvas(), person(300, (20, 20))), draw(canvas(), person(300, (57, 43)))
     assert np.array_equal(still[:340, :340], moved[23:363, 37:377])
 
 
-def together(*people: Poses) -> Poses:
-    arrays = [[getattr(one, name) for one in people] for name in ("keypoints", "scores", "boxes", "box_scores")]
+def concatenate_poses(*persons: Poses) -> Poses:
+    arrays = [[getattr(one, name) for one in persons] for name in ("keypoints", "scores", "boxes", "box_scores")]
     return Poses(*map(np.concatenate, arrays), COCO17, SQUARE)
 
 
-def test_small_people_are_drawn_over_large_ones():
+def test_small_persons_are_drawn_over_large_ones():
     large, small = person(390), person(60, tuple(FACING[5] * 390 - 30))
-    both = [together(large, small), together(small, large)]
+    both = [concatenate_poses(large, small), concatenate_poses(small, large)]
     assert np.array_equal(draw(canvas(), both[0]), draw(canvas(), both[1]))
     x, y = np.round(np.mean([small.keypoints[0, 13], small.keypoints[0, 15]], axis=0)).astype(int)
     assert np.array_equal(draw(canvas(), both[0])[y, x], draw(draw(canvas(), large), small)[y, x])
 
 
 @pytest.mark.parametrize("skeleton", [MPII16, LSP14])
-def test_other_skeletons(skeleton):
+def test_other_skeletons_are_drawn(skeleton):
     keypoints = np.random.default_rng(0).uniform(50, 350, (1, skeleton.num_keypoints, 2))
     poses = Poses(keypoints, np.ones((1, skeleton.num_keypoints)), [[50, 50, 350, 350]], [1], skeleton, SQUARE)
     assert changed(canvas(), draw(canvas(), poses)).any()
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8)])
-def test_other_images_are_refused(image):
+def test_images_of_other_types_are_refused(image):
     with pytest.raises(InputError, match=r"wanted uint8 \(height, width, 3\)"):
         draw(image, person(9))

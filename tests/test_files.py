@@ -4,13 +4,13 @@ from featherpose import files
 from featherpose.errors import InputError
 
 
-def test_a_file_is_replaced(tmp_path):
+def test_replace_overwrites_the_file(tmp_path):
     files.replace(tmp_path / "a.json", b"old")
     files.replace(tmp_path / "a.json", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.json", b"new")]
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     files.replace(tmp_path / "a.json", b"old")
 
     def full(*_):

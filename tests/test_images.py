@@ -15,13 +15,13 @@ RED, WHITE = (255, 0, 0), (255, 255, 255)
 SMALL, SMALLER = Size(height=64, width=48), Size(height=32, width=24)
 
 
-def encoded(picture: Image.Image, format: str = "PNG", **options) -> bytes:
+def encoded(pil_image: Image.Image, format: str = "PNG", **options) -> bytes:
     data = io.BytesIO()
-    picture.save(data, format=format, **options)
+    pil_image.save(data, format=format, **options)
     return data.getvalue()
 
 
-def grey16(values) -> Image.Image:
+def gray16(values) -> Image.Image:
     return Image.fromarray(np.array(values, np.uint16))
 
 
@@ -33,10 +33,10 @@ def header_only_png(width: int, height: int) -> bytes:
 
 
 def transparent_palette() -> bytes:
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.putpixel((1, 0), 1)
-    return encoded(picture, transparency=1)
+    pil_image = Image.new("P", (2, 1))
+    pil_image.putpalette([255, 0, 0, 0, 0, 255])
+    pil_image.putpixel((1, 0), 1)
+    return encoded(pil_image, transparency=1)
 
 
 COLORS = [
@@ -46,10 +46,10 @@ COLORS = [
     ("rgb, tiff", encoded(Image.new("RGB", (2, 2), RED), "TIFF"), RED),
     ("gray", encoded(Image.new("L", (2, 2), 77)), (77, 77, 77)),
     ("1 bit, white", encoded(Image.new("1", (2, 2), 1)), WHITE),
-    ("16 bit: full range to full range", encoded(grey16([[65535]])), WHITE),
-    ("16 bit: 100 of 255", encoded(grey16([[25700]])), (100, 100, 100)),
-    ("16 bit: rounded", encoded(grey16([[25700 + 129]])), (101, 101, 101)),
-    ("16 bit, tiff", encoded(grey16([[25700]]), "TIFF"), (100, 100, 100)),
+    ("16 bit: full range to full range", encoded(gray16([[65535]])), WHITE),
+    ("16 bit: 100 of 255", encoded(gray16([[25700]])), (100, 100, 100)),
+    ("16 bit: rounded", encoded(gray16([[25700 + 129]])), (101, 101, 101)),
+    ("16 bit, tiff", encoded(gray16([[25700]]), "TIFF"), (100, 100, 100)),
     ("16 bit, pgm", b"P5 1 1 65535\n" + struct.pack(">H", 25700), (100, 100, 100)),
     ("transparent is white", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 0))), WHITE),
     ("half transparent red", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 128))), (255, 127, 127)),
@@ -61,23 +61,23 @@ COLORS = [
 
 
 @pytest.mark.parametrize(("data", "color"), [pytest.param(*row[1:], id=row[0]) for row in COLORS])
-def test_every_kind_of_picture_becomes_rgb(data, color):
+def test_all_pixel_formats_become_rgb(data, color):
     image = images.read(data)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     assert tuple(image[0, 0]) == color
 
 
-def test_transparent_palette_entry_lies_on_white():
+def test_transparent_palette_entry_is_white():
     assert images.read(transparent_palette()).tolist() == [[list(RED), list(WHITE)]]
 
 
-def test_cmyk_is_turned_into_rgb():
+def test_cmyk_is_converted_to_rgb():
     image = images.read(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
     assert np.abs(image.astype(int) - RED).max() < 12
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_turned_upright(orientation):
+def test_exif_orientation_is_applied(orientation):
     upright = Image.new("RGB", (32, 16), WHITE)
     upright.paste(RED, (0, 0, 8, 8))
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transpose applied by a camera with this orientation
@@ -88,7 +88,7 @@ def test_exif_orientation_is_turned_upright(orientation):
     assert np.array_equal(image, np.array(upright))
 
 
-def test_paths_and_bytes_give_the_same_picture(tmp_path):
+def test_paths_and_bytes_give_the_same_image(tmp_path):
     data = encoded(Image.new("RGB", (3, 2), RED))
     (tmp_path / "a.png").write_bytes(data)
     for source in (tmp_path / "a.png", str(tmp_path / "a.png"), data):
@@ -123,7 +123,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path, data, message):
     assert "\n" not in str(caught.value) and str(tmp_path / "a.jpg") in str(caught.value)
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none\.jpg: no such file"):
         images.read(tmp_path / "none.jpg")
     with pytest.raises(InputError, match="this is a folder, wanted one image file"):
@@ -139,7 +139,7 @@ def test_bytes_are_named_in_messages():
         images.read(b"x", name="coco-1.tar/a.webp")
 
 
-def test_pixel_limit_can_be_moved_and_pillows_own_is_left_alone():
+def test_pixel_limit_keeps_pillows_own_limit():
     data = encoded(Image.new("RGB", (20, 10), RED))
     with pytest.raises(InputError, match=r"10x20 is 0\.0 megapixels"):
         images.read(data, max_pixels=199)
@@ -151,7 +151,7 @@ def test_pixel_limit_can_be_moved_and_pillows_own_is_left_alone():
         Image.MAX_IMAGE_PIXELS = before
 
 
-def test_heic_without_its_package_says_what_to_type(monkeypatch):
+def test_heic_without_package_gives_install_hint(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pillow_heif", None)
     with pytest.raises(InputError, match=r"IMG\.heic: a HEIC.*pip install pillow-heif.*heif-convert FILE"):
         images.read(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", name="IMG.heic")
@@ -161,7 +161,7 @@ def test_heic_without_its_package_says_what_to_type(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns about invalid metadata
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF"])
-def test_damage_anywhere_gives_a_picture_or_an_input_error(format):
+def test_random_damage_gives_image_or_input_error(format):
     if format == "AVIF" and "AVIF" not in Image.SAVE:
         pytest.skip("this Pillow has no AVIF")
     rng = np.random.default_rng(0)
@@ -177,14 +177,14 @@ def test_damage_anywhere_gives_a_picture_or_an_input_error(format):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".PNG"])
-def test_written_pictures_are_read_back_in_the_same_colours(tmp_path, suffix):
+def test_written_images_keep_their_colors(tmp_path, suffix):
     image = np.full((16, 16, 3), (200, 60, 20), np.uint8)
     images.write(tmp_path / f"a{suffix}", image)
     assert np.abs(images.read(tmp_path / f"a{suffix}").astype(int) - image).max() <= (0 if suffix == ".png" else 4)
     assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"], "no other file is left"
 
 
-def test_writing_refuses_unknown_suffixes_and_lost_folders(tmp_path):
+def test_write_refuses_bad_suffix_or_folder(tmp_path):
     with pytest.raises(InputError, match=r"cannot write an image named \*\.xyz.*\*\.jpg"):
         images.write(tmp_path / "a.xyz", np.zeros((2, 2, 3), np.uint8))
     with pytest.raises(InputError, match="could not be written"):
@@ -192,7 +192,7 @@ def test_writing_refuses_unknown_suffixes_and_lost_folders(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["official", "udp"])
-def test_crops_equal_the_published_ones(shared, mode):
+def test_warped_crops_equal_published_pixels(shared, mode):
     import cv2
 
     numbers = np.load(shared / "parity" / "codecs.npz")
@@ -219,7 +219,7 @@ def centroid(image: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("extent", [40, 96, 200, 333, 700, 1500])
-def test_a_spot_lies_in_the_crop_where_the_matrix_says(extent, antialias):
+def test_warped_spot_is_where_the_matrix_maps_it(extent, antialias):
     spot = (501.3, 388.6)
     image = spot_at(1000, 800, spot, extent / 24)
     crop = Crop((490.0, 395.0), (float(extent), extent * 4 / 3), SMALL)
@@ -228,7 +228,7 @@ def test_a_spot_lies_in_the_crop_where_the_matrix_says(extent, antialias):
     assert np.abs(centroid(warped) - crop.to_crop([spot])[0]).max() < 0.03
 
 
-def test_antialias_averages_what_plain_bilinear_drops():
+def test_antialias_averages_skipped_pixels():
     stripes = np.zeros((800, 600, 3), np.uint8)
     stripes[::4] = 252  # a quarter of the rows are white
     crop = Crop((300.0, 400.0), (384.0, 512.0), SMALL)
@@ -237,7 +237,7 @@ def test_antialias_averages_what_plain_bilinear_drops():
     assert abs(float(plain.mean()) - 63) > 20
 
 
-def test_crops_reach_outside_the_picture_and_the_border_is_filled():
+def test_crops_outside_the_image_are_filled():
     image = np.full((40, 30, 3), 200, np.uint8)
     for antialias in (False, True):
         for center in ((0.0, 0.0), (29.0, 39.0), (-500.0, 20.0), (500.0, 900.0)):
@@ -247,14 +247,14 @@ def test_crops_reach_outside_the_picture_and_the_border_is_filled():
             assert warped.min() == 7 and (warped.max() == 200) == inside
 
 
-def test_a_panorama_wider_than_opencv_4_allows_is_warped():
+def test_image_wider_than_opencv_limit_is_warped():
     image = np.zeros((30, 40_000, 3), np.uint8)
     image[:, 39_000:] = 90
     warped = images.warp(image, Crop((39_000.0, 15.0), (30.0, 40.0), SMALLER))
     assert warped[16, 2, 0] == 0 and warped[16, 20, 0] == 90
 
 
-def test_shrink_averages_and_rounds_the_size():
+def test_shrink_averages_and_rounds_size():
     image = np.zeros((40, 30, 3), np.uint8)
     image[:, ::2] = 200
     half = images.shrink(image, 0.5)

@@ -32,12 +32,12 @@ QUOTAS = [
 
 
 @pytest.mark.parametrize(("groups", "files", "quota"), [pytest.param(*row[1:], id=row[0]) for row in QUOTAS])
-def test_quota_of_control_groups(tmp_path, groups, files, quota):
+def test_cpu_quota_of_control_groups(tmp_path, groups, files, quota):
     (tmp_path / "cgroup").write_text(groups)
     assert machine.cpu_quota(tmp_path / "cgroup", tree(tmp_path / "root", files)) == quota
 
 
-def test_no_control_groups_on_this_system(tmp_path):
+def test_no_control_groups_mean_no_limit(tmp_path):
     assert machine.cpu_quota(tmp_path / "none", tmp_path) == math.inf
 
 
@@ -45,14 +45,14 @@ def test_no_control_groups_on_this_system(tmp_path):
     ("allowed", "quota", "wanted"),
     [({0, 1, 2, 3}, math.inf, 4), ({2}, math.inf, 1), ({0, 1, 2, 3}, 2.9, 2), ({0, 1}, 0.3, 1), ({0, 1}, 64.0, 2)],
 )
-def test_affinity_and_quota_whichever_is_less(monkeypatch, allowed, quota, wanted):
+def test_threads_are_minimum_of_cores_and_quota(monkeypatch, allowed, quota, wanted):
     monkeypatch.setattr(machine, "_allowed", lambda: allowed)
     monkeypatch.setattr(machine, "_physical", len)
     monkeypatch.setattr(machine, "cpu_quota", lambda: quota)
     assert machine.available_threads() == wanted
 
 
-def test_two_threads_of_one_core_count_once(tmp_path):
+def test_hardware_threads_of_a_core_count_once(tmp_path):
     files = {f"cpu{i}/topology/thread_siblings_list": f"{i % 2},{i % 2 + 2}\n" for i in range(4)}
     assert machine._physical({0, 1, 2, 3}, tree(tmp_path, files)) == 2
     assert machine._physical({0, 1, 2, 3}, tmp_path / "none") == 4

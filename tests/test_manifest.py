@@ -22,13 +22,13 @@ FULL = tiny_manifest(
 
 
 @pytest.mark.parametrize("manifest", [tiny_manifest(), FULL, tiny_manifest(skeleton=MPII16, input_size=LARGE)])
-def test_json_and_back_is_the_same_manifest(manifest):
+def test_manifest_json_roundtrip(manifest):
     back = Manifest.from_json(manifest.to_json())
     assert back == manifest and back.to_json() == manifest.to_json()
     assert isinstance(back.input_size, Size) and isinstance(back.accuracy, tuple)
 
 
-def test_the_codec_is_built_from_its_parameters():
+def test_codec_is_built_from_parameters():
     manifest = tiny_manifest(input_size=LARGE, codec={"name": "msra", "sigma": 3.0})
     assert manifest.make_codec() == Msra(LARGE, sigma=3.0)
     assert tiny_manifest(codec={"name": "msra"}).make_codec() == Msra(SIZE)
@@ -92,7 +92,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
-def test_bad_manifests_are_refused(text, message, tmp_path):
+def test_invalid_manifests_raise(text, message, tmp_path):
     with pytest.raises(ModelError, match=message) as caught:
         Manifest.from_json(text)
     assert "\n" not in str(caught.value)
@@ -101,13 +101,13 @@ def test_bad_manifests_are_refused(text, message, tmp_path):
         read_manifest(tiny_model(tmp_path / "m.onnx", metadata=text))
 
 
-def test_read_from_an_onnx_file_without_an_engine(tmp_path):
+def test_manifest_is_read_without_engine(tmp_path):
     pytest.importorskip("onnx")
     assert read_manifest(tiny_model(tmp_path / "m.onnx", FULL)) == FULL
     assert read_manifest(str(tmp_path / "m.onnx")).skeleton == COCO17
 
 
-def test_metadata_before_the_graph_is_found_too(tmp_path):
+def test_metadata_before_graph_is_found(tmp_path):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_model(tmp_path / "m.onnx", FULL))
     graph, metadata = onnx.ModelProto(), onnx.ModelProto()
@@ -118,7 +118,7 @@ def test_metadata_before_the_graph_is_found_too(tmp_path):
     assert read_manifest(tmp_path / "m.onnx") == FULL
 
 
-def test_an_onnx_file_of_others_has_no_manifest(tmp_path):
+def test_other_onnx_file_has_no_manifest(tmp_path):
     pytest.importorskip("onnx")
     with pytest.raises(ModelError, match=r"m\.onnx: not a featherpose model: no manifest.*featherpose export"):
         read_manifest(tiny_model(tmp_path / "m.onnx", metadata=""))
@@ -138,21 +138,21 @@ def test_an_onnx_file_of_others_has_no_manifest(tmp_path):
         pytest.param(b"\x08", "ends in the middle of a number", id="half a field"),
     ],
 )
-def test_other_files_are_refused_in_one_line(tmp_path, data, message):
+def test_malformed_files_raise_in_one_line(tmp_path, data, message):
     (tmp_path / "m.onnx").write_bytes(data)
     with pytest.raises(ModelError, match=rf"m\.onnx: .*{message}.*featherpose export") as caught:
         read_manifest(tmp_path / "m.onnx")
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_missing_file_and_folder_raise(tmp_path):
     with pytest.raises(ModelError, match=r"none\.onnx: cannot be read \(No such file"):
         read_manifest(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="cannot be read"):
         read_manifest(tmp_path)
 
 
-def test_cut_or_damaged_anywhere_gives_a_model_error_or_the_manifest(tmp_path):
+def test_damaged_file_raises_only_model_error(tmp_path):
     pytest.importorskip("onnx")
     whole = tiny_model(tmp_path / "m.onnx").read_bytes()
     rng = np.random.default_rng(0)

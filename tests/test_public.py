@@ -14,19 +14,19 @@ def loaded_after(code: str) -> set[str]:
     )
 
 
-def test_importing_loads_numpy_alone():
+def test_import_loads_only_numpy():
     assert loaded_after("import featherpose") == set()
 
 
-def test_finding_poses_loads_no_torch():
+def test_inference_imports_no_torch():
     code = "import numpy, featherpose.runtime.estimator, featherpose.runtime.predict, featherpose.evaluation.evaluate"
     assert "torch" not in loaded_after(code)
 
 
-def test_public_names():
+def test_public_names_are_in_dir():
     for name in featherpose.__all__:
         assert name in dir(featherpose)
 
 
-def test_an_unknown_name_is_an_attribute_error():
+def test_unknown_name_raises_attribute_error():
     assert not hasattr(featherpose, "estimat")

@@ -14,20 +14,20 @@ from featherpose.manifest import read_manifest
 MODELS = weights.shipped()
 
 
-def test_something_is_shipped():
+def test_shipped_files_are_complete():
     assert MODELS == weights.shipped(".safetensors") == weights.shipped(".json")
     assert "cbam_lite_hrnet_18" in MODELS
 
 
 @pytest.mark.parametrize("name", MODELS)
 class TestEveryModel:
-    def test_files_have_the_digests_of_the_card(self, name):
+    def test_file_digests_match_the_model_card(self, name):
         card = json.loads(weights.find(name, ".json").read_text())
         for entry in card["files"]:
             content = weights.find(name).with_name(entry["file"]).read_bytes()
             assert hashlib.sha256(content).hexdigest() == entry["sha256"], entry["file"]
 
-    def test_the_manifest_says_what_the_card_says(self, name):
+    def test_manifest_matches_the_model_card(self, name):
         card, manifest = json.loads(weights.find(name, ".json").read_text()), read_manifest(weights.find(name))
         assert card["name"] == name
         assert manifest.network == name.partition("-")[0]
@@ -35,31 +35,31 @@ class TestEveryModel:
         assert manifest.training["terms"] == card["training"]["terms"]
         assert manifest.parity["heatmaps"] <= 1e-4
 
-    def test_everyone_on_the_example_stands_upright(self, name):
+    def test_noses_are_above_shoulders_on_example(self, name):
         boxes = json.loads(examples.find("boxes.json").read_text())["people.jpg"]
         poses = featherpose.estimate(examples.find("people.jpg"), boxes=boxes, model=name)
         nose, shoulders = poses.keypoints[:, 0, 1], poses.keypoints[:, 5:7, 1].mean(axis=1)
         assert len(poses) == 3
         assert (nose < shoulders).all()
 
-    def test_real_photos(self, name, shared):
+    def test_ap50_on_real_images_matches_card(self, name, shared):
         """On a tenth of the test set, AP50 is close to the value in the model card."""
         card = json.loads(weights.find(name, ".json").read_text())
         wanted = next(entry["percent"]["ap50"] for entry in card["accuracy"] if entry["data"] == "coco-test")
         truth = json.loads((shared / "data/coco-test/person_keypoints.json").read_text())
-        part = {image["id"] for image in truth["images"][::10]}
-        truth["images"] = [image for image in truth["images"] if image["id"] in part]
-        truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in part]
-        found = keypoint_ap(truth, posed(truth, shared / "data/coco-test/images", name))
+        image_ids = {image["id"] for image in truth["images"][::10]}
+        truth["images"] = [image for image in truth["images"] if image["id"] in image_ids]
+        truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in image_ids]
+        found = keypoint_ap(truth, coco_results(truth, shared / "data/coco-test/images", name))
         assert abs(100 * found.ap50 - wanted) < 20
 
 
-def posed(truth, folder, name):
+def coco_results(truth, folder, name):
     """COCO results for all persons with labeled keypoints, from ground-truth boxes."""
     results = []
     for image in truth["images"]:
-        people = [a for a in truth["annotations"] if a["image_id"] == image["id"] and a.get("num_keypoints")]
-        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in people if not a["iscrowd"])])
+        annotations = [a for a in truth["annotations"] if a["image_id"] == image["id"] and a.get("num_keypoints")]
+        boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in annotations if not a["iscrowd"])])
         if len(boxes):
             poses = featherpose.estimate(folder / image["file_name"], boxes=boxes, model=name)
             keypoints = np.dstack([poses.keypoints, poses.scores]).reshape(len(poses), -1).tolist()

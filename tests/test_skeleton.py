@@ -22,31 +22,31 @@ from featherpose.skeleton import (
 
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=SKELETONS)
 class TestEverySkeleton:
-    def test_mirroring_twice_changes_nothing(self, skeleton):
+    def test_flip_order_is_its_own_inverse(self, skeleton):
         np.testing.assert_array_equal(skeleton.flip_order[skeleton.flip_order], np.arange(skeleton.num_keypoints))
 
-    def test_mirroring_swaps_left_and_right(self, skeleton):
+    def test_flip_order_swaps_left_and_right(self, skeleton):
         swapped = [skeleton.keypoint_names[i] for i in skeleton.flip_order]
         sides = str.maketrans({"<": "right", ">": "left"})
         wanted = [j.replace("left", "<").replace("right", ">").translate(sides) for j in skeleton.keypoint_names]
         assert swapped == wanted
 
-    def test_limbs_reach_every_joint(self, skeleton):
+    def test_limbs_reach_every_keypoint(self, skeleton):
         assert {keypoint for limb in skeleton.limbs for keypoint in limb} == set(range(skeleton.num_keypoints))
 
-    def test_names_alone_make_it(self, skeleton):
+    def test_from_names_equals_built_in_skeleton(self, skeleton):
         assert (
             Skeleton.from_names(skeleton.name, skeleton.keypoint_names, skeleton.limbs, skeleton.landmarks) == skeleton
         )
         assert standard_names(skeleton.keypoint_names) == skeleton.keypoint_names
         assert unpaired_keypoints(skeleton) == keypoints_without_sigma(skeleton) == []
 
-    def test_file_and_dict_round_trips(self, skeleton, tmp_path):
+    def test_yaml_and_dict_round_trip(self, skeleton, tmp_path):
         (tmp_path / "s.yaml").write_text(yaml.safe_dump(skeleton.to_dict()))
         assert Skeleton.from_yaml(tmp_path / "s.yaml") == skeleton
 
 
-def test_mean_sigma_is_that_of_coco():
+def test_default_sigma_is_the_mean_of_coco():
     assert np.mean(COCO17.sigmas) == pytest.approx(OTHER_SIGMA, abs=5e-4)
 
 
@@ -71,19 +71,19 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize(("names", "wanted"), SPELLINGS, ids=[" ".join(names) for names, _ in SPELLINGS])
-def test_spellings_of_a_side(names, wanted):
+def test_spellings_of_left_and_right(names, wanted):
     assert list(standard_names(names)) == wanted
 
 
-def test_own_joints_find_partners_sigmas_and_colours():
-    own = Skeleton.from_names("dog", ["LHip", "tail", "RHip", "nose"], [(0, 1), (1, 2), (1, 3)])
-    assert own.keypoint_names == ("LHip", "tail", "RHip", "nose")
-    assert own.flip_pairs == ((0, 2),)
-    assert own.flip_order.tolist() == [2, 1, 0, 3]
-    assert own.sigmas == (0.107, OTHER_SIGMA, 0.107, 0.026)
-    assert own.colors == (LEFT, RIGHT, MIDDLE)
-    assert keypoints_without_sigma(own) == ["tail"]
-    assert unpaired_keypoints(own) == []
+def test_custom_names_give_pairs_sigmas_colors():
+    custom = Skeleton.from_names("dog", ["LHip", "tail", "RHip", "nose"], [(0, 1), (1, 2), (1, 3)])
+    assert custom.keypoint_names == ("LHip", "tail", "RHip", "nose")
+    assert custom.flip_pairs == ((0, 2),)
+    assert custom.flip_order.tolist() == [2, 1, 0, 3]
+    assert custom.sigmas == (0.107, OTHER_SIGMA, 0.107, 0.026)
+    assert custom.colors == (LEFT, RIGHT, MIDDLE)
+    assert keypoints_without_sigma(custom) == ["tail"]
+    assert unpaired_keypoints(custom) == []
 
 
 @pytest.mark.parametrize(
@@ -96,21 +96,21 @@ def test_own_joints_find_partners_sigmas_and_colours():
         (["LPaw", "RPaw", "REar"], ["REar"]),
     ],
 )
-def test_a_side_without_a_partner(keypoint_names, alone):
+def test_keypoint_without_partner_is_listed(keypoint_names, alone):
     assert unpaired_keypoints(Skeleton.from_names("own", keypoint_names)) == alone
 
 
-def test_two_spellings_of_one_joint_are_refused():
+def test_two_spellings_of_a_keypoint_are_refused():
     with pytest.raises(InputError, match="'own': right_paw is in more than one flip pair"):
         Skeleton.from_names("own", ["left_paw", "LPaw", "right_paw"])
 
 
-def test_coco_has_the_sigmas_of_its_evaluation():
+def test_coco_sigmas_equal_the_evaluation():
     wanted = [0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89]
     np.testing.assert_allclose(np.array(COCO17.sigmas) * 10, wanted)
 
 
-def test_mpii_to_coco_keeps_limbs_and_masks_hips_shoulders_and_face():
+def test_mpii_to_coco_masks_hips_and_shoulders():
     points = np.arange(32).reshape(16, 2)
     mapped, seen = map_keypoints(points, np.full(16, 2), MPII16, COCO17)
     kept = {keypoint for keypoint, v in zip(COCO17.keypoint_names, seen, strict=True) if v}
@@ -138,7 +138,7 @@ def test_lsp_and_mpii_share_hips_and_shoulders():
         ({"joint_names": ()}, "cannot be created from the keys"),
     ],
 )
-def test_a_wrong_skeleton_is_refused(change, message):
+def test_invalid_skeleton_is_refused(change, message):
     values = {
         **{"name": "two", "keypoint_names": ("a", "b"), "limbs": ((0, 1),), "flip_pairs": ((0, 1),)},
         **{"sigmas": (0.1, 0.1), "colors": ((1, 2, 3),)},
@@ -148,7 +148,7 @@ def test_a_wrong_skeleton_is_refused(change, message):
 
 
 @pytest.mark.parametrize("text", ["joints: [", "- a\n- b\n"], ids=["not YAML", "not a mapping"])
-def test_a_file_that_is_no_skeleton_is_refused(tmp_path, text):
+def test_file_without_skeleton_is_refused(tmp_path, text):
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(InputError, match=r"s\.yaml"):
         Skeleton.from_yaml(tmp_path / "s.yaml")

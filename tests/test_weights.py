@@ -13,19 +13,19 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def test_shipped_models_by_suffix(folder):
+def test_shipped_models_are_listed_by_suffix(folder):
     assert weights.shipped(folder=folder) == ["a", "b"]
     assert weights.shipped(".safetensors", folder) == ["a"]
 
 
-def test_a_name_and_an_alias_are_files_of_the_folder(folder, monkeypatch):
+def test_names_and_aliases_are_found_in_folder(folder, monkeypatch):
     monkeypatch.setattr(weights, "ALIASES", {"default": "a"})
     assert weights.find("b", folder=folder) == folder / "b.onnx"
     assert weights.find("default", folder=folder) == folder / "a.onnx"
     assert weights.find("default", ".safetensors", folder) == folder / "a.safetensors"
 
 
-def test_a_path_is_the_file_that_is_opened(folder, monkeypatch, tmp_path_factory):
+def test_path_is_the_file_that_is_opened(folder, monkeypatch, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     monkeypatch.chdir(other)
     (other / "a.onnx").write_text("")
@@ -44,17 +44,17 @@ def test_a_path_is_the_file_that_is_opened(folder, monkeypatch, tmp_path_factory
         pytest.param("", r"No model '' is shipped", id="empty"),
     ],
 )
-def test_what_is_missing_says_what_there_is(folder, model, message):
+def test_missing_model_lists_known_names(folder, model, message):
     with pytest.raises(ModelError, match=message):
         weights.find(model, folder=folder)
 
 
-def test_no_model_at_all(tmp_path):
+def test_empty_folder_suggests_export(tmp_path):
     with pytest.raises(ModelError, match="There are none; create one with `featherpose export`"):
         weights.find("default", folder=tmp_path)
 
 
-def test_near_names_are_offered(folder):
+def test_similar_names_are_suggested(folder):
     (folder / "cbam_lite_hrnet_18.onnx").write_text("")
     (folder / f"{weights.ALIASES['default']}.onnx").write_text("")
     with pytest.raises(ModelError, match="Did you mean 'cbam_lite_hrnet_18'"):

@@ -16,7 +16,7 @@ def test_every_network_is_counted_and_nothing_else_is_listed():
     assert not {"openpose", "dekr_w32", "higher_hrnet_w48"} & set(ENTRIES)
 
 
-def test_scores_are_percent_of_a_known_metric_with_protocol_and_source():
+def test_scores_have_metric_protocol_and_source():
     for entry in ENTRIES.values():
         for score in entry.published:
             assert 10 < score.percent < 100, entry.name
@@ -24,13 +24,13 @@ def test_scores_are_percent_of_a_known_metric_with_protocol_and_source():
             assert score.data and score.boxes and score.source
 
 
-def test_every_paper_has_a_link_or_a_note_in_its_place():
+def test_every_paper_has_a_link_or_a_note():
     without = {name for name, entry in ENTRIES.items() if not entry.paper.link}
     assert without == {"cbam_lite_hrnet_18", "cbam_lite_hrnet_30", "feather_pose", "rep_pose", "inverted_pose"}
     assert all(entry.note for name, entry in ENTRIES.items() if name in without)
 
 
-def test_counts_are_those_of_the_published_code(shared):
+def test_counts_equal_the_published_code(shared):
     counted = json.loads((shared / "parity" / "counts.json").read_text())
     ours = {name.replace("lite_hrnet_", "litehrnet"): entry for name, entry in ENTRIES.items()}
     for name, published in counted.items():
@@ -40,7 +40,7 @@ def test_counts_are_those_of_the_published_code(shared):
         assert ours[name].macs_run == counted[name]["macs"]["256x192"]["conv_linear_each_module_once"]
 
 
-def test_weights_are_those_that_lie_in_the_package():
+def test_weights_flag_matches_shipped_models():
     assert [entry.name for entry in zoo.read(["hrnet_w32", "nosuch"]) if entry.weights] == ["hrnet_w32"]
     with_weights = {entry.name for entry in featherpose.list_networks() if entry.weights}
     assert with_weights == {name.partition("-")[0] for name in weights.shipped()}
@@ -57,21 +57,21 @@ def test_weights_are_those_that_lie_in_the_package():
         pytest.param("wei et", ["cpm"], id="authors"),
     ],
 )
-def test_find(word, names):
+def test_find_by_name_title_and_authors(word, names):
     assert [entry.name for entry in zoo.find(word, zoo.read())] == names
 
 
-def test_no_word_finds_everything():
+def test_empty_word_lists_all_networks():
     assert featherpose.list_networks("") == featherpose.list_networks()
     assert [entry.name for entry in featherpose.list_networks()] == list(ENTRIES)
 
 
-def test_an_unknown_word_offers_near_names():
+def test_unknown_word_suggests_close_names():
     with pytest.raises(ModelError, match=r"No network has 'lite_hrnet_19' in its name or paper\. Did you mean 'lite"):
         featherpose.list_networks("lite_hrnet_19")
 
 
-def test_it_is_read_without_torch_and_engine():
+def test_models_needs_no_torch_or_onnxruntime():
     code = "import sys, featherpose; assert featherpose.list_networks(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "onnxruntime", "cv2", "featherpose.networks"} & set(done.stdout.split())

@@ -56,19 +56,19 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     rows = list(image_names.values())
 
     def score(drawn: NDArray[np.int64]) -> float:
-        of = np.concatenate([rows[image_name] for image_name in drawn])
+        indices = np.concatenate([rows[image_name] for image_name in drawn])
         labels = (
-            validation_set.keypoints[of],
-            validation_set.visible[of],
-            validation_set.areas[of],
+            validation_set.keypoints[indices],
+            validation_set.visible[indices],
+            validation_set.areas[indices],
             validation_set.skeleton.sigmas,
         )
-        return validation_oks(found[of], *labels).oks_accuracy
+        return validation_oks(found[indices], *labels).oks_accuracy
 
     return bootstrap(score, len(rows))
 
 
-def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
+def evaluate_on_test_sets(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
     """Network, its manifest and shipped name, and the data folder -> scores in percent on both test sets."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
@@ -86,17 +86,17 @@ def evaluate_on_tests(model: Any, manifest: Manifest, name: str, data: Path) -> 
     ]
 
 
-def limbs_interval(people: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
+def limbs_interval(samples: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
     """MPII samples and the evaluation of a model -> confidence interval of PCKh@0.5 over arms and legs."""
     keypoints = np.array(
         [[keypoint or (np.inf, np.inf) for keypoint in result["keypoints"]] for result in evaluation.results]
     )
-    visible = people.visible * np.isin(MPII16.keypoint_names, LIMBS)
+    visible = samples.visible * np.isin(MPII16.keypoint_names, LIMBS)
 
     def score(rows: NDArray[np.int64]) -> float:
-        return pckh(keypoints[rows], people.keypoints[rows], visible[rows], people.head_sizes[rows]).mean
+        return pckh(keypoints[rows], samples.keypoints[rows], visible[rows], samples.head_sizes[rows]).mean
 
-    return bootstrap(score, len(people))
+    return bootstrap(score, len(samples))
 
 
 def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
@@ -127,11 +127,11 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     """Weights file and folder with both test sets -> path of the card; writes all three files into the package."""
     model, manifest = open_weights(source)
     name = manifest.network + (f"-{manifest.input_size}" if sized else "")
-    chosen_by = [
+    validation_accuracy = [
         {**entry, "oks_accuracy_interval": _percent(validation_interval(model, manifest))}
         for entry in manifest.accuracy
     ]
-    manifest = replace(manifest, accuracy=(*chosen_by, *evaluate_on_tests(model, manifest, name, data)))
+    manifest = replace(manifest, accuracy=(*validation_accuracy, *evaluate_on_test_sets(model, manifest, name, data)))
     path = WEIGHTS / name
     parity_crops = export(
         model, path.with_suffix(".onnx"), manifest, crops=crops.image_crops(manifest, find_folder("pose-train"))

@@ -64,7 +64,7 @@ def open_estimator(model: str | os.PathLike[str] = "default", device: str = "aut
 
 
 @lru_cache(maxsize=4)
-def _open_estimator(path: Path, written: int, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
+def _open_estimator(path: Path, modified_ns: int, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
     """Cached by modification time, so that a new export replaces the old one."""
     from featherpose.runtime.estimator import Estimator
 
@@ -103,14 +103,14 @@ def list_networks(word: str = "") -> list[Entry]:
     return found
 
 
-def predict(sources: Iterable[str | os.PathLike[str]], **how: Any) -> Report:
+def predict(sources: Iterable[str | os.PathLike[str]], **arguments: Any) -> Report:
     """Image files and folders -> poses by image; writes images with drawn skeletons and poses.json.
 
     `how`: the options of `runtime.predict.predict`: boxes or whole_image, model, out, ...
     """
     from featherpose.runtime import predict
 
-    return predict.predict(sources, **how)
+    return predict.predict(sources, **arguments)
 
 
 def evaluate(
@@ -203,14 +203,14 @@ def train(
     )
 
 
-def benchmark_train(network: str, **how: Any) -> TrainingSpeed:
+def benchmark_train(network: str, **arguments: Any) -> TrainingSpeed:
     """Name of a network -> its training throughput on this machine.
 
     `how`: the options of `training.benchmark.training_speed`: input_size, batch_size, ...
     """
     with _extra("Training", "train"):
         from featherpose.training.benchmark import training_speed
-    return training_speed(network, **how)
+    return training_speed(network, **arguments)
 
 
 def open_recipe(

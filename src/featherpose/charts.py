@@ -39,20 +39,20 @@ def curves(history: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _place(x: float, y: float) -> tuple[float, float]:
+def _to_pixels(x: float, y: float) -> tuple[float, float]:
     """Fractions of the plot, y upward -> pixels of the SVG, y downward."""
     return MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)
 
 
 def _line(points: Sequence[tuple[float, float]], color: str) -> str:
-    places = [_place(x, y) for x, y in points]
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{color}"/>' for x, y in places)
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    pixels = [_to_pixels(x, y) for x, y in points]
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{color}"/>' for x, y in pixels)
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
     return f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>{dots}'
 
 
 def _grid(height: float, text: str) -> str:
-    (left, y), (right, _) = _place(0, height), _place(1, height)
+    (left, y), (right, _) = _to_pixels(0, height), _to_pixels(1, height)
     return (
         f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#ddd"/>'
         f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#666">{text}</text>'
@@ -60,5 +60,5 @@ def _grid(height: float, text: str) -> str:
 
 
 def _label(x: float, text: str) -> str:
-    left, bottom = _place(x, 0)
+    left, bottom = _to_pixels(x, 0)
     return f'<text x="{left:.1f}" y="{bottom + 20:.1f}" text-anchor="middle" fill="#666">{text}</text>'

@@ -14,7 +14,7 @@ from featherpose.skeleton import Skeleton
 
 OUTLINE_COLOR = (18, 18, 24)
 KEYPOINT_COLOR = (250, 250, 250)
-FAINT = 0.4
+LOW_SCORE_OPACITY = 0.4
 """Opacity of keypoints and limbs whose score is below the threshold."""
 
 _SHIFT = 6  # OpenCV takes coordinates as integers, in units of 1/64 pixel
@@ -45,13 +45,15 @@ def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3
         raise InputError(f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order.")
     canvas = image.copy()
     present: NDArray[np.bool_] = np.isfinite(poses.keypoints).all(axis=2) & (poses.scores > 0)
-    people = [i for i in range(len(poses)) if present[i].any()]
-    extents = {i: float(np.ptp(poses.keypoints[i][present[i]], axis=0).max()) for i in people}
-    for i in sorted(people, key=lambda i: -extents[i]):
+    visible_persons = [i for i in range(len(poses)) if present[i].any()]
+    extents = {i: float(np.ptp(poses.keypoints[i][present[i]], axis=0).max()) for i in visible_persons}
+    for i in sorted(visible_persons, key=lambda i: -extents[i]):
         width = _line_width(extents[i], max(image.shape[:2]))
         points, confident = poses.keypoints[i].astype(np.float64), poses.scores[i] >= score_threshold
-        _paint(canvas, _strokes(points, present[i], poses.skeleton, width, drop=confident, scale=0.6), FAINT)
-        _paint(canvas, _strokes(points, present[i] & confident, poses.skeleton, width), 1.0)
+        _draw_strokes(
+            canvas, _strokes(points, present[i], poses.skeleton, width, drop=confident, scale=0.6), LOW_SCORE_OPACITY
+        )
+        _draw_strokes(canvas, _strokes(points, present[i] & confident, poses.skeleton, width), 1.0)
     return canvas
 
 
@@ -87,7 +89,7 @@ def _strokes(
     return [*(limb.outline() for limb in limbs), *limbs, *(spot.outline() for spot in spots), *spots]
 
 
-def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
+def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
     """Draw strokes on the canvas, in place. Thin ones are drawn enlarged and averaged down, because OpenCV's line
     widths are integers."""
     if not strokes:
@@ -105,7 +107,7 @@ def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) ->
         # Pixel centers have integer coordinates before and after enlarging.
         start, end = ((np.stack([stroke.start, stroke.end]) - (left, top) + 0.5) * zoom - 0.5) * (1 << _SHIFT)
         color, thickness = (*stroke.color, 255), max(1, round(stroke.width * zoom))
-        cv2.line(layer, _whole(start), _whole(end), color, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.line(layer, _to_int(start), _to_int(end), color, thickness, cv2.LINE_AA, _SHIFT)
     if zoom > 1:
         layer = cv2.resize(layer, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     under = canvas[top:bottom, left:right]
@@ -114,6 +116,6 @@ def _paint(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) ->
     under[touched] = np.rint(paint[:, :3] + under[touched] * (1 - paint[:, 3:] / 255)).astype(np.uint8)
 
 
-def _whole(point: Point) -> tuple[int, int]:
+def _to_int(point: Point) -> tuple[int, int]:
     x, y = np.clip(np.rint(point), -(1 << 30), 1 << 30)
     return int(x), int(y)

@@ -34,7 +34,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG200
 _FORMAT_WORDS = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM, JPEG 2000"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What Pillow's decoders raise on damaged files, found by damaging files at random.
-_DAMAGE = (
+_DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError),
     *(struct.error, zlib.error),
 )
@@ -80,7 +80,7 @@ def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, m
         try:
             pil_image.load()
             return _to_rgb(ImageOps.exif_transpose(pil_image), name)
-        except _DAMAGE as error:
+        except _DECODE_ERRORS as error:
             raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
 
 
@@ -94,7 +94,7 @@ def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Generator[Image.
         with _without_pillow_limit():
             Image.init()
             pil_image = Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
-    except _DAMAGE:
+    except _DECODE_ERRORS:
         hint = "Convert it: magick FILE image.jpg"
         raise InputError(f"{name}: not an image in a known format ({_FORMAT_WORDS}). {hint}") from None
     with pil_image:
@@ -177,7 +177,7 @@ def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: 
     if antialias:  # image pixels per crop pixel, in the direction with the fewest
         step = max(1, int(1e-6 + 1 / np.linalg.norm(matrix[:, :2], axis=0).max()))
     if step > 1 or max(image.shape[:2]) > _SHORT_MAX:
-        image, matrix = _part_under(image, matrix, crop.size, step, border)
+        image, matrix = _covered_region(image, matrix, crop.size, step, border)
     edge = (border, border, border)
     warped = cv2.warpAffine(
         image, matrix, crop.size.xy, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=edge
@@ -185,7 +185,7 @@ def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: 
     return warped.astype(np.uint8, copy=False)
 
 
-def _part_under(
+def _covered_region(
     image: NDArray[np.uint8], matrix: NDArray[np.float64], size: Size, step: int, border: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Image and matrix -> the region that the crop shows, averaged over step x step pixels, and its own matrix."""

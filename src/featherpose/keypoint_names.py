@@ -44,5 +44,5 @@ def sideless_name(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
 
 
-def leads_a_pair(name: str, names: Iterable[str]) -> bool:
+def is_left_of_pair(name: str, names: Iterable[str]) -> bool:
     return name.startswith("left_") and mirrored_name(name) in names

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def available_threads() -> int:
     """Physical cores among the allowed CPUs, or the container's CPU quota, whichever is less; at least 1."""
-    return max(1, min(_physical(_allowed()), _whole(cpu_quota())))
+    return max(1, min(_physical(_allowed()), _floor_quota(cpu_quota())))
 
 
 def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
@@ -25,9 +25,11 @@ def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            quotas += [_quota_v2(folder) for folder in _upwards(root, group)]
+            quotas += [_quota_v2(folder) for folder in _with_parents(root, group)]
         elif "cpu" in controllers.split(","):
-            quotas += [_quota_v1(folder) for base in (controllers, "cpu") for folder in _upwards(root / base, group)]
+            quotas += [
+                _quota_v1(folder) for base in (controllers, "cpu") for folder in _with_parents(root / base, group)
+            ]
     return min(quotas)
 
 
@@ -51,12 +53,12 @@ def _siblings(file: Path, default: str) -> str:
         return default
 
 
-def _whole(quota: float) -> int:
+def _floor_quota(quota: float) -> int:
     # Rounded down: waiting engine threads spin, and a process that exceeds its quota is throttled entirely.
     return 1 << 16 if math.isinf(quota) else int(quota)
 
 
-def _upwards(base: Path, group: str) -> list[Path]:
+def _with_parents(base: Path, group: str) -> list[Path]:
     """The group's folder and its parents. In a container the path may be the host's; then only `base` exists."""
     parts = [part for part in group.split("/") if part not in ("", "..")]
     return [base.joinpath(*parts[:depth]) for depth in range(len(parts), -1, -1)]

@@ -27,7 +27,7 @@ the mean over them; the program has 22.48, the sum, and uses the plain distance 
 to validation data; around these values, AP on the validation set is flat (docs/log/2026-11-25-boxes.md)."""
 
 
-def pose_likeness(
+def pose_similarity(
     keypoints: ArrayLike,
     keypoint_scores: ArrayLike,
     others: ArrayLike,
@@ -69,7 +69,7 @@ def pose_nms(
     while order.size:
         best, order = int(order[0]), order[1:]
         kept.append(best)
-        alike = pose_likeness(
+        alike = pose_similarity(
             points[best], confident[best], points[order], confident[order], boxes[best], sigma1, sigma2, balance
         )
         order = order[alike <= threshold]
@@ -114,7 +114,7 @@ def soft_oks_nms(
     areas: ArrayLike,
     sigmas: ArrayLike,
     threshold: float = 0.9,
-    max_people: int = 20,
+    max_poses: int = 20,
 ) -> NDArray[np.int64]:
     """Like `oks_nms`, but the scores of other poses decay by exp(-OKS² / threshold) (soft NMS, Bodla et al. 2017).
 
@@ -122,7 +122,7 @@ def soft_oks_nms(
     """
     points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
     left, kept = np.asarray(scores, np.float64).copy(), list[int]()
-    for _ in range(min(max_people, len(left))):
+    for _ in range(min(max_poses, len(left))):
         best = int(np.argmax(left))
         kept.append(best)
         left *= np.exp(-(oks(points[best], points, (areas[best] + areas) / 2, sigmas) ** 2) / threshold)

@@ -32,20 +32,20 @@ class Poses:
     ids: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        people, num_keypoints = len(self.keypoints), self.skeleton.num_keypoints
+        num_persons, num_keypoints = len(self.keypoints), self.skeleton.num_keypoints
         wanted = {
-            "keypoints": (people, num_keypoints, 2),
-            "scores": (people, num_keypoints),
-            "boxes": (people, 4),
-            "box_scores": (people,),
+            "keypoints": (num_persons, num_keypoints, 2),
+            "scores": (num_persons, num_keypoints),
+            "boxes": (num_persons, 4),
+            "box_scores": (num_persons,),
         }
         for name, shape in wanted.items():
             array = np.asarray(getattr(self, name), np.float32)
             if array.shape != shape:
                 raise InputError(f"Poses: {name} has the shape {array.shape}, wanted {shape} ({self.skeleton.name}).")
             object.__setattr__(self, name, array)
-        if self.ids is not None and np.shape(self.ids) != (people,):
-            raise InputError(f"Poses: ids has the shape {np.shape(self.ids)}, wanted {(people,)}.")
+        if self.ids is not None and np.shape(self.ids) != (num_persons,):
+            raise InputError(f"Poses: ids has the shape {np.shape(self.ids)}, wanted {(num_persons,)}.")
 
     @classmethod
     def empty(cls, skeleton: Skeleton, image_size: Size) -> "Poses":
@@ -76,28 +76,28 @@ class Poses:
     @property
     def person_scores(self) -> NDArray[np.float32]:
         """(N,) box score x mean of the keypoint scores above 0.2; 0 for a person without such a keypoint."""
-        sure = self.scores > MIN_KEYPOINT_SCORE
-        mean = (self.scores * sure).sum(axis=1) / np.maximum(sure.sum(axis=1), 1)
+        confident = self.scores > MIN_KEYPOINT_SCORE
+        mean = (self.scores * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
         return (self.box_scores * mean).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
         """Poses -> plain dict: every keypoint by its name, pixels rounded to 0.01 and scores to 0.0001."""
-        people = [self._person(i) for i in range(len(self))]
-        return {"image_size": self.image_size.to_dict(), "skeleton": self.skeleton.name, "instances": people}
+        instances = [self._person(i) for i in range(len(self))]
+        return {"image_size": self.image_size.to_dict(), "skeleton": self.skeleton.name, "instances": instances}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
         """Plain dict, as `to_dict` writes it -> Poses; InputError when its skeleton is not `skeleton`."""
-        people, size = values["instances"], Size.of(values["image_size"])
+        persons, size = values["instances"], Size.of(values["image_size"])
         if values["skeleton"] != skeleton.name:
             raise InputError(f"These poses have the skeleton {values['skeleton']!r}, wanted {skeleton.name!r}.")
-        if not people:
+        if not persons:
             return cls.empty(skeleton, size)  # without persons, whether ids were requested is unknown
         keypoints = np.array(
-            [[person["keypoints"][name] for name in skeleton.keypoint_names] for person in people], np.float32
+            [[person["keypoints"][name] for name in skeleton.keypoint_names] for person in persons], np.float32
         )
-        boxes, scores = (np.array([person[key] for person in people], np.float32) for key in ("box_xyxy", "box_score"))
-        ids = np.array([person["id"] for person in people]) if "id" in people[0] else None
+        boxes, scores = (np.array([person[key] for person in persons], np.float32) for key in ("box_xyxy", "box_score"))
+        ids = np.array([person["id"] for person in persons]) if "id" in persons[0] else None
         return cls(keypoints[..., :2], keypoints[..., 2], boxes, scores, skeleton, size, ids)
 
     def _person(self, i: int) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
-from featherpose.keypoint_names import leads_a_pair, mirrored_name, sideless_name, standard_names
+from featherpose.keypoint_names import is_left_of_pair, mirrored_name, sideless_name, standard_names
 
 LEFT, RIGHT, MIDDLE = (255, 138, 40), (56, 152, 255), (120, 220, 90)
 # Data sets annotate hips and shoulders at different positions (COCO's hips are higher and wider apart than MPII's).
-DISPUTED = frozenset({"left_hip", "right_hip", "left_shoulder", "right_shoulder"})
+CONVENTION_DEPENDENT = frozenset({"left_hip", "right_hip", "left_shoulder", "right_shoulder"})
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ class Skeleton:
             name=name,
             keypoint_names=tuple(keypoint_names),
             limbs=tuple(limbs),
-            flip_pairs=tuple((i, names.index(mirrored_name(n))) for i, n in enumerate(names) if leads_a_pair(n, names)),
+            flip_pairs=tuple(
+                (i, names.index(mirrored_name(n))) for i, n in enumerate(names) if is_left_of_pair(n, names)
+            ),
             sigmas=tuple(_SIGMAS.get(sideless_name(n), OTHER_SIGMA) for n in names),
             colors=tuple(_color(names[a], names[b]) for a, b in limbs),
             landmarks=landmarks,
@@ -131,7 +133,7 @@ def map_keypoints(
     points, seen = np.asarray(keypoints, np.float32), np.asarray(visibility, np.int64)
     mapped = np.zeros((*points.shape[:-2], target.num_keypoints, 2), np.float32)
     mapped_seen = np.zeros((*seen.shape[:-1], target.num_keypoints), np.int64)
-    disputed: frozenset[str] = frozenset() if source.landmarks == target.landmarks else DISPUTED
+    disputed: frozenset[str] = frozenset() if source.landmarks == target.landmarks else CONVENTION_DEPENDENT
     for t, keypoint in enumerate(target.keypoint_names):
         if keypoint in source.keypoint_names and keypoint not in disputed:
             s = source.keypoint_names.index(keypoint)

@@ -54,14 +54,14 @@ def run(*words: str) -> Result:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def api_arguments(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The arguments passed to `api.benchmark_train`, which returns `MEASURED`."""
     how: dict[str, Any] = {}
     monkeypatch.setattr(api, "benchmark_train", lambda network, **words: how.update(words, network=network) or MEASURED)
     return how
 
 
-def test_a_table_of_both_ways_and_what_decides_them(asked: dict[str, Any]) -> None:
+def test_table_shows_both_throughputs_and_setup(api_arguments: dict[str, Any]) -> None:
     result = run()
     assert result.exit_code == 0, result.output
     header, same, loading, how, where = result.stdout.splitlines()
@@ -72,14 +72,14 @@ def test_a_table_of_both_ways_and_what_decides_them(asked: dict[str, Any]) -> No
     assert where == "Quick CPU, 2 cores, torch 2.6, Linux"
 
 
-def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
+def test_every_option_is_passed_to_the_api(api_arguments: dict[str, Any]) -> None:
     words = (
         "--input-size 128x96 --batch-size 8 --seconds 3 --steps 4 --device cpu --workers 1 --threads 2"
         " --option width=32"
     )
     run(*words.split(), "--data", "people", "--precision", "bf16", "--compile")
-    assert asked.pop("data").name == "people"
-    assert asked == {
+    assert api_arguments.pop("data").name == "people"
+    assert api_arguments == {
         **{
             "network": "lite_hrnet_18",
             "input_size": Size(height=128, width=96),
@@ -92,14 +92,14 @@ def test_every_option_reaches_the_library(asked: dict[str, Any]) -> None:
     }
 
 
-def test_of_several_processes_the_first_speaks(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_first_process_prints(api_arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     assert run().stdout == run("--json").stdout == ""
     monkeypatch.setenv("RANK", "0")
     assert json.loads(run("--json").stdout)["peak_memory"] == 2_510_000_000
 
 
-def test_json_of_a_real_network() -> None:
+def test_json_output_of_a_real_network() -> None:
     result = run(*SMALL, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -117,14 +117,14 @@ def test_json_of_a_real_network() -> None:
         (["--device", "gpu"], DeviceError, "wanted auto, cpu or cuda"),
     ],
 )
-def test_mistakes_are_refused(words: list[str], error: type[FeatherposeError], message: str) -> None:
+def test_invalid_options_raise_named_errors(words: list[str], error: type[FeatherposeError], message: str) -> None:
     result = run(*words)
     assert isinstance(result.exception, error)
     assert message in str(result.exception)
 
 
 @pytest.mark.slow
-def test_two_processes_divide_the_batch() -> None:
+def test_two_processes_split_the_batch() -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["-m", "featherpose", "benchmark", "train", "lite_hrnet_18", *SMALL, "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

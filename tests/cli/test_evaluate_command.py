@@ -13,7 +13,7 @@ from featherpose import images
 from featherpose.cli.evaluate import evaluate, percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
 from featherpose.skeleton import LSP14, MPII16
-from tests.evaluation.folders import SAMPLES, UNLABELLED, person, write_folder
+from tests.evaluation.folders import SAMPLES, UNLABELED, person, write_folder
 from tests.tiny_model import tiny_manifest, tiny_model
 
 pytest.importorskip("onnx")
@@ -33,7 +33,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return call
 
 
-def test_a_table_of_seven_scores_and_a_line_on_how_they_came_about(run, tmp_path: Path) -> None:
+def test_table_shows_coco_scores_and_settings(run, tmp_path: Path) -> None:
     result = run()
     assert result.exit_code == 0, result.output
     names, values, how, where = result.stdout.splitlines()
@@ -45,7 +45,7 @@ def test_a_table_of_seven_scores_and_a_line_on_how_they_came_about(run, tmp_path
     assert len(json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())) == 3
 
 
-def test_a_model_that_finds_the_joints_is_given_them(run, tmp_path: Path) -> None:
+def test_ap50_is_one_only_if_keypoints_match(run, tmp_path: Path) -> None:
     """The tiny model detects red, green and blue: all labeled keypoints of this person lie on the red spot."""
     folder = tmp_path / "people"
     image = np.full((240, 320, 3), 255, np.uint8)
@@ -61,7 +61,7 @@ def test_a_model_that_finds_the_joints_is_given_them(run, tmp_path: Path) -> Non
         assert json.loads(run("--json").stdout)["scores"]["ap50"] == found
 
 
-def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
+def test_json_on_stdout_has_no_other_output(run, tmp_path: Path) -> None:
     result = run("--json", "--out", "mine/results.json", "--flip-test", "--blur-kernel", "3")
     facts = json.loads(result.stdout)
     assert {
@@ -81,14 +81,14 @@ def test_json_on_stdout_is_json_alone(run, tmp_path: Path) -> None:
     assert (facts["num_images"], facts["num_instances"], facts["broken"]) == (2, 3, [])
 
 
-def test_nobody_to_find_is_a_dash(run, tmp_path: Path) -> None:
-    write_folder(tmp_path / "unlabeled", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELLED)])
+def test_scores_without_labels_are_dashes(run, tmp_path: Path) -> None:
+    write_folder(tmp_path / "unlabeled", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELED)])
     result = run("--data", "unlabeled")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split() == ["-"] * 7
 
 
-def test_a_broken_photo_is_listed_and_the_exit_code_is_one(run, tmp_path: Path) -> None:
+def test_broken_image_is_listed_with_exit_code_1(run, tmp_path: Path) -> None:
     (tmp_path / "people/images/photo-7.png").write_bytes(b"")
     result = run()
     assert result.exit_code == 1
@@ -98,14 +98,14 @@ def test_a_broken_photo_is_listed_and_the_exit_code_is_one(run, tmp_path: Path) 
     assert "photo-7.png: the file is empty" in line
 
 
-def test_boxes_of_a_file(run, tmp_path: Path) -> None:
+def test_boxes_file_replaces_gt_boxes(run, tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 5, "bbox": SAMPLES[0]["bbox"], "score": 0.5}]))
     result = run("--boxes", "boxes.json")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].startswith("instances: 1, images: 1 of")
 
 
-def test_bad_boxes_and_a_second_look(run) -> None:
+def test_jitter_and_refine_change_the_results(run) -> None:
     """Every option takes effect: the results differ, and the line below the table and the JSON name the options."""
     words = {"plain": [], "off": ["--jitter", "0.2"], "both": ["--jitter", "0.2", "--refine"]}
     poses = {}
@@ -123,7 +123,7 @@ def test_bad_boxes_and_a_second_look(run) -> None:
     assert (facts["jitter"], facts["refine"], facts["nms"]) == (0.1, True, "none")
 
 
-def test_refine_changes_the_poses(run, tmp_path: Path) -> None:
+def test_refine_changes_the_keypoints(run, tmp_path: Path) -> None:
     image = np.full((240, 320, 3), 128, np.uint8)
     for (x, y), color in zip(((160, 60), (190, 120), (170, 170)), np.eye(3, dtype=np.uint8) * 255, strict=True):
         image[y - 6 : y + 7, x - 6 : x + 7] = color
@@ -136,7 +136,7 @@ def test_refine_changes_the_poses(run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("nms", "kept"), [("oks", 1), ("soft", 2), ("pose", 1), ("none", 2)])
-def test_the_way_duplicates_go(run, tmp_path: Path, nms: str, kept: int) -> None:
+def test_nms_method_decides_kept_duplicates(run, tmp_path: Path, nms: str, kept: int) -> None:
     image = np.full((240, 320, 3), 255, np.uint8)
     for (x, y), color in zip(((30, 50), (45, 80), (35, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
         image[y - 6 : y + 7, x - 6 : x + 7] = color
@@ -150,7 +150,7 @@ def test_the_way_duplicates_go(run, tmp_path: Path, nms: str, kept: int) -> None
     assert json.loads(run("--boxes", "boxes.json", "--nms", nms, "--json").stdout)["nms"] == nms
 
 
-def test_people_of_mpii_get_their_pckh(run, tmp_path: Path) -> None:
+def test_mpii_format_prints_pckh(run, tmp_path: Path) -> None:
     """All keypoints of this person lie on the red spot, which every third keypoint of the tiny model detects."""
     image = np.full((240, 320, 3), 255, np.uint8)
     image[100:108, 150:158] = (255, 0, 0)
@@ -197,7 +197,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("words", "kind", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_refused_before_anything_is_written(
+def test_bad_input_fails_before_writing_any_file(
     run, tmp_path: Path, words: list[str], kind: type[FeatherposeError], message: str
 ) -> None:
     result = run(*words)
@@ -207,19 +207,19 @@ def test_bad_input_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_without_joints_is_refused(run, tmp_path: Path) -> None:
+def test_labels_without_keypoint_names_fail(run, tmp_path: Path) -> None:
     path = tmp_path / "people/person_keypoints.json"
     truth = json.loads(path.read_text())
     path.write_text(json.dumps({**truth, "categories": [{"id": 1, "name": "person"}]}))
     assert "person_keypoints.json: no category names its joints" in str(run().exception)
 
 
-def test_a_model_of_another_skeleton_is_refused(run, tmp_path: Path) -> None:
+def test_model_with_other_skeleton_fails(run, tmp_path: Path) -> None:
     tiny_model(tmp_path / "tiny.onnx", tiny_manifest(skeleton=MPII16))
     assert "predicts the 16 keypoints of mpii16, the data set labels the 17 of coco17" in str(run().exception)
 
 
-def test_data_of_another_skeleton_is_judged_if_the_model_has_it(run, tmp_path: Path) -> None:
+def test_lsp_model_is_evaluated_on_lsp_data(run, tmp_path: Path) -> None:
     tiny_model(tmp_path / "tiny.onnx", tiny_manifest(skeleton=LSP14))
     lone = person(1, 5, (10, 20, 60, 100))
     lone["keypoints"] = lone["keypoints"][: 3 * 14]
@@ -238,7 +238,7 @@ finally:
 """
 
 
-def test_torch_is_not_imported_and_an_error_is_one_line_and_exit_code_two(run, tmp_path: Path) -> None:
+def test_no_torch_import_and_errors_are_one_line(run, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, "evaluate", "--model", "tiny.onnx", "--device", "cpu", "--data"]
     good = subprocess.run([*command, "people"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (good.returncode, good.stderr.splitlines()[-1]) == (0, "False"), good.stderr

@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
     return call
 
 
-def test_a_photo_of_one_person(run, tmp_path):
+def test_whole_image_writes_drawing_and_json(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     result = run("a.jpg", "--whole-image")
     assert result.exit_code == 0, result.output
@@ -38,12 +38,12 @@ def test_a_photo_of_one_person(run, tmp_path):
     assert (tmp_path / "out/a.jpg").exists() and (tmp_path / "out/poses.json").exists()
 
 
-def test_auto_says_what_it_took(run, tmp_path):
+def test_device_auto_prints_the_chosen_device(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     assert run("a.jpg", "--whole-image", device="auto").stderr.startswith("Ran on cpu with ")
 
 
-def test_refine_looks_again(run, tmp_path):
+def test_refine_changes_keypoints_not_boxes(run, tmp_path):
     """The image is gray with three colored spots: the box of the keypoints is smaller than the image."""
     image = np.full((160, 120, 3), 128, np.uint8)
     for (x, y), color in zip(((40, 40), (70, 80), (50, 100)), np.eye(3, dtype=np.uint8) * 255, strict=True):
@@ -59,21 +59,21 @@ def test_refine_looks_again(run, tmp_path):
     assert found[0]["box_xyxy"] == found[1]["box_xyxy"] == [0, 0, 120, 160]
 
 
-def test_json_on_stdout_is_json_alone(run, tmp_path):
+def test_json_on_stdout_has_no_other_output(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     result = run("a.jpg", "--whole-image", "--json", "-", "--no-draw")
     assert json.loads(result.stdout) == json.loads((tmp_path / "out/poses.json").read_text())
     assert not (tmp_path / "out/a.jpg").exists()
 
 
-def test_json_into_a_file_of_ones_own(run, tmp_path):
+def test_json_option_sets_the_output_file(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     assert run("a.jpg", "--whole-image", "--json", "sub/keypoints.json", "--no-draw").exit_code == 0
     assert json.loads((tmp_path / "sub/keypoints.json").read_text())["images"][0]["image"] == "a.jpg"
     assert not (tmp_path / "out").exists()
 
 
-def test_boxes_and_a_folder_of_many(run, tmp_path):
+def test_long_tables_are_cut_after_20_images(run, tmp_path):
     boxes = {}
     for i in range(25):
         image_file(tmp_path / f"in/{i:02}.jpg")
@@ -86,7 +86,7 @@ def test_boxes_and_a_folder_of_many(run, tmp_path):
     assert lines[22].startswith(f"{sum(i % 8 for i in range(25))} people in 25 images")
 
 
-def test_exit_codes(run, tmp_path):
+def test_exit_code_1_if_some_failed_2_if_all(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     (tmp_path / "bad.jpg").write_text("not an image")
     some = run("a.jpg", "bad.jpg", "none.jpg", "--whole-image")
@@ -99,19 +99,19 @@ def test_exit_codes(run, tmp_path):
     assert run("--whole-image").exit_code == 2
 
 
-def test_nobody_said_where_people_are(run, tmp_path):
+def test_missing_boxes_raise_input_error(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     result = run("a.jpg")
     assert isinstance(result.exception, InputError) and "Person boxes are missing" in str(result.exception)
 
 
-def test_megapixels_can_be_raised(run, tmp_path):
+def test_max_megapixels_limits_image_size(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     assert "0.0 megapixels, at most 0.004" in run("a.jpg", "--whole-image", "--max-megapixels", "0.004").stderr
     assert run("a.jpg", "--whole-image", "--max-megapixels", "0.005").exit_code == 0
 
 
-def test_help_teaches_with_an_example():
+def test_help_shows_examples_and_box_formats():
     text = CliRunner().invoke(predict, ["--help"]).stdout
     for words in (
         "featherpose predict portrait.jpg --whole-image",
@@ -122,7 +122,7 @@ def test_help_teaches_with_an_example():
         assert words in text, words
 
 
-def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
+def test_errors_are_one_line_with_exit_code_2(tmp_path):
     image_file(tmp_path / "a.jpg")
     command = [sys.executable, "-m", "featherpose", "predict", "a.jpg", "--boxes", "none.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -133,7 +133,7 @@ def test_the_command_line_ends_with_one_line_and_code_2(tmp_path):
     )
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
+def test_help_imports_no_heavy_libraries():
     code = (
         "import sys, featherpose.cli.predict as p\n"
         "try: p.predict(['--help'])\n"

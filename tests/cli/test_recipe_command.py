@@ -20,32 +20,32 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(featherpose, ["recipe", *words], catch_exceptions=False)
 
 
-def test_list_has_a_line_for_every_recipe() -> None:
+def test_list_prints_one_line_per_recipe() -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(RECIPES)
     (line,) = [line for line in lines if line.startswith("paper-cbam_lite_hrnet_18-256x192-coco ")]
     assert "150 x 256x192; sgd, msra" in line
 
 
-def test_list_takes_a_word_and_speaks_json() -> None:
+def test_list_filters_by_word_and_prints_json() -> None:
     found = json.loads(run("list", "mpii", "--json").stdout)
     assert set(found) == {name for name in RECIPES if "mpii" in name}
     assert found["paper-lite_hrnet_18-256x256-mpii"]["skeleton"] == "mpii16"
 
 
-def test_show_is_a_file_that_can_be_trained(tmp_path: Path) -> None:
+def test_show_output_loads_as_a_recipe(tmp_path: Path) -> None:
     shown = run("show", "pretrain-cbam_lite_hrnet_18", "--set", "seed=5")
     (tmp_path / "mine.yaml").write_text(shown.stdout)
     assert load(tmp_path / "mine.yaml") == RECIPES["pretrain-cbam_lite_hrnet_18"].model_copy(update={"seed": 5})
 
 
-def test_check_builds_the_network(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_prints_the_parameter_count(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     assert "valid. cbam_lite_hrnet_18, 1,082,246 parameters" in run("check", "pretrain-cbam_lite_hrnet_18").stdout
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_recipe_passes_check(name: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     assert check(RECIPES[name].model_copy(update={"pretrained": "", "frozen_stages": 0})) > 500_000
 
@@ -62,7 +62,9 @@ def test_every_recipe_could_start(name: str, shared: Path, monkeypatch: pytest.M
         ("stages.0.input_size=96x128", "did you mean 128x96"),
     ],
 )
-def test_check_says_what_train_would(setting: str, message: str, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_raises_the_errors_of_train(
+    setting: str, message: str, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     with pytest.raises(FeatherposeError, match=message):
         run("check", "pretrain-cbam_lite_hrnet_18", "--set", setting)

@@ -22,8 +22,8 @@ def run(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-class TestEveryVerb:
-    def test_help_loads_nothing_heavy(self, name: str) -> None:
+class TestEveryCommand:
+    def test_help_imports_no_heavy_libraries(self, name: str) -> None:
         code = (
             "import sys\nfrom click.testing import CliRunner\nfrom featherpose.cli import featherpose\n"
             f"assert CliRunner().invoke(featherpose, ['{name}', '--help']).exit_code == 0\n"
@@ -32,16 +32,16 @@ class TestEveryVerb:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         assert done.stdout.split() == []
 
-    def test_every_option_has_a_sentence(self, name: str) -> None:
+    def test_every_option_has_a_help_text(self, name: str) -> None:
         command = featherpose.get_command(click.Context(featherpose), name)
         assert command and command.help and f"featherpose {name}" in command.help
         for option in command.params:
             assert isinstance(option, click.Argument) or option.help, option.name
 
-    def test_readme_shows_it(self, name: str) -> None:
+    def test_readme_shows_the_command(self, name: str) -> None:
         assert f"featherpose {name}" in README
 
-    def test_an_unknown_option_is_a_usage_error(self, name: str) -> None:
+    def test_unknown_option_is_a_usage_error(self, name: str) -> None:
         assert CliRunner().invoke(featherpose, [name, "--nosuch"]).exit_code == 2
 
 
@@ -63,7 +63,7 @@ class TestEveryVerb:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_mistakes_are_one_line_and_code_2(words: list[str], message: str) -> None:
+def test_errors_are_one_line_with_exit_code_2(words: list[str], message: str) -> None:
     done = run(*words)
     assert done.returncode == 2
     assert message in done.stderr

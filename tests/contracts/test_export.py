@@ -23,11 +23,11 @@ pytestmark = pytest.mark.torch
 SIZE = Size(height=96, width=64)
 
 
-def described(name, size):
+def make_manifest(name, size):
     return Manifest(network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)})
 
 
-def settled(manifest, **options):
+def calibrated(manifest, **options):
     """The network with running statistics of some crops, and norm weights of 0.25, or 1 on the shortcuts.
 
     Unlike in trained networks, rounding errors grow from layer to layer in untrained ones: to 1e-4 of the heatmaps'
@@ -48,7 +48,7 @@ def settled(manifest, **options):
     return model.eval()
 
 
-def takes_any_number(path, size):
+def accepts_any_batch_size(path, size):
     engine = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     crops = np.random.default_rng(1).integers(0, 256, (5, *size.shape, 3), np.uint8)
     together = engine.run(["heatmaps"], {"crops": crops})[0]
@@ -58,21 +58,21 @@ def takes_any_number(path, size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_networks())
-def test_every_network_is_exported_and_proven(name, tmp_path):
+def test_every_network_passes_the_parity_check(name, tmp_path):
     size, path = create_network(name).fixed_size or Size(height=128, width=96), tmp_path / f"{name}.onnx"
-    manifest = described(name, size)
-    proven = export(settled(manifest), path, manifest)
-    assert read_manifest(path) == proven
-    assert len(proven.parity["jumps"]) < 0.05 * proven.parity["keypoints_compared"]
-    assert takes_any_number(path, size)
+    manifest = make_manifest(name, size)
+    exported = export(calibrated(manifest), path, manifest)
+    assert read_manifest(path) == exported
+    assert len(exported.parity["jumps"]) < 0.05 * exported.parity["keypoints_compared"]
+    assert accepts_any_batch_size(path, size)
 
 
-def test_the_shortest_network_of_the_paper(tmp_path, monkeypatch):
+def test_shortened_cbam_lite_hrnet_is_exported(tmp_path, monkeypatch):
     """A fast version of the same test: every kind of layer of cbam_lite_hrnet_18 once."""
     monkeypatch.setitem(lite_hrnet.MODULES, 18, (1, 1, 1))
-    manifest, path = described("cbam_lite_hrnet_18", SIZE), tmp_path / "short.onnx"
-    export(settled(manifest, width=8), path, manifest, crops={})
-    assert takes_any_number(path, SIZE)
+    manifest, path = make_manifest("cbam_lite_hrnet_18", SIZE), tmp_path / "short.onnx"
+    export(calibrated(manifest, width=8), path, manifest, crops={})
+    assert accepts_any_batch_size(path, SIZE)
     nodes = Counter(node.op_type for node in onnx.load(path).graph.node)
     # One for the crops, four in the decoder and the gates: maps keep one layout throughout the network.
     assert nodes["Transpose"] <= 5
@@ -87,16 +87,16 @@ def short_hrnet(monkeypatch):
 
 
 @pytest.mark.usefixtures("short_hrnet")
-def test_a_short_hrnet_with_attention(tmp_path):
-    manifest, path = described("hrnet_w32", SIZE), tmp_path / "short.onnx"
-    export(settled(manifest, attention="cbam"), path, manifest, crops={})
-    assert takes_any_number(path, SIZE)
+def test_shortened_attention_hrnet_is_exported(tmp_path):
+    manifest, path = make_manifest("hrnet_w32", SIZE), tmp_path / "short.onnx"
+    export(calibrated(manifest, attention="cbam"), path, manifest, crops={})
+    assert accepts_any_batch_size(path, SIZE)
 
 
 @pytest.mark.usefixtures("short_hrnet")
-def test_a_short_tokenpose(tmp_path, monkeypatch):
+def test_shortened_tokenpose_is_exported(tmp_path, monkeypatch):
     whole = tokenpose.Transformer
     monkeypatch.setattr(tokenpose, "Transformer", lambda depth, **options: whole(1, **options))
-    manifest, path = described("tokenpose_l_d24", SIZE), tmp_path / "short.onnx"
-    export(settled(manifest, input_size=SIZE), path, manifest, crops={})
-    assert takes_any_number(path, SIZE)
+    manifest, path = make_manifest("tokenpose_l_d24", SIZE), tmp_path / "short.onnx"
+    export(calibrated(manifest, input_size=SIZE), path, manifest, crops={})
+    assert accepts_any_batch_size(path, SIZE)

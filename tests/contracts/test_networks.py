@@ -41,10 +41,10 @@ OPTIONS = [
 SMALL = Size(height=64, width=96)
 HEAVY = {"cpm", "hrnet_w48", "simple_baseline_resnet101", "simple_baseline_resnet152"}
 # A training step with a few hundred tokens or tens of millions of weights takes half a second or more.
-SLOW_TO_LEARN = HEAVY | {"hrnet_w32", "simple_baseline_resnet50", "swin_t"}
-SLOW_TO_LEARN |= {"tokenpose_t", "tokenpose_s_v1", "tokenpose_b", "tokenpose_l_d24"}
-RATE = 1e-3  # of AdamW: at 3e-3, heads with 256 channels before the last layer do not converge in 60 steps
-FALL, STEPS = 0.8, 60
+SLOW_TO_TRAIN = HEAVY | {"hrnet_w32", "simple_baseline_resnet50", "swin_t"}
+SLOW_TO_TRAIN |= {"tokenpose_t", "tokenpose_s_v1", "tokenpose_b", "tokenpose_l_d24"}
+LEARNING_RATE = 1e-3  # of AdamW: at 3e-3, heads with 256 channels before the last layer do not converge in 60 steps
+LOSS_DROP, STEPS = 0.8, 60
 CPU = torch.device("cpu")
 
 
@@ -86,7 +86,7 @@ def size_of(model):
 
 
 @pytest.mark.parametrize("n", [1, 3])
-def test_heatmaps_have_the_stated_stride(model, n):
+def test_heatmap_size_is_input_size_over_stride(model, n):
     height, width = size_of(model).shape
     with torch.no_grad():
         heatmaps = model.eval()(crops(height, width, n))
@@ -95,11 +95,11 @@ def test_heatmaps_have_the_stated_stride(model, n):
     assert heatmaps.isfinite().all()
 
 
-def test_its_stride_is_known_without_building_it(variant, model):
+def test_stride_of_matches_the_built_network(variant, model):
     assert stride_of(variant[0]) == model.stride
 
 
-def test_another_size_gives_another_heatmap_size_or_is_refused(model):
+def test_other_input_size_works_or_is_refused(model):
     with torch.no_grad():
         if model.fixed_size:
             with pytest.raises(ModelError, match="this network is built for 64x96"):
@@ -112,15 +112,15 @@ def test_every_parameter_gets_a_gradient(model):
     height, width = size_of(model).shape
     model.train().zero_grad()
     model(crops(height, width, 4)).square().sum().backward()
-    learnt = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     assert {n for n, p in model.named_parameters() if not p.requires_grad} <= {"keypoint_head.pos_embedding"}
-    assert [n for n, p in learnt if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [n for n, p in trainable if p.grad is None or not p.grad.isfinite().all()] == []
     # biases that the next norm cancels, and dead hidden units of a gate, may have a gradient of exactly 0
-    silent = [n for n, p in learnt if p.grad.abs().max() == 0]
-    assert [n for n in silent if not n.endswith("bias")] == []
+    without_gradient = [n for n, p in trainable if p.grad.abs().max() == 0]
+    assert [n for n in without_gradient if not n.endswith("bias")] == []
 
 
-def test_training_moves_the_running_statistics_and_eval_does_not(model):
+def test_only_train_mode_updates_running_stats(model):
     height, width = size_of(model).shape
     before = {k: v.clone() for k, v in model.named_buffers() if k.endswith("running_mean")}
     model.eval()(crops(height, width))
@@ -129,7 +129,7 @@ def test_training_moves_the_running_statistics_and_eval_does_not(model):
     assert not any(torch.equal(v, before[k]) for k, v in model.named_buffers() if k in before)
 
 
-def test_eval_treats_every_crop_alone(model):
+def test_eval_output_is_independent_of_the_batch(model):
     height, width = size_of(model).shape
     x = crops(height, width, 3)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_eval_treats_every_crop_alone(model):
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4 * together.std().item())
 
 
-def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
+def test_saved_and_loaded_weights_give_same_output(model, variant, tmp_path):
     name, options = variant
     height, width = size_of(model).shape
     save_weights(model, tmp_path / "a.safetensors")
@@ -147,7 +147,7 @@ def test_saved_and_loaded_weights_answer_alike(model, variant, tmp_path):
         assert torch.equal(other(crops(height, width)), model.eval()(crops(height, width)))
 
 
-def test_layout_of_memory_does_not_matter(model):
+def test_output_is_independent_of_memory_layout(model):
     """In double precision: single-precision rounding errors grow from layer to layer in an untrained network."""
     height, width = size_of(model).shape
     x, model = crops(height, width).double(), copy.deepcopy(model).eval().double()
@@ -163,7 +163,7 @@ def test_builder_is_documented_and_has_defaults(name):
     assert all(p.default is not p.empty for p in inspect.signature(builder).parameters.values())
 
 
-def four_people(stride, seed=0):
+def four_samples(stride, seed=0):
     """Stride -> four crops uint8 (4, H, W, 3) of noise, heatmaps of five keypoints each, and their weights."""
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (4, *SMALL.shape, 3), np.uint8)
@@ -172,12 +172,12 @@ def four_people(stride, seed=0):
     return tuple(map(torch.from_numpy, (pixels, heatmaps, weights)))
 
 
-def slow_to_learn(name):
-    return pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_LEARN else name
+def slow_to_train(name):
+    return pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_TRAIN else name
 
 
-@pytest.mark.parametrize("name", [slow_to_learn(name) for name in list_networks()])
-def test_four_people_are_learnt_by_heart(name):
+@pytest.mark.parametrize("name", [slow_to_train(name) for name in list_networks()])
+def test_network_overfits_four_samples(name):
     """Overfit four samples with the loss, optimizer and learning rate of real runs.
 
     The initial loss is that of empty heatmaps, so a drop by 80 % means that most of every peak is learned. TokenPose's
@@ -186,18 +186,18 @@ def test_four_people_are_learnt_by_heart(name):
     """
     torch.manual_seed(0)
     network = create_network(name, 5, **small_options(name)).train()
-    recipe = Recipe(optimizer=Optimizer(lr=RATE))
+    recipe = Recipe(optimizer=Optimizer(lr=LEARNING_RATE))
     train_step, optimizer = TrainStep(network, recipe, None, CPU), make_optimizer(network, recipe.optimizer)
-    people, losses = four_people(network.stride), []
-    while len(losses) <= STEPS and (not losses or losses[-1] > (1 - FALL) * losses[0]):
+    samples, losses = four_samples(network.stride), []
+    while len(losses) <= STEPS and (not losses or losses[-1] > (1 - LOSS_DROP) * losses[0]):
         optimizer.zero_grad()
-        losses.append(train_step(*people).item())
+        losses.append(train_step(*samples).item())
         optimizer.step()
-    assert losses[-1] <= (1 - FALL) * losses[0], f"{losses[-1] / losses[0]:.2f} of {losses[0]:.4f} left"
+    assert losses[-1] <= (1 - LOSS_DROP) * losses[0], f"{losses[-1] / losses[0]:.2f} of {losses[0]:.4f} left"
 
 
 @pytest.fixture
-def no_graphs_left():
+def reset_compiler():
     """Reset torch.compile, so that its caches for one network do not affect the next."""
     torch.compiler.reset()
     yield
@@ -208,7 +208,7 @@ def no_graphs_left():
 @pytest.mark.usefixtures("no_graphs_left")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("name", list_networks())
-def test_the_compiler_takes_a_network_as_one_graph(name):
+def test_network_compiles_to_one_full_graph(name):
     """Captured end to end in train mode without graph breaks, on the meta device: tensors have no data.
 
     That compiled code gives the same outputs and training is tested on a small network in

@@ -40,21 +40,21 @@ def coco_labels(folder: Path) -> tuple[str, Any]:
     """coco-test -> name of its annotation file, and its content reduced to a few images with labeled keypoints."""
     truth = json.loads((folder / "person_keypoints.json").read_text())
     posed = {person["image_id"] for person in truth["annotations"] if person.get("num_keypoints")}
-    truth["images"] = [photo for photo in truth["images"] if photo["id"] in posed][:MAX_IMAGES]
-    chosen = {photo["id"] for photo in truth["images"]}
+    truth["images"] = [image for image in truth["images"] if image["id"] in posed][:MAX_IMAGES]
+    chosen = {image["id"] for image in truth["images"]}
     truth["annotations"] = [person for person in truth["annotations"] if person["image_id"] in chosen]
     return "person_keypoints.json", truth
 
 
 def mpii_labels(folder: Path) -> tuple[str, Any]:
     """mpii-test -> name of its annotation file, and its content reduced to a few images."""
-    people = json.loads((folder / "people.json").read_text())
-    photos = list(dict.fromkeys(person["image"] for person in people))[:MAX_IMAGES]
-    return "people.json", [person for person in people if person["image"] in photos]
+    persons = json.loads((folder / "people.json").read_text())
+    images = list(dict.fromkeys(person["image"] for person in persons))[:MAX_IMAGES]
+    return "people.json", [person for person in persons if person["image"] in images]
 
 
 LABELS = {"coco": coco_labels, "mpii": mpii_labels}
-JOINTS = {"coco": list(COCO17.keypoint_names), "mpii": list(MPII16.keypoint_names)}
+KEYPOINT_NAMES = {"coco": list(COCO17.keypoint_names), "mpii": list(MPII16.keypoint_names)}
 SCORE = {"coco": "ap", "mpii": "mean"}
 
 
@@ -68,36 +68,36 @@ def folders(row: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A folder of training samples and a folder of test images, both of the row's data set."""
     monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path / "cache"))
     (source,) = RECIPES[row].data.sources
-    people = shard(shared / "data/pose-train" / f"{source}-0000.tar", tmp_path / "people")
+    samples = shard(shared / "data/pose-train" / f"{source}-0000.tar", tmp_path / "people")
     tested = shared / "data" / f"{source}-test"
     file, labels = LABELS[source](tested)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/images").symlink_to(tested / "images")
     (tmp_path / "photos" / file).write_text(json.dumps(labels))
-    return people, tmp_path / "photos"
+    return samples, tmp_path / "photos"
 
 
-def run(*words: object) -> dict[str, Any]:
+def run(*arguments: object) -> dict[str, Any]:
     """Arguments of `featherpose` -> the JSON that it prints."""
-    result = CliRunner().invoke(featherpose, [*map(str, words), "--json"])
+    result = CliRunner().invoke(featherpose, [*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.exception or result.output
     return json.loads(result.stdout)
 
 
-def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_row_trains_exports_evaluates_benchmarks(row: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
     """The recipe with only input size, batch size and epochs changed: the smallest input and a small shard."""
-    people, photos = folders
+    samples, images = folders
     recipe = RECIPES[row]
     (source,) = recipe.data.sources
     options = {**recipe.options, **({"input_size": f"{SIZE}x{SIZE}"} if "input_size" in recipe.options else {})}
     changes = {
-        "data.folder": people,
+        "data.folder": samples,
         "stages.0.input_size": f"{SIZE}x{SIZE}",
         "stages.0.batch_size": BATCH,
         "stages.0.epochs": EPOCHS,
     }
     changes |= {"options": json.dumps(options)} if options != recipe.options else {}
-    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    settings = [argument for key, value in changes.items() for argument in ("--set", f"{key}={value}")]
 
     trained = run("train", row, *settings, "--out", tmp_path / "run", "--device", "cpu", "--workers", 0)
     assert trained["finished"] and 0 <= trained["best"]["pck"] <= 100
@@ -105,12 +105,12 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
     exported = run("export", tmp_path / "run/best.safetensors", "--out", tmp_path / "row.onnx")
     manifest = exported["manifest"]
     assert (manifest["network"], manifest["input_size"]) == (recipe.network, {"height": SIZE, "width": SIZE})
-    assert (manifest["codec"]["name"], manifest["skeleton"]["keypoint_names"]) == (recipe.codec, JOINTS[source])
+    assert (manifest["codec"]["name"], manifest["skeleton"]["keypoint_names"]) == (recipe.codec, KEYPOINT_NAMES[source])
 
     model = ["--model", tmp_path / "row.onnx", "--device", "cpu", "--out", tmp_path / "results.json"]
-    scored = run("evaluate", *model, "--data", photos, "--format", source)
-    assert scored["num_images"] == MAX_IMAGES and scored["num_instances"] >= MAX_IMAGES
-    assert 0 <= scored["scores"][SCORE[source]] <= 1
+    evaluated = run("evaluate", *model, "--data", images, "--format", source)
+    assert evaluated["num_images"] == MAX_IMAGES and evaluated["num_instances"] >= MAX_IMAGES
+    assert 0 <= evaluated["scores"][SCORE[source]] <= 1
 
     how = [
         "--input-size",
@@ -124,8 +124,8 @@ def test_a_row_is_trained_exported_judged_and_timed(row: str, folders: tuple[Pat
         "--workers",
         0,
         "--data",
-        people,
+        samples,
     ]
-    words = [word for key, value in options.items() for word in ("--option", f"{key}={json.dumps(value)}")]
-    timed = run("benchmark", "train", recipe.network, *how, *words)
-    assert timed["step"]["samples_per_s"] > 0 and timed["loading"]["samples_per_s"] > 0
+    arguments = [argument for key, value in options.items() for argument in ("--option", f"{key}={json.dumps(value)}")]
+    benchmarked = run("benchmark", "train", recipe.network, *how, *arguments)
+    assert benchmarked["step"]["samples_per_s"] > 0 and benchmarked["loading"]["samples_per_s"] > 0

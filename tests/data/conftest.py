@@ -33,7 +33,7 @@ def record(key: str, skeleton: str = "coco17", size: Size = SIZE, **changes: Any
     }
 
 
-def picture(size: Size = SIZE, seed: int = 0) -> NDArray[np.uint8]:
+def random_image(size: Size = SIZE, seed: int = 0) -> NDArray[np.uint8]:
     """RGB uint8 (h, w, 3), smooth colors that depend on the seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse).resize(size.xy, Image.Resampling.BICUBIC))
@@ -65,7 +65,7 @@ def pack(tmp_path: Path) -> Pack:
         files: list[tuple[str, bytes]] = []
         for seed, person in enumerate(records):
             size = Size(height=person["height"], width=person["width"])
-            files.append((person["key"] + ".webp", encoded(picture(size, seed))))
+            files.append((person["key"] + ".webp", encoded(random_image(size, seed))))
             files.append((person["key"] + ".json", json.dumps(person).encode()))
         return write_shard(folder / f"{name}.tar", files)
 
@@ -73,6 +73,6 @@ def pack(tmp_path: Path) -> Pack:
 
 
 @pytest.fixture(scope="session")
-def people(shared: Path) -> list[Sample]:
+def real_samples(shared: Path) -> list[Sample]:
     """All samples of pose-train."""
     return read_index(shared / "data/pose-train")

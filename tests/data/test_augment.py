@@ -17,12 +17,12 @@ from featherpose.data.sample import sample_generator
 from featherpose.errors import RecipeError
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
-from tests.data.conftest import picture
+from tests.data.conftest import random_image
 
 SIZE = Size(height=128, width=96)
 NONE = Augmentation.none()
 MOVED = replace(NONE, flip_prob=0.5, scale=(0.7, 1.3), shift=0.1, rotation_prob=1.0)
-LABELLED = np.full(17, 2, np.uint8)
+LABELED = np.full(17, 2, np.uint8)
 # The region of 1.25 x this box is exactly SIZE, at the image's top left: the plain crop is the image itself.
 WHOLE = np.array([48 - 38.4, 64 - 51.2, 76.8, 102.4])
 
@@ -31,13 +31,13 @@ def generator(seed: int = 0) -> np.random.Generator:
     return sample_generator(seed, 0, 0)
 
 
-def people(seed: int, skeleton: Skeleton = COCO17) -> NDArray[np.float32]:
+def random_keypoints(seed: int, skeleton: Skeleton = COCO17) -> NDArray[np.float32]:
     """Keypoints (K, 2) inside WHOLE, all at least 8 pixels apart."""
     cells = np.stack(np.meshgrid(np.arange(16, 80, 12), np.arange(20, 110, 12)), -1).reshape(-1, 2)
     return np.random.default_rng(seed).permutation(cells)[: skeleton.num_keypoints].astype(np.float32)
 
 
-def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
+def image_with_spots(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Black image of SIZE with a Gaussian spot of a different gray level at every keypoint."""
     rows, columns = np.indices(SIZE.shape)
     image = np.zeros(SIZE.shape)
@@ -46,7 +46,7 @@ def dotted(keypoints: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.repeat(np.minimum(image + 0.5, 255).astype(np.uint8)[..., None], 3, 2)
 
 
-def centre_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int = 4) -> NDArray[np.float64]:
+def centroid_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int = 4) -> NDArray[np.float64]:
     """Center of mass of the brightness around a point."""
     x, y = np.round(point).astype(int)
     left, top = max(0, x - reach), max(0, y - reach)
@@ -56,19 +56,30 @@ def centre_near(image: NDArray[np.uint8], point: NDArray[np.float32], reach: int
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nothing_is_the_plain_crop(mode: str) -> None:
-    image, keypoints, box = picture(Size(height=200, width=150)), people(0) + 20, np.array([30.0, 40, 60, 90])
-    crop, moved, visibility = augment(image, keypoints, LABELLED, box, COCO17, SIZE, NONE, generator(), mode)
+def test_no_augmentation_equals_plain_crop(mode: str) -> None:
+    image, keypoints, box = (
+        random_image(Size(height=200, width=150)),
+        random_keypoints(0) + 20,
+        np.array([30.0, 40, 60, 90]),
+    )
+    crop, moved, visibility = augment(image, keypoints, LABELED, box, COCO17, SIZE, NONE, generator(), mode)
     plain = Crop.from_box([30, 40, 90, 130], SIZE, mode)
     assert np.array_equal(crop, images.warp(image, plain))
     np.testing.assert_allclose(moved, plain.to_crop(keypoints), atol=1e-4)
-    assert np.array_equal(visibility, LABELLED)
+    assert np.array_equal(visibility, LABELED)
 
 
-def test_shapes_and_types() -> None:
+def test_augment_output_shapes_and_dtypes() -> None:
     weights = np.linspace(0, 1, 17, dtype=np.float32)
     crop, moved, kept = augment(
-        picture(), people(0).tolist(), weights, [10, 10, 50, 50], COCO17, SIZE, Augmentation(), generator()
+        random_image(),
+        random_keypoints(0).tolist(),
+        weights,
+        [10, 10, 50, 50],
+        COCO17,
+        SIZE,
+        Augmentation(),
+        generator(),
     )
     assert (crop.shape, crop.dtype) == ((128, 96, 3), np.uint8)
     assert (moved.shape, moved.dtype) == ((17, 2), np.float32)
@@ -78,20 +89,22 @@ def test_shapes_and_types() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), mode=st.sampled_from(MODES))
-def test_joints_move_with_their_pixels(seed: int, mode: str) -> None:
+def test_keypoints_move_with_pixels(seed: int, mode: str) -> None:
     """After the warp, the spot drawn at a keypoint is found at the keypoint's new position."""
-    keypoints = people(seed)
-    crop, moved, _ = augment(dotted(keypoints), keypoints, LABELLED, WHOLE, COCO17, SIZE, MOVED, generator(seed), mode)
+    keypoints = random_keypoints(seed)
+    crop, moved, _ = augment(
+        image_with_spots(keypoints), keypoints, LABELED, WHOLE, COCO17, SIZE, MOVED, generator(seed), mode
+    )
     inside = ((moved > 6) & (moved < np.array(SIZE.xy) - 7)).all(1)
     assert inside.sum() >= 5
     for point in moved[inside]:
-        np.testing.assert_allclose(centre_near(crop, point), point, atol=0.35)
+        np.testing.assert_allclose(centroid_near(crop, point), point, atol=0.35)
 
 
 @pytest.mark.parametrize("skeleton", [COCO17, MPII16, LSP14], ids=lambda skeleton: skeleton.name)
-def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
+def test_flipping_twice_is_the_identity(skeleton: Skeleton) -> None:
     always = replace(NONE, flip_prob=1.0)
-    image, keypoints = picture(SIZE, 3), people(3, skeleton)
+    image, keypoints = random_image(SIZE, 3), random_keypoints(3, skeleton)
     visibility = np.arange(skeleton.num_keypoints) % 3
     once = augment(image, keypoints, visibility, WHOLE, skeleton, SIZE, always, generator())
     twice = augment(*once, WHOLE, skeleton, SIZE, always, generator())
@@ -101,11 +114,11 @@ def test_mirroring_twice_changes_nothing(skeleton: Skeleton) -> None:
     assert np.array_equal(twice[2], visibility)
 
 
-def test_mirroring_swaps_left_and_right() -> None:
+def test_flip_swaps_left_and_right_keypoints() -> None:
     left, right, nose = (COCO17.keypoint_names.index(name) for name in ("left_wrist", "right_wrist", "nose"))
-    keypoints, weights = people(1), np.arange(17, dtype=np.float32)
+    keypoints, weights = random_keypoints(1), np.arange(17, dtype=np.float32)
     _, moved, kept = augment(
-        picture(SIZE), keypoints, weights, WHOLE, COCO17, SIZE, replace(NONE, flip_prob=1.0), generator()
+        random_image(SIZE), keypoints, weights, WHOLE, COCO17, SIZE, replace(NONE, flip_prob=1.0), generator()
     )
     np.testing.assert_allclose(moved[left], [95 - keypoints[right, 0], keypoints[right, 1]], atol=1e-4)
     assert kept[left] == weights[right]
@@ -118,10 +131,10 @@ def everything() -> Augmentation:
     )
 
 
-def test_same_generator_same_crop_another_another() -> None:
+def test_crop_is_determined_by_the_generator() -> None:
     def crop(seed: int, epoch: int, index: int) -> tuple[Any, ...]:
         rng = sample_generator(seed, epoch, index)
-        return augment(picture(SIZE), people(0), LABELLED, WHOLE, COCO17, SIZE, everything(), rng)
+        return augment(random_image(SIZE), random_keypoints(0), LABELED, WHOLE, COCO17, SIZE, everything(), rng)
 
     first, again = crop(1, 2, 3), crop(1, 2, 3)
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
@@ -130,50 +143,52 @@ def test_same_generator_same_crop_another_another() -> None:
         assert not np.allclose(first[1], other[1])
 
 
-def test_input_is_left_alone() -> None:
-    image, keypoints, visibility, box = picture(SIZE), people(0), LABELLED.copy(), WHOLE.copy()
+def test_inputs_are_not_modified() -> None:
+    image, keypoints, visibility, box = random_image(SIZE), random_keypoints(0), LABELED.copy(), WHOLE.copy()
     image.flags.writeable = False  # images of the cache are read-only
     for seed in range(20):
         augment(image, keypoints, visibility, box, COCO17, SIZE, everything(), generator(seed))
-    assert np.array_equal(keypoints, people(0))
-    assert np.array_equal(visibility, LABELLED)
+    assert np.array_equal(keypoints, random_keypoints(0))
+    assert np.array_equal(visibility, LABELED)
     assert np.array_equal(box, WHOLE)
 
 
 @pytest.mark.parametrize("name", ["color_prob", "gray_prob", "blur_prob", "noise_prob", "occlusion_prob"])
-def test_recolouring_changes_pixels_and_no_joint(name: str) -> None:
-    image, keypoints = picture(SIZE), people(0)
+def test_color_changes_keep_keypoints(name: str) -> None:
+    image, keypoints = random_image(SIZE), random_keypoints(0)
     changed = replace(NONE, **{name: 1.0})
-    crop, moved, visibility = augment(image, keypoints, LABELLED, WHOLE, COCO17, SIZE, changed, generator(5))
+    crop, moved, visibility = augment(image, keypoints, LABELED, WHOLE, COCO17, SIZE, changed, generator(5))
     assert not np.array_equal(crop, image)
     np.testing.assert_allclose(moved, keypoints, atol=1e-4)
-    assert np.array_equal(visibility, LABELLED)
+    assert np.array_equal(visibility, LABELED)
 
 
-def test_grey_weighs_red_green_and_blue_apart() -> None:
+def test_gray_conversion_uses_luma_weights() -> None:
     """Detects BGR read as RGB: red is darker than green and brighter than blue."""
     red = np.zeros((128, 96, 3), np.uint8)
     red[..., 0] = 255
-    crop, _, _ = augment(red, people(0), LABELLED, WHOLE, COCO17, SIZE, replace(NONE, gray_prob=1.0), generator())
+    crop, _, _ = augment(
+        red, random_keypoints(0), LABELED, WHOLE, COCO17, SIZE, replace(NONE, gray_prob=1.0), generator()
+    )
     assert np.unique(crop).tolist() == [76]
 
 
-def test_colour_changes_stay_round_the_original() -> None:
+def test_color_changes_keep_the_mean_color() -> None:
     """Over many draws, the mean color stays near the original and varies."""
-    image, colours = np.full((128, 96, 3), (140, 110, 90), np.uint8), replace(NONE, color_prob=1.0)
+    image, color_only = np.full((128, 96, 3), (140, 110, 90), np.uint8), replace(NONE, color_prob=1.0)
     drawn = np.array([
-        augment(image, people(0), LABELLED, WHOLE, COCO17, SIZE, colours, generator(seed))[0][5, 5]
+        augment(image, random_keypoints(0), LABELED, WHOLE, COCO17, SIZE, color_only, generator(seed))[0][5, 5]
         for seed in range(300)
     ])  # fmt: skip
     np.testing.assert_allclose(drawn.mean(0), (140, 110, 90), atol=8)
     assert (drawn.std(0) > 8).all()
 
 
-def test_occlusion_covers_a_part_with_one_colour() -> None:
+def test_occlusion_is_a_uniform_rectangle() -> None:
     image = np.random.default_rng(0).integers(0, 256, (128, 96, 3), dtype=np.uint8)
     covers = replace(NONE, occlusion_prob=1.0, occlusion=(0.2, 0.3))
     for seed in range(20):
-        crop, _, _ = augment(image, people(0), LABELLED, WHOLE, COCO17, SIZE, covers, generator(seed))
+        crop, _, _ = augment(image, random_keypoints(0), LABELED, WHOLE, COCO17, SIZE, covers, generator(seed))
         rows, columns = np.nonzero((crop != image).any(2))
         width, height = np.ptp(columns) + 1, np.ptp(rows) + 1
         assert 0.2 * 96 - 1 <= width <= 0.3 * 96 + 2
@@ -181,16 +196,16 @@ def test_occlusion_covers_a_part_with_one_colour() -> None:
         assert len(np.unique(crop[rows, columns], axis=0)) == 1
 
 
-def standing() -> NDArray[np.float32]:
+def standing_keypoints() -> NDArray[np.float32]:
     """A narrow person, COCO's keypoints from the head (row 20) down to the ankles (row 100)."""
     steps = np.arange(17)
     return np.column_stack([40 + 6 * (steps % 3), 20 + 5 * steps]).astype(np.float32)
 
 
-def test_half_body_shows_one_half_larger() -> None:
+def test_half_body_crop_enlarges_one_half() -> None:
     halves = replace(NONE, half_body_prob=1.0)
     shown = [
-        augment(picture(SIZE), standing(), LABELLED, WHOLE, COCO17, SIZE, halves, generator(seed))[1]
+        augment(random_image(SIZE), standing_keypoints(), LABELED, WHOLE, COCO17, SIZE, halves, generator(seed))[1]
         for seed in range(20)
     ]
     inside = [((moved > 0) & (moved < np.array(SIZE.xy))).all(1) for moved in shown]
@@ -198,28 +213,30 @@ def test_half_body_shows_one_half_larger() -> None:
     assert all(seen[upper].all() or seen[lower].all() for seen in inside)
     assert {bool(seen[upper].all()) for seen in inside} == {True, False}
     spread = [np.ptp(moved[:, 1]) for moved in shown]
-    assert min(spread) > 1.05 * np.ptp(standing()[:, 1])
+    assert min(spread) > 1.05 * np.ptp(standing_keypoints()[:, 1])
 
 
 @pytest.mark.parametrize(
     ("labeled", "least"), [(range(17), 18), (range(7), 8), ((0, 1, 11, 12), 4)], ids=["few", "seven", "two of a half"]
 )
-def test_people_with_few_labels_stay_whole(labeled: Any, least: int) -> None:
+def test_few_labels_disable_half_body_crops(labeled: Any, least: int) -> None:
     visibility = np.zeros(17, np.uint8)
     visibility[list(labeled)] = 2
     halves = replace(NONE, half_body_prob=1.0, half_body_keypoints=least)
     for seed in range(10):
-        _, moved, _ = augment(picture(SIZE), standing(), visibility, WHOLE, COCO17, SIZE, halves, generator(seed))
-        np.testing.assert_allclose(moved, standing(), atol=1e-4)
+        _, moved, _ = augment(
+            random_image(SIZE), standing_keypoints(), visibility, WHOLE, COCO17, SIZE, halves, generator(seed)
+        )
+        np.testing.assert_allclose(moved, standing_keypoints(), atol=1e-4)
 
 
-def test_ranges_are_kept() -> None:
+def test_transform_stays_within_ranges() -> None:
     """Scale, shift and rotation of the region over many draws, recovered from three transformed points."""
     corners = np.array([[48, 64], [58, 64], [48, 74]], np.float32)
     triangle = Skeleton("triangle", ("a", "b", "c"), (), (), (0.1,) * 3, ())
     moves = replace(NONE, scale=(0.8, 1.25), shift=0.1, rotation_prob=0.5, rotation=30.0)
     drawn = np.array([
-        augment(picture(SIZE), corners, np.ones(3), WHOLE, triangle, SIZE, moves, generator(seed))[1]
+        augment(random_image(SIZE), corners, np.ones(3), WHOLE, triangle, SIZE, moves, generator(seed))[1]
         for seed in range(400)
     ])  # fmt: skip
     axis = drawn[:, 1] - drawn[:, 0]
@@ -232,7 +249,7 @@ def test_ranges_are_kept() -> None:
     assert (away.max(0) <= np.array(SIZE.xy) * 0.1 * 1.25 * 1.42).all()
 
 
-def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
+def test_box_errors_equal_scale_and_shift() -> None:
     """A detector's errors change only size and center of a crop, not its aspect ratio."""
     rng = np.random.default_rng(0)
     for sides in ((60, 90), (90, 60), (30, 200), (75, 100)):
@@ -244,7 +261,7 @@ def test_wrong_sides_of_a_box_are_a_region_scaled_and_shifted() -> None:
         np.testing.assert_allclose(moved.matrix, off.matrix, rtol=1e-9)
 
 
-def test_the_usual_scale_and_shift_spread_as_far_as_errors_of_a_tenth_of_the_sides() -> None:
+def test_default_ranges_cover_detector_box_errors() -> None:
     """Spread of size (its logarithm) and of center, as a fraction of the region, for narrow, usual and wide boxes."""
     rng, pair = np.random.default_rng(0), Skeleton("pair", ("a", "b"), (), (), (0.1,) * 2, ())
     boxes = np.repeat([[0.0, 0, 40, 120], [0, 0, 90, 120], [0, 0, 160, 120]], 400, axis=0)
@@ -258,7 +275,7 @@ def test_the_usual_scale_and_shift_spread_as_far_as_errors_of_a_tenth_of_the_sid
     points, middle = np.array([[48.0, 64], [49, 64]], np.float32), np.array([47.5, 63.5])
     draws = []
     for seed in range(400):
-        a, b = augment(picture(SIZE), points, np.ones(2), WHOLE, pair, SIZE, usual, generator(seed))[1]
+        a, b = augment(random_image(SIZE), points, np.ones(2), WHOLE, pair, SIZE, usual, generator(seed))[1]
         grown = 1 / (b - a)[0]
         draws.append((np.log(grown), *(middle - a + (points[0] - middle) / grown) * grown / SIZE.xy))
     assert (np.std(draws, axis=0) > 0.85 * np.std(errors, axis=0)).all()
@@ -274,6 +291,6 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)
-def test_settings_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+def test_invalid_augmentation_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         Augmentation(**change)

@@ -19,7 +19,7 @@ from featherpose.data.sample import Sample
 from featherpose.data.shards import read_bytes, read_index
 from featherpose.errors import DataError
 from featherpose.size import Size
-from tests.data.conftest import Pack, encoded, picture, record, write_shard
+from tests.data.conftest import Pack, encoded, random_image, record, write_shard
 
 LARGE = Size(height=320, width=240)
 
@@ -27,12 +27,12 @@ LARGE = Size(height=320, width=240)
 @pytest.fixture
 def samples(pack: Pack) -> list[Sample]:
     """Three samples: one downscaled, one kept unchanged, one with odd sides."""
-    people = [
+    records = [
         record("a", size=LARGE),
         record("b", size=Size(height=40, width=30)),
         record("c", size=Size(height=333, width=201)),
     ]
-    return read_index(pack(*people).parent)
+    return read_index(pack(*records).parent)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def complete(caches: Path) -> list[str]:
     return sorted(path.name for path in caches.iterdir() if path.suffix != ".lock") if caches.exists() else []
 
 
-def test_pixels_are_the_pictures_averaged_down(samples: list[Sample], caches: Path) -> None:
+def test_cached_pixels_are_shrunk_images(samples: list[Sample], caches: Path) -> None:
     crops = Crops.build(samples, 64, caches)
     assert len(crops) == 3
     for i, sample in enumerate(samples):
@@ -54,14 +54,14 @@ def test_pixels_are_the_pictures_averaged_down(samples: list[Sample], caches: Pa
     assert np.array_equal(crops[1], images.read(read_bytes(samples[1].location)))
 
 
-def test_height_leaves_room_to_zoom(samples: list[Sample]) -> None:
+def test_cached_height_allows_for_zoom(samples: list[Sample]) -> None:
     """1.25 x the box at 3:4 is height x 1.35 cached pixels high; a small image is never enlarged."""
     box_height = 0.6 * 320
     assert cached_factor(samples[0], 64) == pytest.approx(64 * 1.35 / (1.25 * box_height))
     assert cached_factor(samples[1], 64) == 1
 
 
-def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None:
+def test_points_and_boxes_follow_the_pixels(pack: Pack, caches: Path) -> None:
     """A bright block is found where `to_cache` maps its center."""
     person = record("a", size=LARGE, keypoints=[[100.5, 200.5, 2]] * 17, box_xywh=[60, 100, 120, 160])
     shard = pack(person)
@@ -81,7 +81,7 @@ def test_points_and_boxes_move_with_the_pixels(pack: Pack, caches: Path) -> None
     np.testing.assert_allclose(crops.boxes_to_cache([[60, 100, 120, 160]])[0], expected, rtol=1e-6)
 
 
-def test_second_time_nothing_is_decoded(samples: list[Sample], caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_build_decodes_nothing(samples: list[Sample], caches: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Crops.build(samples, 64, caches)
     monkeypatch.setattr(images, "read", lambda *_, **__: pytest.fail("decoded again"))
     again = Crops.build(samples, 64, caches)
@@ -89,14 +89,14 @@ def test_second_time_nothing_is_decoded(samples: list[Sample], caches: Path, mon
     assert np.array_equal(again.pixels, first.pixels)
 
 
-def test_rebuilt_cache_is_equal_byte_for_byte(samples: list[Sample], tmp_path: Path) -> None:
+def test_rebuilt_cache_is_bit_equal(samples: list[Sample], tmp_path: Path) -> None:
     one, two = (Crops.build(samples, 64, tmp_path / name, threads=threads) for name, threads in (("1", 1), ("2", 4)))
     for name in ("pixels.u8", "index.npz"):
         assert (one.folder / name).read_bytes() == (two.folder / name).read_bytes()
 
 
-def test_other_content_other_cache(samples: list[Sample], pack: Pack, caches: Path) -> None:
-    built = [Crops.build(people, height, caches).folder for people, height in (
+def test_changed_content_changes_the_folder(samples: list[Sample], pack: Pack, caches: Path) -> None:
+    built = [Crops.build(subset, height, caches).folder for subset, height in (
         (samples, 64), (samples, 65), (samples[:2], 64), (samples[::-1], 64)
     )]  # fmt: skip
     pack(*[record(key, size=LARGE) for key in "abc"])
@@ -104,24 +104,24 @@ def test_other_content_other_cache(samples: list[Sample], pack: Pack, caches: Pa
     assert len(set(built)) == 5
 
 
-def test_nobody(caches: Path) -> None:
+def test_cache_without_samples_is_empty(caches: Path) -> None:
     crops = Crops.build([], 64, caches)
     assert len(crops) == 0
     assert crops.to_cache(np.zeros((0, 17, 2))).shape == (0, 17, 2)
 
 
-def test_progress_counts_to_the_end(samples: list[Sample], caches: Path) -> None:
+def test_progress_reports_every_sample(samples: list[Sample], caches: Path) -> None:
     seen: list[tuple[int, int]] = []
     Crops.build(samples, 64, caches, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_pictures_are_not_written_through(samples: list[Sample], caches: Path) -> None:
+def test_cached_images_are_read_only(samples: list[Sample], caches: Path) -> None:
     with pytest.raises(ValueError, match="read-only"):
         Crops.build(samples, 64, caches)[0][:] = 0
 
 
-def test_other_processes_get_the_folder_not_the_pixels(samples: list[Sample], caches: Path) -> None:
+def test_pickle_contains_only_the_folder(samples: list[Sample], caches: Path) -> None:
     crops = Crops.build(samples, 64, caches)
     sent = pickle.dumps(crops)
     assert len(sent) < 1000
@@ -132,37 +132,37 @@ def damaged(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-BAD_PICTURES: list[tuple[str, Callable[[bytes], bytes], str]] = [
+BAD_IMAGES: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("truncated", damaged, "b: "),
     ("empty", lambda _: b"", "b: the file is empty"),
     ("not an image", lambda _: b"RIFF but no picture", "b: not an image"),
     (
         "wrong size",
-        lambda _: encoded(picture(Size(height=60, width=50))),
+        lambda _: encoded(random_image(Size(height=60, width=50))),
         "b: the image is 60x50 pixels, its record says 160x120",
     ),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "message"), [row[1:] for row in BAD_PICTURES], ids=[row[0] for row in BAD_PICTURES])
-def test_broken_picture_is_counted_not_replaced(
+@pytest.mark.parametrize(("spoil", "message"), [row[1:] for row in BAD_IMAGES], ids=[row[0] for row in BAD_IMAGES])
+def test_broken_image_is_reported_not_replaced(
     spoil: Callable[[bytes], bytes], message: str, pack: Pack, caches: Path
 ) -> None:
-    people = [record(key) for key in "abc"]
-    shard = pack(*people)
-    contents = [encoded(picture(seed=0)), spoil(encoded(picture(seed=1))), encoded(picture(seed=2))]
-    files = [(p["key"] + ".webp", content) for p, content in zip(people, contents, strict=True)]
-    write_shard(shard, files + [(p["key"] + ".json", json.dumps(p).encode()) for p in people])
+    records = [record(key) for key in "abc"]
+    shard = pack(*records)
+    contents = [encoded(random_image(seed=0)), spoil(encoded(random_image(seed=1))), encoded(random_image(seed=2))]
+    files = [(p["key"] + ".webp", content) for p, content in zip(records, contents, strict=True)]
+    write_shard(shard, files + [(p["key"] + ".json", json.dumps(p).encode()) for p in records])
     crops = Crops.build(read_index(shard.parent), 256, caches)
     assert crops.usable.tolist() == [True, False, True]
     assert len(crops.broken) == 1
     assert crops.broken[0].startswith("own-0000.tar: " + message)
-    assert np.array_equal(crops[2], picture(seed=2))
+    assert np.array_equal(crops[2], random_image(seed=2))
     with pytest.raises(DataError, match=r"the image of sample 1 could not be decoded"):
         crops[1]
 
 
-def test_a_shard_that_vanishes_ends_the_build(samples: list[Sample], caches: Path) -> None:
+def test_missing_shard_aborts_the_build(samples: list[Sample], caches: Path) -> None:
     def vanish(done: int, _: int) -> None:
         samples[0].location.path.unlink(missing_ok=True)
 
@@ -171,7 +171,7 @@ def test_a_shard_that_vanishes_ends_the_build(samples: list[Sample], caches: Pat
     assert complete(caches) == []
 
 
-def test_full_disk_is_said_before_anything_is_decoded(
+def test_full_disk_is_refused_before_decoding(
     samples: list[Sample], caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
@@ -182,7 +182,7 @@ def test_full_disk_is_said_before_anything_is_decoded(
     assert complete(caches) == []
 
 
-def test_disk_that_fills_up_leaves_nothing(samples: list[Sample], caches: Path) -> None:
+def test_disk_full_during_build_leaves_no_cache(samples: list[Sample], caches: Path) -> None:
     """A limit on file sizes simulates a full disk: the write fails halfway."""
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -197,13 +197,13 @@ def test_disk_that_fills_up_leaves_nothing(samples: list[Sample], caches: Path) 
     assert complete(caches) == []
 
 
-def test_folder_that_cannot_be_made(samples: list[Sample], tmp_path: Path) -> None:
+def test_cache_folder_cannot_be_created(samples: list[Sample], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot build the crop cache in"):
         Crops.build(samples, 64, tmp_path / "file")
 
 
-def test_interrupted_build_leaves_nothing(samples: list[Sample], caches: Path) -> None:
+def test_interrupted_build_leaves_no_cache(samples: list[Sample], caches: Path) -> None:
     def interrupt(done: int, _: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
@@ -222,7 +222,7 @@ Crops.build(read_index(sys.argv[1]), 64, sys.argv[2], progress=lambda done, tota
 """
 
 
-def test_killed_build_is_no_cache_and_is_cleared_away(samples: list[Sample], caches: Path) -> None:
+def test_killed_build_is_removed_and_rebuilt(samples: list[Sample], caches: Path) -> None:
     shards = samples[0].location.path.parent
     done = subprocess.run([sys.executable, "-c", KILLED, str(shards), str(caches)], env=_environment(), check=False)
     assert done.returncode == 9
@@ -237,7 +237,7 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
 
 
-def test_processes_that_start_together_build_once(samples: list[Sample], caches: Path) -> None:
+def test_concurrent_processes_build_once(samples: list[Sample], caches: Path) -> None:
     script = KILLED.replace("os._exit(9)", "print(done)")
     shards = str(samples[0].location.path.parent)
     command = [sys.executable, "-c", script, shards, str(caches)]
@@ -247,7 +247,7 @@ def test_processes_that_start_together_build_once(samples: list[Sample], caches:
     assert printed == ["", "1\n2\n3\n"]
 
 
-def test_default_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("FEATHERPOSE_CACHE")
@@ -255,8 +255,8 @@ def test_default_folder_follows_the_environment(tmp_path: Path, monkeypatch: pyt
     assert cache_folder() == Path("/home/someone/.cache/featherpose")
 
 
-def test_real_people(people: list[Sample], caches: Path) -> None:
-    samples = people[::200]
+def test_real_samples_are_cached_at_height(real_samples: list[Sample], caches: Path) -> None:
+    samples = real_samples[::200]
     crops = Crops.build(samples, 128, caches)
     assert crops.usable.all()
     assert crops.broken == ()

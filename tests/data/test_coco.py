@@ -37,22 +37,22 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_flat_layout(root: Path) -> None:
+def test_flat_folder_layout_is_read(root: Path) -> None:
     coco = read_coco(root)
     assert coco.truth == truth()
     assert coco.images == root / "images"
     assert coco.skeleton is COCO17
 
 
-@pytest.mark.parametrize("photos", ["val2017", "images/val2017"])
+@pytest.mark.parametrize("image_folder", ["val2017", "images/val2017"])
 @pytest.mark.parametrize("split", ["val2017", None])
-def test_published_layout(tmp_path: Path, photos: str, split: str | None) -> None:
+def test_published_folder_layout_is_read(tmp_path: Path, image_folder: str, split: str | None) -> None:
     write(tmp_path / "annotations/person_keypoints_val2017.json", truth())
-    (tmp_path / photos).mkdir(parents=True)
-    assert read_coco(tmp_path, split).images == tmp_path / photos
+    (tmp_path / image_folder).mkdir(parents=True)
+    assert read_coco(tmp_path, split).images == tmp_path / image_folder
 
 
-def test_two_splits_have_to_be_told_apart(tmp_path: Path) -> None:
+def test_several_splits_require_a_choice(tmp_path: Path) -> None:
     for split in ("train2017", "val2017"):
         write(tmp_path / f"annotations/person_keypoints_{split}.json", truth(info=split))
         (tmp_path / split).mkdir()
@@ -65,19 +65,19 @@ def test_two_splits_have_to_be_told_apart(tmp_path: Path) -> None:
         read_coco(tmp_path, "test2017")
 
 
-def test_nobody_is_a_data_set_too(root: Path) -> None:
+def test_empty_data_set_is_accepted(root: Path) -> None:
     write(root / "person_keypoints.json", truth(images=[], annotations=[]))
     assert read_coco(root).truth["images"] == []
 
 
-def test_skeleton_goes_by_the_names(root: Path) -> None:
+def test_skeleton_is_matched_by_keypoint_names(root: Path) -> None:
     keypoints = [1, 1, 2] * LSP14.num_keypoints
     person = PERSON | {"keypoints": list(LSP14.keypoint_names)}
     write(root / "person_keypoints.json", truth(categories=[person], annotations=[annotation(keypoints=keypoints)]))
     assert read_coco(root).skeleton is LSP14
 
 
-def test_joints_of_ones_own(root: Path) -> None:
+def test_custom_keypoints_make_a_skeleton(root: Path) -> None:
     birds = truth(categories=[OWN], annotations=[annotation(keypoints=[1, 1, 2] * 3)])
     write(root / "birds.json", birds)
     write(root / "person_keypoints.json", birds)
@@ -89,14 +89,14 @@ def test_joints_of_ones_own(root: Path) -> None:
     assert read_coco(root).name == root.name
 
 
-def test_without_limbs(root: Path) -> None:
+def test_category_without_skeleton_has_no_limbs(root: Path) -> None:
     dots = {key: value for key, value in OWN.items() if key != "skeleton"}
     write(root / "person_keypoints.json", truth(categories=[dots], annotations=[]))
     assert read_coco(root).skeleton.limbs == ()
 
 
 @pytest.mark.parametrize("place", ["a.jpg", "images/a.jpg", "mine/a.jpg"])
-def test_a_file_finds_its_photos(tmp_path: Path, place: str) -> None:
+def test_images_are_found_from_file_path(tmp_path: Path, place: str) -> None:
     write(tmp_path / "mine.json", truth())
     write(tmp_path / place, "")
     (tmp_path / "images").mkdir(exist_ok=True)  # an empty folder is not used as the image folder
@@ -104,14 +104,14 @@ def test_a_file_finds_its_photos(tmp_path: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["train2017/a.jpg", "images/train2017/a.jpg", "images/a.jpg", "annotations/a.jpg"])
-def test_a_file_in_annotations_finds_its_photos(tmp_path: Path, place: str) -> None:
+def test_images_are_found_from_annotations_folder(tmp_path: Path, place: str) -> None:
     file = tmp_path / "annotations/person_keypoints_train2017.json"
     write(file, truth())
     write(tmp_path / place, "")
     assert read_coco(file).images / "a.jpg" == tmp_path / place
 
 
-def test_a_file_without_its_photos(tmp_path: Path) -> None:
+def test_file_without_images_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "mine.json", truth())
     with pytest.raises(DataError, match=r"its images \(a\.jpg, \.\.\.\) are neither next to it nor in .*images"):
         read_coco(tmp_path / "mine.json")
@@ -119,19 +119,19 @@ def test_a_file_without_its_photos(tmp_path: Path) -> None:
     assert read_coco(tmp_path / "mine.json").images == tmp_path
 
 
-def test_a_person_without_a_box_gets_that_of_the_joints(root: Path) -> None:
+def test_missing_box_is_computed_from_keypoints(root: Path) -> None:
     keypoints = [0, 0, 0, 10, 20, 2, 30, 24, 1] + [0] * 42
-    people = [annotation(bbox=box, keypoints=keypoints) for box in (None, [], [1, 2, 3, 4])]
-    people += [annotation(bbox=None, keypoints=nobody) for nobody in ([0] * 51, None)]
-    del people[0]["bbox"]
-    write(root / "person_keypoints.json", truth(annotations=people))
+    annotations = [annotation(bbox=box, keypoints=keypoints) for box in (None, [], [1, 2, 3, 4])]
+    annotations += [annotation(bbox=None, keypoints=unlabeled) for unlabeled in ([0] * 51, None)]
+    del annotations[0]["bbox"]
+    write(root / "person_keypoints.json", truth(annotations=annotations))
     coco = read_coco(root)
     made = [7, 17, 26, 10]
     assert [person["bbox"] for person in coco.truth["annotations"]] == [made, made, [1, 2, 3, 4], [0] * 4, [0] * 4]
-    assert coco.boxed == 2
+    assert coco.num_computed_boxes == 2
 
 
-def test_others_than_people_need_no_joints(root: Path) -> None:
+def test_other_categories_need_no_keypoints(root: Path) -> None:
     dog = annotation(category_id=2)
     del dog["keypoints"]
     write(root / "person_keypoints.json", truth(annotations=[dog]))
@@ -174,13 +174,13 @@ BAD: list[tuple[object, str]] = [
 
 
 @pytest.mark.parametrize(("content", "message"), BAD, ids=[message[:40] for _, message in BAD])
-def test_annotations_that_cannot_be_used(root: Path, content: object, message: str) -> None:
+def test_invalid_annotations_are_refused(root: Path, content: object, message: str) -> None:
     write(root / "person_keypoints.json", content)
     with pytest.raises(DataError, match=message):
         read_coco(root)
 
 
-def test_missing_folders(root: Path, tmp_path: Path) -> None:
+def test_missing_folders_and_files_are_refused(root: Path, tmp_path: Path) -> None:
     (root / "images").rmdir()
     with pytest.raises(DataError, match=r"There is no image folder .*images; put the images there"):
         read_coco(root)
@@ -190,13 +190,13 @@ def test_missing_folders(root: Path, tmp_path: Path) -> None:
         read_coco(tmp_path / "nowhere.json")
 
 
-def test_how_many_records_are_wrong(root: Path) -> None:
+def test_error_counts_further_wrong_records(root: Path) -> None:
     write(root / "person_keypoints.json", truth(annotations=[annotation(id=i, bbox=[1, 2, 3]) for i in range(4)]))
     with pytest.raises(DataError, match=r"annotation 0 has .*; correct or remove it \(3 more records are wrong\)"):
         read_coco(root)
 
 
-def test_what_is_in_cocos_format(root: Path, tmp_path: Path) -> None:
+def test_is_coco_recognizes_both_layouts(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "published/annotations/person_keypoints_val2017.json", truth())
     assert is_coco(root / "person_keypoints.json")
     assert is_coco(root)
@@ -204,7 +204,7 @@ def test_what_is_in_cocos_format(root: Path, tmp_path: Path) -> None:
     assert not is_coco(root / "images")
 
 
-def test_name_below_the_data_folder(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_in_data_folder_is_found(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     coco = read_coco("coco-test")
     posed = {a["image_id"] for a in coco.truth["annotations"] if a.get("num_keypoints")}

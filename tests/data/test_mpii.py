@@ -19,30 +19,30 @@ PERSON = {
 }
 
 
-def folder(tmp_path: Path, *people: object) -> Path:
-    (tmp_path / "people.json").write_text(json.dumps(people))
+def folder(tmp_path: Path, *records: object) -> Path:
+    (tmp_path / "people.json").write_text(json.dumps(records))
     return tmp_path
 
 
-def test_a_record_becomes_a_person(tmp_path: Path) -> None:
-    people = read_mpii(folder(tmp_path, PERSON, {**PERSON, "image": "b.jpg", "scale": 1}))
-    assert len(people) == 2
-    assert people.image_names == ("a.jpg", "b.jpg")
-    assert people.images == tmp_path / "images"
-    assert people.keypoints.shape == (2, 16, 2)
-    assert people.visible.sum() == 30
+def test_records_are_read_into_arrays(tmp_path: Path) -> None:
+    mpii = read_mpii(folder(tmp_path, PERSON, {**PERSON, "image": "b.jpg", "scale": 1}))
+    assert len(mpii) == 2
+    assert mpii.image_names == ("a.jpg", "b.jpg")
+    assert mpii.images == tmp_path / "images"
+    assert mpii.keypoints.shape == (2, 16, 2)
+    assert mpii.visible.sum() == 30
     # A square of side 200 x scale around the center, which is moved down by 15 x scale.
-    np.testing.assert_allclose(people.boxes_xyxy, [[50, 7.5, 150, 107.5], [0, -35, 200, 165]])
-    np.testing.assert_allclose(people.head_sizes, 20)
+    np.testing.assert_allclose(mpii.boxes_xyxy, [[50, 7.5, 150, 107.5], [0, -35, 200, 165]])
+    np.testing.assert_allclose(mpii.head_sizes, 20)
 
 
-def test_the_test_people(shared: Path) -> None:
-    people = read_mpii(shared / "data/mpii-test")
-    assert len(people) == 401
-    assert len(set(people.image_names)) == 337
-    assert all((people.images / photo).is_file() for photo in people.image_names)
-    inside = (people.keypoints >= people.boxes_xyxy[:, None, :2]) & (people.keypoints <= people.boxes_xyxy[:, None, 2:])
-    assert inside.all(axis=2)[people.visible > 0].mean() > 0.95
+def test_real_test_set_is_read_whole(shared: Path) -> None:
+    mpii = read_mpii(shared / "data/mpii-test")
+    assert len(mpii) == 401
+    assert len(set(mpii.image_names)) == 337
+    assert all((mpii.images / name).is_file() for name in mpii.image_names)
+    inside = (mpii.keypoints >= mpii.boxes_xyxy[:, None, :2]) & (mpii.keypoints <= mpii.boxes_xyxy[:, None, 2:])
+    assert inside.all(axis=2)[mpii.visible > 0].mean() > 0.95
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_the_test_people(shared: Path) -> None:
         ({"image": 3}, "person 1 has no image"),
     ],
 )
-def test_a_wrong_record_is_named(tmp_path: Path, change: dict, message: str) -> None:
+def test_error_names_the_wrong_record(tmp_path: Path, change: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_mpii(folder(tmp_path, PERSON, {**PERSON, **change}))
 
 
-def test_a_missing_key_is_named(tmp_path: Path) -> None:
+def test_error_names_the_missing_key(tmp_path: Path) -> None:
     record = {key: value for key, value in PERSON.items() if key != "headsize"}
     with pytest.raises(DataError, match="person 0 has no headsize"):
         read_mpii(folder(tmp_path, record))
@@ -73,12 +73,12 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     ("text", "message"),
     [("{", "cannot be read as JSON"), ("[]", "wanted a list of persons"), ("[3]", "person 0 is not a JSON object")],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_malformed_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "people.json").write_text(text)
     with pytest.raises(DataError, match=message):
         read_mpii(tmp_path)
 
 
-def test_a_folder_without_people_says_what_is_lacking(tmp_path: Path) -> None:
+def test_folder_without_annotations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"people\.json"):
         read_mpii(tmp_path)

@@ -14,30 +14,32 @@ from featherpose.data.cache import Crops
 from featherpose.data.samples import labeled_samples
 from featherpose.errors import DataError
 from featherpose.size import Size
-from tests.data.conftest import Pack, picture, record
+from tests.data.conftest import Pack, random_image, record
 
 SIZE, SMALL = Size(height=120, width=200), Size(height=64, width=48)
 BIRD = {"id": 3, "name": "bird", "keypoints": ["beak", "left_wing", "right_wing"], "skeleton": [[1, 2], [1, 3]]}
-JOINTS = [60, 40, 2, 70, 50, 1, 0, 0, 0]
+KEYPOINTS = [60, 40, 2, 70, 50, 1, 0, 0, 0]
 
 
 def bird(number: int, image: int = 1, **changes: Any) -> dict[str, Any]:
-    person = {"id": number, "image_id": image, "category_id": 3, "bbox": [50, 30, 30, 40], "keypoints": JOINTS}
+    person = {"id": number, "image_id": image, "category_id": 3, "bbox": [50, 30, 30, 40], "keypoints": KEYPOINTS}
     return {**person, "iscrowd": 0, **changes}
 
 
-def write(folder: Path, people: list[dict[str, Any]], category: dict[str, Any] = BIRD, photos: int = 2) -> Path:
+def write(
+    folder: Path, annotations: list[dict[str, Any]], category: dict[str, Any] = BIRD, num_images: int = 2
+) -> Path:
     """Folder and annotations -> birds.json there, next to its images `photo-1.png`, ..."""
-    names = {i: f"photo-{i}.png" for i in range(1, photos + 1)}
+    names = {i: f"photo-{i}.png" for i in range(1, num_images + 1)}
     for seed, name in names.items():
-        images.write(folder / name, picture(SIZE, seed))
+        images.write(folder / name, random_image(SIZE, seed))
     listed = [{"id": i, "file_name": name, **SIZE.to_dict()} for i, name in names.items()]
-    truth = {"images": listed, "annotations": people, "categories": [category, {"id": 4, "name": "nest"}]}
+    truth = {"images": listed, "annotations": annotations, "categories": [category, {"id": 4, "name": "nest"}]}
     (folder / "birds.json").write_text(json.dumps(truth))
     return folder / "birds.json"
 
 
-def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> None:
+def test_keypoints_are_in_pixels_of_the_region(tmp_path: Path) -> None:
     file = write(tmp_path, [bird(7, 2, area=500), bird(8), bird(9, bbox=[190, 100, 20, 40])])
     samples, _ = labeled_samples(file)
     assert [(s.key, s.image, s.source, s.area) for s in samples] == [
@@ -46,10 +48,10 @@ def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> 
         ("photo-1.png:9", "photo-1.png", "birds", None),
     ]
     first, _, corner = samples
-    part = first.location.region
-    assert part is not None
+    region = first.location.region
+    assert region is not None
     # the box is 30 x 40, its center (65, 50): a square of side 1.5 x 40 around it
-    assert (part.left, part.top, part.size) == (35, 20, SIZE)
+    assert (region.left, region.top, region.size) == (35, 20, SIZE)
     assert first.size == Size(height=61, width=61)
     np.testing.assert_array_equal(first.keypoints, [[25, 20], [35, 30], [0, 0]])
     np.testing.assert_array_equal(first.visibility, [2, 1, 0])
@@ -59,41 +61,41 @@ def test_everyone_is_there_with_joints_in_pixels_of_the_part(tmp_path: Path) -> 
     assert corner.location.region.top + corner.size.height == SIZE.height
 
 
-def test_a_crop_of_the_part_is_that_of_the_photo(tmp_path: Path) -> None:
+def test_region_and_image_give_the_same_crop(tmp_path: Path) -> None:
     """Small persons are cached at full resolution, so the network gets the same crop as from the whole image."""
     boxes = [[50, 30, 30, 40], [20, 80, 45, 30], [150, 5, 40, 20], [0, 0, 12, 16]]
     samples, _ = labeled_samples(write(tmp_path, [bird(i, bbox=box) for i, box in enumerate(boxes)]))
-    crops, photo = Crops.build(samples, 64, tmp_path / "caches"), images.read(tmp_path / "photo-1.png")
+    crops, image = Crops.build(samples, 64, tmp_path / "caches"), images.read(tmp_path / "photo-1.png")
     assert crops.usable.all()
     for row, box in enumerate(xywh_to_xyxy(crops.boxes_to_cache([sample.box_xywh for sample in samples]))):
         shown = images.warp(crops[row], Crop.from_box(box, SMALL, "msra"))
-        whole = images.warp(photo, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), SMALL, "msra"))
+        whole = images.warp(image, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), SMALL, "msra"))
         assert np.abs(shown.astype(int) - whole).max() <= 1  # warping rounds positions to 1/32 pixel
 
 
-def test_people_of_one_photo_have_caches_of_their_own(tmp_path: Path) -> None:
+def test_persons_of_one_image_get_own_caches(tmp_path: Path) -> None:
     samples, _ = labeled_samples(write(tmp_path, [bird(1), bird(2, bbox=[51, 30, 30, 40])]))
     folders = [Crops.build([sample], 64, tmp_path / "caches").folder for sample in samples]
     assert folders[0] != folders[1]
 
 
-def test_a_photo_of_another_size_is_not_cut(tmp_path: Path) -> None:
+def test_image_of_wrong_size_is_not_cropped(tmp_path: Path) -> None:
     file = write(tmp_path, [bird(1), bird(2, 2)])
-    images.write(tmp_path / "photo-2.png", picture(Size(height=120, width=210)))
+    images.write(tmp_path / "photo-2.png", random_image(Size(height=120, width=210)))
     crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
     assert crops.usable.tolist() == [True, False]
     assert crops.broken == ("photo-2.png: photo-2.png:2: the image is 120x210 pixels, its record says 120x200",)
 
 
-def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
-    nobody = [0] * 9
-    people = [
-        *(bird(1), bird(2, iscrowd=1), bird(3, iscrowd=1, keypoints=nobody)),
+def test_unusable_instances_are_counted(tmp_path: Path) -> None:
+    unlabeled = [0] * 9
+    annotations = [
+        *(bird(1), bird(2, iscrowd=1), bird(3, iscrowd=1, keypoints=unlabeled)),
         *(bird(4, keypoints=None), bird(5, bbox=[50, 30, 0, 40]), bird(6, bbox=[300, 30, 20, 20])),
         {"id": 7, "image_id": 1, "category_id": 3, "bbox": [50, 30, 30, 40]},
         {"id": 8, "image_id": 1, "category_id": 4, "bbox": [50, 30, 30, 40]},
     ]
-    samples, notes = labeled_samples(write(tmp_path, people))
+    samples, notes = labeled_samples(write(tmp_path, annotations))
     assert [sample.key for sample in samples] == ["photo-1.png:1"]
     assert notes[:2] == [
         "birds: 1 instances in 1 images, 3 keypoints (beak, left_wing, right_wing), 1 left-right pair.",
@@ -102,13 +104,13 @@ def test_who_is_left_out_is_counted(tmp_path: Path) -> None:
     ]
 
 
-def test_boxes_made_of_joints_are_told(tmp_path: Path) -> None:
+def test_note_counts_boxes_from_keypoints(tmp_path: Path) -> None:
     samples, notes = labeled_samples(write(tmp_path, [bird(1, bbox=None)]))
     assert samples[0].box_xywh[2:].tolist() == [13, 13]
     assert "1 instances have no box; one is computed from their labeled keypoints." in notes
 
 
-def test_names_of_joints_that_leave_something_open(tmp_path: Path) -> None:
+def test_notes_on_unknown_keypoint_names(tmp_path: Path) -> None:
     odd = BIRD | {"keypoints": ["nose", "left_wing", "right_hip"]}
     notes = labeled_samples(write(tmp_path, [bird(1)], odd))[1]
     assert [
@@ -119,7 +121,7 @@ def test_names_of_joints_that_leave_something_open(tmp_path: Path) -> None:
     assert len(labeled_samples(write(tmp_path, [bird(1)], known))[1]) == 1
 
 
-def test_missing_photos_are_named(tmp_path: Path) -> None:
+def test_missing_images_are_named(tmp_path: Path) -> None:
     file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2)])
     (tmp_path / "photo-2.png").unlink()
     with pytest.raises(DataError, match=r"1 annotated images are missing, first photo-2\.png; put them there, or"):
@@ -136,20 +138,20 @@ NOBODY: list[tuple[str, list[dict[str, Any]], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("people", "message"), [row[1:] for row in NOBODY], ids=[row[0] for row in NOBODY])
-def test_nobody_is_refused(tmp_path: Path, people: list[dict[str, Any]], message: str) -> None:
+@pytest.mark.parametrize(("annotations", "message"), [row[1:] for row in NOBODY], ids=[row[0] for row in NOBODY])
+def test_data_without_usable_sample_is_refused(tmp_path: Path, annotations: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        labeled_samples(write(tmp_path, people))
+        labeled_samples(write(tmp_path, annotations))
 
 
-def test_a_folder_in_cocos_layout(tmp_path: Path) -> None:
+def test_folder_in_coco_layout_is_read(tmp_path: Path) -> None:
     (tmp_path / "own/images").mkdir(parents=True)
     write(tmp_path / "own/images", [bird(1)]).rename(tmp_path / "own/person_keypoints.json")
     samples, _ = labeled_samples(tmp_path / "own")
     assert (samples[0].source, samples[0].location.path) == ("own", tmp_path / "own/images/photo-1.png")
 
 
-def test_shards_are_read_as_ever(pack: Pack) -> None:
+def test_shards_give_samples_and_a_note(pack: Pack) -> None:
     folder = pack(record("a"), record("b", box_xywh=[0, 0, 0, 0])).parent
     samples, notes = labeled_samples(folder)
     assert [sample.key for sample in samples] == ["a"]
@@ -157,7 +159,7 @@ def test_shards_are_read_as_ever(pack: Pack) -> None:
     assert notes[0].startswith(f"{folder}: 1 broken samples left out, first: own-0000.tar: b: box_xywh is")
 
 
-def test_a_folder_with_a_file_of_another_name(tmp_path: Path) -> None:
+def test_folder_with_only_a_json_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [bird(1)])
     with pytest.raises(
         DataError, match=r"it contains birds\.json, .* For a COCO file, give the path of the file itself"
@@ -165,7 +167,7 @@ def test_a_folder_with_a_file_of_another_name(tmp_path: Path) -> None:
         labeled_samples(tmp_path)
 
 
-def test_real_people_on_whole_photos(shared: Path, tmp_path: Path) -> None:
+def test_real_regions_have_the_cached_size(shared: Path, tmp_path: Path) -> None:
     """Regions are cut out around the box, and stored images match their annotated sizes."""
     samples, notes = labeled_samples(shared / "data/coco-test")
     assert len(samples) == 1009
@@ -176,10 +178,10 @@ def test_real_people_on_whole_photos(shared: Path, tmp_path: Path) -> None:
     crops = Crops.build(chosen, 64, tmp_path)
     assert crops.usable.all()
     for row, sample in enumerate(chosen):
-        part, (height, width) = sample.location.region, sample.size.shape
-        assert part is not None
+        region, (height, width) = sample.location.region, sample.size.shape
+        assert region is not None
         whole = images.read(sample.location.path)
-        assert whole.shape[:2] == part.size.shape
-        cut = whole[part.top : part.top + height, part.left : part.left + width]
+        assert whole.shape[:2] == region.size.shape
+        cut = whole[region.top : region.top + height, region.left : region.left + width]
         assert cut.shape[:2] == sample.size.shape
         np.testing.assert_array_equal(crops[row].shape[1::-1], np.round(np.array(sample.size.xy) * crops.factors[row]))

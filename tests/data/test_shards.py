@@ -13,10 +13,10 @@ from featherpose.data.shards import read_bytes, read_index, scan
 from featherpose.errors import DataError
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, MPII16
-from tests.data.conftest import Pack, encoded, picture, record, write_shard
+from tests.data.conftest import Pack, encoded, random_image, record, write_shard
 
 
-def test_everyone_is_found_in_the_order_of_the_keys(pack: Pack) -> None:
+def test_samples_are_in_the_order_of_keys(pack: Pack) -> None:
     pack(record("d"), record("b", "lsp14"), name="own-0000")
     folder = pack(record("c", "mpii16"), record("a"), name="own-0001").parent
     index = scan(folder)
@@ -25,7 +25,7 @@ def test_everyone_is_found_in_the_order_of_the_keys(pack: Pack) -> None:
     assert index.broken == []
 
 
-def test_a_sample_is_what_its_record_says(pack: Pack) -> None:
+def test_sample_equals_its_record(pack: Pack) -> None:
     size = Size(height=110, width=90)
     person = record("a", size=size, keypoints=[[i + 0.25, -i, i % 3] for i in range(17)], area=None)
     (sample,) = read_index(pack(person).parent)
@@ -36,10 +36,10 @@ def test_a_sample_is_what_its_record_says(pack: Pack) -> None:
     assert (sample.size, sample.scale) == (size, 0.5)
 
 
-def test_bytes_are_those_of_its_own_picture(pack: Pack) -> None:
-    people = [record(key) for key in ("b", "a", "c")]
-    samples = read_index(pack(*people).parent)
-    expected = {person["key"]: encoded(picture(seed=seed)) for seed, person in enumerate(people)}
+def test_bytes_belong_to_the_samples_image(pack: Pack) -> None:
+    records = [record(key) for key in ("b", "a", "c")]
+    samples = read_index(pack(*records).parent)
+    expected = {person["key"]: encoded(random_image(seed=seed)) for seed, person in enumerate(records)}
     assert {sample.key: read_bytes(sample.location) for sample in samples} == expected
 
 
@@ -58,12 +58,10 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN, ids=[str(change)[:30] for change, _ in BROKEN])
-def test_broken_record_is_reported_and_its_neighbours_stay(
-    change: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    people = [record("a"), record("b") | change, record("c")]
-    files = [(p["key"] + ".json", json.dumps(p).encode()) for p in people]
-    write_shard(tmp_path / "own.tar", files + [(p["key"] + ".webp", b"") for p in people])
+def test_broken_record_is_reported_and_left_out(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    records = [record("a"), record("b") | change, record("c")]
+    files = [(p["key"] + ".json", json.dumps(p).encode()) for p in records]
+    write_shard(tmp_path / "own.tar", files + [(p["key"] + ".webp", b"") for p in records])
     index = scan(tmp_path)
     assert [sample.key for sample in index.samples] == ["a", "c"]
     assert len(index.broken) == 1
@@ -82,7 +80,7 @@ LACKING = [
 
 
 @pytest.mark.parametrize(("files", "message"), LACKING, ids=[message for _, message in LACKING])
-def test_half_a_sample_is_reported(files: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
+def test_incomplete_sample_is_reported(files: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
     write_shard(tmp_path / "own.tar", files)
     index = scan(tmp_path)
     assert index.samples == []
@@ -90,20 +88,20 @@ def test_half_a_sample_is_reported(files: list[tuple[str, bytes]], message: str,
     assert message in index.broken[0]
 
 
-def test_a_key_that_comes_twice_is_reported(pack: Pack) -> None:
+def test_duplicate_key_is_reported(pack: Pack) -> None:
     pack(record("a"), name="own-0000")
     index = scan(pack(record("a"), name="own-0001").parent)
     assert index.samples[0].location.path.name == "own-0000.tar"
     assert index.broken == ["own-0001.tar: a: duplicate key, already found in own-0000.tar"]
 
 
-def test_reading_warns_of_broken_samples(pack: Pack) -> None:
+def test_read_index_warns_about_broken_samples(pack: Pack) -> None:
     folder = pack(record("a"), record("b", box_xywh=[0, 0, 0, 0])).parent
     with pytest.warns(UserWarning, match="1 broken samples left out, first: own-0000.tar: b"):
         assert [sample.key for sample in read_index(folder)] == ["a"]
 
 
-def test_folder_without_shards(tmp_path: Path) -> None:
+def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(DataError, match=r"no shards \(\*\.tar\) in .*; it contains photo\.jpg"):
         read_index(tmp_path)
@@ -111,7 +109,7 @@ def test_folder_without_shards(tmp_path: Path) -> None:
         read_index(tmp_path / "nowhere")
 
 
-def test_shard_cut_off_anywhere_is_refused(pack: Pack) -> None:
+def test_truncated_shard_is_refused(pack: Pack) -> None:
     """A tar file does not store its length: truncation between two members must be detected as well."""
     shard = pack(*[record(key) for key in "abc"])
     whole = shard.read_bytes()
@@ -132,7 +130,7 @@ def test_damaged_header_is_refused_and_named(pack: Pack) -> None:
         scan(shard.parent)
 
 
-def test_bytes_of_a_shard_that_changed(pack: Pack, tmp_path: Path) -> None:
+def test_read_bytes_of_changed_shard_is_refused(pack: Pack, tmp_path: Path) -> None:
     shard = pack(record("a"))
     with pytest.raises(DataError, match="ends before byte"):
         read_bytes(Location(shard, shard.stat().st_size - 10, 20))
@@ -140,24 +138,24 @@ def test_bytes_of_a_shard_that_changed(pack: Pack, tmp_path: Path) -> None:
         read_bytes(Location(tmp_path / "gone.tar", 0, 20))
 
 
-def test_real_shards_are_indexed_whole(people: list[Sample]) -> None:
-    counts = Counter(sample.source for sample in people)
+def test_real_shards_are_indexed_whole(real_samples: list[Sample]) -> None:
+    counts = Counter(sample.source for sample in real_samples)
     assert counts == {"coco": 11581, "mpii": 1776, "lsp": 990, "lspet": 3600, "lspetrest": 1500, "voc2012": 1051}
-    extra = Counter(sample.source for sample in people if sample.location.path.name.startswith("extra-"))
+    extra = Counter(sample.source for sample in real_samples if sample.location.path.name.startswith("extra-"))
     assert extra == {"coco": 1031, "lspetrest": 1500, "voc2012": 1051}
-    keys = [sample.key for sample in people]
+    keys = [sample.key for sample in real_samples]
     assert keys == sorted(set(keys))
 
 
-def test_real_validation_part_is_a_twentieth(people: list[Sample]) -> None:
-    share = np.mean([is_validation(sample.image) for sample in people])
+def test_real_validation_set_is_one_in_twenty(real_samples: list[Sample]) -> None:
+    share = np.mean([is_validation(sample.image) for sample in real_samples])
     assert 0.045 < share < 0.06
 
 
-def test_real_joints_lie_inside_or_are_flagged(people: list[Sample]) -> None:
+def test_real_keypoints_are_inside_or_unlabeled(real_samples: list[Sample]) -> None:
     """Unlabeled keypoints are (0, 0); labeled ones outside the image are rare (annotation errors, clipped boxes)."""
     outside = labeled = 0
-    for sample in people:
+    for sample in real_samples:
         seen = sample.visibility > 0
         assert not sample.keypoints[~seen].any()
         points = sample.keypoints[seen]
@@ -166,8 +164,8 @@ def test_real_joints_lie_inside_or_are_flagged(people: list[Sample]) -> None:
     assert outside < 0.005 * labeled
 
 
-def test_real_bytes_are_webp_of_the_size_in_the_record(people: list[Sample]) -> None:
+def test_real_images_have_the_recorded_size(real_samples: list[Sample]) -> None:
     from featherpose import images
 
-    for sample in people[::1000]:
+    for sample in real_samples[::1000]:
         assert images.read(read_bytes(sample.location)).shape[:2] == sample.size.shape

@@ -11,7 +11,7 @@ from featherpose.data.shards import read_index
 from featherpose.data.teacher import (
     FILE,
     coco_targets,
-    disputed,
+    contradicted,
     fill_gaps,
     map_samples,
     pseudo_labels,
@@ -37,9 +37,7 @@ FILLS = [  # visibility, teacher's score -> from the teacher?, weight
 
 
 @pytest.mark.parametrize(("visible", "score", "from_teacher", "weight"), FILLS)
-def test_gaps_are_filled_where_the_teacher_is_sure(
-    visible: int, score: float, from_teacher: bool, weight: float
-) -> None:
+def test_gaps_are_filled_by_confident_teacher(visible: int, score: float, from_teacher: bool, weight: float) -> None:
     keypoints, weights = fill_gaps(
         np.array([[1, 2]], np.float32), np.array([visible], np.uint8), np.array([[8, 9]]), np.array([score], np.float32)
     )
@@ -47,7 +45,7 @@ def test_gaps_are_filled_where_the_teacher_is_sure(
     np.testing.assert_allclose(weights, [weight], rtol=1e-6)
 
 
-def test_all_samples_are_filled_at_once() -> None:
+def test_batch_fill_equals_single_fill() -> None:
     rng = np.random.default_rng(0)
     labels = rng.random((50, 17, 2)).astype(np.float32), rng.integers(0, 3, (50, 17)).astype(np.uint8)
     teacher = rng.random((50, 17, 2)).astype(np.float32), rng.random((50, 17)).astype(np.float32)
@@ -64,13 +62,15 @@ def test_all_samples_are_filled_at_once() -> None:
     ("visible", "score", "distance", "expected"),
     [(2, 0.9, 16, True), (2, 0.9, 14, False), (1, 0.9, 16, True), (0, 0.9, 16, False), (2, 0.2, 16, False)],
 )
-def test_a_sure_teacher_disputes_far_labels(visible: int, score: float, distance: float, expected: bool) -> None:
+def test_confident_teacher_contradicts_far_labels(visible: int, score: float, distance: float, expected: bool) -> None:
     seen = np.array([[50 + distance, 0]], np.float32), np.array([score], np.float32)
     box = np.array([0, 0, 40, 100], np.float32)  # tolerance 0.15 of the larger side: 15 px
-    assert disputed(np.array([[50, 0]], np.float32), np.array([visible], np.uint8), *seen, box).tolist() == [expected]
+    assert contradicted(np.array([[50, 0]], np.float32), np.array([visible], np.uint8), *seen, box).tolist() == [
+        expected
+    ]
 
 
-def test_hips_and_shoulders_are_not_copied_across(pack: Pack) -> None:
+def test_hips_and_shoulders_are_not_mapped(pack: Pack) -> None:
     samples = read_index(pack(record("a", "lsp14"), record("b", "mpii16"), record("c")).parent)
     keypoints, visibility = map_samples(samples)
     assert visibility[:, HIP].tolist() == [0, 0, 2]
@@ -81,7 +81,7 @@ def test_hips_and_shoulders_are_not_copied_across(pack: Pack) -> None:
     assert np.array_equal(keypoints[2], samples[2].keypoints)
 
 
-def test_nobody_is_mapped_and_filled() -> None:
+def test_no_samples_give_empty_targets() -> None:
     assert [array.shape for array in map_samples([])] == [(0, 17, 2), (0, 17)]
     assert coco_targets([], {}).weights.shape == (0, 17)
 
@@ -92,7 +92,7 @@ def save(folder: Path, **changes: object) -> None:
     np.savez(folder / FILE, **{key: np.asarray(value) for key, value in (arrays | changes).items()})  # pyright: ignore
 
 
-def test_opinions_stand_in_the_order_of_the_samples(pack: Pack) -> None:
+def test_pseudo_labels_follow_sample_order(pack: Pack) -> None:
     folder = pack(record("b"), record("x"), record("a")).parent
     points = np.full((2, 17, 2), 20, np.float32)
     points[0] = 10
@@ -104,7 +104,7 @@ def test_opinions_stand_in_the_order_of_the_samples(pack: Pack) -> None:
     assert scores[:, NOSE].tolist() == [0.5, 0, 0]
 
 
-def test_noisy_sources_lose_what_the_teacher_disputes(pack: Pack) -> None:
+def test_noisy_sources_drop_contradicted_labels(pack: Pack) -> None:
     folder = pack(record("a", source="lspet"), record("b")).parent
     save(folder)
     samples = read_index(folder)
@@ -139,14 +139,14 @@ def test_pseudo_targets_are_the_teachers_alone(pack: Pack) -> None:
     assert pseudo_targets([], labels).weights.shape == (0, 17)
 
 
-def test_without_a_teacher_gaps_stay_gaps(pack: Pack) -> None:
+def test_without_teacher_gaps_have_weight_zero(pack: Pack) -> None:
     samples = read_index(pack(record("a", "lsp14"), record("b")).parent)
     weights = coco_targets(samples).weights
     assert weights[0].tolist() == (map_samples(samples)[1][0] > 0).astype(float).tolist()
     assert weights[1].min() == 1
 
 
-def test_missing_labels(tmp_path: Path) -> None:
+def test_missing_pseudo_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no teacher-labels\.npz in .*; put it there or train without a teacher"):
         teacher_labels(tmp_path)
     (tmp_path / "own.json").touch()
@@ -155,35 +155,35 @@ def test_missing_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut off"])
-def test_damaged_labels(tmp_path: Path, content: bytes) -> None:
+def test_damaged_pseudo_labels_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(DataError, match=r"cannot read .*teacher-labels\.npz: .*; wanted arrays keys"):
         teacher_labels(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"scores": np.zeros((2, 16))}, {"keypoints": np.zeros((3, 17, 2))}])
-def test_labels_of_other_shapes(tmp_path: Path, change: dict[str, object]) -> None:
+def test_pseudo_labels_of_wrong_shape_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
     save(tmp_path, **change)
     with pytest.raises(DataError, match="do not match"):
         teacher_labels(tmp_path)
 
 
-def test_labels_without_scores(tmp_path: Path) -> None:
+def test_pseudo_labels_need_scores(tmp_path: Path) -> None:
     np.savez(tmp_path / FILE, keys=np.array(["a"]), keypoints=np.zeros((1, 17, 2)))
     with pytest.raises(DataError, match="scores"):
         teacher_labels(tmp_path)
 
 
-def test_real_labels_dispute_lspet_as_documented(shared: Path, people: list[Sample]) -> None:
+def test_real_lspet_labels_are_often_contradicted(shared: Path, real_samples: list[Sample]) -> None:
     """Persons whose labels a confident teacher contradicts most were removed from LSPET: few of its labels are left."""
     labels = teacher_labels(shared / "data/pose-train")
-    assert set(labels) == {sample.key for sample in people}
-    keypoints, visibility = map_samples(people)
-    boxes = np.array([sample.box_xywh for sample in people])
-    noisy = np.array([sample.source in ("lspet", "lspetrest") for sample in people])
+    assert set(labels) == {sample.key for sample in real_samples}
+    keypoints, visibility = map_samples(real_samples)
+    boxes = np.array([sample.box_xywh for sample in real_samples])
+    noisy = np.array([sample.source in ("lspet", "lspetrest") for sample in real_samples])
 
     def shares(**how: float) -> list[float]:
-        far = disputed(keypoints, visibility, *pseudo_labels(people, labels), boxes, **how)
+        far = contradicted(keypoints, visibility, *pseudo_labels(real_samples, labels), boxes, **how)
         return [far[part].sum() / (visibility[part] > 0).sum() for part in (noisy, ~noisy)]
 
     of_lspet, of_others = shares()
@@ -194,8 +194,8 @@ def test_real_labels_dispute_lspet_as_documented(shared: Path, people: list[Samp
     assert 0.035 < of_others < 0.07
 
 
-def test_real_gaps_get_nearly_whole_people(shared: Path, people: list[Sample]) -> None:
-    folder, samples = shared / "data/pose-train", people[::20]
+def test_real_gaps_are_mostly_filled(shared: Path, real_samples: list[Sample]) -> None:
+    folder, samples = shared / "data/pose-train", real_samples[::20]
     before = (map_samples(samples)[1] > 0).sum(1)
     after = coco_targets(samples, teacher_labels(folder)).weights > 0
     sports = np.array([sample.source in ("mpii", "lsp") for sample in samples])

@@ -27,14 +27,14 @@ def person(number: int, image: int, box: tuple[float, float, float, float], **ch
     }
 
 
-UNLABELLED = {"keypoints": [0] * 51, "num_keypoints": 0}
+UNLABELED = {"keypoints": [0] * 51, "num_keypoints": 0}
 SAMPLES = [
     person(1, 5, (10, 20, 60, 100)),
     person(2, 5, (150, 30, 120, 180)),
     person(3, 7, (40, 10, 100, 200)),
     person(4, 7, (200, 10, 100, 200), iscrowd=1),
-    person(5, 7, (0, 0, 30, 30), **UNLABELLED),
-    person(6, 8, (0, 0, 300, 200), **UNLABELLED),
+    person(5, 7, (0, 0, 30, 30), **UNLABELED),
+    person(6, 8, (0, 0, 300, 200), **UNLABELED),
 ]
 """Image 5: two persons. 7: one, a crowd and one without keypoints. 8: one without keypoints. 9: no person."""
 
@@ -45,15 +45,17 @@ def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skelet
     (root / "images").mkdir(parents=True)
     for name in names.values():
         images.write(root / "images" / name, np.full((*SIZE.shape, 3), 128, np.uint8))
-    photos = [{"id": i, "file_name": name, "width": SIZE.width, "height": SIZE.height} for i, name in names.items()]
+    image_records = [
+        {"id": i, "file_name": name, "width": SIZE.width, "height": SIZE.height} for i, name in names.items()
+    ]
     categories = [{"id": 1, "name": "person", "keypoints": list(skeleton.keypoint_names)}]
-    truth = {"images": photos, "annotations": annotations, "categories": categories}
+    truth = {"images": image_records, "annotations": annotations, "categories": categories}
     (root / "person_keypoints.json").write_text(json.dumps(truth))
     return root
 
 
-def knows(
-    truth: Mapping[str, Any], spoil: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints
+def lookup_predictor(
+    truth: Mapping[str, Any], modify: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints
 ) -> Callable:
     """A predictor that returns the annotated keypoints of the nearest box, changed by a given function."""
     answers = {tuple(np.float32(a["bbox"])): np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
@@ -61,7 +63,7 @@ def knows(
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray) -> Poses:
         boxes = np.column_stack([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]])
         nearest = [min(answers, key=lambda known, box=box: np.abs(np.subtract(known, box)).sum()) for box in boxes]
-        keypoints = np.array([spoil(answers[box][:, :2]) for box in nearest]).reshape(-1, 17, 2)
+        keypoints = np.array([modify(answers[box][:, :2]) for box in nearest]).reshape(-1, 17, 2)
         ones = np.ones(len(boxes))
         return Poses(
             keypoints,

@@ -29,8 +29,8 @@ def person(number: int, image: int, left: float = 0.0, size: float = 80.0, label
     }
 
 
-def truth(*people: dict[str, Any]) -> dict[str, Any]:
-    return {"images": [{"id": 1}, {"id": 2}], "annotations": list(people), "categories": [PERSON]}
+def truth(*persons: dict[str, Any]) -> dict[str, Any]:
+    return {"images": [{"id": 1}, {"id": 2}], "annotations": list(persons), "categories": [PERSON]}
 
 
 def found(annotation: dict[str, Any], shift: float = 0.0, score: float = 1.0) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def found(annotation: dict[str, Any], shift: float = 0.0, score: float = 1.0) ->
 
 
 @pytest.mark.parametrize("name", ["coco_keypoints", "coco_keypoints_custom_sigmas", "crowd14_plain_pycocotools"])
-def test_equals_cocos_own_evaluation(shared: Path, name: str) -> None:
+def test_keypoint_ap_equals_coco_evaluation(shared: Path, name: str) -> None:
     """The recorded set has tied scores, crowd regions, images without persons and one with more than 20 results."""
     published = json.loads((shared / "parity/coco_eval.json").read_text())[name]
     results = json.loads((shared / "parity" / published["dets"]).read_text())
@@ -51,41 +51,41 @@ def test_equals_cocos_own_evaluation(shared: Path, name: str) -> None:
     np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
 
 
-def test_boxes_equal_cocos_own_evaluation(shared: Path) -> None:
+def test_bbox_ap_equals_coco_evaluation(shared: Path) -> None:
     published = json.loads((shared / "parity/coco_eval.json").read_text())["coco_bbox"]
     scores = bbox_ap(shared / "parity/coco_gt.json", json.loads((shared / "parity/coco_bbox_dets.json").read_text()))
     np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
 
 
-def test_without_sigmas_a_person_of_17_joints_has_cocos(shared: Path) -> None:
+def test_default_sigmas_for_17_keypoints_are_coco(shared: Path) -> None:
     published = json.loads((shared / "parity/coco_eval.json").read_text())["coco_keypoints"]
     results = json.loads((shared / "parity/coco_kpt_dets.json").read_text())
     scores = keypoint_ap(json.loads((shared / "parity/coco_gt.json").read_text()), results)
     np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
 
 
-def test_the_recorded_set_holds_the_hard_cases(shared: Path) -> None:
+def test_recorded_results_contain_hard_cases(shared: Path) -> None:
     results = json.loads((shared / "parity/coco_kpt_dets.json").read_text())
     images = [result["image_id"] for result in results]
     assert max(map(images.count, images)) > 20
     assert len({result["score"] for result in results}) < len(results)
 
 
-def test_perfect_results_score_one() -> None:
-    people = [person(1, 1), person(2, 1, left=200), person(3, 2, size=200)]
-    scores = keypoint_ap(truth(*people), [found(p) for p in people])
+def test_perfect_results_have_ap_one() -> None:
+    persons = [person(1, 1), person(2, 1, left=200), person(3, 2, size=200)]
+    scores = keypoint_ap(truth(*persons), [found(p) for p in persons])
     assert set(scores.to_dict().values()) == {1.0}
 
 
-def test_shifted_results_score_less_the_farther_they_are() -> None:
-    people = [person(1, 1), person(2, 2, size=200)]
-    scores = [keypoint_ap(truth(*people), [found(p, shift) for p in people]).ap for shift in (0, 4, 8, 200)]
+def test_ap_decreases_with_keypoint_shift() -> None:
+    persons = [person(1, 1), person(2, 2, size=200)]
+    scores = [keypoint_ap(truth(*persons), [found(p, shift) for p in persons]).ap for shift in (0, 4, 8, 200)]
     assert scores == sorted(scores, reverse=True)
     assert 0 < scores[2] < scores[1] < scores[0]
     assert scores[3] == 0
 
 
-def test_no_results_score_zero() -> None:
+def test_empty_results_have_ap_zero() -> None:
     scores = keypoint_ap(truth(person(1, 1)), [])
     assert (scores.ap, scores.ar) == (0, 0)
     assert math.isnan(scores.ap_large)
@@ -93,37 +93,37 @@ def test_no_results_score_zero() -> None:
 
 
 @pytest.mark.parametrize("people", [[], [person(1, 1, labeled=False)], [{**person(1, 1), "iscrowd": 1}]])
-def test_nobody_to_find_is_nan(people: list[dict[str, Any]]) -> None:
-    scores = keypoint_ap(truth(*people), [found(person(1, 1))])
+def test_ap_without_ground_truth_is_nan(persons: list[dict[str, Any]]) -> None:
+    scores = keypoint_ap(truth(*persons), [found(person(1, 1))])
     assert set(scores.to_dict().values()) == {None}
 
 
-def test_left_and_right_swapped_score_less() -> None:
-    people = [person(1, 1), person(2, 2, size=200)]
-    results = [found(p) for p in people]
+def test_swapped_left_right_lowers_ap() -> None:
+    persons = [person(1, 1), person(2, 2, size=200)]
+    results = [found(p) for p in persons]
     swapped = copy.deepcopy(results)
     swapped[0]["keypoints"] = np.reshape(results[0]["keypoints"], (17, 3))[COCO17.flip_order].ravel().tolist()
-    assert keypoint_ap(truth(*people), swapped).ap < keypoint_ap(truth(*people), results).ap
+    assert keypoint_ap(truth(*persons), swapped).ap < keypoint_ap(truth(*persons), results).ap
 
 
-def test_a_person_found_twice_scores_less() -> None:
-    people = [person(1, 1), person(2, 2)]
-    twice = [found(people[0], score=0.9), found(people[0], score=0.8), found(people[1], score=0.7)]
-    assert keypoint_ap(truth(*people), twice).ap < 1
+def test_duplicate_detections_lower_ap() -> None:
+    persons = [person(1, 1), person(2, 2)]
+    twice = [found(persons[0], score=0.9), found(persons[0], score=0.8), found(persons[1], score=0.7)]
+    assert keypoint_ap(truth(*persons), twice).ap < 1
 
 
-def test_people_are_counted_by_their_joints_even_if_num_keypoints_is_missing() -> None:
+def test_missing_num_keypoints_is_recomputed() -> None:
     lone = person(1, 1)
     del lone["num_keypoints"]
     assert keypoint_ap(truth(lone), [found(lone)]).ap == 1
 
 
-def test_an_annotation_numbered_zero_counts() -> None:
-    people = [person(0, 1), person(1, 2)]
-    assert keypoint_ap(truth(*people), [found(p) for p in people]).ap == 1
+def test_annotation_with_id_zero_counts() -> None:
+    persons = [person(0, 1), person(1, 2)]
+    assert keypoint_ap(truth(*persons), [found(p) for p in persons]).ap == 1
 
 
-def test_a_missing_area_is_053_of_the_box() -> None:
+def test_missing_area_is_053_of_box_area() -> None:
     lone = person(1, 1)
     del lone["area"]
     same = {**lone, "area": 0.53 * 80 * 80}
@@ -131,7 +131,7 @@ def test_a_missing_area_is_053_of_the_box() -> None:
     assert 0 < keypoint_ap(truth(lone), [found(lone, 6)]).ap < 1
 
 
-def test_a_box_in_a_keypoint_result_changes_nothing() -> None:
+def test_bbox_in_keypoint_result_is_ignored() -> None:
     lone = person(1, 1, size=200)
     extra = found(lone, 500, score=2)
     scores = [
@@ -140,7 +140,7 @@ def test_a_box_in_a_keypoint_result_changes_nothing() -> None:
     assert scores[0] == scores[1]
 
 
-def test_neither_input_is_changed_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_inputs_unchanged_and_no_output_printed(capfd: pytest.CaptureFixture[str]) -> None:
     lone = truth(person(1, 1))
     results = [found(lone["annotations"][0])]
     before = copy.deepcopy((lone, results))
@@ -149,7 +149,7 @@ def test_neither_input_is_changed_and_nothing_is_printed(capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_the_extra_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(MissingExtra, match=r"type: pip install 'featherpose\[eval\]'"):
         keypoint_ap(truth(person(1, 1)), [])
@@ -166,12 +166,12 @@ BAD_RESULTS = {
 
 
 @pytest.mark.parametrize(("change", "message"), BAD_RESULTS.values(), ids=BAD_RESULTS)
-def test_a_result_that_does_not_fit_is_refused(change: dict[str, Any], message: str) -> None:
+def test_invalid_result_raises_data_error(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         keypoint_ap(truth(person(1, 1)), [RESULT, {**RESULT, **change}])
 
 
-def test_a_result_without_score_is_refused() -> None:
+def test_result_without_score_raises() -> None:
     with pytest.raises(DataError, match="Result 0 has no score; wanted image_id, category_id, keypoints, score"):
         keypoint_ap(truth(person(1, 1)), [{key: value for key, value in RESULT.items() if key != "score"}])
 
@@ -198,12 +198,12 @@ BAD_TRUTHS = {
 
 
 @pytest.mark.parametrize(("ground_truth", "message"), BAD_TRUTHS.values(), ids=BAD_TRUTHS)
-def test_a_ground_truth_that_cannot_be_used_is_refused(ground_truth: dict[str, Any], message: str) -> None:
+def test_invalid_ground_truth_raises(ground_truth: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         keypoint_ap(ground_truth, [])
 
 
-def test_sigmas_must_fit_the_skeleton() -> None:
+def test_sigma_count_must_match_skeleton() -> None:
     with pytest.raises(DataError, match="3 sigmas for 17 keypoints"):
         keypoint_ap(truth(), [], sigmas=[0.1, 0.1, 0.1])
     with pytest.raises(DataError, match="0 sigmas for 14 keypoints"):
@@ -211,7 +211,7 @@ def test_sigmas_must_fit_the_skeleton() -> None:
 
 
 @pytest.mark.parametrize("text", [None, "{", "\x00"], ids=["missing", "cut off", "binary"])
-def test_a_file_that_is_no_json_is_refused_by_name(tmp_path: Path, text: str | None) -> None:
+def test_invalid_json_file_raises_with_name(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "people.json"
     if text is not None:
         path.write_text(text)

@@ -14,7 +14,7 @@ from featherpose.errors import DataError, InputError, MissingExtra
 from featherpose.evaluation.evaluate import diagnose, evaluate
 from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14
-from tests.evaluation.folders import SAMPLES, SIZE, knows, person, write_folder
+from tests.evaluation.folders import SAMPLES, SIZE, lookup_predictor, person, write_folder
 
 pytest.importorskip("faster_coco_eval")
 
@@ -31,31 +31,31 @@ def photographs(shared: Path) -> Coco:
     posed = {a["image_id"] for a in whole.truth["annotations"] if a["num_keypoints"] and not a["iscrowd"]}
     chosen = [record for record in whole.truth["images"] if record["id"] in posed][:6]
     ids = {record["id"] for record in chosen}
-    people = [a for a in whole.truth["annotations"] if a["image_id"] in ids]
-    return Coco({**whole.truth, "images": chosen, "annotations": people}, whole.images, whole.skeleton)
+    annotations = [a for a in whole.truth["annotations"] if a["image_id"] in ids]
+    return Coco({**whole.truth, "images": chosen, "annotations": annotations}, whole.images, whole.skeleton)
 
 
-def test_perfect_poses_score_one_and_everything_is_counted(dataset: Coco) -> None:
-    evaluation = evaluate(dataset, knows(dataset.truth))
+def test_perfect_poses_have_ap_one_and_counts(dataset: Coco) -> None:
+    evaluation = evaluate(dataset, lookup_predictor(dataset.truth))
     assert (evaluation.scores.ap, evaluation.scores.ar) == (1, 1)
     assert (evaluation.num_images, evaluation.num_instances) == (2, 3)
     assert (evaluation.broken, evaluation.warnings) == ((), ())
     assert evaluation.seconds > 0
 
 
-def test_labelled_boxes_are_those_of_people_with_joints_who_are_no_crowd(dataset: Coco) -> None:
+def test_gt_boxes_skip_crowds_and_unlabeled(dataset: Coco) -> None:
     asked: list[list[float]] = []
 
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         asked.extend(boxes.tolist())
-        return knows(dataset.truth)(image, boxes)
+        return lookup_predictor(dataset.truth)(image, boxes)
 
     evaluate(dataset, predict)
     assert asked == [[10, 20, 70, 120], [150, 30, 270, 210], [40, 10, 140, 210]]
 
 
-def test_the_results_are_cocos(dataset: Coco) -> None:
-    results = json.loads(json.dumps(evaluate(dataset, knows(dataset.truth)).results))
+def test_results_are_in_coco_format(dataset: Coco) -> None:
+    results = json.loads(json.dumps(evaluate(dataset, lookup_predictor(dataset.truth)).results))
     assert [result["image_id"] for result in results] == [5, 5, 7]
     first = np.reshape(results[0]["keypoints"], (17, 3))
     np.testing.assert_allclose(first[:, :2], np.reshape(SAMPLES[0]["keypoints"], (17, 3))[:, :2], atol=1e-4)
@@ -63,17 +63,17 @@ def test_the_results_are_cocos(dataset: Coco) -> None:
     assert {(result["category_id"], result["score"]) for result in results} == {(1, 1.0)}
 
 
-def test_photographs_with_perfect_poses_score_one(photographs: Coco) -> None:
-    evaluation = evaluate(photographs, knows(photographs.truth))
+def test_photographs_perfect_poses_have_ap_one(photographs: Coco) -> None:
+    evaluation = evaluate(photographs, lookup_predictor(photographs.truth))
     assert (evaluation.scores.ap, evaluation.num_images, evaluation.broken) == (1, 6, ())
     assert evaluation.num_instances == sum(
         a["num_keypoints"] > 0 and not a["iscrowd"] for a in photographs.truth["annotations"]
     )
 
 
-def test_photographs_with_worse_poses_score_less(photographs: Coco) -> None:
-    def score(spoil: Any) -> float:
-        return evaluate(photographs, knows(photographs.truth, spoil)).scores.ap
+def test_photographs_ap_decreases_with_error(photographs: Coco) -> None:
+    def score(modify: Any) -> float:
+        return evaluate(photographs, lookup_predictor(photographs.truth, modify)).scores.ap
 
     shifted = [score(lambda keypoints, shift=shift: keypoints + shift) for shift in (0, 3, 8, 1000)]
     assert shifted == sorted(shifted, reverse=True)
@@ -82,33 +82,35 @@ def test_photographs_with_worse_poses_score_less(photographs: Coco) -> None:
     assert score(lambda keypoints: keypoints[COCO17.flip_order]) < 0.5
 
 
-def test_a_person_with_left_and_right_swapped_scores_less(dataset: Coco) -> None:
-    assert evaluate(dataset, knows(dataset.truth, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap < 1
+def test_swapped_left_right_lowers_ap(dataset: Coco) -> None:
+    assert (
+        evaluate(dataset, lookup_predictor(dataset.truth, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap < 1
+    )
 
 
-def test_joints_of_low_score_lower_the_persons_score(dataset: Coco) -> None:
+def test_keypoint_scores_lower_person_score(dataset: Coco) -> None:
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
-        found = knows(dataset.truth)(image, boxes)
+        found = lookup_predictor(dataset.truth)(image, boxes)
         return Poses(found.keypoints, found.scores * 0.5, boxes, found.box_scores, COCO17, SIZE)
 
     assert {result["score"] for result in evaluate(dataset, predict).results} == {0.5}
 
 
-def test_progress_runs_from_none_to_all(dataset: Coco) -> None:
+def test_progress_runs_from_zero_to_total(dataset: Coco) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate(dataset, knows(dataset.truth), progress=lambda done, total: seen.append((done, total)))
+    evaluate(dataset, lookup_predictor(dataset.truth), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
-def test_without_the_extra_nobody_is_posed_in_vain(dataset: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_raises_before_inference(dataset: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(MissingExtra, match=r"type: pip install 'featherpose\[eval\]'"):
         evaluate(dataset, lambda image, boxes: pytest.fail("posed"))
 
 
-def test_nobody_to_pose_is_a_result(tmp_path: Path) -> None:
-    nobody = read_coco(write_folder(tmp_path, annotations=SAMPLES[4:]))
-    evaluation = evaluate(nobody, knows(nobody.truth))
+def test_no_instances_gives_empty_evaluation(tmp_path: Path) -> None:
+    empty = read_coco(write_folder(tmp_path, annotations=SAMPLES[4:]))
+    evaluation = evaluate(empty, lookup_predictor(empty.truth))
     assert (evaluation.results, evaluation.num_images, evaluation.num_instances) == ([], 0, 0)
     assert np.isnan(evaluation.scores.ap)
     assert json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["scores"]["ap"] is None
@@ -123,21 +125,21 @@ def detections(tmp_path: Path, rows: list[tuple[int, list[float], float]]) -> Pa
 FOUND = [(5, SAMPLES[0]["bbox"], 0.9), (5, SAMPLES[1]["bbox"], 0.8), (7, SAMPLES[2]["bbox"], 0.7)]
 
 
-def test_detected_boxes_bring_their_scores(dataset: Coco, tmp_path: Path) -> None:
-    evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, FOUND))
+def test_detected_boxes_keep_their_scores(dataset: Coco, tmp_path: Path) -> None:
+    evaluation = evaluate(dataset, lookup_predictor(dataset.truth), detections(tmp_path, FOUND))
     assert evaluation.scores.ap == 1
     assert [round(result["score"], 5) for result in evaluation.results] == [0.9, 0.8, 0.7]
 
 
-def test_duplicates_are_dropped_from_detected_boxes(dataset: Coco, tmp_path: Path) -> None:
+def test_duplicate_detections_are_suppressed(dataset: Coco, tmp_path: Path) -> None:
     twice = [(5, [12, 22, 60, 100], 0.95), *FOUND]
-    evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, twice))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.truth), detections(tmp_path, twice))
     assert (evaluation.num_instances, len(evaluation.results)) == (4, 3)
     assert evaluation.scores.ap == 1
     assert evaluation.results[0]["score"] == pytest.approx(0.95)
 
 
-def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
+def duplicate_boxes(tmp_path: Path, number: int) -> tuple[Coco, Path]:
     """One image with one person and `number` detected boxes, each shifted further to the right, with falling scores."""
     alone = read_coco(write_folder(tmp_path / "alone", annotations=SAMPLES[:1]))
     left, top, width, height = SAMPLES[0]["bbox"]
@@ -146,19 +148,19 @@ def crowd(tmp_path: Path, number: int) -> tuple[Coco, Path]:
 
 
 @pytest.mark.parametrize(("nms", "kept"), [(None, 1), ("oks", 1), ("pose", 1), ("soft", 20), ("none", 30)])
-def test_duplicates_go_as_is_said(tmp_path: Path, nms: str | None, kept: int) -> None:
-    alone, boxes = crowd(tmp_path, 30)
-    evaluation = evaluate(alone, knows(alone.truth), boxes, nms=nms)
+def test_nms_option_selects_method(tmp_path: Path, nms: str | None, kept: int) -> None:
+    alone, boxes = duplicate_boxes(tmp_path, 30)
+    evaluation = evaluate(alone, lookup_predictor(alone.truth), boxes, nms=nms)
     assert (evaluation.num_instances, len(evaluation.results)) == (30, kept)
     assert max(result["score"] for result in evaluation.results) == pytest.approx(0.9)
 
 
-def test_pose_nms_sees_joint_scores_and_oks_does_not(tmp_path: Path) -> None:
+def test_pose_nms_depends_on_keypoint_scores(tmp_path: Path) -> None:
     """Two poses that share eleven of seventeen keypoints: duplicates by pose NMS if these keypoints are confident."""
-    alone, boxes = crowd(tmp_path, 2)
+    alone, boxes = duplicate_boxes(tmp_path, 2)
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray, score: float) -> Poses:
-        found = knows(alone.truth)(image, boxes_xyxy)
+        found = lookup_predictor(alone.truth)(image, boxes_xyxy)
         keypoints = found.keypoints.copy()
         keypoints[1, 11:] += 60
         return Poses(keypoints, np.full(found.scores.shape, score), boxes_xyxy, found.box_scores, COCO17, SIZE)
@@ -170,13 +172,13 @@ def test_pose_nms_sees_joint_scores_and_oks_does_not(tmp_path: Path) -> None:
     assert [kept("pose", score) for score in (0.25, 0.9)] == [2, 1]
 
 
-def test_jittered_boxes_are_off_alike_each_time(dataset: Coco) -> None:
+def test_jitter_is_deterministic_and_scaled(dataset: Coco) -> None:
     def asked(jitter: float) -> np.ndarray:
         seen: list[list[float]] = []
 
         def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
             seen.extend(boxes.tolist())
-            return knows(dataset.truth)(image, boxes)
+            return lookup_predictor(dataset.truth)(image, boxes)
 
         evaluation = evaluate(dataset, predict, jitter=jitter)
         assert (evaluation.scores.ap, evaluation.num_instances) == (1, 3), "the ground truth does not change"
@@ -201,7 +203,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("options", "detected", "message"), OPTIONS.values(), ids=OPTIONS)
-def test_options_that_mean_nothing_are_refused_before_anybody_is_posed(
+def test_invalid_options_raise_before_inference(
     dataset: Coco, tmp_path: Path, options: dict[str, Any], detected: bool, message: str
 ) -> None:
     boxes = detections(tmp_path, FOUND) if detected else "gt"
@@ -209,36 +211,38 @@ def test_options_that_mean_nothing_are_refused_before_anybody_is_posed(
         evaluate(dataset, lambda image, boxes: pytest.fail("posed"), boxes, **options)
 
 
-def test_labelled_boxes_are_never_suppressed(tmp_path: Path) -> None:
+def test_gt_boxes_are_never_suppressed(tmp_path: Path) -> None:
     pair = read_coco(
         write_folder(tmp_path, annotations=[person(1, 5, (10, 10, 80, 90)), person(2, 5, (11, 10, 80, 90))])
     )
-    assert len(evaluate(pair, knows(pair.truth)).results) == 2
+    assert len(evaluate(pair, lookup_predictor(pair.truth)).results) == 2
 
 
-def test_boxes_by_name_are_taken_too(dataset: Coco, tmp_path: Path) -> None:
+def test_boxes_by_image_name_are_accepted(dataset: Coco, tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps({"photo-5.png": [[10, 20, 70, 120]], "photo-7.png": [], "photo-8.png": []}))
     with pytest.raises(
         InputError, match=r'no entry for photo-9\.png; add "photo-9\.png": \[\] if it contains no person'
     ):
-        evaluate(dataset, knows(dataset.truth), path)
+        evaluate(dataset, lookup_predictor(dataset.truth), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "photo-9.png": []}))
-    assert len(evaluate(dataset, knows(dataset.truth), path).results) == 1
+    assert len(evaluate(dataset, lookup_predictor(dataset.truth), path).results) == 1
 
 
-def test_detections_are_matched_by_number_not_by_name(dataset: Coco, tmp_path: Path) -> None:
+def test_detections_match_by_image_id_not_name(dataset: Coco, tmp_path: Path) -> None:
     """An image may be named 7.png and have the id 5."""
     renamed = copy.deepcopy(dataset.truth)
     (dataset.images / "photo-5.png").rename(dataset.images / "7.png")
     renamed["images"][0]["file_name"] = "7.png"
-    evaluation = evaluate(Coco(renamed, dataset.images, COCO17), knows(renamed), detections(tmp_path, FOUND[:2]))
+    evaluation = evaluate(
+        Coco(renamed, dataset.images, COCO17), lookup_predictor(renamed), detections(tmp_path, FOUND[:2])
+    )
     assert [result["image_id"] for result in evaluation.results] == [5, 5]
 
 
-def test_boxes_that_cannot_be_posed_are_left_out_and_counted(dataset: Coco, tmp_path: Path) -> None:
+def test_unusable_boxes_are_skipped_and_counted(dataset: Coco, tmp_path: Path) -> None:
     odd = [(5, [400, 0, 20, 20], 0.9), (5, [10, 10, 0, 50], 0.9), (5, [-90, 0, 50, 50], 0.9)]
-    evaluation = evaluate(dataset, knows(dataset.truth), detections(tmp_path, [*FOUND, *odd]))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.truth), detections(tmp_path, [*FOUND, *odd]))
     assert (evaluation.num_instances, len(evaluation.results)) == (3, 3)
     assert evaluation.warnings == ("3 boxes without an area, or entirely outside their image, were left out.",)
 
@@ -254,18 +258,16 @@ BOX_FILES = {
 
 
 @pytest.mark.parametrize(("text", "message"), BOX_FILES.values(), ids=BOX_FILES)
-def test_a_file_of_boxes_that_cannot_be_used_is_refused(
-    dataset: Coco, tmp_path: Path, text: str | None, message: str
-) -> None:
+def test_invalid_box_file_raises(dataset: Coco, tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "boxes.json").write_text(text)
     with pytest.raises(InputError, match=rf"boxes\.json: {message}"):
-        evaluate(dataset, knows(dataset.truth), tmp_path / "boxes.json")
+        evaluate(dataset, lookup_predictor(dataset.truth), tmp_path / "boxes.json")
 
 
-def test_a_broken_photo_is_listed_and_its_people_count_as_missed(dataset: Coco) -> None:
+def test_broken_image_is_listed_and_missed(dataset: Coco) -> None:
     (dataset.images / "photo-7.png").write_bytes(b"no picture")
-    evaluation = evaluate(dataset, knows(dataset.truth))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.truth))
     assert (evaluation.num_images, evaluation.num_instances) == (1, 2)
     assert evaluation.scores.ar == pytest.approx(2 / 3)
     assert len(evaluation.broken) == 1
@@ -273,22 +275,22 @@ def test_a_broken_photo_is_listed_and_its_people_count_as_missed(dataset: Coco) 
     assert evaluation.warnings == ("1 of 2 images could not be used; their persons count as missed.",)
 
 
-def test_a_photo_of_another_size_than_annotated_is_broken(dataset: Coco) -> None:
+def test_image_size_mismatch_is_broken(dataset: Coco) -> None:
     dataset.truth["images"][0]["width"] = 321
-    broken = evaluate(dataset, knows(dataset.truth)).broken
+    broken = evaluate(dataset, lookup_predictor(dataset.truth)).broken
     assert broken == ("photo-5.png: the image has 320x240 pixels, but is annotated with 321x240.",)
 
 
-def test_a_folder_without_a_usable_photo_is_refused(dataset: Coco) -> None:
-    for photo in dataset.images.iterdir():
-        photo.unlink()
+def test_data_set_without_usable_image_raises(dataset: Coco) -> None:
+    for file in dataset.images.iterdir():
+        file.unlink()
     with pytest.raises(
         DataError, match=r"None of the 2 images could be used; first error: .*photo-5\.png: no such file"
     ):
-        evaluate(dataset, knows(dataset.truth))
+        evaluate(dataset, lookup_predictor(dataset.truth))
 
 
-def test_a_model_with_other_joints_is_refused(dataset: Coco) -> None:
+def test_model_with_other_skeleton_raises(dataset: Coco) -> None:
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         n = len(boxes)
         return Poses(np.zeros((n, 14, 2)), np.zeros((n, 14)), boxes, np.ones(n), LSP14, SIZE)
@@ -297,26 +299,26 @@ def test_a_model_with_other_joints_is_refused(dataset: Coco) -> None:
         evaluate(dataset, predict)
 
 
-def test_a_predictor_that_loses_people_is_refused(dataset: Coco) -> None:
+def test_predictor_losing_instances_raises(dataset: Coco) -> None:
     with pytest.raises(DataError, match="0 poses for 2 boxes; evaluation needs one pose per box"):
         evaluate(dataset, lambda image, boxes: Poses.empty(COCO17, SIZE))
 
 
-def test_two_kinds_of_posed_beings_are_refused(dataset: Coco) -> None:
+def test_two_keypoint_categories_raise(dataset: Coco) -> None:
     dog = {"id": 2, "name": "dog", "keypoints": list(COCO17.keypoint_names)}
     both = {**dataset.truth, "categories": [*dataset.truth["categories"], dog]}
     with pytest.raises(DataError, match="Categories with keypoints: person, dog; give a file with exactly one"):
-        evaluate(Coco(both, dataset.images, COCO17), knows(both))
+        evaluate(Coco(both, dataset.images, COCO17), lookup_predictor(both))
 
 
 def changed(factor: float | None) -> list[dict[str, Any]]:
     """`SAMPLES` with areas multiplied by `factor`; None removes them."""
-    people = copy.deepcopy(SAMPLES)
-    for annotation in people:
+    annotations = copy.deepcopy(SAMPLES)
+    for annotation in annotations:
         area = annotation.pop("area")
         if factor is not None:
             annotation["area"] = area * factor
-    return people
+    return annotations
 
 
 AREAS = {
@@ -330,15 +332,15 @@ AREAS = {
 
 
 @pytest.mark.parametrize(("factor", "shift", "warning"), AREAS.values(), ids=AREAS)
-def test_areas_that_contradict_the_pixels_are_pointed_out(
+def test_implausible_area_gives_warning(
     tmp_path: Path, factor: float | None, shift: float, warning: str | None
 ) -> None:
     odd = read_coco(write_folder(tmp_path, annotations=changed(factor)))
-    evaluation = evaluate(odd, knows(odd.truth, lambda keypoints: keypoints + shift))
+    evaluation = evaluate(odd, lookup_predictor(odd.truth, lambda keypoints: keypoints + shift))
     assert evaluation.warnings == ((warning,) if warning else ())
 
 
-def test_wrong_sigmas_are_pointed_out_as_well() -> None:
+def test_implausible_sigmas_give_warning() -> None:
     result = {"image_id": 5, "keypoints": (np.reshape(SAMPLES[0]["keypoints"], (17, 3)) + 2).ravel().tolist()}
     assert diagnose(SAMPLES[:1], [result], COCO17.sigmas) is None
     assert "or sigmas look wrong" in str(diagnose(SAMPLES[:1], [result], np.divide(COCO17.sigmas, 100).tolist()))

@@ -10,19 +10,19 @@ from featherpose.skeleton import COCO17
 pytest.importorskip("faster_coco_eval")
 
 
-def test_of_a_mean_it_is_two_standard_errors_wide() -> None:
+def test_interval_of_mean_is_196_standard_errors() -> None:
     values = np.random.default_rng(1).normal(5, 2, 400)
     low, high = bootstrap(lambda rows: float(values[rows].mean()), len(values), rounds=2000)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert low < values.mean() < high
 
 
-def test_it_is_the_same_each_time() -> None:
+def test_bootstrap_is_deterministic() -> None:
     values = np.arange(10.0)
     assert bootstrap(lambda rows: values[rows].mean(), 10) == bootstrap(lambda rows: values[rows].mean(), 10)
 
 
-def posed(found: list[bool]) -> tuple[dict, list[dict]]:
+def make_results(found: list[bool]) -> tuple[dict, list[dict]]:
     """One person per image, predicted exactly or far away."""
     keypoints = (
         np.stack([*np.random.default_rng(0).uniform(50, 150, (2, 17)), np.full(17, 2)], axis=-1).ravel().tolist()
@@ -42,8 +42,8 @@ def posed(found: list[bool]) -> tuple[dict, list[dict]]:
     return truth, results
 
 
-def test_ap_over_photos() -> None:
-    truth, results = posed([True, False] * 15)
+def test_ap_interval_over_images() -> None:
+    truth, results = make_results([True, False] * 15)
     ap = keypoint_ap(truth, results, COCO17.sigmas).ap
     low, high = ap_interval(truth, results, COCO17.sigmas, rounds=60)
     assert 0 < low < ap < high < 1
@@ -51,6 +51,6 @@ def test_ap_over_photos() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_where_all_photos_are_alike_there_is_no_doubt(right: bool) -> None:
-    truth, results = posed([right] * 5)
+def test_identical_images_give_zero_width_interval(right: bool) -> None:
+    truth, results = make_results([right] * 5)
     assert ap_interval(truth, results, COCO17.sigmas, rounds=5) == (float(right), float(right))

@@ -18,7 +18,7 @@ from tests.exporting.conftest import SIZE, manifest
 pytestmark = pytest.mark.torch
 
 
-def test_synthetic_crops_are_the_same_every_time():
+def test_synthetic_crops_are_deterministic():
     first, second = synthetic(SIZE), synthetic(SIZE)
     assert list(first) == ["noise", "black", "white", "gradient across", "gradient down"]
     for name, crop in first.items():
@@ -28,7 +28,7 @@ def test_synthetic_crops_are_the_same_every_time():
     assert (first["gradient down"][0] == 0).all() and (first["gradient down"][-1] == 255).all()
 
 
-def test_the_example_pictures_are_taken_whole():
+def test_example_images_are_used_whole():
     crops = image_crops(manifest())
     assert list(crops) == ["cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg"]
     assert all(crop.shape == (64, 48, 3) and crop.std() > 10 for crop in crops.values())
@@ -36,7 +36,7 @@ def test_the_example_pictures_are_taken_whole():
     assert (crops["people.jpg"][[0, -1]] == 0).all() and crops["people.jpg"][32].any()
 
 
-def test_a_folder_of_pictures(tmp_path):
+def test_crops_from_image_folder(tmp_path):
     for i in range(MAX_IMAGES + 8):
         Image.new("RGB", (96, 128), (i, 0, 0)).save(tmp_path / f"{i:02}.png")
     (tmp_path / "notes.txt").write_text("not an image")
@@ -50,16 +50,16 @@ def shard(folder, box):
         **{"keypoints": [[10, 10, 2]] * 17, "skeleton": "coco17", "box_xywh": box, "image": "a.jpg"},
         **{"source": "coco", "width": 96, "height": 96},
     }
-    picture = io.BytesIO()
-    Image.new("RGB", (96, 96), (200, 100, 50)).save(picture, "PNG")
+    encoded = io.BytesIO()
+    Image.new("RGB", (96, 96), (200, 100, 50)).save(encoded, "PNG")
     with tarfile.open(folder / "people.tar", "w") as archive:
-        for name, content in (("a.png", picture.getvalue()), ("a.json", json.dumps(record).encode())):
+        for name, content in (("a.png", encoded.getvalue()), ("a.json", json.dumps(record).encode())):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
 
 
-def test_a_folder_of_shards_gives_people(tmp_path):
+def test_crops_from_shard_folder(tmp_path):
     shard(tmp_path, [30, 30, 24, 32])
     crops = image_crops(manifest(), tmp_path)
     assert list(crops) == ["a"] and (crops["a"] == (200, 100, 50)).all()
@@ -82,6 +82,6 @@ def broken(folder):
     ("folder", "message"),
     [(empty, "No images .* in"), (missing, "nowhere is not a folder"), (broken, "a.jpg: not an image")],
 )
-def test_bad_folders(tmp_path, folder, message):
+def test_invalid_folder_raises(tmp_path, folder, message):
     with pytest.raises(FeatherposeError, match=message):
         image_crops(manifest(), folder(tmp_path))

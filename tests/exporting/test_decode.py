@@ -39,7 +39,7 @@ def tied(codec, n=4, keypoints=9, seed=5):
     return maps
 
 
-def in_torch(codec, maps):
+def decode_in_torch(codec, maps):
     keypoints, scores = graph_decoder(codec)(torch.from_numpy(maps))
     return keypoints.numpy(), scores.numpy()
 
@@ -56,23 +56,23 @@ def gaussians(codec, keypoints=71, seed=6):
     return (maps + 0.001 * rng.standard_normal(maps.shape)).astype(np.float32)[None]
 
 
-def agrees(codec, got, wanted, heatmaps):
+def assert_equals_codec(codec, got, wanted, heatmaps):
     """msra only compares: bit-equal. The others compute in float32: within the tolerance of the parity check."""
     assert got[0].dtype == wanted[0].dtype == np.float32
     np.testing.assert_array_equal(got[1], wanted[1])
     assert (np.abs(got[0] - wanted[0]).max(axis=-1) <= slack(codec, heatmaps)).all()
 
 
-def test_every_codec_has_a_twin():
+def test_every_codec_has_graph_decoder():
     assert set(GRAPH_DECODERS) == set(CODECS.values()) == set(CODEC.values())
 
 
 @pytest.mark.parametrize("tag", SIZES)
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_torch_decodes_the_published_maps_as_the_codec_does(shared, tag, kind):
+def test_torch_equals_codec_on_published_maps(shared, tag, kind):
     codec, maps = kind(SIZES[tag]), published(shared, tag)
-    got, wanted = in_torch(codec, maps), codec.decode(maps)
-    agrees(codec, got, wanted, maps)
+    got, wanted = decode_in_torch(codec, maps), codec.decode(maps)
+    assert_equals_codec(codec, got, wanted, maps)
     steep = np.ptp(maps, axis=(2, 3)) > 0
     assert np.abs(got[0] - wanted[0])[steep].max() < 1e-4, "float32 precision unless the map is flat"
 
@@ -83,66 +83,64 @@ def test_torch_decodes_the_published_maps_as_the_codec_does(shared, tag, kind):
     [(Msra, "quarter_hrnet", 0), (Dark, "dark_darkpose", 1e-4), (Udp, "udp_udppose_k11", 1e-3)],
     ids=CODEC,
 )
-def test_torch_decodes_as_published(shared, tag, kind, form, tolerance):
+def test_torch_equals_published_decoding(shared, tag, kind, form, tolerance):
     with np.load(shared / "parity" / "codecs.npz") as file:
         wanted = file[f"dec_{tag}_{form}_heatmap"]
     codec, maps = kind(SIZES[tag]), published(shared, tag)
     usual = (maps.max(axis=(2, 3)) > 0) & (np.ptp(maps, axis=(2, 3)) > 0)  # elsewhere, UDP's code reads outside the map
-    found = in_torch(codec, maps)[0] / codec.cell
+    found = decode_in_torch(codec, maps)[0] / codec.cell
     np.testing.assert_allclose(found[usual], wanted[usual[0]], rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("size", [Size(height=64, width=48), Size(height=128, width=96)], ids=str)
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_torch_decodes_ties_and_borders_as_the_codec_does(kind, size):
+def test_torch_equals_codec_on_ties_and_borders(kind, size):
     codec = kind(size)
     for maps in (tied(codec), gaussians(codec)):
-        agrees(codec, in_torch(codec, maps), codec.decode(maps), maps)
+        assert_equals_codec(codec, decode_in_torch(codec, maps), codec.decode(maps), maps)
 
 
 @pytest.mark.parametrize("codec", [Msra((64, 48), stride=8), Msra((12, 12)), Dark((64, 48), stride=8)], ids=str)
-def test_torch_decodes_small_maps_as_the_codec_does(codec):
+def test_torch_equals_codec_on_small_maps(codec):
     maps = tied(codec)
-    agrees(codec, in_torch(codec, maps), codec.decode(maps), maps)
+    assert_equals_codec(codec, decode_in_torch(codec, maps), codec.decode(maps), maps)
 
 
 @pytest.mark.parametrize("value", [0, -1])
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_a_map_without_a_cell_above_zero_is_at_the_first(kind, value):
-    keypoints, scores = in_torch(kind((48, 64)), np.full((2, 3, 16, 12), value, np.float32))
+def test_nonpositive_map_decodes_to_origin(kind, value):
+    keypoints, scores = decode_in_torch(kind((48, 64)), np.full((2, 3, 16, 12), value, np.float32))
     np.testing.assert_array_equal(keypoints, 0)
     np.testing.assert_array_equal(scores, value)
 
 
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_the_engine_decodes_as_the_codec_does(shared, kind):
+def test_onnxruntime_equals_codec(shared, kind):
     codec, maps = kind(SIZES["256x192"]), published(shared, "256x192")
     # 71 maps as one person with 71 keypoints, then mirrored and upside down, at every position of a batch
-    people = np.concatenate([maps, maps[..., ::-1], maps[..., ::-1, :], tied(codec, 2, 71), gaussians(codec), 0 * maps])
-    file = to_onnx(
-        graph_decoder(codec).eval(), torch.from_numpy(people[:2].copy()), "heatmaps", ["keypoints", "scores"]
-    )
+    batch = np.concatenate([maps, maps[..., ::-1], maps[..., ::-1, :], tied(codec, 2, 71), gaussians(codec), 0 * maps])
+    file = to_onnx(graph_decoder(codec).eval(), torch.from_numpy(batch[:2].copy()), "heatmaps", ["keypoints", "scores"])
     engine = onnxruntime.InferenceSession(file.SerializeToString(), providers=["CPUExecutionProvider"])
-    for n in (1, len(people)):
-        got, wanted = engine.run(None, {"heatmaps": people[:n]}), codec.decode(people[:n])
-        agrees(codec, got, wanted, people[:n])
+    for n in (1, len(batch)):
+        got, wanted = engine.run(None, {"heatmaps": batch[:n]}), codec.decode(batch[:n])
+        assert_equals_codec(codec, got, wanted, batch[:n])
         assert np.median(np.abs(got[0] - wanted[0])) < 2e-5
-    holds_float32_and_whole_numbers_alone(file)
+    assert_float32_and_int64_only(file)
 
 
-def holds_float32_and_whole_numbers_alone(file):
+def assert_float32_and_int64_only(file):
     kinds = {value.type.tensor_type.elem_type for value in (*file.graph.value_info, *file.graph.output)}
     kinds |= {constant.data_type for constant in file.graph.initializer}
     assert kinds <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
 
 
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_nobody_gives_empty_joints(kind):
-    keypoints, scores = in_torch(kind((48, 64)), np.zeros((0, 17, 16, 12), np.float32))
+def test_empty_batch_gives_empty_keypoints(kind):
+    keypoints, scores = decode_in_torch(kind((48, 64)), np.zeros((0, 17, 16, 12), np.float32))
     assert (keypoints.shape, scores.shape) == ((0, 17, 2), (0, 17))
 
 
-def test_a_codec_without_a_twin_is_refused():
+def test_codec_without_graph_decoder_raises():
     @dataclass(frozen=True)
     class Other(Msra):
         name = "msre"

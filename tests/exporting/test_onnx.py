@@ -27,7 +27,7 @@ def crops(n, seed=3):
     return np.random.default_rng(seed).integers(0, 256, (n, *SIZE.shape, 3), np.uint8)
 
 
-def test_the_manifest_is_in_the_file(exported):
+def test_exported_file_contains_manifest(exported):
     path, returned, _ = exported
     assert read_manifest(path) == returned
     assert (returned.network, returned.training) == ("tiny", {"samples": {"coco": 3}})
@@ -38,7 +38,7 @@ def test_the_manifest_is_in_the_file(exported):
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_any_number_of_crops(exported, n):
+def test_batch_size_is_dynamic(exported, n):
     engine = onnxruntime.InferenceSession(exported[0], providers=["CPUExecutionProvider"])
     got = engine.run(["keypoints", "scores", "heatmaps"], {"crops": crops(n)})
     assert [array.shape for array in got] == [(n, 17, 2), (n, 17), (n, 17, 16, 12)]
@@ -46,7 +46,7 @@ def test_any_number_of_crops(exported, n):
         np.testing.assert_allclose(array, wanted, rtol=0, atol=1e-5)
 
 
-def test_inputs_and_outputs(exported):
+def test_graph_inputs_and_outputs(exported):
     graph = onnx.load(exported[0]).graph
     shapes = {
         value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -61,55 +61,55 @@ def test_inputs_and_outputs(exported):
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
 
 
-def test_the_file_holds_no_traces_of_where_it_was_made(exported):
+def test_exported_file_has_no_source_paths(exported):
     content = exported[0].read_bytes()
     assert b".py" not in content
     assert b"stack_trace" not in content
     assert len(onnx.load(exported[0]).metadata_props) == 1
 
 
-def test_pooling_stays_in_the_engines_fast_layout(exported):
+def test_opset_keeps_fast_pooling_layout(exported):
     assert [opset.version for opset in onnx.load(exported[0]).opset_import] == [18]
 
 
-def test_the_network_is_left_as_it_was(exported):
+def test_export_does_not_change_network(exported):
     model = exported[2]
     assert model.training and all(parameter.requires_grad for parameter in model.parameters())
     before = tiny().state_dict()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def sabotaged(monkeypatch, spoil):
+def patch_export(monkeypatch, modify):
     """Patch the export so that the exported graph differs from the network it is compared with."""
     write = MODULE.to_onnx
 
-    def spoilt(module, *rest):
+    def modified(module, *rest):
         module = copy.deepcopy(module)
-        spoil(module)
+        modify(module)
         return write(module, *rest)
 
-    monkeypatch.setattr(MODULE, "to_onnx", spoilt)
+    monkeypatch.setattr(MODULE, "to_onnx", modified)
 
 
-def one_weight(graph):
+def change_weight(graph):
     graph.network.final_layer.bias.data[3] += 0.01
 
 
-def another_cell(graph):
+def change_cell_size(graph):
     graph.decode.cell *= 1.0625
 
 
-def test_a_wrong_decoder_leaves_no_file(tmp_path, monkeypatch):
-    sabotaged(monkeypatch, another_cell)
+def test_wrong_decoder_writes_no_file(tmp_path, monkeypatch):
+    patch_export(monkeypatch, change_cell_size)
     with pytest.raises(ModelError, match=r"keypoints differ by .* px"):
         export(tiny(), tmp_path / "tiny.onnx", manifest(), crops={})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_weight_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+def test_wrong_weight_keeps_existing_file(tmp_path, monkeypatch):
     path = tmp_path / "tiny.onnx"
     path.write_bytes(b"older")
-    sabotaged(monkeypatch, one_weight)
+    patch_export(monkeypatch, change_weight)
     with pytest.raises(ModelError, match=r"heatmaps differ by .* at left_ear on crop .* No file was written"):
         export(tiny(), path, manifest(), crops={})
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("tiny.onnx", b"older")]
@@ -134,7 +134,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("changes", "error", "message"), BAD.values(), ids=BAD)
-def test_bad_input(tmp_path, changes, error, message):
+def test_invalid_input_raises(tmp_path, changes, error, message):
     given = {"path": "tiny.onnx", "manifest": manifest(), "crops": synthetic(SIZE)} | changes
     with pytest.raises(error, match=message):
         export(tiny(), tmp_path / given["path"], given["manifest"], crops=given["crops"])
@@ -149,13 +149,13 @@ class Fixed(torch.nn.Module):
         return x.reshape(2, 17, 16, 12) if len(x) == 2 else x
 
 
-def test_a_network_for_a_fixed_number_of_crops_is_refused(tmp_path):
+def test_fixed_batch_size_network_raises(tmp_path):
     with pytest.raises(ModelError, match="depends on the batch size: crops is fixed to 2"):
         export(Fixed(), tmp_path / "fixed.onnx", manifest(), crops={})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_said_on_the_way(tmp_path, capfd, caplog):
+def test_export_prints_and_logs_nothing(tmp_path, capfd, caplog):
     caplog.set_level("WARNING")
     export(tiny(), tmp_path / "tiny.onnx", manifest(), crops={})
     assert (*capfd.readouterr(), caplog.messages) == ("", "", [])

@@ -14,7 +14,7 @@ from featherpose.exporting.parity import check_parity, reach, slack
 pytestmark = pytest.mark.torch
 
 CODEC = Msra((48, 64))
-JOINTS = ("nose", "left_eye")
+KEYPOINT_NAMES = ("nose", "left_eye")
 CROPS = {name: np.full((64, 48, 3), value, np.uint8) for value, name in enumerate(("first", "second", "third"))}
 
 
@@ -28,18 +28,20 @@ def heatmaps():
     return maps
 
 
-def side(maps, codec=CODEC):
+def fake_run(maps, codec=CODEC):
     """Heatmaps of the three crops -> a network or engine that outputs them, for any batch size."""
 
     def run(crops):
-        own = maps[crops[:, 0, 0, 0]]
-        return *codec.decode(own), own
+        crop_maps = maps[crops[:, 0, 0, 0]]
+        return *codec.decode(crop_maps), crop_maps
 
     return run
 
 
-def proven(network, engine):
-    return check_parity(side(network), side(engine) if isinstance(engine, np.ndarray) else engine, CROPS, CODEC, JOINTS)
+def run_check(network, engine):
+    return check_parity(
+        fake_run(network), fake_run(engine) if isinstance(engine, np.ndarray) else engine, CROPS, CODEC, KEYPOINT_NAMES
+    )
 
 
 def changed(crop, keypoint, x, y, value):
@@ -48,8 +50,8 @@ def changed(crop, keypoint, x, y, value):
     return maps
 
 
-def test_equal_sides_are_equal():
-    record = proven(heatmaps(), heatmaps())
+def test_equal_outputs_pass_with_zero_error():
+    record = run_check(heatmaps(), heatmaps())
     assert (record["heatmaps"], record["scores"], record["keypoints"], record["jumps"]) == (0, 0, 0, [])
     assert (record["crops"], record["keypoints_compared"], record["batches"]) == (
         ["first", "second", "third"],
@@ -59,38 +61,38 @@ def test_equal_sides_are_equal():
     assert set(record["engines"]) == {"torch", "onnxruntime"}
 
 
-def test_rounding_passes_and_is_measured():
-    record = proven(heatmaps(), changed(1, 0, 5, 7, 1 - 2e-5))
+def test_rounding_error_passes_and_is_recorded():
+    record = run_check(heatmaps(), changed(1, 0, 5, 7, 1 - 2e-5))
     assert record["heatmaps"] == pytest.approx(2e-5, rel=0.01)
     assert record["scores"] == pytest.approx(2e-5, rel=0.01)
     assert record["keypoints"] == 0
 
 
-def test_a_jump_at_a_tie_is_named():
+def test_jump_at_tie_is_recorded():
     network = changed(2, 1, 9, 2, 1 - 1e-6)
     engine = changed(2, 1, 9, 2, 1 + 1e-6)
-    assert proven(network, engine)["jumps"] == [{"crop": "third", "keypoint": "left_eye", "pixels": 29.0}]
+    assert run_check(network, engine)["jumps"] == [{"crop": "third", "keypoint": "left_eye", "pixels": 29.0}]
 
 
-def test_a_quarter_offset_that_turns_at_a_tie_is_named():
+def test_quarter_offset_flip_at_tie_is_recorded():
     network, engine = changed(0, 0, 4, 7, 0.5 - 1e-6), changed(0, 0, 4, 7, 0.5 + 1e-6)
-    record = proven(network, engine)
+    record = run_check(network, engine)
     assert record["jumps"] == [{"crop": "first", "keypoint": "nose", "pixels": 2.0}]
     assert record["keypoints"] == 0
 
 
 def shifted(crops):
-    keypoints, scores, maps = side(heatmaps())(crops)
+    keypoints, scores, maps = fake_run(heatmaps())(crops)
     return keypoints + np.float32(0.25), scores, maps
 
 
 def wrong_scores(crops):
-    keypoints, scores, maps = side(heatmaps())(crops)
+    keypoints, scores, maps = fake_run(heatmaps())(crops)
     return keypoints, scores * np.float32(0.5), maps
 
 
 def wrong_in_batches(crops):
-    keypoints, scores, maps = side(heatmaps())(crops)
+    keypoints, scores, maps = fake_run(heatmaps())(crops)
     return keypoints, scores, maps + (len(crops) > 1)
 
 
@@ -106,39 +108,39 @@ def wrong_in_batches(crops):
     ],
     ids=["heatmaps", "not a number", "another peak", "keypoints_compared", "scores", "batches"],
 )
-def test_differences_are_refused(engine, message):
+def test_differences_raise_model_error(engine, message):
     with pytest.raises(ModelError, match=message):
-        proven(heatmaps(), engine)
+        run_check(heatmaps(), engine)
 
 
-def test_an_untied_joint_may_not_move():
+def test_untied_keypoint_shift_raises():
     """A network whose keypoints do not match its heatmaps, as with a wrong decoder in torch."""
 
     def network(crops):
-        keypoints, scores, maps = side(heatmaps())(crops)
+        keypoints, scores, maps = fake_run(heatmaps())(crops)
         return keypoints + 4, scores, maps
 
     with pytest.raises(ModelError, match=r"keypoints differ by 4 px .allowed 0.01. at nose on crop 'first'"):
-        check_parity(network, side(heatmaps()), CROPS, CODEC, JOINTS)
+        check_parity(network, fake_run(heatmaps()), CROPS, CODEC, KEYPOINT_NAMES)
 
 
 def unsteady(crops):
-    keypoints, scores, maps = side(heatmaps())(crops)
+    keypoints, scores, maps = fake_run(heatmaps())(crops)
     return keypoints, scores, maps * np.float32(1 + 1e-3 * len(crops))
 
 
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (side(0 * heatmaps()), "range of 0"),
-        (side(np.nan * heatmaps()), "range of nan"),
+        (fake_run(0 * heatmaps()), "range of 0"),
+        (fake_run(np.nan * heatmaps()), "range of nan"),
         (unsteady, "own heatmaps change by 0.002 of their range"),
     ],
     ids=["flat", "not a number", "batches"],
 )
-def test_a_network_that_proves_nothing_is_refused(network, message):
+def test_uninformative_network_raises(network, message):
     with pytest.raises(ModelError, match=message):
-        check_parity(network, side(heatmaps()), CROPS, CODEC, JOINTS)
+        check_parity(network, fake_run(heatmaps()), CROPS, CODEC, KEYPOINT_NAMES)
 
 
 def reach_of(codec, maps, change):
@@ -158,12 +160,12 @@ def reach_of(codec, maps, change):
         ((0, 0, 9, 2, 1), 0, 0),
     ],
 )
-def test_msra_turns_at_a_slope_and_jumps_at_a_tie(cell, change, pixels):
+def test_reach_of_msra_at_slopes_and_ties(cell, change, pixels):
     assert reach_of(CODEC, changed(*cell), change) == pixels
 
 
 @pytest.mark.parametrize("kind", CODECS.values(), ids=CODECS)
-def test_an_empty_map_leaves_every_joint_open(kind):
+def test_reach_of_empty_map_is_infinite(kind):
     maps = np.zeros((1, 1, 16, 12), np.float32)
     assert reach_of(kind((48, 64)), maps, 1e-6) == np.inf
     assert reach_of(kind((48, 64)), maps, 0) == 0 or kind is Dark  # for Dark, the determinant is 0
@@ -171,7 +173,7 @@ def test_an_empty_map_leaves_every_joint_open(kind):
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
 @pytest.mark.parametrize("change", [1e-6, 1e-5, 1e-4])
-def test_a_newton_step_moves_no_further_than_its_reach(kind, change):
+def test_reach_bounds_newton_step_movement(kind, change):
     """Gaussians with a background level, weak or outside the map, and noise, each changed 20 times by `change`."""
     codec, rng = kind((96, 128)), np.random.default_rng(8)
     places = rng.uniform((-8, -8), (100, 132), (60, 2))
@@ -186,7 +188,7 @@ def test_a_newton_step_moves_no_further_than_its_reach(kind, change):
     assert np.median(far[clear]) < 2000 * change, "the tolerance of a clear keypoint stays small"
 
 
-def test_slack_is_none_where_decoding_only_compares_and_grows_with_flatness():
+def test_slack_is_zero_for_msra_and_grows_if_flat():
     places = np.full((4, 2), (48, 64))
     assert (slack(Msra((96, 128)), Msra((96, 128)).encode(places, np.ones(4))[0][None]) == 0).all()
     codec = Udp((96, 128))
@@ -198,27 +200,27 @@ def test_slack_is_none_where_decoding_only_compares_and_grows_with_flatness():
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
 @pytest.mark.parametrize("pixels", [0.02, 1])
-def test_a_newton_step_gone_wrong_is_found(kind, pixels):
+def test_wrong_newton_step_raises(kind, pixels):
     codec = kind((48, 64), sigma=1)
     maps = np.stack([codec.encode([(20 + i, 30), (24, 33)], [1, 1])[0] for i in range(3)])
 
     def wrong(crops):
-        keypoints, scores, own = side(maps, codec)(crops)
-        return keypoints + np.float32(pixels), scores, own
+        keypoints, scores, crop_maps = fake_run(maps, codec)(crops)
+        return keypoints + np.float32(pixels), scores, crop_maps
 
-    assert check_parity(side(maps, codec), side(maps, codec), CROPS, codec, JOINTS)["jumps"] == []
+    assert check_parity(fake_run(maps, codec), fake_run(maps, codec), CROPS, codec, KEYPOINT_NAMES)["jumps"] == []
     with pytest.raises(ModelError, match=f"keypoints differ by {pixels} px from the decoded heatmaps"):
-        check_parity(side(maps, codec), wrong, CROPS, codec, JOINTS)
+        check_parity(fake_run(maps, codec), wrong, CROPS, codec, KEYPOINT_NAMES)
 
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
-def test_a_joint_that_a_flat_map_moves_is_named(kind):
+def test_jump_on_flat_map_is_recorded(kind):
     codec, rng = kind((48, 64), sigma=1), np.random.default_rng(2)
     network = np.stack([codec.encode([(20 + i, 30), (24, 33)], [1, 1])[0] for i in range(3)])
     network[1, 0] = 0.5 + 1e-4 * network[1, 0]
     engine = network.copy()
     engine[1, 0] += 1e-6 * rng.standard_normal((16, 12)).astype(np.float32)
-    record = check_parity(side(network, codec), side(engine, codec), CROPS, codec, JOINTS)
+    record = check_parity(fake_run(network, codec), fake_run(engine, codec), CROPS, codec, KEYPOINT_NAMES)
     (jump,) = record["jumps"]
     assert (jump["crop"], jump["keypoint"]) == ("second", "nose") and jump["pixels"] > 0.01
     assert record["keypoints"] < 1e-4

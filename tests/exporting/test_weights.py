@@ -45,7 +45,7 @@ def saved(path, **changes):
     return path
 
 
-def test_the_file_says_what_it_is(tmp_path):
+def test_metadata_gives_model_and_manifest(tmp_path):
     model, manifest = open_weights(saved(tmp_path / "best.safetensors"))
     assert torch.equal(model.down.weight, tiny().down.weight) and not model.training
     assert (manifest.network, manifest.options, manifest.skeleton) == ("tiny", {"width": 8}, COCO17)
@@ -55,12 +55,12 @@ def test_the_file_says_what_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "mode"), [("msra", "msra"), ("dark", "msra"), ("udp", "udp")])
-def test_the_codec_brings_its_crop_mode(tmp_path, name, mode):
+def test_codec_sets_crop_mode(tmp_path, name, mode):
     _, manifest = open_weights(saved(tmp_path / "best.safetensors", codec={"name": name, "stride": 4, "sigma": 1.5}))
     assert (manifest.make_codec().name, manifest.crop_mode) == (name, mode)
 
 
-def test_what_is_given_counts_before_what_the_file_says(tmp_path):
+def test_arguments_override_metadata(tmp_path):
     path = saved(tmp_path / "best.safetensors", options={"width": 99})
     assert open_weights(path, options={"width": 8}, input_size=Size(height=128, width=96))[1].input_size == Size(
         height=128, width=96
@@ -68,7 +68,7 @@ def test_what_is_given_counts_before_what_the_file_says(tmp_path):
     assert open_weights(path, network="tiny")[1].options == {}
 
 
-def test_weights_of_others_need_three_words(tmp_path):
+def test_pth_weights_need_three_options(tmp_path):
     path = tmp_path / "official.pth"
     torch.save({"state_dict": tiny().state_dict()}, path)
     manifest = open_weights(path, network="tiny", skeleton="coco17", input_size=SIZE)[1]
@@ -93,7 +93,7 @@ def of_another_skeleton(folder):
     return saved(folder / "lsp.safetensors", skeleton=LSP14.to_dict())
 
 
-def silent(folder):
+def without_network(folder):
     return saved(folder / "silent.safetensors", network=None, input_size=None)
 
 
@@ -123,7 +123,7 @@ BAD = [
     (corrupted, [], "cut.safetensors cannot be read as weights"),
     (of_another_shape, [], "do not fit this network: .* with a different shape"),
     (of_another_skeleton, [], "final_layer.weight .17, 8, 1, 1., wanted .14, 8, 1, 1."),
-    (silent, [], "add --network NAME --input-size HEIGHTxWIDTH"),
+    (without_network, [], "add --network NAME --input-size HEIGHTxWIDTH"),
     (unknown_network, [], "Unknown network 'tinny'. Did you mean 'tiny'?"),
     (unknown_codec, [], "codec 'dirk' is unknown. Did you mean 'dark'?"),
     (not_json, [], "is not JSON"),
@@ -138,32 +138,38 @@ BAD = [
     (good, ["--crops", "nowhere"], "nowhere is not a folder"),
     (good, ["--out", "model.pt"], r"model.pt: the exported file must be named \*.onnx"),
 ]
-IDS = [" ".join([make.__name__, *words]) for make, words, _ in BAD]
+IDS = [" ".join([make.__name__, *arguments]) for make, arguments, _ in BAD]
 
 
 @pytest.mark.parametrize(("make", "words", "message"), BAD, ids=IDS)
-def test_bad_input_is_one_line_and_no_file(tmp_path, make, words, message):
+def test_invalid_input_is_one_line_and_no_file(tmp_path, make, arguments, message):
     path = make(tmp_path)
-    outcome = CliRunner().invoke(featherpose, ["export", str(path), *words])
+    outcome = CliRunner().invoke(featherpose, ["export", str(path), *arguments])
     with pytest.raises(FeatherposeError, match=message) as caught:
         raise outcome.exception
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("**/*.onnx"))
 
 
-def test_the_verb_writes_beside_the_weights_and_says_how_equal(tmp_path):
+def test_export_command_prints_parity_table(tmp_path):
     path = saved(tmp_path / "best.safetensors")
     outcome = CliRunner().invoke(featherpose, ["export", str(path)], catch_exceptions=False)
     assert outcome.exit_code == 0
-    for words in ("keypoints", "(N, 17, 2)", "of their range, allowed 0.0001", "0 of 153 keypoints moved", "best.onnx"):
-        assert words in outcome.stdout
+    for arguments in (
+        "keypoints",
+        "(N, 17, 2)",
+        "of their range, allowed 0.0001",
+        "0 of 153 keypoints moved",
+        "best.onnx",
+    ):
+        assert arguments in outcome.stdout
     assert read_manifest(tmp_path / "best.onnx").recipe == FACTS["recipe"]
 
 
-def test_the_verb_speaks_json(tmp_path):
+def test_export_command_prints_json(tmp_path):
     path = saved(tmp_path / "best.safetensors")
-    words = ["export", str(path), "--out", str(tmp_path / "small.onnx"), "--input-size", "32x32", "--json"]
-    outcome = CliRunner().invoke(featherpose, words, catch_exceptions=False)
+    arguments = ["export", str(path), "--out", str(tmp_path / "small.onnx"), "--input-size", "32x32", "--json"]
+    outcome = CliRunner().invoke(featherpose, arguments, catch_exceptions=False)
     facts = json.loads(outcome.stdout)
     assert facts["bytes"] == (tmp_path / "small.onnx").stat().st_size
     assert facts["manifest"]["input_size"] == {"height": 32, "width": 32}

@@ -20,7 +20,7 @@ def some_poses(number: int) -> Poses:
 
 
 @pytest.mark.parametrize("number", [0, 1, 5])
-def test_results_and_back(number):
+def test_coco_results_roundtrip(number):
     poses = some_poses(number)
     results = json.loads(json.dumps(coco.to_results(poses, 785)))
     assert len(results) == number
@@ -31,7 +31,7 @@ def test_results_and_back(number):
     assert np.abs(back.person_scores - poses.person_scores).max(initial=0) < 1e-3
 
 
-def test_one_result_has_the_keys_of_the_format():
+def test_result_has_coco_keys_and_values():
     poses = some_poses(1)
     (result,) = coco.to_results(poses, "a.jpg", category_id=3)
     assert (result["image_id"], result["category_id"]) == ("a.jpg", 3)
@@ -49,7 +49,7 @@ def test_published_results_are_read(shared):
     assert list(poses) == list(sizes) and any(len(found) == 0 for found in poses.values())
 
 
-def test_a_person_without_a_box_gets_the_bounds_of_the_joints():
+def test_missing_bbox_is_keypoint_bounding_box():
     result = coco.to_results(some_poses(1), 1)[0]
     del result["bbox"]
     keypoints = np.array(result["keypoints"]).reshape(-1, 3)[:, :2]
@@ -57,12 +57,12 @@ def test_a_person_without_a_box_gets_the_bounds_of_the_joints():
     assert box.tolist() == pytest.approx([*keypoints.min(axis=0), *keypoints.max(axis=0)])
 
 
-def test_a_person_without_a_sure_joint_keeps_the_stated_score():
+def test_unconfident_person_keeps_given_score():
     result = coco.to_results(some_poses(1), 1)[0] | {"keypoints": [1.0, 2.0, 0.0] * 17, "score": 0.4}
     assert coco.from_results([result], COCO17, {1: SIZE})[1].box_scores.tolist() == pytest.approx([0.4])
 
 
-def test_foreign_results_are_refused():
+def test_mismatched_results_raise():
     results = coco.to_results(some_poses(2), 1)
     with pytest.raises(InputError, match="image_id 1 is not among"):
         coco.from_results(results, COCO17, {2: SIZE})

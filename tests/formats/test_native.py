@@ -27,7 +27,7 @@ def some_poses(number: int, ids=None) -> Poses:
         pytest.param({"a.jpg": some_poses(2, np.array([7, 3]))}, id="tracked"),
     ],
 )
-def test_document_and_back(poses):
+def test_document_roundtrip(poses):
     text = native.to_text(native.to_document(poses, COCO17, model="tiny"))
     assert text.count("\n") == max(len(poses), 1) + 2, "one line per image"
     back = native.from_document(json.loads(text))
@@ -39,7 +39,7 @@ def test_document_and_back(poses):
         assert (back[name].ids is None) == (len(found) == 0 or found.ids is None)
 
 
-def test_every_joint_stands_under_its_name():
+def test_keypoints_are_stored_by_name():
     poses = some_poses(1)
     entry = native.to_document({"a.jpg": poses}, COCO17, model="tiny")["images"][0]["instances"][0]
     assert list(entry["keypoints"]) == list(COCO17.keypoint_names)
@@ -69,6 +69,6 @@ GOOD = native.to_document({"a.jpg": some_poses(1)}, COCO17)
         pytest.param({k: v for k, v in GOOD.items() if k != "images"}, "lack the key 'images'", id="no images"),
     ],
 )
-def test_other_documents_are_refused(document, message):
+def test_invalid_document_raises(document, message):
     with pytest.raises(InputError, match=message):
         native.from_document(document)

@@ -36,18 +36,18 @@ DETECTIONS = [
         pytest.param([], "other.jpg", [], [], id="no detections at all"),
     ],
 )
-def test_boxes_of_a_picture(values, name, boxes, scores):
+def test_boxes_of_image_by_format(values, name, boxes, scores):
     found = from_json(json.loads(json.dumps(values))).of(name)
     assert found is not None
     assert found[0].shape == (len(boxes), 4) and found[0].tolist() == boxes and found[1].tolist() == scores
 
 
 @pytest.mark.parametrize("values", [PLAIN, ANNOTATIONS, {}])
-def test_a_forgotten_picture_is_not_an_empty_one(values):
+def test_missing_image_entry_is_none(values):
     assert from_json(values).of("c.jpg") is None
 
 
-def test_with_the_whole_name_only_that_is_looked_up():
+def test_whole_name_disables_short_names():
     boxes = from_json(PLAIN)
     assert boxes.of("holiday/a.jpg", whole_name=True) is None
     assert boxes.of("sub/b.jpg", whole_name=True) is not None
@@ -68,7 +68,7 @@ def test_with_the_whole_name_only_that_is_looked_up():
         pytest.param([{"image_id": 1, "bbox": [1, 2, 3]}], "cannot be parsed|four numbers", id="three numbers"),
     ],
 )
-def test_other_json_is_refused(values, message):
+def test_invalid_json_value_raises(values, message):
     with pytest.raises(InputError, match=message) as caught:
         from_json(values)
     assert "\n" not in str(caught.value)

@@ -36,7 +36,7 @@ def fill_model(model: torch.nn.Module, gain: float) -> torch.nn.Module:
     return model.double()
 
 
-def picture(seed: int, n: int, height: int, width: int) -> torch.Tensor:
+def synthetic_image(seed: int, n: int, height: int, width: int) -> torch.Tensor:
     """The fixture's input (n, 3, height, width), float64 values that float32 represents exactly."""
     rng = np.random.default_rng(seed)
     grid = torch.from_numpy(rng.standard_normal((n, 3, height // 32 + 1, width // 32 + 1)))
@@ -60,12 +60,12 @@ class Reference:
     def values(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         return self.arrays[f"{key}_idx"], self.arrays[f"{key}_val"]
 
-    def apart(self, output: np.ndarray, key: str) -> float:
+    def max_error(self, output: np.ndarray, key: str) -> float:
         """Largest difference from the recorded values, in standard deviations of the output."""
-        places, values = self.values(key)
-        return np.abs(output.reshape(-1)[places] - values).max() / output.std()
+        indices, values = self.values(key)
+        return np.abs(output.reshape(-1)[indices] - values).max() / output.std()
 
-    def apart_from_float32(self, output: np.ndarray, key: str) -> float:
+    def max_error_from_float32(self, output: np.ndarray, key: str) -> float:
         """The same for the complete maps recorded in float32: all channels, or a selection of them."""
         channels = self.arrays.get(f"{key}_channels", slice(None))
         return np.abs(output[:, channels] - self.arrays[f"{key}_f32"]).max() / output.std()
@@ -94,5 +94,5 @@ def filled() -> Callable[[torch.nn.Module, float], torch.nn.Module]:
 
 
 @pytest.fixture(scope="session")
-def make_picture() -> Callable[[int, int, int, int], torch.Tensor]:
-    return picture
+def make_image() -> Callable[[int, int, int, int], torch.Tensor]:
+    return synthetic_image

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
 from featherpose.networks.attention import ATTENTIONS, Attention, ChannelGate, create_attention
-from featherpose.networks.layers import enlarge
+from featherpose.networks.layers import upsample_nearest
 
 pytestmark = pytest.mark.torch
 
@@ -50,7 +50,7 @@ def x(record):
     return torch.from_numpy(values).double()
 
 
-def own_name(name, names):
+def translated_name(name, names):
     part, _, kind = name.rpartition(".")
     return f"{names[part]}.{kind}"
 
@@ -60,13 +60,13 @@ def build(name, facts, fill):
     module = make()
     shapes = module.state_dict()
     listed = facts["modules"][name]["state_dict"]
-    weights = {own_name(n, names): fill(n, shape, facts["gain"]) for n, shape in listed}
+    weights = {translated_name(n, names): fill(n, shape, facts["gain"]) for n, shape in listed}
     module.load_state_dict({k: w.reshape(shapes[k].shape) for k, w in weights.items()})
     return module.double()
 
 
 @pytest.mark.parametrize(("name", "mode"), MODES)
-def test_equals_the_published_block(record, x, fill_tensor, name, mode):
+def test_output_matches_the_published_block(record, x, fill_tensor, name, mode):
     facts, arrays = record
     module = build(name, facts, fill_tensor).train(mode == "train")
     output = module(x).detach().numpy()
@@ -74,14 +74,14 @@ def test_equals_the_published_block(record, x, fill_tensor, name, mode):
 
 
 @pytest.mark.parametrize("name", ["cbam", "coordatt"])
-def test_running_statistics_after_one_pass(record, x, fill_tensor, name):
+def test_running_statistics_after_one_step(record, x, fill_tensor, name):
     facts, arrays = record
     module = build(name, facts, fill_tensor).train()
     module(x)
     keys = [k for k in arrays if k.startswith(f"{name}_after|")]
     assert len(keys) == 2
     for key in keys:
-        ours = module.get_buffer(own_name(key.partition("|")[2], MODULES[name][1]))
+        ours = module.get_buffer(translated_name(key.partition("|")[2], MODULES[name][1]))
         np.testing.assert_allclose(ours, arrays[key], rtol=1e-9)
 
 
@@ -93,22 +93,22 @@ def test_parameter_count(record, fill_tensor, name):
 
 
 @pytest.mark.parametrize("name", sorted(ATTENTIONS))
-def test_channel_part_commutes_with_nearest_upsampling(x, name):
+def test_channel_gate_commutes_with_upsampling(x, name):
     torch.manual_seed(1)
     channel = create_attention(name, 40).double().train().channel
-    torch.testing.assert_close(enlarge(channel(x, 4), 4), channel(enlarge(x, 4)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(upsample_nearest(channel(x, 4), 4), channel(upsample_nearest(x, 4)), rtol=0, atol=1e-12)
 
 
-def test_spatial_part_is_computed_at_the_size_where_it_is_applied(x):
+def test_spatial_gate_is_computed_at_full_size(x):
     spatial = create_attention("cbam", 40).double().train().spatial
-    torch.testing.assert_close(spatial(x, 4), spatial(enlarge(x, 4)), rtol=0, atol=1e-12)
-    assert (spatial(x, 4) - enlarge(spatial(x), 4)).abs().max() > 1e-3
+    torch.testing.assert_close(spatial(x, 4), spatial(upsample_nearest(x, 4)), rtol=0, atol=1e-12)
+    assert (spatial(x, 4) - upsample_nearest(spatial(x), 4)).abs().max() > 1e-3
 
 
-def test_none_changes_nothing(x):
+def test_none_returns_its_input(x):
     assert create_attention("none", 40)(x) is x
 
 
-def test_unknown_attention_is_named():
+def test_unknown_attention_is_refused():
     with pytest.raises(ModelError, match=r"Unknown attention 'cbma'\. Did you mean 'cbam'\?"):
         create_attention("cbma", 40)

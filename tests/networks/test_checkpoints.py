@@ -48,7 +48,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["dict", "file"])
-def test_load_weights_knows_the_form(weights, tmp_path, form, kind):
+def test_load_weights_reads_every_layout(weights, tmp_path, form, kind):
     source = FORMS[form](weights)
     if kind == "file":
         torch.save(source, tmp_path / "official.pth")
@@ -60,7 +60,7 @@ def test_load_weights_knows_the_form(weights, tmp_path, form, kind):
     assert torch.equal(model.keypoint_head.final_layer.weight, weights["keypoint_head.final_layer.weight"])
 
 
-def test_saved_weights_come_back_with_their_words(weights, tmp_path):
+def test_save_and_load_keep_weights_and_metadata(weights, tmp_path):
     first, second = small(), small()
     load_weights(first, weights)
     save_weights(first.to(memory_format=torch.channels_last), tmp_path / "a.safetensors", {"network": NAME})
@@ -86,7 +86,7 @@ def test_facts_of_another_version_are_refused_in_one_line(tmp_path, version, sho
     assert "\n" not in str(caught.value)
 
 
-def test_saving_replaces_the_file_and_leaves_no_other(tmp_path):
+def test_save_replaces_file_without_leftovers(tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"old")
     save_weights(small(), path)
@@ -95,7 +95,7 @@ def test_saving_replaces_the_file_and_leaves_no_other(tmp_path):
     assert read_metadata(path) == {}
 
 
-def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
+def test_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.safetensors"
     path.write_bytes(b"old")
 
@@ -114,7 +114,7 @@ def without(weights, name):
 
 
 FINAL = "keypoint_head.final_layer"
-MISFITS = {
+MISMATCHES = {
     "other keypoints": (
         lambda w: small(14).state_dict(),
         rf"2 with a different shape \({FINAL}.weight \(14, 8, 1, 1\), wanted \(17, 8",
@@ -129,9 +129,9 @@ MISFITS = {
 }
 
 
-@pytest.mark.parametrize("case", MISFITS)
-def test_weights_that_do_not_fit_are_named_and_change_nothing(weights, case):
-    make, message = MISFITS[case]
+@pytest.mark.parametrize("case", MISMATCHES)
+def test_mismatched_weights_leave_model_unchanged(weights, case):
+    make, message = MISMATCHES[case]
     model = small()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ModelError, match=message) as caught:
@@ -178,70 +178,70 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "message"), BAD_FILES)
-def test_bad_files_are_one_clear_line(folder, name, message):
+def test_bad_files_give_a_one_line_error(folder, name, message):
     with pytest.raises(ModelError, match=message) as caught:
         load_weights(small(), folder / name)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "message"), [("noise.safetensors", "cannot be read"), ("nowhere", "There is no")])
-def test_metadata_of_a_bad_file_is_refused(folder, name, message):
+def test_metadata_of_bad_file_is_refused(folder, name, message):
     with pytest.raises(ModelError, match=message):
         read_metadata(folder / name)
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+def test_pickle_that_runs_code_is_refused(tmp_path):
     torch.save({"state_dict": {}, "hook": print}, tmp_path / "code.pth")
     with pytest.raises(ModelError, match=r"code\.pth is refused: it contains print"):
         load_weights(small(), tmp_path / "code.pth")
 
 
-class TestStartFrom:
+class TestLoadPretrained:
     """Fine-tuning: all tensors that fit are loaded, and keypoints of the same name keep their row."""
 
     THEIRS = ("nose", "left_hip", "right_hip")
     OURS = ("right_hip", "tail", "nose")
 
-    def started(self, tmp_path, keypoints, **options):
+    def load(self, tmp_path, keypoints, **options):
         torch.manual_seed(5)
-        taught = create_network(NAME, 3, width=8)
+        pretrained = create_network(NAME, 3, width=8)
         with torch.no_grad():
-            taught.keypoint_head.final_layer.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
+            pretrained.keypoint_head.final_layer.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
         skeleton = json.dumps({"keypoint_names": self.THEIRS})
-        save_weights(taught, tmp_path / "w.safetensors", {"skeleton": skeleton})
+        save_weights(pretrained, tmp_path / "w.safetensors", {"skeleton": skeleton})
         model = create_network(NAME, len(keypoints), **{"width": 8, **options})
-        drawn = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        return taught, model, drawn, load_pretrained(model, tmp_path / "w.safetensors", keypoints)
+        initial = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return pretrained, model, initial, load_pretrained(model, tmp_path / "w.safetensors", keypoints)
 
-    def test_the_same_joints_in_the_same_order_take_everything(self, tmp_path):
-        taught, model, _, start = self.started(tmp_path, self.THEIRS)
-        assert_holds(model, taught.state_dict())
-        assert start.fresh == []
-        assert len(start.loaded) == len(model.state_dict())
+    def test_same_keypoints_load_all_tensors(self, tmp_path):
+        pretrained, model, _, report = self.load(tmp_path, self.THEIRS)
+        assert_holds(model, pretrained.state_dict())
+        assert report.fresh == []
+        assert len(report.loaded) == len(model.state_dict())
 
-    def test_rows_follow_the_names_of_the_joints(self, tmp_path):
-        taught, model, drawn, start = self.started(tmp_path, self.OURS)
+    def test_rows_are_matched_by_keypoint_name(self, tmp_path):
+        pretrained, model, initial, report = self.load(tmp_path, self.OURS)
         name = "keypoint_head.final_layer.weight"
-        rows, theirs = model.state_dict()[name], taught.state_dict()[name]
+        rows, theirs = model.state_dict()[name], pretrained.state_dict()[name]
         assert torch.equal(rows[0], theirs[2])
-        assert torch.equal(rows[1], drawn[name][1]), "the checkpoint has no tail"
+        assert torch.equal(rows[1], initial[name][1]), "the checkpoint has no tail"
         assert torch.equal(rows[2], theirs[0])
         assert model.keypoint_head.final_layer.bias[[0, 2]].tolist() == [3.0, 1.0]
-        assert start.fresh == []
+        assert report.fresh == []
 
-    def test_other_numbers_of_joints(self, tmp_path):
-        _, model, _, start = self.started(tmp_path, ("nose", "a", "b", "c", "d"))
+    def test_different_number_of_keypoints(self, tmp_path):
+        _, model, _, report = self.load(tmp_path, ("nose", "a", "b", "c", "d"))
         assert model.keypoint_head.final_layer.bias[0] == 1
-        assert start.fresh == []
+        assert report.fresh == []
 
-    def test_another_network_is_refused(self, tmp_path):
+    def test_other_network_is_refused(self, tmp_path):
         with pytest.raises(ModelError, match="belong to another network"):
-            self.started(tmp_path, self.THEIRS, width=16)
+            self.load(tmp_path, self.THEIRS, width=16)
 
-    def test_an_official_checkpoint_without_its_last_layer(self, weights, tmp_path):
+    def test_official_checkpoint_without_last_layer(self, weights, tmp_path):
         torch.save({"state_dict": mmpose(weights)}, tmp_path / "official.pth")
         model = small(5)
-        start = load_pretrained(model, tmp_path / "official.pth", list("abcde"))
-        assert start.fresh == ["keypoint_head.final_layer.weight", "keypoint_head.final_layer.bias"]
+        report = load_pretrained(model, tmp_path / "official.pth", list("abcde"))
+        assert report.fresh == ["keypoint_head.final_layer.weight", "keypoint_head.final_layer.bias"]
         name = "backbone.stem.conv1.conv.weight"
         assert torch.equal(model.state_dict()[name], weights[name])

@@ -29,7 +29,7 @@ PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "options", "count"), PARAMETERS)
-def test_parameters(name, options, count):
+def test_parameter_count(name, options, count):
     assert count_parameters(create_network(name, **options)) == count
 
 
@@ -41,7 +41,7 @@ def test_macs_of_the_attention_head(options, millions):
 
 
 @pytest.mark.parametrize(("depth", "size"), [(18, SIZE), (18, Size(height=384, width=288)), (30, SIZE)])
-def test_macs_are_the_published_ones_with_each_module_once(shared, depth, size):
+def test_macs_match_the_published_ones(shared, depth, size):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[f"litehrnet{depth}"]
     wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
     assert count_macs(create_network(f"lite_hrnet_{depth}"), size) == wanted
@@ -62,7 +62,7 @@ def test_macs_of_one_layer(layer, macs):
     assert count_macs(layer, Size(height=8, width=12)) == macs
 
 
-def test_counting_leaves_the_network_alone():
+def test_counting_does_not_change_the_network():
     layer = torch.nn.Conv2d(3, 8, 3).train()
     count_macs(layer, Size(height=8, width=12))
     assert layer.training

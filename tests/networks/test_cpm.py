@@ -25,7 +25,7 @@ from featherpose.training.train_step import TrainStep
 
 pytestmark = pytest.mark.torch
 
-SHARP = 1e-9  # float64, in standard deviations of the output
+TOLERANCE = 1e-9  # float64, in standard deviations of the output
 SIZE = Size(height=64, width=32)
 
 
@@ -41,13 +41,13 @@ def small():
     return create_network("cpm", 5)
 
 
-def test_names_order_and_shapes_are_the_published_ones(record):
+def test_state_dict_matches_the_published_one(record):
     with torch.device("meta"):
         model = create_network("cpm")
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
 
 
-def test_counts_are_the_published_ones(shared):
+def test_counts_match_the_published_ones(shared):
     counts = json.loads((shared / "parity" / "counts.json").read_text())["cpm"]
     with torch.device("meta"):
         model = create_network("cpm")
@@ -56,35 +56,35 @@ def test_counts_are_the_published_ones(shared):
 
 
 @pytest.mark.slow
-def test_output(record, make_picture):
+def test_output_matches_the_published_one(record, make_image):
     with torch.device("meta"):
         model = create_network("cpm")
     model = model.to_empty(device="cpu")
     load_weights(model, record.weights())
     with torch.no_grad():
-        output = model.double().eval()(make_picture(11, 1, 256, 192)).numpy()
+        output = model.double().eval()(make_image(11, 1, 256, 192)).numpy()
     assert output.shape == (1, 17, 32, 24)
     idx, val = record.values("out_256x192")
-    assert np.abs(output.reshape(-1)[idx] - val).max() < SHARP * output.std()
-    assert record.apart_from_float32(output, "out_256x192") < 3e-6
+    assert np.abs(output.reshape(-1)[idx] - val).max() < TOLERANCE * output.std()
+    assert record.max_error_from_float32(output, "out_256x192") < 3e-6
 
 
-def test_all_stages_answer_in_train_mode_and_the_last_in_eval_mode(small):
-    picture = torch.randn(2, 3, *SIZE.shape)
+def test_all_stages_in_train_mode_last_in_eval(small):
+    image = torch.randn(2, 3, *SIZE.shape)
     with torch.no_grad():
-        assert small.train()(picture).shape == (1 + LATER_STAGES, 2, 5, 8, 4)
-        last, stages = small.eval()(picture), small.backbone(picture)
+        assert small.train()(image).shape == (1 + LATER_STAGES, 2, 5, 8, 4)
+        last, stages = small.eval()(image), small.backbone(image)
     assert torch.equal(last, stages[-1])
     assert not torch.equal(stages[-1], stages[-2])
 
 
-def test_a_size_that_is_no_multiple_of_the_stride_is_refused(small):
+def test_size_must_be_a_multiple_of_the_stride(small):
     with pytest.raises(ModelError, match=r"60x32 .* multiples of 8, for example 64x32"):
         small(torch.zeros(1, 3, 60, 32))
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_loss_is_the_mean_over_the_stages(name):
+def test_loss_is_the_mean_over_the_stages(name):
     stages, targets, weights = torch.rand(3, 2, 10, 8, 4), torch.rand(2, 10, 8, 4), torch.rand(2, 10)
     loss = LOSSES[name]
     each = [loss(stage, targets, weights) for stage in stages]
@@ -98,17 +98,17 @@ def batch():
     return crops, torch.rand(2, 5, 8, 4), torch.ones(2, 5)
 
 
-def test_every_stage_learns_from_the_labels_by_itself(small):
+def test_every_stage_gets_its_own_gradient(small):
     model = copy.deepcopy(small).train()
     with torch.no_grad():
-        for answer in model.backbone.out_convs[-1]:  # the last stage outputs nothing and passes no gradient back
-            answer.conv.weight.zero_()
+        for classifier in model.backbone.out_convs[-1]:  # the last stage outputs nothing and passes no gradient back
+            classifier.conv.weight.zero_()
     TrainStep(model, Recipe(), None, torch.device("cpu"))(*batch())
     assert model.backbone.out_convs[0][1].conv.weight.grad.abs().max() > 0
     assert model.backbone.cpm_stages[-1].model[0].conv.weight.grad.abs().max() == 0
 
 
-def test_a_teacher_speaks_to_every_stage(small):
+def test_distillation_reaches_every_stage(small):
     train_step = TrainStep(
         copy.deepcopy(small).train(), Recipe(), Teacher(copy.deepcopy(small), 1.0), torch.device("cpu")
     )
@@ -116,7 +116,7 @@ def test_a_teacher_speaks_to_every_stage(small):
     assert torch.equal(train_step(crops, targets, weights), train_step(crops, 0 * targets, weights))
 
 
-def test_a_teacher_of_another_stride_is_refused(small):
+def test_teacher_of_other_stride_is_refused(small):
     teacher = Teacher(create_network("lite_hrnet_18", 5, width=8), 0.5)
     train_step = TrainStep(copy.deepcopy(small).train(), Recipe(), teacher, torch.device("cpu"))
     with pytest.raises(ModelError, match=r"teacher's heatmaps are \(16, 8\), the student's \(8, 4\)"):
@@ -125,16 +125,16 @@ def test_a_teacher_of_another_stride_is_refused(small):
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize(("network", "stride"), [("cpm", 8), ("cbam_lite_hrnet_18", 4)])
-def test_the_codec_of_a_recipe_follows_the_network(network, stride, codec):
+def test_codec_stride_follows_the_network(network, stride, codec):
     found = codec_of(Recipe(network=network, codec=codec), Stage(input_size=Size(height=128, width=96)))
     assert (found.stride, found.heatmap_size) == (stride, Size(height=128 // stride, width=96 // stride))
 
 
 @pytest.mark.parametrize("name", list_networks())
-def test_what_the_builders_type_says_is_the_stride(name):
+def test_stride_is_read_from_the_return_type(name):
     assert stride_of(name) == (8 if name == "cpm" else 4)
 
 
-def test_the_stride_of_an_unknown_network_is_refused():
+def test_stride_of_unknown_network_is_refused():
     with pytest.raises(ModelError, match=r"Unknown network 'cmp'\. Did you mean 'cpm'"):
         stride_of("cmp")

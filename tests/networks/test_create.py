@@ -54,18 +54,18 @@ PAPERS = {
 }
 
 
-def test_every_network_of_the_papers_tables_is_there():
+def test_all_networks_of_the_papers_are_listed():
     assert set(list_networks()) >= PAPERS
 
 
-def test_attention_at_block_puts_cbam_into_every_block():
+def test_attention_at_block_is_in_every_block():
     model = create_network(CBAM, width=8, attention_at="block")
     assert not [n for n, _ in model.keypoint_head.named_parameters() if "attention" in n]
     gates = [n for n, _ in model.named_modules() if n.endswith("spatial_weighting.0.spatial")]
     assert len(gates) == 16
 
 
-def test_fresh_gates_are_half_open_and_heatmaps_near_zero():
+def test_initial_gates_are_half_heatmaps_near_zero():
     torch.manual_seed(0)
     model = create_network("cbam_lite_hrnet_18", width=16)
     gates = []
@@ -79,7 +79,7 @@ def test_fresh_gates_are_half_open_and_heatmaps_near_zero():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_fresh_channel_gate_is_dead(seed):
+def test_no_initial_channel_gate_is_dead(seed):
     torch.manual_seed(seed)
     model = create_network(CBAM, width=32)
     model(torch.randn(2, 3, 64, 64)).square().sum().backward()

@@ -19,7 +19,7 @@ CHANNELS = (16, 32, 64, 128)
 CASES = [(a, u, m) for a in sorted(ATTENTIONS) for u in UPSAMPLINGS for m in ("eval", "train")]
 
 
-def literal(head, maps):
+def literal_forward(head, maps):
     """Upsample every map, apply attention, concatenate, one 1x1 convolution: the paper's order."""
     align = {} if head.upsample == "nearest" else {"align_corners": False}
     size = maps[0].shape[-2:]
@@ -35,7 +35,7 @@ def backbone_maps(seed=0):
     return [torch.randn(s, generator=rng, dtype=torch.float64).relu().requires_grad_() for s in shapes]
 
 
-def answers(forward, head, maps):
+def outputs_and_gradients(forward, head, maps):
     """Output, gradients of maps and parameters, buffers afterwards."""
     output = forward(maps)
     direction = torch.sin(torch.arange(output.numel(), dtype=output.dtype)).reshape(output.shape)
@@ -45,25 +45,25 @@ def answers(forward, head, maps):
 
 
 @pytest.mark.parametrize(("attention", "upsample", "mode"), CASES)
-def test_fast_head_equals_the_literal_one(filled, attention, upsample, mode):
+def test_fast_head_equals_the_literal_form(filled, attention, upsample, mode):
     head = filled(AttentionHead(CHANNELS, 17, attention=attention, upsample=upsample), 1.0).train(mode == "train")
     oracle = copy.deepcopy(head)
     maps = backbone_maps()
-    fast = answers(head, head, maps)
-    slow = answers(lambda m: literal(oracle, m), oracle, maps)
+    fast = outputs_and_gradients(head, head, maps)
+    slow = outputs_and_gradients(lambda m: literal_forward(oracle, m), oracle, maps)
     for a, b in zip(fast, slow, strict=True):
         assert (a - b).abs().max() <= 1e-9 * max(1.0, b.abs().max().item())
 
 
-def test_the_oracle_can_fail(filled):
+def test_reference_detects_wrong_upsampling(filled):
     head = filled(AttentionHead(CHANNELS, 17), 1.0).eval()
     with torch.no_grad():
-        right = literal(head, backbone_maps())
+        right = literal_forward(head, backbone_maps())
         head.upsample = "bilinear"
-        assert (literal(head, backbone_maps()) - right).abs().max() > 1e-3
+        assert (literal_forward(head, backbone_maps()) - right).abs().max() > 1e-3
 
 
-def test_unknown_upsample_is_named():
+def test_unknown_upsample_is_refused():
     with pytest.raises(ModelError, match=r"Unknown upsample 'nearst'\. Did you mean 'nearest'\?"):
         AttentionHead(CHANNELS, 17, upsample="nearst")
 
@@ -76,6 +76,6 @@ def test_unknown_upsample_is_named():
         (16, 16, "16x16 .* for example 32x32"),
     ],
 )
-def test_size_that_does_not_fit_is_refused(height, width, message):
+def test_input_size_must_be_a_multiple_of_32(height, width, message):
     with pytest.raises(ModelError, match=message):
         create_network("cbam_lite_hrnet_18", width=8)(torch.zeros(1, 3, height, width))

@@ -17,7 +17,7 @@ from featherpose.size import Size
 pytestmark = pytest.mark.torch
 
 NAMES = ["hrnet_w32", "hrnet_w48"]
-SHARP = 1e-9  # float64, in standard deviations of the output
+TOLERANCE = 1e-9  # float64, in standard deviations of the output
 
 
 def mmpose_name(name):
@@ -25,21 +25,21 @@ def mmpose_name(name):
     return ("head." if name.startswith("final_layer") else "backbone.") + name
 
 
-def weightless(name, **options):
+def create_on_meta(name, **options):
     with torch.device("meta"):
         return create_network(name, **options)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_order_and_shapes_are_the_published_ones(reference, name):
-    ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in weightless(name).state_dict().items()]
+def test_state_dict_matches_the_published_one(reference, name):
+    ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in create_on_meta(name).state_dict().items()]
     assert ours == [[mmpose_name(k), shape] for k, shape in reference(name).facts["state_dict"]]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_counts_are_the_published_ones(shared, name):
+def test_counts_match_the_published_ones(shared, name):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
-    model = weightless(name)
+    model = create_on_meta(name)
     assert count_parameters(model) == counts["params"]
     assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
@@ -48,27 +48,27 @@ def test_counts_are_the_published_ones(shared, name):
 def published(request, reference):
     """A published network's record, and our network with the same weights, loaded by their official names."""
     record = reference(request.param)
-    model = weightless(request.param).to_empty(device="cpu")
+    model = create_on_meta(request.param).to_empty(device="cpu")
     load_weights(model, record.weights())
     return record, model.eval()
 
 
-def test_float32_stays_within_the_measured_tolerance(published, make_picture):
+def test_float32_output_is_within_tolerance(published, make_image):
     record, model = published
     with torch.no_grad():
-        output = model.float()(make_picture(11, 1, 256, 192).float()).numpy()
-    assert record.apart(output, "out_256x192") < 2e-5
+        output = model.float()(make_image(11, 1, 256, 192).float()).numpy()
+    assert record.max_error(output, "out_256x192") < 2e-5
 
 
-def test_output(published, make_picture):
+def test_output_matches_the_published_one(published, make_image):
     record, model = published
     with torch.no_grad():
-        output = model.double()(make_picture(11, 1, 256, 192)).numpy()
-    assert record.apart(output, "out_256x192") < SHARP
-    assert record.apart_from_float32(output, "out_256x192") < 3e-6
+        output = model.double()(make_image(11, 1, 256, 192)).numpy()
+    assert record.max_error(output, "out_256x192") < TOLERANCE
+    assert record.max_error_from_float32(output, "out_256x192") < 3e-6
 
 
-def test_fresh_convolutions_are_drawn_as_published():
+def test_initialization_is_the_published_one():
     torch.manual_seed(0)
     layers = [m for m in create_network("hrnet_w32").modules() if isinstance(m, torch.nn.Conv2d)]
     large = [m for m in layers if m.weight.numel() > 10_000]
@@ -79,22 +79,22 @@ def test_fresh_convolutions_are_drawn_as_published():
 
 
 @pytest.mark.parametrize("attention", ["cbam", "se", "coordinate"])
-def test_attention_stands_on_all_four_branches(attention):
-    model = weightless("hrnet_w32", attention=attention)
-    published = weightless("hrnet_w32")
+def test_attention_is_on_all_four_branches(attention):
+    model = create_on_meta("hrnet_w32", attention=attention)
+    published = create_on_meta("hrnet_w32")
     assert len(model.keypoint_head.attention) == 4
     assert model.keypoint_head.final_layer.weight.shape == (17, 32 + 64 + 128 + 256, 1, 1)
     shapes = {k: v.shape for k, v in model.backbone.state_dict().items()}
     assert {k: v.shape for k, v in published.backbone.state_dict().items()}.items() < shapes.items()
 
 
-def test_without_attention_it_is_the_published_network():
-    assert str(weightless("hrnet_w48", attention="none")) == str(weightless("hrnet_w48"))
+def test_no_attention_is_the_published_network():
+    assert str(create_on_meta("hrnet_w48", attention="none")) == str(create_on_meta("hrnet_w48"))
 
 
 @pytest.mark.parametrize("rename", [str, mmpose_name, "module.{}".format], ids=["official", "mmpose", "parallel"])
-def test_checkpoints_are_read_under_all_names(reference, rename):
+def test_checkpoints_load_under_all_naming_schemes(reference, rename):
     weights = {rename(k): torch.empty(shape, device="meta") for k, shape in reference("hrnet_w32").facts["state_dict"]}
-    load_weights(weightless("hrnet_w32"), weights)
+    load_weights(create_on_meta("hrnet_w32"), weights)
     with pytest.raises(ModelError, match=r"1 missing \(backbone.conv1.weight\)\.$"):
-        load_weights(weightless("hrnet_w32"), dict(list(weights.items())[1:]))
+        load_weights(create_on_meta("hrnet_w32"), dict(list(weights.items())[1:]))

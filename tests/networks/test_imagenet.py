@@ -194,42 +194,42 @@ CHECKPOINTS = {
 }
 
 
-def made(names):
+def filled_tensors(names):
     """Every tensor filled with a unique number that no initialization has."""
     return {name: torch.full(shape, 9.0 + i) if shape else torch.tensor(9 + i) for i, (name, shape) in enumerate(names)}
 
 
 def assert_backbone_is_filled(name, path, save):
     names, theirs, ours = CHECKPOINTS[name]
-    given = made(names())
+    given = filled_tensors(names())
     save(given, path)
     model = create_network(name, 5)
-    drawn = {k: v.clone() for k, v in model.keypoint_head.state_dict().items()}
-    start = load_pretrained(model, path, list("abcde"))
-    assert sorted(start.loaded) == sorted(f"backbone.{n}" for n in model.backbone.state_dict())
-    assert start.fresh == [f"keypoint_head.{n}" for n in drawn]
+    initial = {k: v.clone() for k, v in model.keypoint_head.state_dict().items()}
+    report = load_pretrained(model, path, list("abcde"))
+    assert sorted(report.loaded) == sorted(f"backbone.{n}" for n in model.backbone.state_dict())
+    assert report.fresh == [f"keypoint_head.{n}" for n in initial]
     classifier = {n for n in given if n.startswith(CLASSIFIER)}
     assert classifier
-    assert {n for n in start.ignored if not n.endswith("position_index")} == classifier
+    assert {n for n in report.ignored if not n.endswith("position_index")} == classifier
     assert torch.equal(model.backbone.state_dict()[ours], given[theirs])
-    assert all(torch.equal(v, drawn[k]) for k, v in model.keypoint_head.state_dict().items())
+    assert all(torch.equal(v, initial[k]) for k, v in model.keypoint_head.state_dict().items())
     return model
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-def test_the_whole_backbone_is_taken_and_the_classifier_left(name, tmp_path):
+def test_backbone_is_loaded_classifier_is_ignored(name, tmp_path):
     """Both list the layers starting at the input: a misplaced tensor would break the order of the numbers."""
     model = assert_backbone_is_filled(name, tmp_path / "imagenet.pth", torch.save)
     numbers = [tensor.flatten()[0].item() for tensor in model.backbone.state_dict().values()]
     assert numbers == sorted(set(numbers))
 
 
-def test_a_safetensors_file_does_as_well(tmp_path):
+def test_safetensors_checkpoint_is_loaded(tmp_path):
     """Its tensors are in alphabetical order."""
     assert_backbone_is_filled("mobilenet_v3_small", tmp_path / "imagenet.safetensors", safetensors.torch.save_file)
 
 
-def test_hrnets_official_checkpoint_fills_the_backbone(tmp_path, monkeypatch):
+def test_official_hrnet_checkpoint_fills_backbone(tmp_path, monkeypatch):
     """It also contains the multi-resolution head of the classification network."""
     monkeypatch.setattr(hrnet, "MODULES", (1, 1, 1))
     monkeypatch.setattr(hrnet, "BLOCKS_PER_MODULE", 1)
@@ -241,24 +241,24 @@ def test_hrnets_official_checkpoint_fills_the_backbone(tmp_path, monkeypatch):
     }
     head = {"final_layer.0.weight": torch.ones(2048, 1024, 1, 1), "classifier.weight": torch.ones(1000, 2048)}
     torch.save({**given, **extra, **head}, tmp_path / "hrnetv2_w32.pth")
-    start = load_pretrained(model, tmp_path / "hrnetv2_w32.pth", list("abcde"))
-    assert start.ignored == [*extra, *head]
+    report = load_pretrained(model, tmp_path / "hrnetv2_w32.pth", list("abcde"))
+    assert report.ignored == [*extra, *head]
     assert all(torch.equal(v, given[k]) for k, v in model.backbone.state_dict().items())
 
 
-def test_the_names_of_mmpretrain_are_ours(tmp_path):
+def test_mmpretrain_names_match_ours(tmp_path):
     model = create_network("shufflenet_v1", 5)
     given = {f"backbone.{k}": v + 1 for k, v in model.backbone.state_dict().items()}
     torch.save({"state_dict": {**given, "head.fc.weight": torch.ones(1000, 960)}}, tmp_path / "a.pth")
-    start = load_pretrained(model, tmp_path / "a.pth", list("abcde"))
-    assert (start.loaded, start.ignored) == (list(given), ["head.fc.weight"])
+    report = load_pretrained(model, tmp_path / "a.pth", list("abcde"))
+    assert (report.loaded, report.ignored) == (list(given), ["head.fc.weight"])
 
 
 @pytest.mark.parametrize(
     ("name", "other"), [("mobilenet_v3_large", "mobilenet_v3_small"), ("mobilenet_v2", "mobilenet_v1")]
 )
-def test_the_checkpoint_of_another_network_is_refused(name, other, tmp_path):
-    torch.save(made(CHECKPOINTS[other][0]()), tmp_path / "other.pth")
+def test_checkpoint_of_other_network_is_refused(name, other, tmp_path):
+    torch.save(filled_tensors(CHECKPOINTS[other][0]()), tmp_path / "other.pth")
     model = create_network(name, 5)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     with pytest.raises(ModelError, match=r"other\.pth belong to another network"):
@@ -266,7 +266,7 @@ def test_the_checkpoint_of_another_network_is_refused(name, other, tmp_path):
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
-class Opened:
+class CreatesFolder:
     """A pickle that creates a folder when it is loaded without restrictions."""
 
     def __init__(self, path):
@@ -276,8 +276,8 @@ class Opened:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_pickle_that_would_run_code_is_refused_with_the_reason_and_does_not_run(tmp_path):
-    torch.save({"conv1.weight": torch.ones(1), "hook": Opened(tmp_path / "ran")}, tmp_path / "resnet50.pth")
+def test_pickle_that_runs_code_is_not_executed(tmp_path):
+    torch.save({"conv1.weight": torch.ones(1), "hook": CreatesFolder(tmp_path / "ran")}, tmp_path / "resnet50.pth")
     model = create_network("shufflenet_v1", 5)
     with pytest.raises(
         ModelError, match=r"resnet50\.pth is refused: it contains \w+\.mkdir, which is not a tensor"

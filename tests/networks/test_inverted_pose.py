@@ -23,32 +23,32 @@ COUNTS = [
 ]
 
 
-def weightless(**options):
+def create_on_meta(**options):
     with torch.device("meta"):
         return create_network("inverted_pose", **options)
 
 
 @pytest.mark.parametrize(("options", "parameters", "macs"), COUNTS)
-def test_counts(options, parameters, macs):
-    model = weightless(**options)
+def test_parameter_and_mac_counts(options, parameters, macs):
+    model = create_on_meta(**options)
     assert (count_parameters(model), count_macs(model, Size(height=256, width=192))) == (parameters, macs)
 
 
 @pytest.mark.parametrize("width", [0.01, 0.5, 0.75, 1, 1.3, 1.5])
-def test_channels_are_whole_blocks(width):
-    model = weightless(width=width)
+def test_channels_are_multiples_of_16(width):
+    model = create_on_meta(width=width)
     maps = [m.out_channels for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
     gates = [n for n, _ in model.named_modules() if n.endswith("spatial.conv")]
     assert sum(c % 16 != 0 for c in maps) == len(gates) + 1  # and the heatmaps
 
 
 def test_relu_is_the_only_activation():
-    kinds = {type(m) for m in weightless(attention="none").modules() if not list(m.children())}
+    kinds = {type(m) for m in create_on_meta(attention="none").modules() if not list(m.children())}
     assert kinds == {torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.ReLU, torch.nn.Identity, Unchanged}
 
 
 @pytest.mark.parametrize("attention", sorted(ATTENTIONS))
-def test_every_attention_reaches_the_heatmaps(attention):
+def test_every_attention_weight_gets_a_gradient(attention):
     torch.manual_seed(0)
     model = create_network("inverted_pose", 5, width=0.5, attention=attention)
     model(torch.randn(4, 3, 64, 96)).square().sum().backward()

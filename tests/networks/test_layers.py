@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from featherpose.networks.layers import TwiceCountedBatchNorm, enlarge, interleave, shrink
+from featherpose.networks.layers import TwiceCountedBatchNorm, average_pool_to, interleave, upsample_nearest
 
 pytestmark = pytest.mark.torch
 
@@ -16,7 +16,7 @@ def x():
     return torch.randn(2, 6, 8, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
 
 
-def test_twice_counted_batch_norm_moves_as_two_passes_do(x):
+def test_twice_counted_batch_norm_equals_two_steps(x):
     once, twice = TwiceCountedBatchNorm(6).double(), torch.nn.BatchNorm2d(6).double()
     twice(x)
     torch.testing.assert_close(once(x), twice(x))
@@ -24,7 +24,7 @@ def test_twice_counted_batch_norm_moves_as_two_passes_do(x):
         torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-15)
 
 
-def test_twice_counted_batch_norm_stands_still_in_eval(x):
+def test_twice_counted_batch_norm_is_fixed_in_eval(x):
     norm = TwiceCountedBatchNorm(6).double().eval()
     norm(x)
     assert norm.num_batches_tracked == 0
@@ -32,18 +32,18 @@ def test_twice_counted_batch_norm_stands_still_in_eval(x):
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
-def test_enlarge_repeats_every_pixel(x, factor):
+def test_upsample_nearest_repeats_pixels(x, factor):
     repeated = x.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    assert torch.equal(enlarge(x, factor), repeated)
+    assert torch.equal(upsample_nearest(x, factor), repeated)
 
 
 @pytest.mark.parametrize("size", [(8, 12), (4, 6), (2, 3), (1, 1)])
-def test_shrink_is_adaptive_average_pooling(x, size):
-    torch.testing.assert_close(shrink(x, size), torch.nn.functional.adaptive_avg_pool2d(x, size))
+def test_average_pool_to_is_adaptive_pooling(x, size):
+    torch.testing.assert_close(average_pool_to(x, size), torch.nn.functional.adaptive_avg_pool2d(x, size))
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_interleave_is_concatenation_and_channel_shuffle_and_keeps_the_layout(x, layout):
+def test_interleave_shuffles_and_keeps_layout(x, layout):
     first, second = (half.contiguous(memory_format=layout) for half in x.chunk(2, dim=1))
     joined = interleave(first, second)
     assert torch.equal(joined, torch.nn.ChannelShuffle(2)(torch.cat((first, second), dim=1)))

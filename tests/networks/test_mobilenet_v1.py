@@ -16,14 +16,14 @@ pytestmark = pytest.mark.torch
 BACKBONE = 4_231_976 - (1024 * 1000 + 1000)
 
 
-def test_counts():
+def test_parameter_count():
     with torch.device("meta"):
         model = create_network("mobilenet_v1")
     assert count_parameters(model.backbone) == BACKBONE
     assert count_parameters(model) == BACKBONE + 6_297_361
 
 
-def test_stages_halve_the_map_four_times_after_the_stem():
+def test_output_shape_of_each_stage():
     backbone = create_network("mobilenet_v1").backbone.eval()
     shapes = []
     for layer in (backbone.conv1, *backbone.layers):
@@ -33,7 +33,7 @@ def test_stages_halve_the_map_four_times_after_the_stem():
     assert shapes == [(32, 32, 16), (64, 32, 16), (128, 16, 8), (256, 8, 4), (512, 4, 2), (1024, 2, 1)]
 
 
-def test_fresh_weights_are_drawn_as_published():
+def test_initialization_is_the_published_one():
     torch.manual_seed(0)
     backbone = create_network("mobilenet_v1").backbone
     for weight in (backbone.conv1.conv.weight, backbone.layers[3][2].pointwise.conv.weight):

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.torch
 
 FLOAT32 = {"mobilenet_v2": 5e-5, "shufflenet_v2": 2.5e-5}
 """Name -> float32 tolerance, in standard deviations of the output."""
-SHARP = 1e-9  # float64, in standard deviations of the output
+TOLERANCE = 1e-9  # float64, in standard deviations of the output
 
 
 @pytest.fixture(scope="module", params=FLOAT32)
@@ -38,12 +38,12 @@ def model(record, name):
     return model.eval()
 
 
-def test_names_order_and_shapes_are_the_published_ones(record, model):
+def test_state_dict_matches_the_published_one(record, model):
     ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in model.state_dict().items()]
     assert ours == record.facts["state_dict"]
 
 
-def test_counts_are_the_published_ones(shared, name):
+def test_counts_match_the_published_ones(shared, name):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
     with torch.device("meta"):
         model = create_network(name)
@@ -51,14 +51,14 @@ def test_counts_are_the_published_ones(shared, name):
     assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
 
-def test_output(record, model, make_picture):
+def test_output_matches_the_published_one(record, model, make_image):
     with torch.no_grad():
-        output = model.double()(make_picture(11, 1, 256, 192)).numpy()
-    assert record.apart(output, "out_256x192") < SHARP
-    assert record.apart_from_float32(output, "out_256x192") < 3e-6
+        output = model.double()(make_image(11, 1, 256, 192)).numpy()
+    assert record.max_error(output, "out_256x192") < TOLERANCE
+    assert record.max_error_from_float32(output, "out_256x192") < 3e-6
 
 
-def test_float32_stays_within_the_measured_tolerance(record, model, make_picture, name):
+def test_float32_output_is_within_tolerance(record, model, make_image, name):
     with torch.no_grad():
-        output = model(make_picture(11, 1, 256, 192).float()).numpy()
-    assert record.apart(output, "out_256x192") < FLOAT32[name]
+        output = model(make_image(11, 1, 256, 192).float()).numpy()
+    assert record.max_error(output, "out_256x192") < FLOAT32[name]

@@ -22,7 +22,7 @@ COUNTS = [("mobilenet_v3_small", SMALL, 4_462_353), ("mobilenet_v3_large", LARGE
 
 
 @pytest.mark.parametrize(("name", "backbone", "head"), COUNTS)
-def test_counts(name, backbone, head):
+def test_parameter_count(name, backbone, head):
     with torch.device("meta"):
         model = create_network(name)
     assert count_parameters(model.backbone) == backbone
@@ -32,7 +32,7 @@ def test_counts(name, backbone, head):
 @pytest.mark.parametrize(
     ("name", "halving"), [("mobilenet_v3_small", [0, 1, 2, 4, 9]), ("mobilenet_v3_large", [0, 2, 4, 7, 13])]
 )
-def test_where_the_map_is_halved(name, halving):
+def test_positions_of_stride_2_blocks(name, halving):
     backbone = create_network(name).backbone.eval()
     heights = [64]
     for layer in backbone:
@@ -50,13 +50,13 @@ def test_where_the_map_is_halved(name, halving):
         ("mobilenet_v3_large", [24, 32, 32, 120, 168, 168, 240, 240]),
     ],
 )
-def test_gates_have_a_quarter_of_the_channels_in_whole_eights(name, gates):
+def test_squeeze_channels_are_multiples_of_8(name, gates):
     with torch.device("meta"):
         backbone = create_network(name).backbone
     assert [m.fc1.out_channels for m in backbone.modules() if isinstance(m, SqueezeExcitation)] == gates
 
 
-def test_a_gate_between_nothing_and_all():
+def test_gate_is_a_hard_sigmoid():
     gate, x = SqueezeExcitation(16), torch.rand(2, 16, 3, 4)
     for bias, wanted in ((-3.0, 0 * x), (0.0, 0.5 * x), (3.0, x)):
         torch.nn.init.zeros_(gate.fc2.weight)
@@ -64,7 +64,7 @@ def test_a_gate_between_nothing_and_all():
         torch.testing.assert_close(gate(x), wanted)
 
 
-def test_norms_are_torchvisions_and_fresh_weights_those_of_the_authors_code():
+def test_norm_settings_and_initialization():
     torch.manual_seed(0)
     backbone = create_network("mobilenet_v3_small").backbone
     norms = [m for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d)]

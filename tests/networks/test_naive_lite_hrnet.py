@@ -18,7 +18,7 @@ from featherpose.size import Size
 pytestmark = pytest.mark.torch
 
 PUBLISHED = {"naive_litehrnet18": "naive_lite_hrnet_18", "wider_naive_litehrnet18": "wider_naive_lite_hrnet_18"}
-SHARP = 1e-9  # float64, in standard deviations of the output
+TOLERANCE = 1e-9  # float64, in standard deviations of the output
 SEEDS = {Size(height=256, width=192): 11, Size(height=384, width=288): 12}
 
 
@@ -31,7 +31,7 @@ def published(request, reference):
     return record, model.double().eval()
 
 
-def weightless(name, **options):
+def create_on_meta(name, **options):
     with torch.device("meta"):
         return create_network(name, **options)
 
@@ -41,46 +41,46 @@ def run(model, x):
         return model(x).numpy()
 
 
-def test_names_order_and_shapes_are_the_published_ones(published):
+def test_state_dict_matches_the_published_one(published):
     record, model = published
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
 
 
 @pytest.mark.parametrize("size", SEEDS, ids=str)
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_counts_are_the_published_ones_with_each_module_once(shared, name, size):
+def test_counts_match_the_published_ones(shared, name, size):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
-    model = weightless(PUBLISHED[name])
+    model = create_on_meta(PUBLISHED[name])
     assert count_parameters(model) == counts["params"]
     wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
     assert count_macs(model, size) == wanted
 
 
 @pytest.mark.parametrize("size", SEEDS, ids=str)
-def test_output(published, make_picture, size):
+def test_output_matches_the_published_one(published, make_image, size):
     record, model = published
     key = str(size)
-    output = run(model, make_picture(SEEDS[size], 1, *size.shape))
-    assert record.apart(output, f"out_{key}") < SHARP
-    assert record.apart_from_float32(output, f"out_{key}") < 3e-6
+    output = run(model, make_image(SEEDS[size], 1, *size.shape))
+    assert record.max_error(output, f"out_{key}") < TOLERANCE
+    assert record.max_error_from_float32(output, f"out_{key}") < 3e-6
 
 
-def test_inner_maps(published, make_picture):
+def test_intermediate_maps_match_published_ones(published, make_image):
     record, model = published
     maps = {}
     names = {str(n).partition("|")[0] for n in record.arrays["probe_names"]}
     hooks = [model.get_submodule(n).register_forward_hook(lambda *a, n=n: maps.update({n: a[2]})) for n in names]
-    run(model, make_picture(11, 1, 256, 192))
+    run(model, make_image(11, 1, 256, 192))
     for hook in hooks:
         hook.remove()
     for name, idx, val, std in zip(*(record.arrays[f"probe_{k}"] for k in ("names", "idx", "val", "std")), strict=True):
         module, _, branch = str(name).partition("|")
         found = maps[module][int(branch)] if branch else maps[module]
-        assert np.abs(found.numpy().reshape(-1)[idx] - val).max() < SHARP * std, name
+        assert np.abs(found.numpy().reshape(-1)[idx] - val).max() < TOLERANCE * std, name
 
 
-def test_the_wider_one_is_the_naive_one_at_the_width_of_lite_hrnet():
-    assert str(weightless("wider_naive_lite_hrnet_18")) == str(weightless("naive_lite_hrnet_18", width=40))
+def test_wider_network_is_naive_with_width_40():
+    assert str(create_on_meta("wider_naive_lite_hrnet_18")) == str(create_on_meta("naive_lite_hrnet_18", width=40))
 
 
 def test_odd_width_is_refused():

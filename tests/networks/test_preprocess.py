@@ -12,7 +12,7 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.mark.parametrize("value", [0, 17, 255])
-def test_normalise_is_imagenet_mean_and_deviation(value):
+def test_normalize_uses_imagenet_mean_and_std(value):
     output = normalize(torch.full((1, 4, 6, 3), value, dtype=torch.uint8))
     assert output.shape == (1, 3, 4, 6)
     assert output.dtype == torch.float32
@@ -28,7 +28,7 @@ def test_channels_are_not_swapped():
     assert output[2] < -1.7
 
 
-def test_no_crops_give_no_rows():
+def test_empty_batch_stays_empty():
     assert normalize(torch.zeros(0, 4, 6, 3, dtype=torch.uint8)).shape == (0, 3, 4, 6)
 
 

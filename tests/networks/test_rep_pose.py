@@ -45,7 +45,7 @@ def trained(num_keypoints=5, **options):
 
 
 @pytest.mark.parametrize("attention", ["none", "cbam"])
-def test_merged_network_answers_alike(attention):
+def test_merged_network_gives_the_same_heatmaps(attention):
     model = trained(attention=attention)
     x = crops(2, 96, 64)
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_merged_network_answers_alike(attention):
 
 
 @pytest.mark.parametrize(("channels", "stride"), [(16, 1), (32, 1), (16, 2), (32, 2)])
-def test_every_branch_counts_in_a_merged_unit(channels, stride):
+def test_merged_unit_contains_every_branch(channels, stride):
     unit = RepUnit(16, channels, stride).double()
     branches = [m for m in unit.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert len(branches) == (3 if (channels, stride) == (16, 1) else 2)
@@ -72,7 +72,7 @@ def test_every_branch_counts_in_a_merged_unit(channels, stride):
         norm.bias.data -= 0.1
 
 
-def test_merging_leaves_the_network_alone_and_no_branch_behind():
+def test_merging_copies_and_removes_all_branches():
     model = create_network("rep_pose", 5, width=0.5).train()
     before = copy.deepcopy(model.state_dict())
     plain = model.for_export()
@@ -84,7 +84,7 @@ def test_merging_leaves_the_network_alone_and_no_branch_behind():
 
 
 @pytest.mark.parametrize(("options", "parameters", "left", "macs"), COUNTS)
-def test_counts(options, parameters, left, macs):
+def test_parameter_and_mac_counts(options, parameters, left, macs):
     with torch.device("meta"):
         model = create_network("rep_pose", **options)
         plain = model.for_export()
@@ -93,7 +93,7 @@ def test_counts(options, parameters, left, macs):
 
 
 @pytest.mark.parametrize("width", [0.01, 0.5, 0.75, 1, 1.3, 1.5])
-def test_channels_are_whole_blocks(width):
+def test_channels_are_multiples_of_16(width):
     with torch.device("meta"):
         model = create_network("rep_pose", width=width)
     maps = [m.out_channels for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
@@ -102,7 +102,7 @@ def test_channels_are_whole_blocks(width):
 
 
 @pytest.mark.parametrize("attention", sorted(ATTENTIONS))
-def test_attention_stands_at_every_resolution(attention):
+def test_attention_is_at_every_resolution(attention):
     model = create_network("rep_pose", 5, width=0.5, attention=attention).eval()
     sizes = []
     for gate in model.keypoint_head.attention:
@@ -113,13 +113,13 @@ def test_attention_stands_at_every_resolution(attention):
 
 
 @pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
-def test_width_without_sense_is_refused(width):
+def test_invalid_width_is_refused(width):
     with pytest.raises(ModelError, match=r"width is .*; it scales the channels and must be finite and above 0, for "):
         create_network("rep_pose", width=width)
 
 
 @pytest.fixture
-def described():
+def manifest():
     pytest.importorskip("onnx")
     from featherpose.manifest import Manifest
     from featherpose.skeleton import COCO17
@@ -127,19 +127,19 @@ def described():
     return Manifest(network="rep_pose", skeleton=COCO17, input_size=Size(height=96, width=64), codec={"name": "msra"})
 
 
-def test_it_is_exported_merged(described, tmp_path):
+def test_export_merges_the_branches(manifest, tmp_path):
     import onnx
 
     from featherpose.exporting import export
 
-    proven = export(trained(17, attention="none"), tmp_path / "a.onnx", described, crops={})
+    exported = export(trained(17, attention="none"), tmp_path / "a.onnx", manifest, crops={})
     kinds = Counter(node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node)
     assert kinds["Conv"] == 12 + 4 + 3 * 2 + 1  # layers, laterals, smoothing, heatmaps
     assert kinds["BatchNormalization"] == 0
-    assert proven.parity["heatmaps"] < 1e-4
+    assert exported.parity["heatmaps"] < 1e-4
 
 
-def test_what_is_merged_wrongly_is_not_written(described, tmp_path, monkeypatch):
+def test_wrong_merge_fails_the_parity_check(manifest, tmp_path, monkeypatch):
     from featherpose.exporting import export
 
     model = trained(17, attention="none")
@@ -147,5 +147,5 @@ def test_what_is_merged_wrongly_is_not_written(described, tmp_path, monkeypatch)
     wrong.backbone.stages[1][0][0].bias.data += 0.1
     monkeypatch.setattr(model, "for_export", lambda: wrong)
     with pytest.raises(ModelError, match="heatmaps differ"):
-        export(model, tmp_path / "a.onnx", described, crops={})
+        export(model, tmp_path / "a.onnx", manifest, crops={})
     assert list(tmp_path.iterdir()) == []

@@ -8,12 +8,12 @@ torch = pytest.importorskip("torch")
 
 from featherpose.networks import create_network
 from featherpose.networks.counts import count_parameters
-from featherpose.networks.shufflenet_v1 import GroupUnit, shuffle
+from featherpose.networks.shufflenet_v1 import GroupUnit, channel_shuffle
 
 pytestmark = pytest.mark.torch
 
 
-def test_counts():
+def test_parameter_count():
     """mmpretrain lists 1.87 M parameters with the classifier, which has 960 x 1000 + 1000."""
     with torch.device("meta"):
         model = create_network("shufflenet_v1")
@@ -22,27 +22,32 @@ def test_counts():
     assert count_parameters(model) == 904_728 + 6_035_217
 
 
-def by_hand():
+def count_from_table():
     """Sum over table 1 and figure 2 of the paper: convolutions of all units and two values per channel of each norm."""
     total, inputs = 24 * 3 * 9 + 2 * 24, 24
     for stage, (channels, units) in enumerate(((240, 4), (480, 8), (960, 4))):
         for unit in range(units):
-            hidden, made = channels // 4, channels if unit else channels - inputs
+            hidden, branch_channels = channels // 4, channels if unit else channels - inputs
             groups = 1 if stage == unit == 0 else 3
-            total += inputs * hidden // groups + hidden * 9 + hidden * made // 3 + 2 * (hidden + hidden + made)
+            total += (
+                inputs * hidden // groups
+                + hidden * 9
+                + hidden * branch_channels // 3
+                + 2 * (hidden + hidden + branch_channels)
+            )
             inputs = channels
     return total
 
 
-def test_the_count_is_that_of_the_papers_table():
-    assert by_hand() == 904_728
+def test_parameter_count_matches_paper_table():
+    assert count_from_table() == 904_728
 
 
-def test_the_shuffle_takes_one_channel_of_each_group_in_turn():
-    assert shuffle(torch.arange(6).view(1, 6, 1, 1), 3).flatten().tolist() == [0, 2, 4, 1, 3, 5]
+def test_channel_shuffle_interleaves_groups():
+    assert channel_shuffle(torch.arange(6).view(1, 6, 1, 1), 3).flatten().tolist() == [0, 2, 4, 1, 3, 5]
 
 
-def test_a_unit_lets_every_output_see_every_group():
+def test_unit_mixes_all_channel_groups():
     """Without the shuffle, an output would depend on only one third of the input."""
     unit = GroupUnit(12, 36, stride=2, groups=3).eval()
     x = torch.rand(1, 12, 4, 4, requires_grad=True)
@@ -54,7 +59,7 @@ def test_a_unit_lets_every_output_see_every_group():
     assert (gradient.sum((0, 2, 3)) != 0).all()
 
 
-def test_units_add_or_stand_beside_the_inputs_averages():
+def test_unit_adds_or_concatenates_its_input():
     unit, half = GroupUnit(24, 24).eval(), GroupUnit(12, 24, stride=2).eval()
     for silent in (unit, half):
         torch.nn.init.zeros_(silent.g_conv_1x1_expand.conv.weight)
@@ -65,7 +70,7 @@ def test_units_add_or_stand_beside_the_inputs_averages():
     assert (y[:, 12:] == 0).all()
 
 
-def test_fresh_weights_are_drawn_as_published():
+def test_initialization_is_the_published_one():
     torch.manual_seed(0)
     backbone = create_network("shufflenet_v1").backbone
     first, later = backbone.layers[0][0], backbone.layers[2][1]

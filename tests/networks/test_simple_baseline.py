@@ -17,7 +17,7 @@ from featherpose.size import Size
 pytestmark = pytest.mark.torch
 
 NAMES = [f"simple_baseline_resnet{depth}" for depth in (50, 101, 152)]
-SHARP = 1e-9  # float64, in standard deviations of the output
+TOLERANCE = 1e-9  # float64, in standard deviations of the output
 
 
 def mmpose_name(name):
@@ -25,43 +25,43 @@ def mmpose_name(name):
     return ("head." if name.startswith(("deconv_layers", "final_layer")) else "backbone.") + name
 
 
-def weightless(name):
+def create_on_meta(name):
     with torch.device("meta"):
         return create_network(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_order_and_shapes_are_the_published_ones(reference, name):
-    ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in weightless(name).state_dict().items()]
+def test_state_dict_matches_the_published_one(reference, name):
+    ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in create_on_meta(name).state_dict().items()]
     assert ours == [[mmpose_name(k), shape] for k, shape in reference(name).facts["state_dict"]]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_counts_are_the_published_ones(shared, name):
+def test_counts_match_the_published_ones(shared, name):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
-    model = weightless(name)
+    model = create_on_meta(name)
     assert count_parameters(model) == counts["params"]
     assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
 
 @pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
-def test_output(reference, make_picture, name):
+def test_output_matches_the_published_one(reference, make_image, name):
     record = reference(name)
-    model = weightless(name).to_empty(device="cpu")
+    model = create_on_meta(name).to_empty(device="cpu")
     load_weights(model, record.weights())  # by their official names
     with torch.no_grad():
-        output = model.double().eval()(make_picture(11, 1, 256, 192)).numpy()
-    assert record.apart(output, "out_256x192") < SHARP
-    assert record.apart_from_float32(output, "out_256x192") < 3e-6
+        output = model.double().eval()(make_image(11, 1, 256, 192)).numpy()
+    assert record.max_error(output, "out_256x192") < TOLERANCE
+    assert record.max_error_from_float32(output, "out_256x192") < 3e-6
 
 
-def test_head_enlarges_eightfold():
+def test_head_upsamples_by_a_factor_of_8():
     head = DeconvolutionHead(8, 5, hidden=16).eval()
     with torch.no_grad():
         assert head(torch.randn(2, 8, 2, 3)).shape == (2, 5, 16, 24)
 
 
-def test_fresh_head_is_drawn_as_published():
+def test_head_initialization_is_the_published_one():
     torch.manual_seed(0)
     head = create_network("shufflenet_v2").keypoint_head
     for layer in (0, 3, 6):

@@ -10,7 +10,14 @@ torch = pytest.importorskip("torch")
 
 from featherpose.networks import create_network
 from featherpose.networks.counts import count_parameters
-from featherpose.networks.swin import WINDOW, Merging, WindowAttention, cut, joined, offsets
+from featherpose.networks.swin import (
+    WINDOW,
+    PatchMerging,
+    WindowAttention,
+    merge_windows,
+    position_bias_indices,
+    split_windows,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -19,7 +26,7 @@ pytestmark = pytest.mark.torch
 BACKBONE = 28_288_354 - (768 * 1000 + 1000)
 
 
-def test_counts():
+def test_parameter_count():
     with torch.device("meta"):
         model = create_network("swin_t")
     assert count_parameters(model.backbone) == BACKBONE
@@ -33,7 +40,7 @@ def attention(shift, heads=2, channels=8):
     return layer
 
 
-def literal(layer, x):
+def looped_attention(layer, x):
     """For every token: attention over the tokens of its window that are also its neighbors in the image."""
     _, height, width, channels = x.shape
     full = [-(-side // WINDOW) * WINDOW for side in (height, width)]
@@ -70,29 +77,29 @@ def literal(layer, x):
 
 @pytest.mark.parametrize("shift", [0, 3])
 @pytest.mark.parametrize("size", [(14, 14), (8, 6), (2, 3), (7, 15)], ids=str)
-def test_windows_are_those_of_the_paper(size, shift):
+def test_window_attention_matches_looped_version(size, shift):
     layer, x = attention(shift), torch.randn(2, *size, 8, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(layer(x), literal(layer, x), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(layer(x), looped_attention(layer, x), rtol=1e-9, atol=1e-9)
 
 
-def test_cut_and_joined_are_each_others_inverse():
+def test_merge_windows_inverts_split_windows():
     x = torch.randn(2, 14, 21, 3)
-    windows = cut(x)
+    windows = split_windows(x)
     assert windows.shape == (2, 6, 49, 3)
     assert torch.equal(windows[:, 1].unflatten(1, (7, 7)), x[:, :7, 7:14])
-    assert torch.equal(joined(windows, (14, 21)), x)
+    assert torch.equal(merge_windows(windows, (14, 21)), x)
 
 
-def test_the_position_table_is_used_whole():
-    found = offsets()
+def test_position_bias_table_is_fully_used():
+    found = position_bias_indices()
     assert sorted(found.unique().tolist()) == list(range(13 * 13))
     assert (found.diagonal() == 6 * 13 + 6).all()
 
 
-def test_merging_takes_neighbours_in_the_published_order():
+def test_patch_merging_order_is_the_published_one():
     """Top left, bottom left, top right, bottom right (official code)."""
-    layer = Merging(1)
+    layer = PatchMerging(1)
     layer.norm = torch.nn.Identity()
     layer.reduction = torch.nn.Identity()
     assert layer(torch.arange(4.0).view(1, 2, 2, 1)).flatten().tolist() == [0, 2, 1, 3]
@@ -106,7 +113,7 @@ def test_every_second_block_is_shifted():
     assert shifts == [[0, 3], [0, 3], [0, 3, 0, 3, 0, 3], [0, 3]]
 
 
-def test_fresh_weights_are_drawn_as_published():
+def test_initialization_is_the_published_one():
     torch.manual_seed(0)
     backbone = create_network("swin_t").backbone
     block = backbone[1][0]

@@ -13,37 +13,37 @@ from featherpose.errors import ModelError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
-from featherpose.networks.tokenpose import cut
+from featherpose.networks.tokenpose import split_patches
 from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
 NAMES = ["tokenpose_t", "tokenpose_s_v1", "tokenpose_s_v2", "tokenpose_b", "tokenpose_l_d24"]
-SHARP = 1e-9  # float64, in standard deviations of the output
+TOLERANCE = 1e-9  # float64, in standard deviations of the output
 
 
-def weightless(name, **options):
+def create_on_meta(name, **options):
     with torch.device("meta"):
         return create_network(name, **options)
 
 
-def without_place(name):
+def without_prefix(name):
     """A tensor name without its prefix for backbone or head, ours or the published one."""
     return name.partition(".")[2]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_and_shapes_are_the_published_ones(reference, name):
-    ours = {without_place(k): list(v.shape) for k, v in weightless(name).state_dict().items()}
+def test_state_dict_matches_the_published_one(reference, name):
+    ours = {without_prefix(k): list(v.shape) for k, v in create_on_meta(name).state_dict().items()}
     published = reference(name).facts["state_dict"]
-    assert ours == {without_place(k): shape for k, shape in published}
+    assert ours == {without_prefix(k): shape for k, shape in published}
     assert len(ours) == len(published)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_counts_are_the_published_ones(shared, name):
+def test_counts_match_the_published_ones(shared, name):
     counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
-    model = weightless(name)
+    model = create_on_meta(name)
     assert count_parameters(model) == counts["params"]
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == counts["trainable_params"]
     assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["all_incl_matmul_as_written"]
@@ -59,37 +59,37 @@ def published(request, reference):
     return record, model.eval()
 
 
-def test_table_of_places(published):
+def test_position_encoding_is_the_published_one(published):
     record, model = published
     table, fixture = model.keypoint_head.pos_embedding.float(), record.facts["pos_embedding"]
     assert list(table.shape) == fixture["shape"]
     np.testing.assert_array_equal(table.flatten()[fixture["idx"]].numpy(), np.float32(fixture["val"]))
 
 
-def test_float32_stays_within_the_measured_tolerance(published, make_picture):
+def test_float32_output_is_within_tolerance(published, make_image):
     record, model = published
     with torch.no_grad():
-        output = model.float()(make_picture(11, 1, 256, 192).float()).numpy()
-    assert record.apart(output, "out_256x192") < 2e-5
+        output = model.float()(make_image(11, 1, 256, 192).float()).numpy()
+    assert record.max_error(output, "out_256x192") < 2e-5
 
 
-def test_output(published, make_picture):
+def test_output_matches_the_published_one(published, make_image):
     record, model = published
     with torch.no_grad():
-        output = model.double()(make_picture(11, 1, 256, 192)).numpy()
-    assert record.apart(output, "out_256x192") < SHARP
-    assert record.apart_from_float32(output, "out_256x192") < 3e-6
+        output = model.double()(make_image(11, 1, 256, 192)).numpy()
+    assert record.max_error(output, "out_256x192") < TOLERANCE
+    assert record.max_error_from_float32(output, "out_256x192") < 3e-6
 
 
-def test_patches_are_read_row_by_row():
+def test_patches_are_in_row_major_order():
     x = torch.arange(2 * 3 * 4 * 6).view(2, 3, 4, 6)
-    patches = cut(x, (2, 3))
+    patches = split_patches(x, (2, 3))
     assert patches.shape == (2, 4, 18)
     assert torch.equal(patches[1, 1], x[1, :, 0:2, 3:6].permute(1, 2, 0).flatten())
     assert torch.equal(patches[0, 2], x[0, :, 2:4, 0:3].permute(1, 2, 0).flatten())
 
 
-def test_fresh_weights_are_drawn_as_published():
+def test_initialization_is_the_published_one():
     torch.manual_seed(0)
     model = create_network("tokenpose_s_v1")
     head = model.keypoint_head
@@ -104,8 +104,8 @@ PUBLISHED_SIZES = [("256x192", (4, 3), 256), ("256x256", (4, 4), 256), ("384x288
 
 
 @pytest.mark.parametrize(("size", "patch", "tokens"), PUBLISHED_SIZES)
-def test_the_published_sizes_have_the_published_patches(size, patch, tokens):
-    head = weightless("tokenpose_l_d24", input_size=size).keypoint_head
+def test_patch_sizes_are_the_published_ones(size, patch, tokens):
+    head = create_on_meta("tokenpose_l_d24", input_size=size).keypoint_head
     assert head.pos_embedding.shape == (1, tokens, 192)
     assert head.patch_to_embedding.in_features == 48 * patch[0] * patch[1]
     assert [tuple(p.shape) for p in head.mlp_head.parameters()][2:] == [
@@ -116,15 +116,15 @@ def test_the_published_sizes_have_the_published_patches(size, patch, tokens):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("size", ["256x256", Size(height=96, width=64), {"height": 64, "width": 96}], ids=str)
-def test_any_of_them_can_be_built_for_another_size(name, size):
-    model = weightless(name, num_keypoints=5, input_size=size)
+def test_every_variant_supports_other_input_sizes(name, size):
+    model = create_on_meta(name, num_keypoints=5, input_size=size)
     assert model.fixed_size == Size.of(size)
     height, width = Size.of(size).shape
     assert model(torch.empty(2, 3, height, width, device="meta")).shape == (2, 5, height // 4, width // 4)
 
 
-def test_input_of_another_size_is_refused():
-    model = weightless("tokenpose_t")
+def test_input_of_other_size_is_refused():
+    model = create_on_meta("tokenpose_t")
     with pytest.raises(ModelError) as caught:
         model(torch.empty(1, 3, 256, 256, device="meta"))
     assert str(caught.value) == (
@@ -133,12 +133,12 @@ def test_input_of_another_size_is_refused():
     )
 
 
-def test_weights_of_another_size_are_refused():
-    weights = weightless("tokenpose_t").state_dict()
+def test_weights_of_other_input_size_are_refused():
+    weights = create_on_meta("tokenpose_t").state_dict()
     with pytest.raises(
         ModelError, match=r"with a different shape \(keypoint_head.patch_to_embedding.weight \(192, 576\), "
     ):
-        load_weights(weightless("tokenpose_t", input_size="256x256"), weights)
+        load_weights(create_on_meta("tokenpose_t", input_size="256x256"), weights)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,6 @@ def test_weights_of_another_size_are_refused():
         ("192x256", ModelError, r"input_size: 192x256 is wider than tall; .*did you mean 256x192\?"),
     ],
 )
-def test_sizes_that_it_cannot_be_built_for_are_refused(size, error, message):
+def test_unsupported_input_sizes_are_refused(size, error, message):
     with pytest.raises(error, match=message):
         create_network("tokenpose_b", input_size=size)

@@ -12,13 +12,13 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_survives_its_yaml(name: str, tmp_path: Path) -> None:
+def test_every_recipe_survives_yaml_round_trip(name: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(to_yaml(RECIPES[name]))
     assert load(tmp_path / "r.yaml") == RECIPES[name]
     assert load(tmp_path / "r.yaml").digest == RECIPES[name].digest
 
 
-def test_settings_change_single_fields() -> None:
+def test_override_changes_single_fields() -> None:
     recipe = override(Recipe(), ["stages.0.epochs=3", "optimizer.lr=0.1", "augmentation.scale=[1, 2]", "network=x"])
     assert recipe.stages[0].epochs == 3
     assert recipe.optimizer.lr == 0.1
@@ -46,7 +46,7 @@ def test_settings_change_single_fields() -> None:
         ("distill.weight=0.3", "distill.weight has no effect without distill.teacher"),
     ],
 )
-def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
+def test_invalid_setting_raises_with_hint(setting: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         override(Recipe(), [setting])
 
@@ -62,19 +62,19 @@ def test_a_wrong_setting_is_refused(setting: str, message: str) -> None:
         ("a: [\n", "cannot be read as YAML"),
     ],
 )
-def test_a_wrong_file_is_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_invalid_recipe_file_raises_with_hint(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(RecipeError, match=message):
         load(tmp_path / "r.yaml")
 
 
-def test_an_unknown_name_gets_the_nearest() -> None:
+def test_unknown_recipe_suggests_nearest_name() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'pretrain-cbam_lite_hrnet_18'"):
         get_recipe("pretrain-cbam_lite_hrnet")
 
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("paper-")])
-def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
+def test_paper_recipes_match_published_settings(name: str) -> None:
     recipe = RECIPES[name]
     assert (recipe.optimizer.name, recipe.stages[0].batch_size, recipe.stages[0].epochs) == ("sgd", 256, 150)
     assert recipe.data.val_fraction == 0.2, "an 80/20 split"
@@ -84,13 +84,13 @@ def test_paper_recipes_say_what_the_paper_says(name: str) -> None:
     assert lrs == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
 
 
-def test_every_row_of_the_tables_has_both_kinds() -> None:
+def test_every_table_row_has_paper_and_baseline() -> None:
     rows = [f"{row.name}-coco" for row in COCO_ROWS] + [f"{row.name}-mpii" for row in MPII_ROWS]
     assert len(set(rows)) == 14
     assert {f"{kind}-{row}" for kind in ("paper", "baseline") for row in rows} < set(RECIPES)
 
 
-def test_other_people_bring_their_own_skeleton_and_labels() -> None:
+def test_with_data_sets_skeleton_and_labels() -> None:
     changed = with_data(get_recipe("pretrain-cbam_lite_hrnet_18"), "mine.json")
     assert (changed.data.folder, changed.data.labels, changed.skeleton) == ("mine.json", "ground_truth", "data")
     assert changed.stages == get_recipe("pretrain-cbam_lite_hrnet_18").stages

@@ -9,12 +9,12 @@ pytestmark = pytest.mark.torch
 PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch_size=10), Stage(epochs=1, batch_size=4))), samples=45)
 
 
-def test_epochs_follow_one_another() -> None:
+def test_epochs_are_consecutive_over_stages() -> None:
     assert [(e.number, e.first, e.steps) for e in PLAN] == [(0, 0, 4), (1, 4, 4), (2, 8, 11)]
     assert PLAN[-1].last == 19
 
 
-def test_fewer_people_than_a_batch_still_make_a_step() -> None:
+def test_fewer_samples_than_batch_give_one_step() -> None:
     assert epochs(Recipe(stages=(Stage(batch_size=64),)), samples=3)[0].steps == 1
 
 
@@ -28,5 +28,5 @@ def test_fewer_people_than_a_batch_still_make_a_step() -> None:
     ],
     ids=["constant with warm-up", "constant", "cosine", "multistep"],
 )
-def test_rates(schedule: Schedule, lrs: dict[int, float]) -> None:
+def test_lr_ratio_follows_each_schedule(schedule: Schedule, lrs: dict[int, float]) -> None:
     assert {step: pytest.approx(lr_ratio(schedule, step, PLAN)) for step in lrs} == lrs

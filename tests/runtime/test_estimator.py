@@ -3,7 +3,7 @@ import pytest
 
 from featherpose import images
 from featherpose.codecs import CODECS
-from featherpose.codecs.heatmap import merge_flipped, smooth
+from featherpose.codecs.heatmap import gaussian_filter, merge_flipped
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import Poses
@@ -29,7 +29,7 @@ def estimator(model) -> Estimator:
     return Estimator.open(model, "cpu", threads=1)
 
 
-def picture(shift=(0, 0), size=(200, 160)) -> np.ndarray:
+def make_image(shift=(0, 0), size=(200, 160)) -> np.ndarray:
     """Gray image with a red, a green and a blue spot."""
     image = np.full((size[1], size[0], 3), 128, np.uint8)
     for (x, y), color in zip(SPOTS.values(), (RED, GREEN, BLUE), strict=True):
@@ -38,8 +38,8 @@ def picture(shift=(0, 0), size=(200, 160)) -> np.ndarray:
     return image
 
 
-def test_joints_are_found_where_their_colour_is(estimator):
-    poses = estimator(picture(), [BOX])
+def test_keypoints_are_found_at_their_color(estimator):
+    poses = estimator(make_image(), [BOX])
     cell = 4 * 125 / 64  # the crop is 125 pixels tall, a heatmap cell 4 of its 64
     assert isinstance(poses, Poses) and len(poses) == 1 and poses.skeleton == COCO17
     for keypoint, spot in SPOTS.items():
@@ -52,58 +52,58 @@ def test_joints_are_found_where_their_colour_is(estimator):
     )
 
 
-def test_swapping_red_and_blue_is_noticed(estimator):
-    right, swapped = estimator(picture(), [BOX]), estimator(picture()[..., ::-1].copy(), [BOX])
+def test_swapping_red_and_blue_changes_result(estimator):
+    right, swapped = estimator(make_image(), [BOX]), estimator(make_image()[..., ::-1].copy(), [BOX])
     assert np.allclose(swapped.keypoints[0, 0], right.keypoints[0, 2], atol=8)
     assert not np.allclose(swapped.keypoints[0, 0], right.keypoints[0, 0], atol=20)
 
 
 @pytest.mark.parametrize("shift", [(1, 0), (0, 1), (17, 23), (-30, -20)])
 @pytest.mark.parametrize("flip_test", [False, True])
-def test_shifting_picture_and_box_shifts_the_poses(model, shift, flip_test):
+def test_shifted_image_and_box_shift_poses(model, shift, flip_test):
     estimator = Estimator.open(model, "cpu", threads=1, flip_test=flip_test)
-    still = estimator(picture(size=(260, 220)), [BOX])
-    moved = estimator(picture(shift, size=(260, 220)), [np.add(BOX, shift * 2)])
+    still = estimator(make_image(size=(260, 220)), [BOX])
+    moved = estimator(make_image(shift, size=(260, 220)), [np.add(BOX, shift * 2)])
     assert np.abs(moved.keypoints - still.keypoints - shift).max() < 1e-3
     assert np.abs(moved.scores - still.scores).max() < 1e-6
 
 
 @pytest.mark.parametrize("factor", [2, 3, 5, 8])
-def test_enlarging_picture_and_box_enlarges_the_poses(estimator, factor):
-    large = np.kron(picture(), np.ones((factor, factor, 1), np.uint8))
-    small = estimator(picture(), [BOX])
+def test_scaled_image_and_box_scale_poses(estimator, factor):
+    large = np.kron(make_image(), np.ones((factor, factor, 1), np.uint8))
+    small = estimator(make_image(), [BOX])
     box = (np.array(BOX) + 0.5) * factor - 0.5  # the center of the first pixel is (0, 0) in both
     found = estimator(large, [box])
     assert np.abs((found.keypoints[0, :3] + 0.5) / factor - 0.5 - small.keypoints[0, :3]).max() <= 4.1 * 125 / 64
     assert np.abs(found.scores - small.scores).max() < 0.05
 
 
-def test_one_box_and_many_give_the_same_type_and_the_same_poses(estimator):
+def test_one_box_and_batch_give_equal_poses(estimator):
     boxes = np.array([np.add(BOX, 3 * i) for i in range(6)], np.float32)
-    many = estimator(picture(), boxes, box_scores=np.linspace(0.1, 1, 6))
+    many = estimator(make_image(), boxes, box_scores=np.linspace(0.1, 1, 6))
     assert type(many) is Poses and len(many) == 6
     assert np.allclose(many.box_scores, np.linspace(0.1, 1, 6))
     for i, box in enumerate(boxes):
-        one = estimator(picture(), [box])
+        one = estimator(make_image(), [box])
         assert type(one) is Poses
         assert np.abs(one.keypoints - many[i].keypoints).max() < 1e-3
 
 
 @pytest.mark.parametrize("boxes", [[], np.zeros((0, 4)), np.zeros((0,), np.float32)])
-def test_no_boxes_are_nobody(estimator, boxes):
-    poses = estimator(picture(), boxes)
+def test_no_boxes_give_empty_poses(estimator, boxes):
+    poses = estimator(make_image(), boxes)
     assert type(poses) is Poses and len(poses) == 0
     assert poses.keypoints.shape == (0, 17, 2) and poses.image_size == Size(height=160, width=200)
 
 
-def test_none_is_the_whole_picture(estimator):
-    poses = estimator(picture(), None)
+def test_boxes_none_is_whole_image(estimator):
+    poses = estimator(make_image(), None)
     assert poses.boxes.tolist() == [[0, 0, 200, 160]]
-    assert np.array_equal(poses.keypoints, estimator(picture(), [[0, 0, 200, 160]]).keypoints)
+    assert np.array_equal(poses.keypoints, estimator(make_image(), [[0, 0, 200, 160]]).keypoints)
 
 
-def test_a_box_that_is_partly_outside_is_fine(estimator):
-    image = picture()[:, 40:]
+def test_partly_outside_box_is_accepted(estimator):
+    image = make_image()[:, 40:]
     poses = estimator(image, [np.subtract(BOX, (60, 0, 60, 0))])
     assert np.abs(poses.keypoints[0, 1] - (50, 80)).max() < 8
 
@@ -125,9 +125,9 @@ BAD_BOXES = [
 
 
 @pytest.mark.parametrize(("boxes", "message"), [pytest.param(*row[1:], id=row[0]) for row in BAD_BOXES])
-def test_bad_boxes_are_refused_by_their_number(estimator, boxes, message):
+def test_invalid_boxes_raise_with_index(estimator, boxes, message):
     with pytest.raises(InputError, match=message):
-        estimator(picture(), boxes)
+        estimator(make_image(), boxes)
 
 
 @pytest.mark.parametrize(
@@ -140,24 +140,24 @@ def test_bad_boxes_are_refused_by_their_number(estimator, boxes, message):
         pytest.param("photo.jpg", r"a str, wanted an array; read files with images\.read", id="a path"),
     ],
 )
-def test_bad_images_are_refused(estimator, image, message):
+def test_invalid_images_raise(estimator, image, message):
     with pytest.raises(InputError, match=message):
         estimator(image, [(0, 0, 5, 5)])
 
 
 @pytest.mark.parametrize("scores", [[0.5, 0.5], 0.5, [NAN]])
-def test_bad_box_scores_are_refused(estimator, scores):
+def test_invalid_box_scores_raise(estimator, scores):
     with pytest.raises(InputError, match=r"box_scores have shape .* wanted \(1,\) finite"):
-        estimator(picture(), [BOX], box_scores=scores)
+        estimator(make_image(), [BOX], box_scores=scores)
 
 
 @pytest.mark.parametrize("blur_kernel", [-1, 2])
-def test_blur_is_an_odd_number_of_cells(model, blur_kernel):
+def test_blur_kernel_must_be_odd(model, blur_kernel):
     with pytest.raises(InputError, match=f"blur_kernel is {blur_kernel}, wanted 0"):
         Estimator.open(model, "cpu", blur_kernel=blur_kernel)
 
 
-class MirrorSession:
+class LeftRightSession:
     """A network that tells left from right: the spot on the right of the crop is left_eye (1), the other one 2."""
 
     def __init__(self, codec):
@@ -175,11 +175,11 @@ class MirrorSession:
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_flip_mirrors_swaps_left_and_right_and_averages(name):
+def test_flip_test_swaps_sides_and_averages(name):
     image = np.zeros((64, 48, 3), np.uint8)
     image[20:24, 4:8] = image[20:24, 28:32] = 255
     box = (4.8, 6.4, 43.2, 57.6)  # padded by 1.25, the crop is the whole image
-    estimator = Estimator(MirrorSession(name), flip_test=True)
+    estimator = Estimator(LeftRightSession(name), flip_test=True)
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
     crop = Crop.from_box(box, (48, 64), codec.crop_mode)
     crops = images.warp(image, crop)[None]
@@ -193,7 +193,7 @@ def test_flip_mirrors_swaps_left_and_right_and_averages(name):
     assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left keypoints stay left"
 
 
-class BlobSession:
+class PerfectSession:
     """A perfect network: the codec's Gaussians at the centroid of the bright pixels of the crop."""
 
     def __init__(self, codec):
@@ -212,35 +212,35 @@ class BlobSession:
 
 
 @pytest.mark.parametrize(("name", "cells"), [("dark", 0.125), ("udp", 0)])
-def test_a_joint_comes_back_to_its_place_with_flip(name, cells):
+def test_flip_test_keeps_keypoint_location(name, cells):
     """A dot on an image twice as large as the crop: exact for "udp"; for "msra" the mirrored maps are off by a quarter
     cell, which averaging halves."""
     image = np.zeros((256, 192, 3), np.uint8)
     image[120:131, 80:91] = 255
     box = (19.2, 25.6, 172.8, 230.4)  # padded by 1.25, the crop is the whole image
-    found = Estimator(BlobSession(name), flip_test=True)(image, [box]).keypoints[0]
+    found = Estimator(PerfectSession(name), flip_test=True)(image, [box]).keypoints[0]
     assert np.abs(found - (85, 125)).max() == pytest.approx(8 * cells, abs=0.2)  # a cell is 8 image pixels
 
 
 @pytest.mark.parametrize("name", ["dark", "udp"])
-def test_a_codec_that_smooths_is_not_smoothed_for(name):
+def test_blur_with_blurring_codec_raises(name):
     with pytest.raises(InputError, match=f"blur_kernel is 11, but this model's codec, {name}, smooths heatmaps itself"):
-        Estimator(MirrorSession(name), blur_kernel=11)
-    assert Estimator(MirrorSession(name), blur_kernel=0).blur_kernel == 0
+        Estimator(LeftRightSession(name), blur_kernel=11)
+    assert Estimator(LeftRightSession(name), blur_kernel=0).blur_kernel == 0
 
 
-def test_blur_smooths_before_the_maximum_is_read(model):
+def test_blur_is_applied_before_decoding(model):
     plain, blurred = (Estimator.open(model, "cpu", threads=1, blur_kernel=blur_kernel) for blur_kernel in (0, 5))
-    image = picture()
+    image = make_image()
     image[120:122, 50:52] = RED  # a small bright speck
-    expected = smooth(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
+    expected = gaussian_filter(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
     assert expected.shape == (1, 17, 16, 12)
     keypoints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
     assert all(np.abs(keypoint - SPOTS[0]).max() < 8 for keypoint in keypoints)
     assert not np.array_equal(*keypoints), "the numpy codec adds the quarter offset, the plain graph does not"
 
 
-class WitnessSession:
+class RecordingSession:
     """Predicts a person's true keypoints in any crop and records the extents of the crops.
 
     Red and green of the image encode the position of each pixel; `scores` are the keypoint scores.
@@ -264,7 +264,7 @@ class WitnessSession:
         return found, np.tile(self.scores, (len(crops), 1)).astype(np.float32), None
 
 
-def ramp() -> np.ndarray:
+def position_image() -> np.ndarray:
     """500 x 500 pixels that encode their position: red is half of x, green half of y."""
     half = np.arange(500) // 2
     return np.stack([*np.meshgrid(half, half), np.zeros((500, 500))], axis=-1).astype(np.uint8)
@@ -274,9 +274,9 @@ GRID = np.stack([np.linspace(180, 240, 17), np.linspace(200, 300, 17)], axis=-1)
 BAD_BOX = (120.0, 130.0, 260.0, 330.0)
 
 
-def test_refining_looks_again_round_the_joints():
-    session = WitnessSession(GRID, np.full(17, 0.5))
-    poses = Estimator(session, refine=True)(ramp(), [BAD_BOX])
+def test_refine_crops_around_keypoints():
+    session = RecordingSession(GRID, np.full(17, 0.5))
+    poses = Estimator(session, refine=True)(position_image(), [BAD_BOX])
     first, second = session.extents
     np.testing.assert_allclose(first, [190 - 125 * 0.75, 230 - 125, 190 + 125 * 0.75, 230 + 125], atol=4)
     left, top, right, bottom = 180 - 7, 200 - 14, 240 + 7, 300 + 9  # 123 tall, 92.25 wide at 3:4; padded by 1.25
@@ -286,44 +286,44 @@ def test_refining_looks_again_round_the_joints():
     np.testing.assert_allclose(poses.keypoints[0], GRID, atol=4)
 
 
-def test_without_refine_nobody_looks_twice():
-    session = WitnessSession(GRID, np.full(17, 0.5))
-    Estimator(session)(ramp(), [BAD_BOX])
+def test_without_refine_one_crop_per_box():
+    session = RecordingSession(GRID, np.full(17, 0.5))
+    Estimator(session)(position_image(), [BAD_BOX])
     assert len(session.extents) == 1
 
 
 @pytest.mark.parametrize(
     ("confident", "level", "kept"), [(8, 0.5, True), (9, 0.5, False), (17, 0.2, True), (17, 0.21, False)]
 )
-def test_the_given_box_is_kept_where_too_few_joints_are_sure(confident, level, kept):
-    session = WitnessSession(GRID, np.where(np.arange(17) < confident, level, 0.1))
-    Estimator(session, refine=True)(ramp(), [BAD_BOX])
+def test_refine_keeps_box_if_unconfident(confident, level, kept):
+    session = RecordingSession(GRID, np.where(np.arange(17) < confident, level, 0.1))
+    Estimator(session, refine=True)(position_image(), [BAD_BOX])
     assert (session.extents[0] == session.extents[1]) == kept
 
 
-def test_each_person_is_refined_by_itself_and_nobody_is_a_result():
-    session = WitnessSession(GRID, np.full(17, 0.5))
+def test_refine_is_per_person_and_accepts_no_box():
+    session = RecordingSession(GRID, np.full(17, 0.5))
     estimator = Estimator(session, refine=True)
-    poses = estimator(ramp(), [BAD_BOX, (150, 170, 270, 330)], [0.3, 0.9])
+    poses = estimator(position_image(), [BAD_BOX, (150, 170, 270, 330)], [0.3, 0.9])
     assert len(session.extents) == 4
     np.testing.assert_allclose(session.extents[2], session.extents[3], atol=8)
     np.testing.assert_allclose(poses.box_scores, [0.3, 0.9])
-    assert len(estimator(ramp(), [])) == 0 and len(session.extents) == 4
+    assert len(estimator(position_image(), [])) == 0 and len(session.extents) == 4
 
 
 @pytest.mark.parametrize("box", [(-20, -20, 180, 190), (-60, -60, 220, 230), (-80, 20, 150, 140)])
-def test_refining_finds_the_joints_better_in_a_bad_box(model, box):
+def test_refine_improves_keypoints_in_bad_box(model, box):
     """Box too large or off to one side: the second crop is closer than the first."""
     image = np.full((160, 200, 3), 128, np.uint8)
     for (x, y), color in zip(SPOTS.values(), (RED, GREEN, BLUE), strict=True):
         image[y - 10 : y + 11, x - 10 : x + 11] = color
-    looks = [Estimator.open(model, "cpu", threads=1, refine=refine)(image, [box]) for refine in (False, True)]
-    plain, refined = (np.abs(poses.keypoints[0, :3] - list(SPOTS.values())).max() for poses in looks)
+    results = [Estimator.open(model, "cpu", threads=1, refine=refine)(image, [box]) for refine in (False, True)]
+    plain, refined = (np.abs(poses.keypoints[0, :3] - list(SPOTS.values())).max() for poses in results)
     assert refined < 10 < 15 < plain
-    assert looks[1].boxes.tolist() == looks[0].boxes.tolist() == [list(box)]
+    assert results[1].boxes.tolist() == results[0].boxes.tolist() == [list(box)]
 
 
-def test_opening_keeps_opencv_to_one_thread(model):
+def test_open_sets_opencv_to_one_thread(model):
     import cv2
 
     cv2.setNumThreads(2)
@@ -331,11 +331,11 @@ def test_opening_keeps_opencv_to_one_thread(model):
     assert cv2.getNumThreads() == 1
 
 
-def test_padding_says_how_much_wider_than_its_box_a_crop_is():
+def test_padding_scales_crop_width():
     widths = {}
     for padding in (None, 1.0, 1.25, 1.5):
-        session = WitnessSession(GRID, np.full(17, 0.5))
-        Estimator(session, padding=padding)(ramp(), [BAD_BOX])
+        session = RecordingSession(GRID, np.full(17, 0.5))
+        Estimator(session, padding=padding)(position_image(), [BAD_BOX])
         left, _, right, _ = session.extents[0]
         widths[padding] = right - left
     assert widths[None] == widths[1.25]
@@ -343,6 +343,6 @@ def test_padding_says_how_much_wider_than_its_box_a_crop_is():
 
 
 @pytest.mark.parametrize("padding", [0, -1.0, float("nan")])
-def test_a_padding_that_leaves_nothing_is_refused(padding):
+def test_nonpositive_padding_raises(padding):
     with pytest.raises(InputError, match=r"padding is .*, wanted a factor above 0"):
-        Estimator(WitnessSession(GRID, np.ones(17)), padding=padding)
+        Estimator(RecordingSession(GRID, np.ones(17)), padding=padding)

@@ -31,7 +31,7 @@ def names(image_files):
     return [(one.name, one.drawn_name) for one in image_files]
 
 
-def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path):
+def test_folders_are_searched_recursively_in_order(tmp_path):
     for name in ("b.jpg", "a.PNG", "sub/deep/c.webp", "sub/a.jpg"):
         image_file(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
@@ -41,12 +41,12 @@ def test_folders_are_searched_to_the_bottom_in_a_fixed_order(tmp_path):
     assert [one.name for one in found] == ["a.PNG", "b.jpg", "sub/a.jpg", "sub/deep/c.webp"] and failures == []
 
 
-def test_results_of_an_earlier_run_are_no_photos(tmp_path):
+def test_results_of_earlier_run_are_skipped(tmp_path):
     image_file(tmp_path / "a.jpg"), image_file(tmp_path / "out" / "a.jpg")
     assert names(find_images([tmp_path], tmp_path / "out")[0]) == [("a.jpg", "a.jpg")]
 
 
-def test_two_photos_of_one_name_get_two_results(tmp_path):
+def test_same_image_names_get_separate_results(tmp_path):
     for name in ("x/img.jpg", "y/img.jpg", "z/IMG.JPG", "z/img.heic", "z/img.tif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -61,12 +61,12 @@ def test_two_photos_of_one_name_get_two_results(tmp_path):
     ]
 
 
-def test_an_empty_folder_is_a_failure_with_its_name(tmp_path):
+def test_empty_folder_is_listed_as_failure(tmp_path):
     image_files, failures = find_images([tmp_path], tmp_path / "out")
     assert image_files == [] and len(failures) == 1 and f"{tmp_path}: no image in this folder" in failures[0]
 
 
-def test_pictures_and_json_are_written(tmp_path, model):
+def test_images_and_json_are_written(tmp_path, model):
     image_file(tmp_path / "in" / "a.jpg"), image_file(tmp_path / "in" / "sub" / "b.png", (0, 255, 0))
     calls = []
     report = predict(
@@ -87,7 +87,7 @@ def test_pictures_and_json_are_written(tmp_path, model):
     assert np.abs(back["sub/b.png"].keypoints[0, 1] - (30, 20)).max() < 9
 
 
-def test_good_photos_are_done_and_bad_ones_listed(tmp_path, model):
+def test_bad_images_are_listed_good_ones_done(tmp_path, model):
     good = image_file(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(good.read_bytes()[:300])
     (tmp_path / "c.jpg").write_text("")
@@ -108,12 +108,12 @@ BOX = [10.0, 5.0, 55.0, 75.0]
         pytest.param([{"image_id": "b", "bbox": BOX, "score": 0.5}], [0, 1], id="detections"),
     ],
 )
-def test_boxes_from_a_file_or_at_once(tmp_path, model, boxes, people):
+def test_boxes_from_file_or_value(tmp_path, model, boxes, counts):
     image_files = [image_file(tmp_path / "in/a.jpg"), image_file(tmp_path / "in/b.jpg")]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     options = {"model": model, "out": tmp_path / "out", "device": "cpu", "draw_images": False}
     report = predict(image_files, boxes=tmp_path / "boxes.json", **options)
-    assert [len(found) for found in report.poses.values()] == people
+    assert [len(found) for found in report.poses.values()] == counts
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["poses.json"]
     if isinstance(boxes, dict):
         assert predict(image_files, boxes=boxes, **options).document == report.document
@@ -121,7 +121,7 @@ def test_boxes_from_a_file_or_at_once(tmp_path, model, boxes, people):
         assert report.poses["b.jpg"].box_scores.tolist() == [0.5]
 
 
-def test_namesakes_do_not_get_each_others_boxes(tmp_path, model):
+def test_same_image_names_do_not_share_boxes(tmp_path, model):
     image_files = [image_file(tmp_path / "x/a.jpg"), image_file(tmp_path / "y/a.jpg")]
     options = {"model": model, "out": tmp_path / "out", "device": "cpu"}
     report = predict(image_files, boxes={"a.jpg": [BOX]}, **options)
@@ -132,7 +132,7 @@ def test_namesakes_do_not_get_each_others_boxes(tmp_path, model):
     assert len(predict(image_files, boxes=[{"image_id": "a", "bbox": BOX}], **options).failures) == 2
 
 
-def test_a_forgotten_photo_and_a_bad_box_name_the_photo(tmp_path, model):
+def test_missing_entry_and_bad_box_name_image(tmp_path, model):
     image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
     report = predict(
         image_files, boxes={"a.jpg": [BOX], "c.jpg": [[9, 9, 9, 9]]}, model=model, out=tmp_path / "o", device="cpu"
@@ -157,7 +157,7 @@ def bad_options(folder):
 
 
 @pytest.mark.parametrize("row", range(8))
-def test_bad_options_are_refused_before_anything_is_written(tmp_path, model, row):
+def test_invalid_options_raise_before_writing(tmp_path, model, row):
     image_file(tmp_path / "a.jpg")
     (tmp_path / "spoilt.json").write_text("{")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
@@ -167,19 +167,19 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, model, row
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
 
 
-def test_an_unknown_model_is_refused(tmp_path):
+def test_unknown_model_raises(tmp_path):
     with pytest.raises(ModelError, match="no such model file"):
         predict([image_file(tmp_path / "a.jpg")], model="none.onnx", whole_image=True, out=tmp_path / "out")
 
 
-def test_the_models_name_is_looked_up_among_the_shipped_ones(tmp_path, model, monkeypatch):
+def test_model_name_is_looked_up_in_shipped_models(tmp_path, model, monkeypatch):
     monkeypatch.setattr(weights, "find", lambda name: model if name == "small" else None)
     assert (
         len(predict([image_file(tmp_path / "a.jpg")], model="small", whole_image=True, out=tmp_path / "out").poses) == 1
     )
 
 
-def test_an_interrupt_leaves_what_was_done(tmp_path, model, monkeypatch):
+def test_interrupt_keeps_finished_results(tmp_path, model, monkeypatch):
     image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
     read = images.read
 

@@ -23,13 +23,13 @@ def crops(number: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 4, 5, 7, 8, 13])
-def test_any_number_of_crops_gives_that_many_results(session, number):
+def test_output_shapes_for_any_batch_size(session, number):
     keypoints, scores, heatmaps = session.run(crops(number))
     assert (keypoints.shape, scores.shape, heatmaps.shape) == ((number, 17, 2), (number, 17), (number, 17, 16, 12))
     assert {array.dtype for array in (keypoints, scores, heatmaps)} == {np.dtype(np.float32)}
 
 
-def test_a_crops_result_does_not_depend_on_its_neighbours(session):
+def test_result_is_independent_of_batch(session):
     batch = crops(7)
     together = session.run(batch)
     alone = [session.run(batch[i : i + 1]) for i in range(7)]
@@ -37,17 +37,17 @@ def test_a_crops_result_does_not_depend_on_its_neighbours(session):
         assert np.abs(output - np.concatenate(parts)).max() < 1e-6
 
 
-def test_batches_are_cut_into_fixed_sizes_opened_when_wanted(tmp_path):
+def test_batches_are_split_and_engines_lazy(tmp_path):
     fresh = Session.open(tiny_model(tmp_path / "m.onnx"), "cpu", threads=1)
     assert set(fresh._engines) == {1}
-    assert [stop - start for start, stop in fresh._cuts(11)] == [4, 4, 1, 1, 1]
+    assert [stop - start for start, stop in fresh._splits(11)] == [4, 4, 1, 1, 1]
     fresh.run(crops(6))
     assert set(fresh._engines) == {1, 4}
     for batch, engine in fresh._engines.items():
         assert engine.get_inputs()[0].shape == [batch, 64, 48, 3], "a dynamic batch size would be slow"
 
 
-def test_mirrored_views_may_be_run(session):
+def test_mirrored_views_are_accepted(session):
     batch = crops(2)
     assert np.array_equal(session.run(batch[:, :, ::-1])[2], session.run(batch[:, :, ::-1].copy())[2])
 
@@ -56,23 +56,23 @@ def test_mirrored_views_may_be_run(session):
     "wrong",
     [crops(1)[0], crops(1).astype(np.float32), np.zeros((1, 48, 64, 3), np.uint8), np.zeros((1, 3, 64, 48), np.uint8)],
 )
-def test_other_crops_are_refused(session, wrong):
+def test_invalid_crops_raise(session, wrong):
     with pytest.raises(InputError, match=r"wanted uint8 \(N, 64, 48, 3\)"):
         session.run(wrong)
 
 
-def test_unknown_device(session):
+def test_unknown_device_raises(session):
     with pytest.raises(DeviceError, match=r"Device 'gpu' is unknown, wanted one of auto, cpu, cuda"):
         Session.open(session.path, "gpu")
 
 
-def test_cuda_that_is_not_there_is_an_error(session, monkeypatch):
+def test_unavailable_cuda_raises(session, monkeypatch):
     monkeypatch.setattr(session_file.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(DeviceError, match=r"built for the CPU only; type: .*pip install onnxruntime-gpu"):
         Session.open(session.path, "cuda")
 
 
-class FallenBack:
+class FallbackSession:
     """An engine that falls back from CUDA to the CPU, as onnxruntime-gpu does without its libraries."""
 
     def __init__(self, *args, **options):
@@ -82,15 +82,15 @@ class FallenBack:
         return ["CPUExecutionProvider"]
 
 
-def test_cuda_whose_libraries_are_missing_is_an_error(session, monkeypatch):
+def test_missing_cuda_libraries_raise(session, monkeypatch):
     monkeypatch.setattr(session_file.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(session_file.onnxruntime, "InferenceSession", FallenBack)
+    monkeypatch.setattr(session_file.onnxruntime, "InferenceSession", FallbackSession)
     monkeypatch.setattr(session_file.onnxruntime, "preload_dlls", lambda: None, raising=False)
     with pytest.raises(DeviceError, match=r"libraries could not be loaded\. Type: pip install 'onnxruntime-gpu\[cuda"):
         Session.open(session.path, "cuda")
 
 
-def test_cuda_that_the_driver_refuses_is_an_error(session, monkeypatch):
+def test_cuda_driver_failure_raises(session, monkeypatch):
     def engine(*args, **options):
         raise session_file.engine_errors.EPFail("CUDA failure 35: driver version is insufficient\nand more")
 
@@ -103,23 +103,23 @@ def test_cuda_that_the_driver_refuses_is_an_error(session, monkeypatch):
         Session.open(session.path, "cuda")
 
 
-def test_auto_goes_on_with_the_cpu_and_says_once_what_it_took(session, monkeypatch, caplog):
+def test_auto_falls_back_to_cpu_and_logs_once(session, monkeypatch, caplog):
     real = session_file.onnxruntime.InferenceSession
 
     def engine(path, options, providers):
-        return FallenBack() if providers == ["CUDAExecutionProvider"] else real(path, options, providers=providers)
+        return FallbackSession() if providers == ["CUDAExecutionProvider"] else real(path, options, providers=providers)
 
     monkeypatch.setattr(session_file.onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(session_file.onnxruntime, "InferenceSession", engine)
     monkeypatch.setattr(session_file.onnxruntime, "preload_dlls", lambda: None, raising=False)
-    session_file._say_once.cache_clear()
+    session_file._log_once.cache_clear()
     with caplog.at_level(logging.INFO, "featherpose"):
         opened = [Session.open(session.path, "auto", threads=3) for _ in range(2)]
     assert [one.device for one in opened] == ["cpu", "cpu"]
     assert [record.message for record in caplog.records] == ["running on cpu, 3 threads"]
 
 
-def test_threads_are_those_this_process_is_given(session, monkeypatch):
+def test_threads_default_to_available(session, monkeypatch):
     monkeypatch.setattr(session_file, "available_threads", lambda: 1)
     assert Session.open(session.path, "cpu").threads == 1
     assert Session.open(session.path, "cpu", threads=2).threads == 2
@@ -132,7 +132,7 @@ def damaged(path, where: bytes, by: bytes):
     return path
 
 
-def of(**changes):
+def with_manifest(**changes):
     """A function that writes the same graph with a changed manifest."""
     return lambda path: tiny_model(path, metadata=tiny_manifest(**changes).to_json())
 
@@ -142,15 +142,23 @@ BROKEN = [
     ("a cut file", lambda p: p.write_bytes(tiny_model(p).read_bytes()[:-9]) and p, "not a complete ONNX file"),
     ("no manifest", lambda p: tiny_model(p, metadata=""), "no manifest"),
     ("another output name", lambda p: damaged(tiny_model(p), b"heatmaps", b"heatmapz"), r"wanted crops .* heatmaps"),
-    ("manifest with another skeleton", of(skeleton=MPII16), r"\[1, 17, 2\] in the graph, \[1, 16, 2\] in the manifest"),
-    ("manifest with another input size", of(input_size=Size(height=64, width=64)), r"\[1, 64, 64, 3\] in the manifest"),
+    (
+        "manifest with another skeleton",
+        with_manifest(skeleton=MPII16),
+        r"\[1, 17, 2\] in the graph, \[1, 16, 2\] in the manifest",
+    ),
+    (
+        "manifest with another input size",
+        with_manifest(input_size=Size(height=64, width=64)),
+        r"\[1, 64, 64, 3\] in the manifest",
+    ),
     ("a fixed batch size", lambda p: tiny_model(p, batch=8), r"\[8, 64, 48, 3\] in the graph"),
     ("missing file", lambda p: p, "cannot be read"),
 ]
 
 
 @pytest.mark.parametrize(("make", "message"), [pytest.param(*row[1:], id=row[0]) for row in BROKEN])
-def test_broken_models_are_refused_in_one_line(tmp_path, make, message, capfd):
+def test_broken_models_raise_in_one_line(tmp_path, make, message, capfd):
     with pytest.raises(ModelError, match=r"m\.onnx: .*" + message) as caught:
         Session.open(make(tmp_path / "m.onnx"), "cpu")
     assert "\n" not in str(caught.value)

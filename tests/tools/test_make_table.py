@@ -24,40 +24,40 @@ def named(name: str):
     return pytest.param(name, id=name, marks=[] if name in QUICK else [pytest.mark.slow])
 
 
-def test_every_network_has_a_row():
+def test_every_network_has_a_table_row():
     assert {name for name, row in ROWS.items() if row["here"]} == set(NETWORKS), "run python tools/make_table.py"
     assert [name for name, row in ROWS.items() if not row["here"]] == list(FACTS["not_yet"])
 
 
 @pytest.mark.parametrize("name", [named(name) for name in NETWORKS])
-def test_a_row_is_what_is_counted_now(name: str):
-    assert ROWS[name] == make_table.here(name, FACTS), "run python tools/make_table.py"
+def test_row_equals_a_fresh_count(name: str):
+    assert ROWS[name] == make_table.implemented_row(name, FACTS), "run python tools/make_table.py"
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_row_is_what_the_facts_say(name: str):
+def test_row_equals_the_networks_yaml_entry(name: str):
     described = make_table.describe(FACTS["networks"][name], FACTS)
     assert {key: ROWS[name][key] for key in described} == described, "run python tools/make_table.py"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cbam_lite_hrnet_18", "cbam_lite_hrnet_30"])
-def test_the_formula_as_written_costs_what_its_written_order_does(name: str):
+def test_macs_as_written_equal_bilinear_network(name: str):
     """Bilinear upsampling does not commute with attention, so this variant is computed in the order of the formula."""
     assert ROWS[name]["macs"] == count_macs(create_network(name, upsample="bilinear"), (192, 256))
 
 
-def test_a_merged_network_runs_with_less():
+def test_reparameterized_network_has_fewer_macs():
     assert ROWS["rep_pose"]["macs_run"] < ROWS["rep_pose"]["macs"]
 
 
-def test_a_network_without_facts_is_refused_by_name(monkeypatch: pytest.MonkeyPatch):
+def test_network_without_entry_raises_by_name(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(NETWORKS, "newcomer", NETWORKS["cpm"])
     with pytest.raises(ModelError, match="has no entry for newcomer;"):
         make_table.read_facts()
 
 
-def test_latency_is_that_of_the_same_network_and_size(tmp_path: Path):
+def test_latency_matches_network_and_input_size(tmp_path: Path):
     file = tmp_path / "latency.json"
     nothing = {"latency_ms": None, "latency_on": None}
     assert make_table.latency("cpm", "256x192", file) == nothing

@@ -21,42 +21,42 @@ TINY = {
 """Recipe changes for a run that takes seconds."""
 
 
-def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(content)
     archive.addfile(info, io.BytesIO(content))
 
 
-def person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
+def synthetic_person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
     """Key -> WebP image and JSON record of a synthetic person: one colored square per keypoint."""
     keypoints = rng.integers(20, 76, (17, 2))
-    picture = np.full((96, 96, 3), rng.integers(0, 90), np.uint8)
+    image = np.full((96, 96, 3), rng.integers(0, 90), np.uint8)
     for keypoint, (x, y) in enumerate(keypoints):
-        picture[y - 2 : y + 3, x - 2 : x + 3] = (15 * keypoint, 255 - 15 * keypoint, 128)
+        image[y - 2 : y + 3, x - 2 : x + 3] = (15 * keypoint, 255 - 15 * keypoint, 128)
     record = {
         **{"key": key, "source": "coco", "image": f"{key}.jpg", "skeleton": COCO17.name, "area": 2500.0},
         **{"width": 96, "height": 96, "scale": 1.0, "box_xywh": [16, 16, 64, 64]},
         "keypoints": [[int(x), int(y), 2] for x, y in keypoints],
     }
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "WEBP", lossless=True)
+    Image.fromarray(image).save(stream, "WEBP", lossless=True)
     return stream.getvalue(), json.dumps(record).encode()
 
 
 @pytest.fixture(scope="session")
-def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with one shard of 40 synthetic samples, some of them in the validation set."""
     folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
     with tarfile.open(folder / "drawn.tar", "w") as archive:
         for i in range(40):
             key = f"drawn-{i:03d}"
-            picture, record = person(rng, key)
-            add(archive, f"{key}.webp", picture)
-            add(archive, f"{key}.json", record)
+            image, record = synthetic_person(rng, key)
+            add_file(archive, f"{key}.webp", image)
+            add_file(archive, f"{key}.json", record)
     return folder
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def temporary_crop_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the crop caches in the temporary folder of the tests."""
     monkeypatch.setenv("FEATHERPOSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

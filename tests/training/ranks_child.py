@@ -8,14 +8,14 @@ import torch
 
 from featherpose.networks import create_network
 from featherpose.recipes.recipe import Recipe, load
-from featherpose.training.ranks import Ranks, join
+from featherpose.training.ranks import Ranks, init_ranks
 from featherpose.training.tasks import pose
 from featherpose.training.train_step import TrainStep
 
 CPU = torch.device("cpu")
 
 
-class Double(torch.nn.Module):
+class Float64Network(torch.nn.Module):
     """A float64 network on float32 images: summation order then changes results by less than the test tolerance."""
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -26,21 +26,21 @@ class Double(torch.nn.Module):
         return self.network(x.double())
 
 
-def learn_and_judge(recipe: Recipe, ranks: Ranks) -> dict[str, np.ndarray]:
+def gradients_and_scores(recipe: Recipe, ranks: Ranks) -> dict[str, np.ndarray]:
     """Averaged gradients of this process's share of sixteen crops, and the scores on the whole validation set."""
     torch.manual_seed(recipe.seed)
-    network = Double(create_network(recipe.network, **recipe.options)).eval()  # batch norms are frozen
+    network = Float64Network(create_network(recipe.network, **recipe.options)).eval()  # batch norms are frozen
     crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)
     targets, weights = torch.rand(16, 17, 16, 16), torch.randint(0, 2, (16, 17)).float()
     train_step = TrainStep(network, recipe, None, CPU)
     train_step(*(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
     stop = ranks.average_gradients(network, stop=ranks.index == 1)
     gradients = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-    ready = pose.prepare(recipe, pose.read_samples(recipe), recipe.stages[0])
-    scores = pose.validate(network, ready.validation_set, CPU, ranks)
+    stage_data = pose.prepare(recipe, pose.read_samples(recipe), recipe.stages[0])
+    scores = pose.validate(network, stage_data.validation_set, CPU, ranks)
     return {"gradients": gradients.numpy(), "scores": np.array(list(scores.values())), "stop": np.array(stop)}
 
 
 if __name__ == "__main__":
-    together = join(CPU)
-    np.savez(Path(sys.argv[2]) / f"rank{together.index}.npz", **learn_and_judge(load(Path(sys.argv[1])), together))
+    ranks = init_ranks(CPU)
+    np.savez(Path(sys.argv[2]) / f"rank{ranks.index}.npz", **gradients_and_scores(load(Path(sys.argv[1])), ranks))

@@ -23,8 +23,8 @@ from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training import benchmark, loop
 from featherpose.training.batches import batches
-from featherpose.training.benchmark import Speed, clocked, open_samples, synthetic_samples, training_speed
-from featherpose.training.ranks import ALONE, Ranks
+from featherpose.training.benchmark import Speed, measure_steps, open_samples, synthetic_samples, training_speed
+from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.tasks import pose
 from tests.training.conftest import TINY
 
@@ -50,7 +50,7 @@ def script(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-class Clock:
+class FakeClock:
     """A fake clock: one second per batch, three per step, one hundred per warm-up step."""
 
     def __init__(self) -> None:
@@ -63,38 +63,38 @@ class Clock:
 
     def step(self, batch: Any, stop: bool) -> bool:
         self.trained += 1
-        self.now += 3 if self.trained > benchmark.WARM_STEPS else 100
+        self.now += 3 if self.trained > benchmark.WARMUP_STEPS else 100
         return stop
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    made = FakeClock()
     monkeypatch.setattr(benchmark.time, "perf_counter", lambda: made.now)
     return made
 
 
-class TestClocked:
-    def test_so_many_steps_without_the_warm_ones(self, clock: Clock) -> None:
-        assert clocked(clock.step, clock.batches(), 8, steps=5) == Speed(2.0, 0.25, 5)
-        assert clock.trained == clock.taken == benchmark.WARM_STEPS + 5
+class TestMeasureSteps:
+    def test_counts_steps_without_warmup(self, clock: FakeClock) -> None:
+        assert measure_steps(clock.step, clock.batches(), 8, steps=5) == Speed(2.0, 0.25, 5)
+        assert clock.trained == clock.taken == benchmark.WARMUP_STEPS + 5
 
     @pytest.mark.parametrize(("seconds", "steps"), [(0, 1), (9, 4), (40, 11)])
-    def test_the_step_in_which_the_seconds_end_is_the_last(self, clock: Clock, seconds: float, steps: int) -> None:
-        assert clocked(clock.step, clock.batches(), 8, seconds=seconds) == Speed(2.0, 0.25, steps)
+    def test_stops_after_step_in_which_time_ends(self, clock: FakeClock, seconds: float, steps: int) -> None:
+        assert measure_steps(clock.step, clock.batches(), 8, seconds=seconds) == Speed(2.0, 0.25, steps)
 
-    def test_another_process_may_end_it(self, clock: Clock) -> None:
+    def test_another_process_can_stop_it(self, clock: FakeClock) -> None:
         def step(batch: Any, stop: bool) -> bool:
-            return clock.step(batch, stop) or clock.trained == benchmark.WARM_STEPS + 2
+            return clock.step(batch, stop) or clock.trained == benchmark.WARMUP_STEPS + 2
 
-        assert clocked(step, clock.batches(), 8, seconds=1e9).steps == 2
+        assert measure_steps(step, clock.batches(), 8, seconds=1e9).steps == 2
 
-    def test_batches_that_run_out_end_it(self, clock: Clock) -> None:
-        assert clocked(clock.step, clock.batches(benchmark.WARM_STEPS + 4), 8, seconds=1e9).steps == 4
+    def test_exhausted_batches_end_it(self, clock: FakeClock) -> None:
+        assert measure_steps(clock.step, clock.batches(benchmark.WARMUP_STEPS + 4), 8, seconds=1e9).steps == 4
 
 
 class TestTrainingSpeed:
-    def test_both_ways_take_the_same_number_of_steps(self) -> None:
+    def test_step_and_loading_have_equal_step_counts(self) -> None:
         speed = training_speed("cbam_lite_hrnet_18", steps=2, threads=1, **SMALL)
         assert (speed.step.steps, speed.loading.steps) == (2, 2)
         assert speed.step.samples_per_s > 0 and speed.loading.samples_per_s > 0
@@ -105,18 +105,18 @@ class TestTrainingSpeed:
         written = json.loads(json.dumps(speed.to_dict()))
         assert written["step"]["steps"] == 2 and written["machine"]["torch"] == torch.__version__
 
-    def test_on_a_folder_of_shards(self, drawn_people: Path) -> None:
-        speed = training_speed("lite_hrnet_18", seconds=0, data=drawn_people, **SMALL)
+    def test_measures_a_folder_of_shards(self, synthetic_shards: Path) -> None:
+        speed = training_speed("lite_hrnet_18", seconds=0, data=synthetic_shards, **SMALL)
         assert speed.step.steps == speed.loading.steps == 1
-        assert speed.data == str(drawn_people)
+        assert speed.data == str(synthetic_shards)
 
-    def test_workers_leave_the_network_less_to_wait_for(self) -> None:
+    def test_measures_with_one_worker(self) -> None:
         speed = training_speed("lite_hrnet_18", steps=2, **{**SMALL, "workers": 1})
         assert speed.workers == 1
         assert speed.loading.steps == 2
 
     @pytest.mark.parametrize(
-        ("network", "how", "error", "message"),
+        ("network", "changes", "error", "message"),
         [
             ("lite_hrnet_19", {}, ModelError, "Did you mean 'lite_hrnet_18'"),
             ("lite_hrnet_18", {"options": {"widht": 8}}, ModelError, "Did you mean 'width'"),
@@ -124,22 +124,24 @@ class TestTrainingSpeed:
             ("lite_hrnet_18", {"data": "nowhere"}, DataError, "There is no folder nowhere"),
         ],
     )
-    def test_what_cannot_be_measured(
-        self, network: str, how: dict[str, Any], error: type[Exception], message: str
+    def test_invalid_arguments_raise_with_hint(
+        self, network: str, changes: dict[str, Any], error: type[Exception], message: str
     ) -> None:
         with pytest.raises(error, match=message):
-            training_speed(network, steps=1, **{**SMALL, **how})
+            training_speed(network, steps=1, **{**SMALL, **changes})
 
-    def test_a_batch_that_cannot_be_divided(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(benchmark, "join", lambda place: Ranks(0, 3))
+    def test_indivisible_batch_size_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(benchmark, "init_ranks", lambda place: Ranks(0, 3))
         with pytest.raises(InputError, match=r"--batch-size 4 is not divisible by 3 processes"):
             training_speed("lite_hrnet_18", steps=1, **SMALL)
 
 
-def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_benchmark_step_equals_training_step(
+    synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same batch gives the same weights."""
     changes = {
-        "data": {"labels": "ground_truth", "folder": str(drawn_people)},
+        "data": {"labels": "ground_truth", "folder": str(synthetic_shards)},
         "schedule": {"name": "constant", "warmup": 0},
     }
     recipe = from_dict({**TINY, **changes, "ema_decay": 0.0})
@@ -151,9 +153,9 @@ def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypat
         benchmark, "create_network", lambda *a, **k: networks.append(create_network(*a, **k)) or networks[0]
     )
     labeled = pose.read_samples(recipe)
-    ready, plan = pose.prepare(recipe, labeled, recipe.stages[0]), epochs(recipe, labeled.epoch_length)
-    batch = next(batches(ready.training_set, ready.codec, recipe, plan[0], 0, 0, ALONE))
-    step = benchmark._step(recipe, COCO17.num_keypoints, torch.device("cpu"), ALONE, compiled=False)
+    stage_data, plan = pose.prepare(recipe, labeled, recipe.stages[0]), epochs(recipe, labeled.epoch_length)
+    batch = next(batches(stage_data.training_set, stage_data.codec, recipe, plan[0], 0, 0, SINGLE_PROCESS))
+    step = benchmark._step(recipe, COCO17.num_keypoints, torch.device("cpu"), SINGLE_PROCESS, compiled=False)
     before = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
     assert step(batch, True) is True
     now = networks[0].state_dict()
@@ -162,35 +164,35 @@ def test_its_step_is_that_of_a_run(drawn_people: Path, tmp_path: Path, monkeypat
     assert any(not torch.equal(tensor, now[name]) for name, tensor in before.items())
 
 
-class TestPeople:
-    def test_synthetic_ones_lie_in_their_box_and_are_always_the_same(self, tmp_path: Path) -> None:
-        people = synthetic_samples(tmp_path, 5)
+class TestSamples:
+    def test_synthetic_samples_in_box_and_repeatable(self, tmp_path: Path) -> None:
+        samples = synthetic_samples(tmp_path, 5)
         again = synthetic_samples(tmp_path, 5)
-        assert len(people) == 5
-        for person, same in zip(people, again, strict=True):
-            left, top, width, height = person.box_xywh
-            assert (person.keypoints >= (left, top)).all()
-            assert (person.keypoints <= (left + width, top + height)).all()
-            assert np.array_equal(person.keypoints, same.keypoints)
-        assert not np.array_equal(people[0].keypoints, people[1].keypoints)
+        assert len(samples) == 5
+        for sample, same in zip(samples, again, strict=True):
+            left, top, width, height = sample.box_xywh
+            assert (sample.keypoints >= (left, top)).all()
+            assert (sample.keypoints <= (left + width, top + height)).all()
+            assert np.array_equal(sample.keypoints, same.keypoints)
+        assert not np.array_equal(samples[0].keypoints, samples[1].keypoints)
 
-    def test_synthetic_pictures_are_not_plain(self, tmp_path: Path) -> None:
-        people = open_samples(None, (64, 64), tmp_path)
-        assert len(people) == benchmark.SYNTHETIC_SAMPLES
-        assert people.crops[0].std() > 50
+    def test_synthetic_images_have_contrast(self, tmp_path: Path) -> None:
+        samples = open_samples(None, (64, 64), tmp_path)
+        assert len(samples) == benchmark.SYNTHETIC_SAMPLES
+        assert samples.crops[0].std() > 50
 
-    def test_of_a_large_folder_a_part_from_everywhere(
-        self, drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_large_folder_is_subsampled_evenly(
+        self, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = open_samples(drawn_people, (64, 64), tmp_path)
+        whole = open_samples(synthetic_shards, (64, 64), tmp_path)
         assert len(whole) == 40
         monkeypatch.setattr(benchmark, "MAX_SAMPLES", 7)
-        part = open_samples(drawn_people, (64, 64), tmp_path)
+        part = open_samples(synthetic_shards, (64, 64), tmp_path)
         assert len(part) == 7
         assert np.array_equal(part.keypoints, whole.keypoints[::6])
 
 
-def test_the_processor_is_named(tmp_path: Path) -> None:
+def test_cpu_model_is_read_from_cpuinfo(tmp_path: Path) -> None:
     (tmp_path / "cpuinfo").write_text(
         "processor : 0\nmodel name : Quick CPU: 3 GHz\nprocessor : 1\nmodel name : other\n"
     )
@@ -199,14 +201,14 @@ def test_the_processor_is_named(tmp_path: Path) -> None:
 
 
 class TestScripts:
-    def test_the_yardstick_is_the_same_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_baseline_equals_our_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Heatmaps, running statistics and gradients, in double precision."""
         torch.manual_seed(0)
         ours = create_network("lite_hrnet_18", 5).double()
         plain = script("plain_lite_hrnet", monkeypatch).LiteHRNet18(5).double()
         plain.load_state_dict(ours.state_dict())
-        pictures = torch.randn(3, 3, 32, 32, dtype=torch.float64)
-        maps = [network(pictures) for network in (ours, plain)]
+        images = torch.randn(3, 3, 32, 32, dtype=torch.float64)
+        maps = [network(images) for network in (ours, plain)]
         assert torch.allclose(*maps, rtol=0, atol=1e-12)
         for found in maps:
             (found * torch.linspace(-1, 1, found.numel(), dtype=found.dtype).view_as(found)).sum().backward()
@@ -216,18 +218,18 @@ class TestScripts:
         for name, tensor in ours.state_dict().items():
             assert torch.allclose(tensor, held[name], rtol=1e-9), name
 
-    def test_the_yardstick_is_measured_both_ways(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(benchmark, "WARM_STEPS", 0)
+    def test_baseline_measures_step_and_loading(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(benchmark, "WARMUP_STEPS", 0)
         script("plain_lite_hrnet", monkeypatch)
         speeds = script("train_baseline", monkeypatch).measure((64, 64), 2, 0.0, 0, None)
         assert {way: speed.steps for way, speed in speeds.items()} == {"step": 1, "loading": 1}
         assert all(speed.samples_per_s > 0 for speed in speeds.values())
 
-    def test_the_ratio_is_taken_round_by_round(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_ratio_is_computed_per_round(self, monkeypatch: pytest.MonkeyPatch) -> None:
         module = script("train_speed", monkeypatch)
 
         def side(speed: float) -> dict[str, Any]:
-            return {way: {"samples_per_s": speed} for way in module.WAYS}
+            return {way: {"samples_per_s": speed} for way in module.MEASUREMENTS}
 
         rounds = [{"baseline": side(a), "featherpose": side(b)} for a, b in ((10, 20), (20, 30), (5, 15))]
         found = module.summary(rounds, "step")

@@ -27,43 +27,43 @@ pytestmark = [pytest.mark.torch, pytest.mark.slow]
 BOX = [60, 40, 200, 220]
 
 
-def call(*words: str) -> str:
-    outcome = CliRunner().invoke(featherpose, list(words), catch_exceptions=False)
-    assert outcome.exit_code == 0, outcome.output
-    return outcome.stdout
+def run_command(*arguments: str) -> str:
+    result = CliRunner().invoke(featherpose, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_every_codec_from_a_recipe_to_poses(
-    name: str, drawn_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_codec_from_recipe_to_poses(
+    name: str, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(networks.NETWORKS, "tiny", Tiny)
     recipe = TINY | {"network": "tiny", "codec": name, "validation": {"flip_test": True}}
-    recipe["data"] = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 0.2}
+    recipe["data"] = {"labels": "ground_truth", "folder": str(synthetic_shards), "val_fraction": 0.2}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run, model = tmp_path / "run", str(tmp_path / "run" / "best.onnx")
-    call("train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0")
+    run_command("train", str(tmp_path / "recipe.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0")
     history = json.loads((run / "card.json").read_text())["history"]
     assert len(history) == 2 and all(0 <= epoch["pck"] <= 100 for epoch in history)
 
-    call("export", str(run / "best.safetensors"))
+    run_command("export", str(run / "best.safetensors"))
     manifest = read_manifest(model)
     codec = manifest.make_codec()
     assert (codec.name, codec.sigma, manifest.crop_mode) == (name, 1.5, CODECS[name].crop_mode)
     assert manifest.parity["keypoints"] <= 0.01
 
     data = write_folder(tmp_path / "samples")
-    how = ("--data", str(data), "--device", "cpu", "--flip-test", "--out", str(tmp_path / "results.json"), "--json")
-    assert json.loads(call("evaluate", "--model", model, *how))["num_instances"] == 3
+    options = ("--data", str(data), "--device", "cpu", "--flip-test", "--out", str(tmp_path / "results.json"), "--json")
+    assert json.loads(run_command("evaluate", "--model", model, *options))["num_instances"] == 3
 
-    photo = data / "images" / "photo-5.png"
-    (tmp_path / "boxes.json").write_text(json.dumps({photo.name: [BOX]}))
+    image_path = data / "images" / "photo-5.png"
+    (tmp_path / "boxes.json").write_text(json.dumps({image_path.name: [BOX]}))
     out = ("--out", str(tmp_path / "poses"), "--no-draw", "--device", "cpu")
-    call("predict", str(photo), "--model", model, "--boxes", str(tmp_path / "boxes.json"), *out)
+    run_command("predict", str(image_path), "--model", model, "--boxes", str(tmp_path / "boxes.json"), *out)
     (person,) = json.loads((tmp_path / "poses" / "poses.json").read_text())["images"][0]["instances"]
 
     crop = Crop.from_box(BOX, manifest.input_size, manifest.crop_mode, manifest.padding)
-    heatmaps = Session.open(model, "cpu", 1).run(images.warp(images.read(photo), crop, antialias=True)[None])[2]
+    heatmaps = Session.open(model, "cpu", 1).run(images.warp(images.read(image_path), crop, antialias=True)[None])[2]
     wanted = crop.to_image(codec.decode(heatmaps)[0][0])
     found = np.array([place[:2] for place in person["keypoints"].values()])
     zoom = 1 / crop.matrix[0, 0]

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.torch
 
-FAULTS = """
+PAGE_FAULTS_SCRIPT = """
 import resource, numpy
 from featherpose.training.devices import open_device
 
@@ -28,7 +28,7 @@ print(faults())
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_the_memory_of_a_step_is_there_for_the_next() -> None:
-    done = subprocess.run([sys.executable, "-c", FAULTS], check=True, capture_output=True, text=True)
+def test_freed_memory_is_reused_by_next_step() -> None:
+    done = subprocess.run([sys.executable, "-c", PAGE_FAULTS_SCRIPT], check=True, capture_output=True, text=True)
     without, kept = map(int, done.stdout.split())
     assert kept < without / 10

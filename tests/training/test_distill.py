@@ -35,38 +35,38 @@ def recipe(folder: Path, **distill: object) -> Recipe:
     return from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(folder)}, "distill": distill})
 
 
-def test_a_run_learns_from_a_teacher_and_its_card_says_so(teacher: Path, drawn_people: Path, tmp_path: Path) -> None:
-    def losses(**distill: object) -> Path:
+def test_teacher_changes_weights_and_metadata(teacher: Path, synthetic_shards: Path, tmp_path: Path) -> None:
+    def last_weights(**distill: object) -> Path:
         run = tmp_path / ("taught" if distill else "alone")
-        loop.train(recipe(drawn_people, **distill), run, device="cpu", workers=0, quiet=True)
+        loop.train(recipe(synthetic_shards, **distill), run, device="cpu", workers=0, quiet=True)
         return run / "last.safetensors"
 
-    taught, alone = losses(teacher=str(teacher), weight=0.9), losses()
-    assert "its heatmaps as targets" in read_facts(taught)["training"]["teacher"]
-    assert read_facts(alone)["training"]["teacher"] is None
-    assert taught.read_bytes() != alone.read_bytes()
+    with_teacher, without_teacher = last_weights(teacher=str(teacher), weight=0.9), last_weights()
+    assert "its heatmaps as targets" in read_facts(with_teacher)["training"]["teacher"]
+    assert read_facts(without_teacher)["training"]["teacher"] is None
+    assert with_teacher.read_bytes() != without_teacher.read_bytes()
 
 
-def test_a_teacher_of_other_joints_is_refused(teacher: Path) -> None:
+def test_teacher_with_other_keypoints_raises(teacher: Path) -> None:
     with pytest.raises(ModelError, match="mpii16"):
         open_teacher(Distill(teacher=str(teacher)), MPII16, CPU)
 
 
-def test_a_teacher_that_is_not_there_is_named() -> None:
+def test_missing_teacher_is_named_in_error() -> None:
     with pytest.raises(ModelError, match="nosuch"):
         open_teacher(Distill(teacher="nosuch"), COCO17, CPU)
 
 
-def test_no_teacher_where_none_is_asked_for() -> None:
+def test_no_teacher_network_by_default() -> None:
     assert open_teacher(Distill(), COCO17, CPU) is None
     assert open_teacher(Distill(teacher="labels"), COCO17, CPU) is None
 
 
-def test_labels_as_teacher_need_their_file(drawn_people: Path) -> None:
+def test_label_teacher_needs_its_file(synthetic_shards: Path) -> None:
     from featherpose.training.tasks import pose
 
     with pytest.raises(DataError, match=r"no teacher-labels\.npz"):
-        pose.read_samples(recipe(drawn_people, teacher="labels"))
+        pose.read_samples(recipe(synthetic_shards, teacher="labels"))
 
 
 class TestBlend:
@@ -74,17 +74,17 @@ class TestBlend:
 
     maps = np.array([[[[1.0]], [[1.0]]], [[[0.5]], [[0.25]]]], np.float32)
 
-    def test_trust_divides_between_two_who_know(self) -> None:
+    def test_label_weights_average_both_targets(self) -> None:
         target, weight = blend(self.maps, np.ones((2, 2), np.float32), (0.75, 0.25))
         np.testing.assert_allclose(target.ravel(), [0.875, 0.8125])
         np.testing.assert_allclose(weight, [1, 1])
 
-    def test_who_does_not_know_does_not_speak(self) -> None:
+    def test_zero_weight_labels_are_ignored(self) -> None:
         target, weight = blend(self.maps, np.array([[1, 0], [0, 0.5]], np.float32), (0.75, 0.25))
         np.testing.assert_allclose(target.ravel(), [1.0, 0.25])
         np.testing.assert_allclose(weight, [1, 0.5])
 
-    def test_nobody_knows(self) -> None:
+    def test_all_zero_weights_give_zero_target(self) -> None:
         target, weight = blend(self.maps, np.zeros((2, 2), np.float32), (0.5, 0.5))
         assert (target == 0).all()
         assert (weight == 0).all()

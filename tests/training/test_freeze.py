@@ -19,26 +19,28 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Path:
+def weights_file(tmp_path: Path) -> Path:
     path = tmp_path / "start.safetensors"
     save_weights(create_network("inverted_pose", width=0.5), path)
     return path
 
 
-def recipe(folder: Path, start: Path | str, frozen: int, **changes: object) -> Recipe:
+def recipe(folder: Path, weights_file: Path | str, frozen: int, **changes: object) -> Recipe:
     network = {"network": "inverted_pose", "options": {"width": 0.5}}
     data = {"labels": "ground_truth", "folder": str(folder)}
-    return from_dict({**TINY, **network, "data": data, "pretrained": str(start), "frozen_stages": frozen, **changes})
+    return from_dict(
+        {**TINY, **network, "data": data, "pretrained": str(weights_file), "frozen_stages": frozen, **changes}
+    )
 
 
 @pytest.mark.parametrize("frozen", [0, 2, 5])
-def test_frozen_stages_stay_and_the_others_learn(start: Path, drawn_people: Path, tmp_path: Path, frozen: int) -> None:
-    loop.train(recipe(drawn_people, start, frozen), tmp_path / "run", device="cpu", workers=0, quiet=True)
-    before = safetensors.torch.load_file(start)
+def test_only_unfrozen_stages_change(weights_file: Path, synthetic_shards: Path, tmp_path: Path, frozen: int) -> None:
+    loop.train(recipe(synthetic_shards, weights_file, frozen), tmp_path / "run", device="cpu", workers=0, quiet=True)
+    before = safetensors.torch.load_file(weights_file)
     after = safetensors.torch.load_file(tmp_path / "run" / "last.safetensors")
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    still = tuple(f"backbone.stages.{number}." for number in range(frozen))
-    assert moved == {name for name in before if not name.startswith(still)}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    frozen_prefixes = tuple(f"backbone.stages.{number}." for number in range(frozen))
+    assert changed == {name for name in before if not name.startswith(frozen_prefixes)}
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,8 @@ def test_frozen_stages_stay_and_the_others_learn(start: Path, drawn_people: Path
         ({"network": "lite_hrnet_18", "options": {}}, "the backbone of lite_hrnet_18 has no stages"),
     ],
 )
-def test_what_cannot_be_frozen_is_said_before_the_run(
-    start: Path, drawn_people: Path, changes: dict[str, object], message: str
+def test_invalid_frozen_stages_raise_in_check(
+    weights_file: Path, synthetic_shards: Path, changes: dict[str, object], message: str
 ) -> None:
     with pytest.raises(RecipeError, match=message):
-        check(recipe(drawn_people, start, 2, **changes))
+        check(recipe(synthetic_shards, weights_file, 2, **changes))

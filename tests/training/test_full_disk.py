@@ -48,15 +48,15 @@ kept.write_bytes((disk / "run" / "last.safetensors").read_bytes())
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="mounting a small file system needs Linux's unshare")
-def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
-    recipe = from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(drawn_people)}})
+def test_full_disk_keeps_the_last_state(synthetic_shards: Path, tmp_path: Path) -> None:
+    recipe = from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(synthetic_shards)}})
     loop.train(recipe, tmp_path / "whole", device="cpu", workers=0, quiet=True)
     (tmp_path / "disk").mkdir()
     mount = f'mount -t tmpfs -o size=16m tmpfs {tmp_path}/disk && exec "$0" "$@"'
-    words = [sys.executable, "-c", CHILD, str(tmp_path / "r.yaml"), str(tmp_path / "disk"), str(tmp_path / "last")]
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "r.yaml"), str(tmp_path / "disk"), str(tmp_path / "last")]
     (tmp_path / "r.yaml").write_text(to_yaml(recipe))
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, *words],
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, *command],
         capture_output=True,
         text=True,
         timeout=120,
@@ -68,9 +68,9 @@ def test_a_full_disk_loses_nothing(drawn_people: Path, tmp_path: Path) -> None:
     assert all(torch.equal(ended[name], wanted[name]) for name in wanted)
 
 
-def test_an_unreadable_shard_is_named_and_the_state_is_kept(drawn_people: Path, tmp_path: Path) -> None:
+def test_unreadable_shard_raises_and_keeps_state(synthetic_shards: Path, tmp_path: Path) -> None:
     folder = tmp_path / "samples"
-    shutil.copytree(drawn_people, folder)
+    shutil.copytree(synthetic_shards, folder)
     recipe = from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(folder)}})
     loop.train(recipe, tmp_path / "run", max_minutes=1e-9, device="cpu", workers=0, quiet=True)
     before = (tmp_path / "run" / "state.safetensors").read_bytes()

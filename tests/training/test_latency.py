@@ -29,7 +29,7 @@ def latency(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def models(latency: ModuleType, tmp_path: Path) -> Path:
     """Folder with the baseline and two networks as models of a few kilobytes, one with another input size."""
     for name, size in (
-        (latency.YARDSTICK, Size(height=64, width=48)),
+        (latency.BASELINE, Size(height=64, width=48)),
         ("rep_pose", Size(height=64, width=48)),
         ("inverted_pose", Size(height=64, width=96)),
     ):
@@ -42,9 +42,7 @@ def run(latency: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) ->
     latency.main()
 
 
-def test_the_shipped_files_under_their_names(
-    latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shipped_models_are_listed_by_name(latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "shipped", lambda: ["tiny-48x64"])
     monkeypatch.setattr(weights, "find", lambda name: models / "rep_pose.onnx")
     run(latency, monkeypatch, "--shipped", "--rounds", 1, "--models", models, "--out", models / "shipped.json")
@@ -54,7 +52,7 @@ def test_the_shipped_files_under_their_names(
         run(latency, monkeypatch, "rep_pose", "--shipped")
 
 
-def test_two_networks_in_turn(
+def test_two_networks_are_measured_in_turn(
     latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = models / "results/latency.json"
@@ -62,7 +60,7 @@ def test_two_networks_in_turn(
     facts = json.loads(out.read_text())
     assert (facts["rounds"], facts["threads"], facts["batch_size"]) == (3, 1, 1)
     assert facts["machine"]["cpu"] and facts["versions"]["onnxruntime"]
-    assert facts["yardstick"]["network"] == latency.YARDSTICK and facts["yardstick"]["ratio"] == 1
+    assert facts["yardstick"]["network"] == latency.BASELINE and facts["yardstick"]["ratio"] == 1
     assert [(line["network"], line["input_size"]) for line in facts["networks"]] == [
         ("rep_pose", "48x64"),
         ("inverted_pose", "96x64"),
@@ -70,22 +68,20 @@ def test_two_networks_in_turn(
     for line in facts["networks"]:
         low, high = line["spread_ms"]
         assert 0 < low <= line["latency_ms"] <= high
-        assert line["runs"] == 3 * latency.MOST and line["ratio"] > 0
+        assert line["runs"] == 3 * latency.MAX_RUNS and line["ratio"] > 0
     said = capsys.readouterr()
-    assert {"rep_pose", "inverted_pose", latency.YARDSTICK} < set(said.out.split())
+    assert {"rep_pose", "inverted_pose", latency.BASELINE} < set(said.out.split())
     assert "round 3 of 3" in said.err
 
 
-def test_a_few_networks_are_printed_and_not_written(
-    latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_selected_networks_are_not_written(latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the results file would lose the other networks."""
     monkeypatch.setattr(latency, "HERE", models)
     run(latency, monkeypatch, "rep_pose", "--rounds", 1, "--models", models)
     assert not (models / "results").exists()
 
 
-def test_everyone_has_a_turn_in_every_round_and_the_slow_run_less(
+def test_rounds_run_slow_networks_less_often(
     latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
@@ -93,12 +89,12 @@ def test_everyone_has_a_turn_in_every_round_and_the_slow_run_less(
     sessions = {name: Session.open(models / f"{name}.onnx", "cpu", threads=1) for name in cost}
     monkeypatch.setattr(latency, "_run", lambda session, crop: ran.append(session.manifest.network) or cost[ran[-1]])
     times = latency.measure(sessions, 2)
-    assert times == {"rep_pose": [[50.0] * 6] * 2, "inverted_pose": [[400.0] * latency.FEWEST] * 2}
+    assert times == {"rep_pose": [[50.0] * 6] * 2, "inverted_pose": [[400.0] * latency.MIN_RUNS] * 2}
     turns = [name for name, before in zip(ran[4:], ["", *ran[4:]], strict=False) if name != before]
     assert sorted(turns[:2]) == sorted(cost)
 
 
-def test_a_ratio_is_that_of_one_round(latency: ModuleType) -> None:
+def test_ratio_is_computed_within_a_round(latency: ModuleType) -> None:
     """The second round is ten times slower for both, which changes the medians but not the ratio."""
     line = latency.summary("cpm", (192, 256), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3])
     assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "256x192", 6)
@@ -110,7 +106,7 @@ def test_a_ratio_is_that_of_one_round(latency: ModuleType) -> None:
     ("words", "message"),
     [(["rep_pos"], "Did you mean 'rep_pose'"), (["rep_pose", "--rounds", "0"], "wanted at least 1")],
 )
-def test_mistakes_are_usage_errors(
+def test_invalid_arguments_are_usage_errors(
     latency: ModuleType,
     words: list[str],
     message: str,
@@ -124,7 +120,7 @@ def test_mistakes_are_usage_errors(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lite_hrnet_18", "rep_pose"])
-def test_fresh_networks_are_exported_at_their_default_input(latency: ModuleType, name: str, tmp_path: Path) -> None:
+def test_untrained_networks_export_at_default(latency: ModuleType, name: str, tmp_path: Path) -> None:
     path = latency.exported(name, tmp_path)
     manifest = read_manifest(path)
     assert (manifest.network, manifest.input_size) == (name, Size(height=256, width=192))

@@ -73,54 +73,56 @@ def assert_same_weights(a: Path, b: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole_run(drawn_people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted_run(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole")
-    assert train(recipe(drawn_people), folder / "run").finished
+    assert train(recipe(synthetic_shards), folder / "run").finished
     return folder / "run"
 
 
-def test_a_run_leaves_weights_a_card_and_records(whole_run: Path, drawn_people: Path) -> None:
-    card = json.loads((whole_run / "card.json").read_text())
+def test_run_writes_weights_card_and_log(uninterrupted_run: Path, synthetic_shards: Path) -> None:
+    card = json.loads((uninterrupted_run / "card.json").read_text())
     assert [r["epoch"] for r in card["history"]] == [0, 1]
     assert card["best"] in card["history"]
     assert card["training"]["terms"][0].startswith("COCO")
-    facts = read_facts(whole_run / "best.safetensors")
+    facts = read_facts(uninterrupted_run / "best.safetensors")
     assert facts["network"] == "cbam_lite_hrnet_18"
     assert facts["options"] == {"width": 8}
     assert facts["results"] == card["best"]
-    assert card["recipe"]["data"]["folder"] == facts["recipe"]["data"]["folder"] == drawn_people.name
-    assert not any(str(drawn_people.parent) in text for text in (json.dumps(facts), json.dumps(card)))
-    records = [json.loads(line) for line in (whole_run / "log.jsonl").read_text().splitlines()]
+    assert card["recipe"]["data"]["folder"] == facts["recipe"]["data"]["folder"] == synthetic_shards.name
+    assert not any(str(synthetic_shards.parent) in text for text in (json.dumps(facts), json.dumps(card)))
+    records = [json.loads(line) for line in (uninterrupted_run / "log.jsonl").read_text().splitlines()]
     assert [r["oks_accuracy"] for r in records] == [r["oks_accuracy"] for r in card["history"]]
-    words = (whole_run / "card.md").read_text()
+    words = (uninterrupted_run / "card.md").read_text()
     assert "| epoch | input | OKS accuracy | OKS | PCK |" in words
     assert f"| 2 | 64x64 | {card['history'][1]['oks_accuracy']:.1f} |" in words
     assert "COCO (Lin et al. 2014)" in words
-    assert (whole_run / "curves.svg").read_text().count("<polyline") == 3
+    assert (uninterrupted_run / "curves.svg").read_text().count("<polyline") == 3
 
 
-def test_a_card_names_weights_of_others_and_repeats_our_own(
-    whole_run: Path, drawn_people: Path, tmp_path: Path
+def test_card_lists_pretrained_weights_and_terms(
+    uninterrupted_run: Path, synthetic_shards: Path, tmp_path: Path
 ) -> None:
     def data(pretrained: Path) -> dict[str, Any]:
-        return training(recipe(drawn_people, pretrained=str(pretrained)), pose.read_samples(recipe(drawn_people)))
+        return training(
+            recipe(synthetic_shards, pretrained=str(pretrained)), pose.read_samples(recipe(synthetic_shards))
+        )
 
     save_weights(torch.nn.Linear(1, 1), tmp_path / "timm.safetensors", {"format": "pt"})
-    theirs, ours = data(tmp_path / "timm.safetensors"), data(whole_run / "best.safetensors")
+    theirs, ours = data(tmp_path / "timm.safetensors"), data(uninterrupted_run / "best.safetensors")
     assert theirs["pretrained"] == {"weights": "timm.safetensors"}
     assert "timm.safetensors: terms unknown" in theirs["terms"]
     assert ours["pretrained"]["recipe"]["network"] == "cbam_lite_hrnet_18"
     assert not any("unknown" in term for term in ours["terms"])
 
 
-def test_judging_every_so_many_epochs(drawn_people: Path, tmp_path: Path) -> None:
-    train(recipe(drawn_people, validation={"interval": 2}), tmp_path / "run")
+def test_validation_interval_skips_epochs(synthetic_shards: Path, tmp_path: Path) -> None:
+    train(recipe(synthetic_shards, validation={"interval": 2}), tmp_path / "run")
     assert [r["epoch"] for r in json.loads((tmp_path / "run" / "card.json").read_text())["history"]] == [1]
 
 
-def test_people_whose_joints_are_not_cocos_are_judged_by_pck(whole_run: Path) -> None:
-    card = json.loads((whole_run / "card.json").read_text())
+def test_card_without_oks_reports_only_pck(uninterrupted_run: Path) -> None:
+    card = json.loads((uninterrupted_run / "card.json").read_text())
     history = [{key: value for key, value in r.items() if key not in ("oks_accuracy", "oks")} for r in card["history"]]
     words = markdown({**card, "history": history, "best": history[0]})
     assert "| epoch | input | PCK |" in words
@@ -128,8 +130,8 @@ def test_people_whose_joints_are_not_cocos_are_judged_by_pck(whole_run: Path) ->
     assert curves(history).count("<polyline") == 1
 
 
-def test_a_run_killed_at_five_random_moments_ends_with_the_same_weights(drawn_people: Path, tmp_path: Path) -> None:
-    long = recipe(drawn_people, stages=[{**TINY["stages"][0], "epochs": 5}])
+def test_resume_after_sigkill_is_bit_equal(synthetic_shards: Path, tmp_path: Path) -> None:
+    long = recipe(synthetic_shards, stages=[{**TINY["stages"][0], "epochs": 5}])
     assert train(long, tmp_path / "whole").finished
     run, draws = tmp_path / "killed", np.random.default_rng(5)
     command = [sys.executable, "-c", CHILD, str(tmp_path / "whole" / "recipe.yaml"), str(run)]
@@ -153,51 +155,51 @@ def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.02)
 
 
-def test_a_run_stopped_by_the_clock_goes_on(whole_run: Path, drawn_people: Path) -> None:
-    run = whole_run.parent / "clock"
-    assert not train(recipe(drawn_people), run, max_minutes=1e-9).finished
-    assert train(recipe(drawn_people), run, resume=True).finished
-    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+def test_resume_after_max_minutes_is_bit_equal(uninterrupted_run: Path, synthetic_shards: Path) -> None:
+    run = uninterrupted_run.parent / "clock"
+    assert not train(recipe(synthetic_shards), run, max_minutes=1e-9).finished
+    assert train(recipe(synthetic_shards), run, resume=True).finished
+    assert_same_weights(run / "last.safetensors", uninterrupted_run / "last.safetensors")
 
 
-def test_workers_change_nothing(whole_run: Path, drawn_people: Path) -> None:
-    run = whole_run.parent / "workers"
-    loop.train(recipe(drawn_people), run, device="cpu", workers=2, quiet=True)
-    assert_same_weights(run / "last.safetensors", whole_run / "last.safetensors")
+def test_worker_count_does_not_change_weights(uninterrupted_run: Path, synthetic_shards: Path) -> None:
+    run = uninterrupted_run.parent / "workers"
+    loop.train(recipe(synthetic_shards), run, device="cpu", workers=2, quiet=True)
+    assert_same_weights(run / "last.safetensors", uninterrupted_run / "last.safetensors")
 
 
-def test_another_seed_changes_the_weights(whole_run: Path, drawn_people: Path) -> None:
-    run = whole_run.parent / "seed"
-    train(recipe(drawn_people, seed=1), run)
-    one, other = (load_file(folder / "last.safetensors") for folder in (run, whole_run))
+def test_another_seed_changes_weights(uninterrupted_run: Path, synthetic_shards: Path) -> None:
+    run = uninterrupted_run.parent / "seed"
+    train(recipe(synthetic_shards, seed=1), run)
+    one, other = (load_file(folder / "last.safetensors") for folder in (run, uninterrupted_run))
     assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-def test_fifty_steps_beat_empty_heatmaps(drawn_people: Path, tmp_path: Path) -> None:
+def test_fifty_steps_beat_zero_heatmaps(synthetic_shards: Path, tmp_path: Path) -> None:
     stages = [{"input_size": "64x64", "epochs": 13, "batch_size": 8, "sigma": 1.5}]
-    train(recipe(drawn_people, stages=stages, optimizer={"lr": 0.005}), tmp_path / "run")
+    train(recipe(synthetic_shards, stages=stages, optimizer={"lr": 0.005}), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     (loss,) = [record["loss"] for record in records if "loss" in record]
     empty = math.pi * 1.5**2 / 16**2  # mean of a squared Gaussian over the heatmap
     assert loss < 0.9 * empty
 
 
-def test_a_folder_with_a_run_is_not_overwritten(whole_run: Path, drawn_people: Path) -> None:
+def test_existing_run_is_not_overwritten(uninterrupted_run: Path, synthetic_shards: Path) -> None:
     with pytest.raises(RecipeError, match="already contains a run; add --resume"):
-        train(recipe(drawn_people), whole_run)
+        train(recipe(synthetic_shards), uninterrupted_run)
 
 
-def test_another_recipe_cannot_resume(whole_run: Path, drawn_people: Path) -> None:
+def test_resume_with_another_recipe_raises(uninterrupted_run: Path, synthetic_shards: Path) -> None:
     with pytest.raises(RecipeError, match="differs from the given recipe"):
-        train(recipe(drawn_people, seed=7), whole_run, resume=True)
+        train(recipe(synthetic_shards, seed=7), uninterrupted_run, resume=True)
 
 
-def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None:
-    run = whole_run.parent / "damaged"
-    train(recipe(drawn_people), run, max_minutes=1e-9)
+def test_resume_from_damaged_state_raises(uninterrupted_run: Path, synthetic_shards: Path) -> None:
+    run = uninterrupted_run.parent / "damaged"
+    train(recipe(synthetic_shards), run, max_minutes=1e-9)
     (run / "state.safetensors").write_bytes((run / "state.safetensors").read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"state\.safetensors: cannot resume from it"):
-        train(recipe(drawn_people), run, resume=True)
+        train(recipe(synthetic_shards), run, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -208,21 +210,23 @@ def test_a_damaged_state_is_refused(whole_run: Path, drawn_people: Path) -> None
         ({"labels": "ground_truth+pseudo"}, "no teacher-labels.npz"),
     ],
 )
-def test_data_that_are_not_there(data: dict[str, Any], message: str, drawn_people: Path, tmp_path: Path) -> None:
-    values = {**TINY, "data": {"labels": "ground_truth", "folder": str(drawn_people), **data}}
+def test_missing_data_raises_with_hint(
+    data: dict[str, Any], message: str, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    values = {**TINY, "data": {"labels": "ground_truth", "folder": str(synthetic_shards), **data}}
     with pytest.raises(DataError, match=message):
         train(from_dict(values), tmp_path / "run")
 
 
-def _of_seconds(name: str) -> Any:
+def _slow_unless_narrow(name: str) -> Any:
     """Recipe name, marked slow if its network has no narrow variant."""
     return name if "lite_hrnet" in name or "rep_pose" in name else pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [_of_seconds(name) for name in RECIPES])
-def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [_slow_unless_narrow(name) for name in RECIPES])
+def test_every_recipe_trains_for_one_step(name: str, synthetic_shards: Path, tmp_path: Path) -> None:
     values = to_dict(RECIPES[name])
-    small = {"data": {"labels": "ground_truth", "folder": str(drawn_people)}, "pretrained": "", "frozen_stages": 0}
+    small = {"data": {"labels": "ground_truth", "folder": str(synthetic_shards)}, "pretrained": "", "frozen_stages": 0}
     size = "64x64"
     if "lite_hrnet" in name:
         small["options"] = {"width": 8}
@@ -235,9 +239,9 @@ def test_every_recipe_builds_and_takes_a_step(name: str, drawn_people: Path, tmp
     assert (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> None:
+def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path) -> None:
     """Two ranks divide every batch between them, resume from a state, and write the run card."""
-    chosen = recipe(drawn_people)
+    chosen = recipe(synthetic_shards)
     (tmp_path / "r.yaml").write_text(to_yaml(chosen))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = ["-m", "featherpose", "train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--workers", "0"]
@@ -247,25 +251,25 @@ def test_two_processes_see_what_one_sees(drawn_people: Path, tmp_path: Path) -> 
     assert json.loads((tmp_path / "run" / "card.json").read_text())["history"][-1]["epoch"] == 1
 
 
-def test_ranks_divide_an_epoch_without_loss_or_repetition(drawn_people: Path) -> None:
-    chosen = recipe(drawn_people)
-    labeled = pose.read_samples(chosen)
-    ready = pose.prepare(chosen, labeled, chosen.stages[0])
+def test_ranks_partition_every_epoch(synthetic_shards: Path) -> None:
+    one_recipe = recipe(synthetic_shards)
+    labeled = pose.read_samples(one_recipe)
+    stage_data = pose.prepare(one_recipe, labeled, one_recipe.stages[0])
 
     def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
-        found = batches(ready.training_set, ready.codec, chosen, epoch, epoch.first, 0, ranks)
+        found = batches(stage_data.training_set, stage_data.codec, one_recipe, epoch, epoch.first, 0, ranks)
         return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
 
-    plan = epochs(chosen, len(labeled.training_rows))
+    plan = epochs(one_recipe, len(labeled.training_rows))
     assert len(plan) == 2
     for epoch in plan:
-        together = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
-        assert sorted(together) == sorted(seen(epoch, Ranks()))
-        assert len(set(together)) == len(together) == epoch.steps * 8
+        all_crops = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
+        assert sorted(all_crops) == sorted(seen(epoch, Ranks()))
+        assert len(set(all_crops)) == len(all_crops) == epoch.steps * 8
 
 
-def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, tmp_path: Path) -> None:
-    long = recipe(drawn_people, stages=[{**TINY["stages"][0], "epochs": 500}])
+def test_ctrl_c_stops_and_prints_resume_command(synthetic_shards: Path, tmp_path: Path) -> None:
+    long = recipe(synthetic_shards, stages=[{**TINY["stages"][0], "epochs": 500}])
     (tmp_path / "r.yaml").write_text(to_yaml(long))
     run = tmp_path / "run"
     words = ["train", str(tmp_path / "r.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0"]
@@ -273,14 +277,14 @@ def test_ctrl_c_stops_behind_the_step_and_says_how_to_go_on(drawn_people: Path, 
     while child.poll() is None and not (run / "log.jsonl").exists():
         time.sleep(0.05)
     child.send_signal(signal.SIGINT)
-    said = child.communicate(timeout=60)[1]
-    assert child.returncode == 0, said
-    assert f"resume with:\nfeatherpose train --resume --out {run}" in said
-    assert "Traceback" not in said
+    stderr = child.communicate(timeout=60)[1]
+    assert child.returncode == 0, stderr
+    assert f"resume with:\nfeatherpose train --resume --out {run}" in stderr
+    assert "Traceback" not in stderr
     assert (run / "state.safetensors").exists()
 
 
-def test_waiting_for_data_is_told_with_what_helps() -> None:
+def test_data_wait_suggests_more_workers() -> None:
     display = Display(epochs(recipe(Path("samples")), 40), quiet=True)
     display.console = Console(file=io.StringIO(), width=200)
     for waited, words in ((0.0, "data wait 0 %  "), (0.5, "data wait 50 % (more --workers may help)")):
@@ -289,9 +293,11 @@ def test_waiting_for_data_is_told_with_what_helps() -> None:
         assert words in display.console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_weights_to_start_from_are_told_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
+def test_pretrained_report_groups_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
     fresh = ["head.final.weight", "head.final.bias"]
-    start = PretrainedReport(loaded=["backbone.a.weight"], fresh=fresh, ignored=["fc.weight"])
-    Display(epochs(recipe(Path("samples")), 40)).pretrained_loaded(Path("a.pth"), start)
-    said = " ".join(capsys.readouterr().err.split())
-    assert said == "Pretrained weights a.pth: 1 tensors loaded; randomly initialized: head.final (2); ignored: fc (1)."
+    report = PretrainedReport(loaded=["backbone.a.weight"], fresh=fresh, ignored=["fc.weight"])
+    Display(epochs(recipe(Path("samples")), 40)).pretrained_loaded(Path("a.pth"), report)
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert (
+        stderr == "Pretrained weights a.pth: 1 tensors loaded; randomly initialized: head.final (2); ignored: fc (1)."
+    )

@@ -19,7 +19,7 @@ def maps() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return found.requires_grad_(), targets, weights
 
 
-def test_mse_is_the_mean_over_all_cells(maps: tuple[torch.Tensor, ...]) -> None:
+def test_mse_is_mean_over_all_cells(maps: tuple[torch.Tensor, ...]) -> None:
     found, targets, weights = maps
     wanted = sum(weights[n, k] * ((found[n, k] - targets[n, k]) ** 2).sum() for n in range(4) for k in range(10)) / (
         4 * 10 * 6 * 5
@@ -27,13 +27,13 @@ def test_mse_is_the_mean_over_all_cells(maps: tuple[torch.Tensor, ...]) -> None:
     torch.testing.assert_close(mse(found, targets, weights), wanted)
 
 
-def test_ohkm_keeps_the_eight_worst_joints_of_each_person(maps: tuple[torch.Tensor, ...]) -> None:
+def test_ohkm_keeps_eight_hardest_keypoints(maps: tuple[torch.Tensor, ...]) -> None:
     found, targets, weights = maps
     errors = (weights * ((found - targets) ** 2).mean((2, 3))).detach().numpy()
     np.testing.assert_allclose(ohkm(*maps).item(), np.sort(errors, axis=1)[:, -8:].mean())
 
 
-def test_focal_weighs_a_cell_by_how_wrong_it_is(maps: tuple[torch.Tensor, ...]) -> None:
+def test_focal_weights_cells_by_their_error(maps: tuple[torch.Tensor, ...]) -> None:
     found, targets, weights = maps
     p, t = found.detach().numpy(), targets.numpy()
     wrong = t**0.01 * abs(1 - p) + abs(p) * (1 - t**0.01)
@@ -46,20 +46,20 @@ def test_focal_weighs_a_cell_by_how_wrong_it_is(maps: tuple[torch.Tensor, ...]) 
 
 @pytest.mark.parametrize("name", LOSSES)
 class TestEveryLoss:
-    def test_unlabelled_joints_teach_nothing(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
+    def test_unlabeled_keypoints_have_no_gradient(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
         found, targets, weights = maps
         (gradient,) = torch.autograd.grad(LOSSES[name](found, targets, weights), found)
         assert torch.isfinite(gradient).all()
         assert (gradient[weights == 0] == 0).all()
         assert (gradient[weights > 0] != 0).any()
 
-    def test_right_maps_cost_nothing(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
+    def test_exact_heatmaps_have_zero_loss(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
         assert LOSSES[name](maps[1], maps[1], maps[2]) == 0
 
-    def test_the_mean_of_two_halves_is_the_whole(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
+    def test_mean_of_halves_equals_whole_batch(self, name: str, maps: tuple[torch.Tensor, ...]) -> None:
         halves = [LOSSES[name](*(tensor[part] for tensor in maps)) for part in (slice(2), slice(2, 4))]
         torch.testing.assert_close(sum(halves) / 2, LOSSES[name](*maps))
 
 
-def test_recipes_know_every_loss_by_its_name() -> None:
+def test_recipe_losses_match_loss_functions() -> None:
     assert tuple(LOSSES) == recipe.LOSSES

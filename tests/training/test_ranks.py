@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from featherpose.errors import RecipeError
 from featherpose.recipes.recipe import Recipe, from_dict, to_yaml
 from featherpose.training import loop
-from featherpose.training.ranks import ALONE
+from featherpose.training.ranks import SINGLE_PROCESS
 from tests.training import ranks_child
 from tests.training.conftest import TINY
 
@@ -21,49 +21,49 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def recipe(drawn_people: Path) -> Recipe:
-    data = {"labels": "ground_truth", "folder": str(drawn_people), "val_fraction": 0.2}
+def recipe(synthetic_shards: Path) -> Recipe:
+    data = {"labels": "ground_truth", "folder": str(synthetic_shards), "val_fraction": 0.2}
     return from_dict({**TINY, "data": data, "validation": {"flip_test": True}})
 
 
 @pytest.fixture(scope="module")
-def alone(recipe: Recipe) -> dict[str, np.ndarray]:
-    return ranks_child.learn_and_judge(recipe, ALONE)
+def single_process(recipe: Recipe) -> dict[str, np.ndarray]:
+    return ranks_child.gradients_and_scores(recipe, SINGLE_PROCESS)
 
 
 @pytest.fixture(scope="module")
-def together(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def two_processes(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "r.yaml").write_text(to_yaml(recipe))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["-m", "tests.training.ranks_child", str(folder / "r.yaml"), str(folder)]
-    done = subprocess.run([*torchrun, *words], capture_output=True, text=True, timeout=240, cwd=ROOT)
+    arguments = ["-m", "tests.training.ranks_child", str(folder / "r.yaml"), str(folder)]
+    done = subprocess.run([*torchrun, *arguments], capture_output=True, text=True, timeout=240, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     return [np.load(folder / f"rank{rank}.npz") for rank in range(2)]
 
 
-def test_averaged_gradients_are_those_of_the_whole_batch(alone: dict[str, np.ndarray], together: list[Any]) -> None:
-    assert np.abs(alone["gradients"]).max() > 1e-3
-    for rank in together:
-        np.testing.assert_allclose(rank["gradients"], alone["gradients"], rtol=1e-9, atol=1e-12)
+def test_averaged_gradients_equal_whole_batch(single_process: dict[str, np.ndarray], two_processes: list[Any]) -> None:
+    assert np.abs(single_process["gradients"]).max() > 1e-3
+    for rank in two_processes:
+        np.testing.assert_allclose(rank["gradients"], single_process["gradients"], rtol=1e-9, atol=1e-12)
 
 
-def test_both_get_the_scores_of_all_people(alone: dict[str, np.ndarray], together: list[Any]) -> None:
-    assert (alone["scores"] > 0).any()
-    for rank in together:
-        np.testing.assert_allclose(rank["scores"], alone["scores"], rtol=1e-5)
+def test_all_ranks_get_scores_of_all_samples(single_process: dict[str, np.ndarray], two_processes: list[Any]) -> None:
+    assert (single_process["scores"] > 0).any()
+    for rank in two_processes:
+        np.testing.assert_allclose(rank["scores"], single_process["scores"], rtol=1e-5)
 
 
-def test_one_who_wants_to_stop_stops_both(together: list[Any]) -> None:
-    assert all(rank["stop"] for rank in together)
+def test_stop_request_of_one_rank_stops_all(two_processes: list[Any]) -> None:
+    assert all(rank["stop"] for rank in two_processes)
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+def test_indivisible_batch_size_raises(recipe: Recipe, tmp_path: Path) -> None:
     uneven = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"accumulate_grad": 3}),)})
     with pytest.raises(RecipeError, match="Batch size 8 is not divisible by 1 processes x 3 accumulation steps"):
         loop.train(uneven, tmp_path / "run", device="cpu", quiet=True)
 
 
-def test_batch_norms_over_all_processes_need_gpus(recipe: Recipe, tmp_path: Path) -> None:
+def test_sync_bn_on_a_cpu_raises(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="sync_bn: true works on GPUs only"):
         loop.train(recipe.model_copy(update={"sync_bn": True}), tmp_path / "run", device="cpu", quiet=True)

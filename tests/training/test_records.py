@@ -18,7 +18,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def test_what_came_after_the_saved_state_is_dropped(tmp_path: Path) -> None:
+def test_records_after_saved_state_are_dropped(tmp_path: Path) -> None:
     validated = {"step": 50, "pck": 2.0}
     first = Records(tmp_path, 0, [])
     for record in ({"step": 50, "loss": 1.0}, validated, {"step": 100, "loss": 0.5}, {"step": 100, "pck": 3.0}):
@@ -34,7 +34,7 @@ def test_what_came_after_the_saved_state_is_dropped(tmp_path: Path) -> None:
     ]
 
 
-def test_tensorboard_gets_every_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_gets_every_scalar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[Any, ...]] = []
 
     class SummaryWriter:

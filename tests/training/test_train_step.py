@@ -37,14 +37,14 @@ def gradients(network: nn.Module, train_step: TrainStep, *batch: torch.Tensor, p
     return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
 
-def test_accumulated_parts_are_the_whole_batch(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
+def test_accumulated_parts_equal_whole_batch(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
     train_step = TrainStep(network, Recipe(), None, CPU)
     whole = gradients(network, train_step, *batch)
     torch.testing.assert_close(gradients(network, train_step, *batch, parts=2), whole, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(train_step(*batch, parts=4), train_step(*batch), rtol=1e-5, atol=0)
 
 
-def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
+def test_bfloat16_gradients_are_close(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
     exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
     rough = gradients(network, TrainStep(network, override(Recipe(), ["precision=bf16"]), None, CPU), *batch)
     assert torch.cosine_similarity(exact, rough, dim=0) > 0.9
@@ -53,7 +53,7 @@ def test_bfloat16_points_the_same_way(network: nn.Module, batch: tuple[torch.Ten
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by torch itself
-def test_a_compiled_network_learns_the_same(batch: tuple[torch.Tensor, ...]) -> None:
+def test_compiled_gradients_equal_eager(batch: tuple[torch.Tensor, ...]) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(), nn.Conv2d(8, 17, 1))
     exact = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
@@ -62,9 +62,7 @@ def test_a_compiled_network_learns_the_same(batch: tuple[torch.Tensor, ...]) -> 
 
 
 class TestTeacher:
-    def test_who_teaches_alone_makes_labels_count_for_nothing(
-        self, network: nn.Module, batch: tuple[torch.Tensor, ...]
-    ) -> None:
+    def test_teacher_with_share_one_ignores_labels(self, network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
         torch.manual_seed(2)
         train_step = TrainStep(
             network, Recipe(), Teacher(create_network("cbam_lite_hrnet_18", width=8), share=1.0), CPU
@@ -73,9 +71,9 @@ class TestTeacher:
         assert torch.equal(train_step(crops, targets, weights), train_step(crops, 0 * targets, weights))
         assert train_step(crops, targets, weights) > 0
 
-    def test_the_network_itself_as_teacher_leaves_its_share_of_the_labels(
-        self, network: nn.Module, batch: tuple[torch.Tensor, ...]
-    ) -> None:
-        alone = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
-        taught = TrainStep(network, Recipe(), Teacher(copy.deepcopy(network), share=0.25), CPU)
-        torch.testing.assert_close(gradients(network, taught, *batch), 0.75 * alone, rtol=1e-3, atol=1e-3)
+    def test_self_teacher_scales_label_gradients(self, network: nn.Module, batch: tuple[torch.Tensor, ...]) -> None:
+        without_teacher = gradients(network, TrainStep(network, Recipe(), None, CPU), *batch)
+        with_teacher = TrainStep(network, Recipe(), Teacher(copy.deepcopy(network), share=0.25), CPU)
+        torch.testing.assert_close(
+            gradients(network, with_teacher, *batch), 0.75 * without_teacher, rtol=1e-3, atol=1e-3
+        )

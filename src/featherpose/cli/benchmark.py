@@ -61,7 +61,7 @@ def benchmark() -> None:
     help="Network option, such as width=32; can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
-def train(network: str, as_json: bool, **how: Any) -> None:
+def train(network: str, as_json: bool, **arguments: Any) -> None:
     """Measure the training throughput of NETWORK in samples per second.
 
     First the training step alone, on one fixed batch, then the same number of steps with batches that worker processes
@@ -77,7 +77,7 @@ def train(network: str, as_json: bool, **how: Any) -> None:
     from featherpose import api
 
     with Console(stderr=True).status(f"Measuring {network}."):
-        speed = api.benchmark_train(network, **how)
+        speed = api.benchmark_train(network, **arguments)
     if os.environ.get("RANK", "0") != "0":  # of several processes, only the first prints
         return
     if as_json:
@@ -96,8 +96,10 @@ def _show(speed: TrainingSpeed) -> None:
     table.add_column(f"{speed.network} {speed.input_size}, batch {speed.batch_size}")
     for column in ("samples/s", "waiting for data", "steps"):
         table.add_column(column, justify="right")
-    for name, way in (("one fixed batch", speed.step), ("with DataLoader", speed.loading)):
-        table.add_row(name, f"{way.samples_per_s:.1f}", f"{100 * way.waiting:.0f} %", str(way.steps))
+    for name, measurement in (("one fixed batch", speed.step), ("with DataLoader", speed.loading)):
+        table.add_row(
+            name, f"{measurement.samples_per_s:.1f}", f"{100 * measurement.waiting:.0f} %", str(measurement.steps)
+        )
     Console().print(table)
     click.echo(
         f"processes: {speed.processes}, threads per process: {speed.threads}, workers per process: {speed.workers},"

@@ -149,16 +149,16 @@ def evaluate(
             progress=progress,
         )
     _write(file, evaluation)
-    how: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "data": data,
         "boxes": boxes,
         "flip_test": flip_test,
         "blur_kernel": blur_kernel,
         "refine": refine,
     }
-    how |= {"nms": nms or ("none" if boxes == "gt" else "oks"), "jitter": jitter, "padding": padding}
-    how["results"] = str(file)
-    _show(evaluation, _describe(model) | how, as_json)
+    settings |= {"nms": nms or ("none" if boxes == "gt" else "oks"), "jitter": jitter, "padding": padding}
+    settings["results"] = str(file)
+    _show(evaluation, _describe(model) | settings, as_json)
     if evaluation.broken:
         sys.exit(1)
 
@@ -189,19 +189,19 @@ def _describe(model: str) -> dict[str, Any]:
     return {"model": str(file), "network": manifest.network, "input_size": manifest.input_size.to_dict()}
 
 
-def _show(evaluation: Evaluation[Any], how: dict[str, Any], as_json: bool) -> None:
+def _show(evaluation: Evaluation[Any], settings: dict[str, Any], as_json: bool) -> None:
     """Print the scores on stdout, and warnings and unusable images on stderr."""
     if as_json:
-        click.echo(json.dumps({**how, **evaluation.to_dict()}))
+        click.echo(json.dumps({**settings, **evaluation.to_dict()}))
     else:
-        _show_table(evaluation, how)
+        _show_table(evaluation, settings)
     for warning in evaluation.warnings:
         click.echo(f"Note: {warning}", err=True)
     for line in evaluation.broken:
         click.echo(f"  {line}", err=True)
 
 
-def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
+def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -212,18 +212,18 @@ def _show_table(evaluation: Evaluation[Any], how: dict[str, Any]) -> None:
         table.add_column(column, justify="right")
     table.add_row(*(percent(scores[field]) for field in columns.values()))
     Console().print(table)
-    test = "flip test" if how["flip_test"] else "no flip test"
-    extra = f", jitter {how['jitter']}" * bool(how["jitter"]) + ", refined" * how["refine"]
-    extra += f", padding {how['padding']}" if how["padding"] else ""
-    boxes = how["boxes"] if how["boxes"] == "gt" else f"{how['boxes']}, nms {how['nms']}"
+    test = "flip test" if settings["flip_test"] else "no flip test"
+    extra = f", jitter {settings['jitter']}" * bool(settings["jitter"]) + ", refined" * settings["refine"]
+    extra += f", padding {settings['padding']}" if settings["padding"] else ""
+    boxes = settings["boxes"] if settings["boxes"] == "gt" else f"{settings['boxes']}, nms {settings['nms']}"
     click.echo(
-        f"{how['network']} {Size(**how['input_size'])} ({how['model']}), boxes {boxes}, {test},"
-        f" blur kernel {how['blur_kernel']}{extra}"
+        f"{settings['network']} {Size(**settings['input_size'])} ({settings['model']}), boxes {boxes}, {test},"
+        f" blur kernel {settings['blur_kernel']}{extra}"
     )
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
-        f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {how['data']},"
-        f" in {evaluation.seconds:.1f} s ({speed:.0f} instances/s); results in {how['results']}"
+        f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {settings['data']},"
+        f" in {evaluation.seconds:.1f} s ({speed:.0f} instances/s); results in {settings['results']}"
     )
 
 

@@ -114,7 +114,9 @@ def describe(path: Path, manifest: Manifest) -> str:
         ),
     ]
     lines = [f"{name:10} {shape:16} {difference}" for name, shape, difference in rows]
-    proof = f"{len(parity['crops'])} crops ({engines})"
-    lines.append(f"{len(jumps)} of {parity['keypoints_compared']} keypoints moved (ties, flat heatmaps), in {proof}")
+    tested_crops = f"{len(parity['crops'])} crops ({engines})"
+    lines.append(
+        f"{len(jumps)} of {parity['keypoints_compared']} keypoints moved (ties, flat heatmaps), in {tested_crops}"
+    )
     lines += [f"  {jump['keypoint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
     return "\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"])

@@ -123,9 +123,9 @@ def _show(report: Report, out: Path, *, as_json: bool, draw_images: bool) -> Non
         click.echo(to_text(report.document), nl=False)
     else:
         _show_table(report)
-        people = sum(len(found) for found in report.poses.values())
+        num_persons = sum(len(found) for found in report.poses.values())
         where = f"keypoints in {report.json_file}" + (f", images in {out}" if draw_images else "")
-        found = f"{_count(people, 'person', 'people')} in {_count(len(report.poses), 'image', 'images')}"
+        found = f"{_count(num_persons, 'person', 'people')} in {_count(len(report.poses), 'image', 'images')}"
         click.echo(f"{found}: {where}")
     if report.failures:
         total = len(report.poses) + len(report.failures)

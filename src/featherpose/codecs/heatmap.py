@@ -123,7 +123,7 @@ class Msra(Codec):
 
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
         inner = (cells > 1) & (cells < np.array(self.heatmap_size.xy) - 1)
-        right, left, below, above = np.moveaxis(around(maps, cells, NEIGHBORS), -1, 0)
+        right, left, below, above = np.moveaxis(values_around(maps, cells, NEIGHBORS), -1, 0)
         slopes = np.stack([right - left, below - above], axis=-1)
         return 0.25 * np.sign(slopes, dtype=np.float64) * inner.all(axis=-1, keepdims=True)
 
@@ -148,7 +148,7 @@ class Newton(Codec):
     """(5, n) weights that turn the logarithms of these values into derivatives x, y, xx, xy, yy."""
     epsilon: ClassVar[float] = 0.0
     """Added to xx and yy."""
-    still: ClassVar[int] = 0
+    static_border: ClassVar[int] = 0
     """Number of outermost cells at either end of an axis where no step is taken."""
 
     @property
@@ -160,9 +160,9 @@ class Newton(Codec):
         return 2 * max(round((self.sigma - 0.8) / 0.3 + 1), 0) + 1
 
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
-        blurred = smooth(maps, self.kernel) if self.rescales else blur(maps, self.kernel, self.border)
-        step = newton_step(self.logarithm(around(blurred, cells, self.square)), self.derivatives, self.epsilon)
-        moves = (cells >= self.still) & (cells < np.array(self.heatmap_size.xy) - self.still)
+        blurred = gaussian_filter(maps, self.kernel) if self.rescales else blur(maps, self.kernel, self.border)
+        step = newton_step(self.logarithm(values_around(blurred, cells, self.square)), self.derivatives, self.epsilon)
+        moves = (cells >= self.static_border) & (cells < np.array(self.heatmap_size.xy) - self.static_border)
         return step * moves.all(axis=-1, keepdims=True)
 
     def logarithm(self, values: ArrayLike) -> Double:
@@ -187,7 +187,7 @@ class Dark(Newton):
     bounds: ClassVar[tuple[float, float]] = (1e-10, np.inf)
     square: ClassVar[NDArray[np.int64]] = SQUARE_5
     derivatives: ClassVar[Double] = DERIVATIVES_5
-    still: ClassVar[int] = 2
+    static_border: ClassVar[int] = 2
 
     def _place(self, cells: Double) -> tuple[Double, Double | None]:
         return cells, None
@@ -237,7 +237,7 @@ def peaks(heatmaps: Array) -> tuple[NDArray[np.int64], Array]:
     return np.stack([index % width, index // width], axis=-1), values
 
 
-def around(maps: Array, cells: NDArray[np.int64], places: NDArray[np.int64]) -> Array:
+def values_around(maps: Array, cells: NDArray[np.int64], places: NDArray[np.int64]) -> Array:
     """Maps (..., K, h, w), cells (..., K, 2) and offsets from them (n, 2) -> values (..., K, n).
 
     Beyond the border the outermost cells are repeated.
@@ -271,7 +271,7 @@ def merge_flipped(heatmaps: Array, flipped: Array, flip_order: NDArray[np.int64]
     return (heatmaps + back) * np.float32(0.5)
 
 
-def smooth(heatmaps: ArrayLike, kernel: int = 11) -> Array:
+def gaussian_filter(heatmaps: ArrayLike, kernel: int = 11) -> Array:
     """Heatmaps (..., h, w) -> blurred by a Gaussian filter and rescaled to their former maximum.
 
     The filter is `kernel` cells wide (odd; 11 at 64x48, 17 at 96x72), with zeros beyond the border (Zhang et al. 2020,
@@ -297,10 +297,10 @@ def blur(maps: Array, kernel: int, border: Border) -> Array:
 def blur_matrix(length: int, kernel: int, border: Border) -> Double:
     """(length, length) matrix that blurs a column of cells when multiplied from the left."""
     padded = np.pad(np.eye(length), [(kernel // 2, kernel // 2), (0, 0)], border)
-    return np.tensordot(taps(kernel), [padded[i : i + length] for i in range(kernel)], 1)
+    return np.tensordot(gaussian_kernel(kernel), [padded[i : i + length] for i in range(kernel)], 1)
 
 
-def taps(kernel: int) -> Double:
+def gaussian_kernel(kernel: int) -> Double:
     """Width in cells (odd) -> the weights (kernel,) of a Gaussian filter with OpenCV's sigma for that width.
 
     sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV uses tables that differ between versions.)

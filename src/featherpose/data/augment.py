@@ -117,8 +117,8 @@ def augment(
     box_xyxy = _half_body(*first, skeleton, settings, rng)
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
-    crop = _moved(Crop.from_box(box_xyxy, size, mode), settings, rng)
-    pixels = _covered(_color_jittered(images.warp(image, crop), settings, rng), settings, rng)
+    crop = _random_crop(Crop.from_box(box_xyxy, size, mode), settings, rng)
+    pixels = _occlude(_jitter_color(images.warp(image, crop), settings, rng), settings, rng)
     order = skeleton.flip_order if crop.flip else slice(None)
     return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]
 
@@ -152,7 +152,7 @@ def _lower_body(skeleton: Skeleton) -> NDArray[np.bool_]:
     return np.array([any(part in keypoint for part in _LOWER) for keypoint in standard_names(skeleton.keypoint_names)])
 
 
-def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop:
+def _random_crop(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop:
     """Plain crop -> the same region, randomly scaled, shifted, rotated and flipped."""
     scale = rng.uniform(*settings.scale)
     shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, 2)
@@ -166,7 +166,7 @@ def _moved(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop
     )
 
 
-def _color_jittered(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
+def _jitter_color(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
     pixels: NDArray[Any] = image
     if _happens(settings.color_prob, rng):
         pixels = cv2.LUT(cv2.transform(pixels, _color_matrix(settings, rng)), _gamma_table(settings, rng))
@@ -196,7 +196,7 @@ def _gamma_table(settings: Augmentation, rng: np.random.Generator) -> Image:
     return (255 * (np.arange(256) / 255) ** exponent + 0.5).astype(np.uint8)
 
 
-def _covered(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
+def _occlude(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
     """Image (h, w, 3) -> the same, with probability `occlusion_prob` partly covered by a rectangle of one color."""
     if not _happens(settings.occlusion_prob, rng):
         return image

@@ -64,7 +64,7 @@ class Crops:
         try:
             with _lock(caches, place.name):
                 if not place.exists():
-                    _build(samples, height, place, progress or _silent, threads)
+                    _build(samples, height, place, progress or _no_progress, threads)
         except OSError as error:
             raise DataError(
                 f"cannot build the crop cache in {caches}: {error.strerror or error}; "
@@ -220,9 +220,11 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
 
 def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
     image, region = images.read(read_bytes(sample.location), name=sample.key), sample.location.region
-    seen, said = image.shape[:2], (region.size if region else sample.size).shape
-    if seen != said:
-        raise ValueError(f"{sample.key}: the image is {seen[0]}x{seen[1]} pixels, its record says {said[0]}x{said[1]}")
+    actual, recorded = image.shape[:2], (region.size if region else sample.size).shape
+    if actual != recorded:
+        raise ValueError(
+            f"{sample.key}: the image is {actual[0]}x{actual[1]} pixels, its record says {recorded[0]}x{recorded[1]}"
+        )
     if region:
         height, width = sample.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]
@@ -232,5 +234,5 @@ def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np
     return np.ascontiguousarray(shrunk)
 
 
-def _silent(done: int, total: int) -> None:
+def _no_progress(done: int, total: int) -> None:
     pass

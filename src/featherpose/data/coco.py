@@ -44,13 +44,13 @@ class Coco:
     skeleton: Skeleton
     name: str = ""
     """Name of the file or folder that it was read from."""
-    boxed: int = 0
+    num_computed_boxes: int = 0
     """Number of persons whose box was computed from keypoints."""
 
     @property
     def category(self) -> Any:
         """Id of the category with keypoints."""
-        return _posed(self.truth)[0]["id"]
+        return _keypoint_categories(self.truth)[0]["id"]
 
 
 def is_coco(place: Path) -> bool:
@@ -68,19 +68,19 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None) -> Coco:
     annotations, folders = _find(place, split)
     truth = _load(annotations)
     skeleton = _skeleton(truth, annotations, place.stem)
-    boxed = _fill_boxes(truth, _posed(truth)[0]["id"])
-    complaints = list(_complaints(truth, skeleton))
+    num_computed_boxes = _fill_boxes(truth, _keypoint_categories(truth)[0]["id"])
+    complaints = list(_find_errors(truth, skeleton))
     if complaints:
         more = f" ({len(complaints) - 1} more records are wrong)" if complaints[1:] else ""
         raise DataError(f"{annotations}: {complaints[0]}; correct or remove it{more}.")
     image_folder = _with_any_image(annotations, folders, truth) if place.is_file() else _existing(folders)
-    return Coco(truth, image_folder, skeleton, place.stem, boxed)
+    return Coco(truth, image_folder, skeleton, place.stem, num_computed_boxes)
 
 
 def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
     """JSON file or folder -> (annotation file, folders where its images may be)."""
     if place.is_file():
-        return place, _beside(place)
+        return place, _image_folder_candidates(place)
     if split is None and (place / FILE).is_file():
         return place / FILE, [place / "images"]
     files = _splits(place)
@@ -98,7 +98,7 @@ def _splits(folder: Path) -> dict[str, Path]:
     return {path.stem.removeprefix(_STEM + "_"): path for path in found}
 
 
-def _beside(file: Path) -> list[Path]:
+def _image_folder_candidates(file: Path) -> list[Path]:
     """JSON file given by its path -> the folders where its images may be, most likely first."""
     roots = [file.parent, file.parent.parent] if file.parent.name == "annotations" else [file.parent]
     split = file.stem.removeprefix(_STEM + "_")
@@ -136,14 +136,14 @@ def _load(path: Path) -> dict[str, Any]:
     return truth
 
 
-def _posed(truth: Record) -> list[Record]:
+def _keypoint_categories(truth: Record) -> list[Record]:
     """The categories with keypoints."""
     return [category for category in truth["categories"] if category.get("keypoints")]
 
 
 def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
     """Annotation file -> the built-in skeleton with the same keypoint names in the same order, or a new one."""
-    posed = _posed(truth)
+    posed = _keypoint_categories(truth)
     if not posed:
         raise DataError(
             f'{path}: no category lists keypoint names; add "keypoints" to categories[0], like ["nose", "tail"].'
@@ -182,17 +182,17 @@ def _limb(limb: Any, num_keypoints: int, path: Path) -> tuple[int, int]:
 
 def _fill_boxes(truth: Record, category: Any) -> int:
     """Give persons of the category that have no box one computed from their keypoints -> number of these persons."""
-    boxed = 0
+    num_computed_boxes = 0
     for record in truth["annotations"]:
         keypoints = record.get("keypoints") or []
         lacks_box = record.get("category_id") == category and not record.get("bbox")
         if lacks_box and isinstance(keypoints, list) and _numbers(keypoints, len(keypoints)):
-            record["bbox"] = _around(keypoints)
-            boxed += bool(record["bbox"] and any(record["bbox"]))
-    return boxed
+            record["bbox"] = _box_from_keypoints(keypoints)
+            num_computed_boxes += bool(record["bbox"] and any(record["bbox"]))
+    return num_computed_boxes
 
 
-def _around(keypoints: Sequence[float]) -> list[float] | None:
+def _box_from_keypoints(keypoints: Sequence[float]) -> list[float] | None:
     """x, y, v of all keypoints -> box x, y, width, height around the labeled ones; None where they are one point.
 
     A person without labeled keypoints, whom neither training nor the metrics use, gets a box without an area.
@@ -205,26 +205,26 @@ def _around(keypoints: Sequence[float]) -> list[float] | None:
     return [low[0] - more, low[1] - more, high[0] - low[0] + 2 * more, high[1] - low[1] + 2 * more]
 
 
-def _complaints(truth: Record, skeleton: Skeleton) -> Iterable[str]:
+def _find_errors(truth: Record, skeleton: Skeleton) -> Iterable[str]:
     """Annotation file -> a message for each record that cannot be used."""
     for record in truth["images"]:
-        yield from (f"an image lacks {key} ({record})" for key in _lacks(record))
+        yield from (f"an image lacks {key} ({record})" for key in _missing_keys(record))
         if not all(isinstance(record.get(side), int) and record[side] > 0 for side in ("width", "height")):
             yield f"image {record.get('file_name')} has width {record.get('width')} and height {record.get('height')}"
     image_ids = {record.get("id") for record in truth["images"]}
     if len(image_ids) < len(truth["images"]):
         yield "two images have the same id"
-    posed = {category["id"] for category in _posed(truth)}
+    posed = {category["id"] for category in _keypoint_categories(truth)}
     for record in truth["annotations"]:
-        if complaint := _complaint(record, image_ids, posed, skeleton):
+        if complaint := _annotation_error(record, image_ids, posed, skeleton):
             yield f"annotation {record.get('id')} {complaint}"
 
 
-def _lacks(image: Record) -> list[str]:
+def _missing_keys(image: Record) -> list[str]:
     return [key for key in ("id", "file_name", "width", "height") if key not in image]
 
 
-def _complaint(record: Record, image_ids: set[Any], posed: set[Any], skeleton: Skeleton) -> str | None:
+def _annotation_error(record: Record, image_ids: set[Any], posed: set[Any], skeleton: Skeleton) -> str | None:
     """One annotation -> what is wrong with it, or None."""
     if record.get("image_id") not in image_ids:
         return f"refers to image {record.get('image_id')}, which is not listed"

@@ -65,8 +65,8 @@ def read_mpii(root: str | os.PathLike[str]) -> Mpii:
         ) from None
     if not isinstance(records, list) or not records:
         raise DataError(f"{path}: wanted a list of persons.")
-    people = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
-    image_names, keypoints, visible, boxes, heads = zip(*people, strict=True)
+    persons = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
+    image_names, keypoints, visible, boxes, heads = zip(*persons, strict=True)
     return Mpii(place / "images", image_names, *map(np.array, (keypoints, visible, boxes, heads)))
 
 

@@ -101,17 +101,19 @@ def epoch_order(
     if sampling_weights is None:
         return rng.permutation(count)
     return rng.permutation(
-        np.concatenate([_drawn(sampling_weights == share, share, rng) for share in np.unique(sampling_weights)])
+        np.concatenate(
+            [_repeat_by_weight(sampling_weights == weight, weight, rng) for weight in np.unique(sampling_weights)]
+        )
     )
 
 
 def epoch_length(sampling_weights: NDArray[np.float64]) -> int:
     """Sampling weights (count,) -> number of samples per epoch."""
-    return sum(round(share * np.count_nonzero(sampling_weights == share)) for share in np.unique(sampling_weights))
+    return sum(round(weight * np.count_nonzero(sampling_weights == weight)) for weight in np.unique(sampling_weights))
 
 
-def _drawn(chosen: NDArray[np.bool_], share: float, rng: np.random.Generator) -> NDArray[np.int64]:
+def _repeat_by_weight(chosen: NDArray[np.bool_], weight: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """Samples of one sampling weight -> each as often as its integer part says, a random subset once more."""
-    people = rng.permutation(np.flatnonzero(chosen))
-    numbers = np.arange(round(share * len(people)))
-    return people[numbers % len(people)] + len(chosen) * (numbers // len(people))
+    indices = rng.permutation(np.flatnonzero(chosen))
+    numbers = np.arange(round(weight * len(indices)))
+    return indices[numbers % len(indices)] + len(chosen) * (numbers // len(indices))

@@ -32,9 +32,9 @@ def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
         coco = read_coco(place)
         samples, left_out = samples_of_coco(coco)
         if not samples:
-            others = f"; {_listed(left_out)}" if left_out else f"; none of category {coco.category}"
+            others = f"; {_format_counts(left_out)}" if left_out else f"; none of category {coco.category}"
             raise DataError(f"{place}: no usable sample in {len(coco.truth['annotations'])} annotations{others}.")
-        return samples, [*_counts(coco, samples, left_out), *_doubts(coco.skeleton)]
+        return samples, [*_counts(coco, samples, left_out), *_name_warnings(coco.skeleton)]
     index = scan(place)
     broken = [f"{place}: {len(index.broken)} broken samples left out, first: {first}" for first in index.broken[:1]]
     return index.samples, broken
@@ -53,7 +53,7 @@ def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
     return samples, Counter(reason for reason in reasons if reason)
 
 
-def _unusable(person: Record, photo: Record) -> str:
+def _unusable(person: Record, image_record: Record) -> str:
     """Reason why an annotation cannot be used for training; empty where it can."""
     left, top, width, height = person["bbox"]
     if person.get("iscrowd"):
@@ -62,7 +62,7 @@ def _unusable(person: Record, photo: Record) -> str:
         return "instances without a labeled keypoint"
     if not (width > 0 and height > 0):
         return "instances whose box has no area"
-    inside = left < photo["width"] and top < photo["height"] and left + width > 0 and top + height > 0
+    inside = left < image_record["width"] and top < image_record["height"] and left + width > 0 and top + height > 0
     return "" if inside else "instances whose box is outside the image"
 
 
@@ -119,20 +119,20 @@ def _counts(coco: Coco, samples: list[Sample], left_out: Counter[str]) -> Iterat
         f" {pairs} left-right {'pair' if pairs == 1 else 'pairs'}."
     )
     if left_out:
-        yield f"Left out: {_listed(left_out)}."
-    if coco.boxed:
-        yield f"{coco.boxed} instances have no box; one is computed from their labeled keypoints."
+        yield f"Left out: {_format_counts(left_out)}."
+    if coco.num_computed_boxes:
+        yield f"{coco.num_computed_boxes} instances have no box; one is computed from their labeled keypoints."
 
 
-def _listed(left_out: Counter[str]) -> str:
+def _format_counts(left_out: Counter[str]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items())
 
 
-def _doubts(skeleton: Skeleton) -> Iterator[str]:
+def _name_warnings(skeleton: Skeleton) -> Iterator[str]:
     """Notes on what cannot be derived from the names of the keypoints."""
-    if alone := unpaired_keypoints(skeleton):
+    if unpaired := unpaired_keypoints(skeleton):
         yield (
-            f"Warning: no keypoint of the other side for {', '.join(alone)}: a flipped person has it on the wrong side."
+            f"Warning: no keypoint of the other side for {', '.join(unpaired)}: a flipped person has it on the wrong side."
             " Give both sides matching names (left_ankle, right_ankle), or set augmentation.flip_prob=0."
         )
     if unknown := keypoints_without_sigma(skeleton):

@@ -98,7 +98,7 @@ def fill_gaps(
     return np.where(filled[..., None], teacher_keypoints, keypoints).astype(np.float32), weights
 
 
-def disputed(
+def contradicted(
     keypoints: Floats,
     visibility: NDArray[np.uint8],
     teacher_keypoints: Floats,
@@ -138,9 +138,9 @@ def coco_targets(
     In the sources in `noisy`, labels that the teacher contradicts get weight 0.
     """
     keypoints, visibility = map_samples(samples)
-    seen = pseudo_labels(samples, labels or {})
-    filled, weights = fill_gaps(keypoints, visibility, *seen, threshold)
+    teacher = pseudo_labels(samples, labels or {})
+    filled, weights = fill_gaps(keypoints, visibility, *teacher, threshold)
     boxes = np.array([sample.box_xywh for sample in samples], np.float32).reshape(-1, 4)
-    doubtful = np.array([sample.source in noisy for sample in samples], bool)[:, None]
-    weights[doubtful & disputed(keypoints, visibility, *seen, boxes, threshold)] = 0
+    noisy_rows = np.array([sample.source in noisy for sample in samples], bool)[:, None]
+    weights[noisy_rows & contradicted(keypoints, visibility, *teacher, boxes, threshold)] = 0
     return Targets(filled, weights)

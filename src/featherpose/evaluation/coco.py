@@ -78,17 +78,17 @@ def keypoint_ap(
     categories = [category for category in truth["categories"] if category.get("keypoints")]
     num_keypoints = _count_keypoints(categories)
     known = {category["id"] for category in categories}
-    people = [_person(a, num_keypoints) for a in truth["annotations"] if a["category_id"] in known]
+    persons = [_person(a, num_keypoints) for a in truth["annotations"] if a["category_id"] in known]
     found = _results(results, truth["images"], known, "keypoints", 3 * num_keypoints)
-    return CocoScores(*_match(truth["images"], categories, people, found, _sigmas(sigmas, num_keypoints))[:10])
+    return CocoScores(*_match(truth["images"], categories, persons, found, _sigmas(sigmas, num_keypoints))[:10])
 
 
 def bbox_ap(ground_truth: Mapping[str, Any] | str | Path, results: Sequence[Annotation]) -> BoxScores:
     """COCO annotations (dict or JSON file) and COCO box results (left, top, width, height; pixels) -> BoxScores."""
     truth = _read(ground_truth)
-    people = [_box(a) for a in truth["annotations"]]
+    persons = [_box(a) for a in truth["annotations"]]
     found = _results(results, truth["images"], {c["id"] for c in truth["categories"]}, "bbox", 4)
-    return BoxScores(*_match(truth["images"], truth["categories"], people, found, None)[:12])
+    return BoxScores(*_match(truth["images"], truth["categories"], persons, found, None)[:12])
 
 
 def area(annotation: Annotation) -> float:
@@ -180,20 +180,20 @@ def _results(
 def _match(
     images: Sequence[Annotation],
     categories: Sequence[Annotation],
-    people: Sequence[Annotation],
+    persons: Sequence[Annotation],
     results: list[dict[str, Any]],
     sigmas: list[float] | None,
 ) -> list[float]:
     """Checked persons and results -> the evaluator's scores in its own order; by OKS with sigmas, by IoU without."""
     annotation_set, matcher = evaluator()
     # Ids start at 1: the evaluator treats an annotation with id 0 as unmatched.
-    annotations = [{**person, "id": number} for number, person in enumerate(people, start=1)]
+    annotations = [{**person, "id": number} for number, person in enumerate(persons, start=1)]
     truth = annotation_set({"images": list(images), "annotations": annotations, "categories": list(categories)})
     kind = "bbox" if sigmas is None else "keypoints"
-    scores = matcher(truth, truth.loadRes(results), kind, print_function=_silent, kpt_oks_sigmas=sigmas)
+    scores = matcher(truth, truth.loadRes(results), kind, print_function=_print_nothing, kpt_oks_sigmas=sigmas)
     scores.run()
     return [nan if value < 0 else float(value) for value in scores.all_stats]
 
 
-def _silent(*_: object) -> None:
+def _print_nothing(*_: object) -> None:
     """Replaces the evaluator's print function, which prints a table by default."""

@@ -39,11 +39,11 @@ from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
-SAME_PERSON = 0.9
+OKS_NMS_THRESHOLD = 0.9
 """OKS above which two poses are duplicates of one person."""
-PADDED = Size(height=256, width=192)
+NMS_AREA_ASPECT = Size(height=256, width=192)
 """OKS-NMS uses the area of the box extended to this aspect ratio and padded by 1.25 as the person's area."""
-LARGEST_JITTER = 0.25
+MAX_JITTER = 0.25
 """A box whose sides are off by twice this could vanish."""
 
 
@@ -86,13 +86,13 @@ def evaluate(
     """
     evaluator()  # if it is not installed, fail now and not after inference
     category, labeled = _category(dataset.truth), boxes == "gt"
-    _refuse_useless(labeled, nms, jitter)
+    _check_options(labeled, nms, jitter)
     suppress = NMS["none" if labeled else nms or "oks"]
-    asked = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
+    entries = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
     start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
     instances = outside = 0
-    for done, entry in enumerate(asked):
-        _tell(progress, done, len(asked))
+    for done, entry in enumerate(entries):
+        _report_progress(progress, done, len(entries))
         try:
             found = _pose(dataset, entry, predict)
         except InputError as error:
@@ -100,26 +100,26 @@ def evaluate(
             continue
         instances, outside = instances + len(found), outside + len(entry.boxes) - len(found)
         results += to_results(found[suppress(found)], entry.record["id"], category)
-    _tell(progress, len(asked), len(asked))
+    _report_progress(progress, len(entries), len(entries))
     seconds = time.perf_counter() - start
-    if broken and len(broken) == len(asked):
-        raise DataError(f"None of the {len(asked)} images could be used; first error: {broken[0]}")
+    if broken and len(broken) == len(entries):
+        raise DataError(f"None of the {len(entries)} images could be used; first error: {broken[0]}")
     scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
-    notes = _notes(dataset, len(asked), len(broken), outside, results)
-    return Evaluation(scores, results, len(asked) - len(broken), instances, seconds, tuple(broken), tuple(notes))
+    notes = _notes(dataset, len(entries), len(broken), outside, results)
+    return Evaluation(scores, results, len(entries) - len(broken), instances, seconds, tuple(broken), tuple(notes))
 
 
-def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
+def _report_progress(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
     if progress:
         progress(done, total)
 
 
-def _refuse_useless(labeled: bool, nms: str | None, jitter: float) -> None:
+def _check_options(labeled: bool, nms: str | None, jitter: float) -> None:
     """InputError for options that are invalid, or that do not apply to these boxes."""
     if nms is not None and nms not in NMS:
         raise InputError(f"nms {nms!r} is unknown.{did_you_mean(nms, NMS)}")
-    if not 0 <= jitter < LARGEST_JITTER:
-        raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {LARGEST_JITTER}, a fraction of the box sides.")
+    if not 0 <= jitter < MAX_JITTER:
+        raise InputError(f"jitter is {jitter}, wanted 0 (none) to below {MAX_JITTER}, a fraction of the box sides.")
     if labeled and nms is not None:
         raise InputError(f"nms {nms} is for detected boxes: labeled boxes are all kept; leave it out, or give --boxes.")
     if jitter and not labeled:
@@ -128,18 +128,18 @@ def _refuse_useless(labeled: bool, nms: str | None, jitter: float) -> None:
 
 def _category(truth: Mapping[str, Any]) -> int:
     """Id of the one category with keypoints."""
-    posed = [category for category in truth["categories"] if category.get("keypoints")]
-    if len(posed) != 1:
-        names = ", ".join(str(category.get("name")) for category in posed) or "none"
+    categories = [category for category in truth["categories"] if category.get("keypoints")]
+    if len(categories) != 1:
+        names = ", ".join(str(category.get("name")) for category in categories) or "none"
         raise DataError(f"Categories with keypoints: {names}; give a file with exactly one.")
-    return posed[0]["id"]
+    return categories[0]["id"]
 
 
 def _labeled(dataset: Dataset, category: int) -> list[_ImageBoxes]:
     """Annotated boxes by image, of persons with a labeled keypoint, without crowd regions."""
     boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
     for person in dataset.truth["annotations"]:
-        if person["category_id"] == category and _is_posed(person):
+        if person["category_id"] == category and _is_evaluated(person):
             boxes[person["image_id"]].append(person["bbox"])
     records = [record for record in dataset.truth["images"] if record["id"] in boxes]
     found = [xywh_to_xyxy(boxes[record["id"]]) for record in records]
@@ -152,7 +152,7 @@ def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]
     return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
 
-def _is_posed(person: Mapping[str, Any]) -> bool:
+def _is_evaluated(person: Mapping[str, Any]) -> bool:
     return not person.get("iscrowd", 0) and any(v > 0 for v in (person.get("keypoints") or ())[2::3])
 
 
@@ -160,7 +160,7 @@ def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     """Boxes of a JSON file by image; images without a box are left out."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        people = person_boxes.from_json(values)
+        loaded = person_boxes.from_json(values)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); wanted boxes, or type --boxes gt.") from None
     except InputError as error:
@@ -169,8 +169,8 @@ def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     for record in dataset.truth["images"]:
         name = record["file_name"]
         # COCO detections name an image by its id and leave out empty images; the other formats name all images by file.
-        found = people.by_name.get(str(record["id"])) if isinstance(values, list) else people.of(name)
-        if found is None and not people.complete:
+        found = loaded.by_name.get(str(record["id"])) if isinstance(values, list) else loaded.of(name)
+        if found is None and not loaded.complete:
             raise InputError(f'{path}: no entry for {name}; add "{name}": [] if it contains no person.')
         if found and len(found[0]):
             entries.append(_ImageBoxes(record, *found))
@@ -189,13 +189,13 @@ def _pose(dataset: Dataset, entry: _ImageBoxes, predict: Predict) -> Poses:
     left, top, right, bottom = entry.boxes.T
     usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < size.width) & (top < size.height)
     found = predict(image, entry.boxes[usable])
-    _refuse_other_keypoints(found.skeleton, dataset.skeleton)
+    _check_skeleton(found.skeleton, dataset.skeleton)
     if len(found) != usable.sum():
         raise DataError(f"{len(found)} poses for {usable.sum()} boxes; evaluation needs one pose per box.")
     return replace(found, box_scores=entry.scores[usable])
 
 
-def _refuse_other_keypoints(model: Skeleton, data: Skeleton) -> None:
+def _check_skeleton(model: Skeleton, data: Skeleton) -> None:
     if model.keypoint_names != data.keypoint_names:
         raise DataError(
             f"The model predicts the {model.num_keypoints} keypoints of {model.name}, the data set labels the"
@@ -203,16 +203,16 @@ def _refuse_other_keypoints(model: Skeleton, data: Skeleton) -> None:
         )
 
 
-def _everyone(found: Poses) -> NDArray[np.int64]:
+def _keep_all(found: Poses) -> NDArray[np.int64]:
     return np.arange(len(found))
 
 
 def _by_oks(found: Poses) -> NDArray[np.int64]:
-    return oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, SAME_PERSON)
+    return oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, OKS_NMS_THRESHOLD)
 
 
 def _by_soft_oks(found: Poses) -> NDArray[np.int64]:
-    return soft_oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, SAME_PERSON)
+    return soft_oks_nms(found.keypoints, found.person_scores, _areas(found), found.skeleton.sigmas, OKS_NMS_THRESHOLD)
 
 
 def _by_pose(found: Poses) -> NDArray[np.int64]:
@@ -220,14 +220,14 @@ def _by_pose(found: Poses) -> NDArray[np.int64]:
 
 
 def _areas(found: Poses) -> list[float]:
-    return [float(np.prod(Crop.from_box(box, PADDED).extent)) for box in found.boxes]
+    return [float(np.prod(Crop.from_box(box, NMS_AREA_ASPECT).extent)) for box in found.boxes]
 
 
 NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
     "oks": _by_oks,
     "soft": _by_soft_oks,
     "pose": _by_pose,
-    "none": _everyone,
+    "none": _keep_all,
 }
 """How duplicates are suppressed: Poses -> indices of the poses kept. "soft" drops no pose up to 20 poses, and only the
 worst beyond; the scores of the poses kept do not change."""
@@ -239,17 +239,17 @@ def _line(entry: _ImageBoxes, error: InputError) -> str:
 
 
 def _notes(
-    dataset: Dataset, asked: int, broken: int, outside: int, results: Sequence[Mapping[str, Any]]
+    dataset: Dataset, total: int, broken: int, outside: int, results: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
     """Warnings that qualify the scores, one sentence each."""
-    people = [person for person in dataset.truth["annotations"] if _is_posed(person)]
+    persons = [person for person in dataset.truth["annotations"] if _is_evaluated(person)]
     if broken:
-        yield f"{broken} of {asked} images could not be used; their persons count as missed."
+        yield f"{broken} of {total} images could not be used; their persons count as missed."
     if outside:
         yield f"{outside} boxes without an area, or entirely outside their image, were left out."
-    if no_area := sum(person.get("area") is None for person in people):
-        yield f"{no_area} of {len(people)} labeled persons have no area; 0.53 of the box area is used instead."
-    if contradiction := diagnose(people, results, dataset.skeleton.sigmas):
+    if no_area := sum(person.get("area") is None for person in persons):
+        yield f"{no_area} of {len(persons)} labeled persons have no area; 0.53 of the box area is used instead."
+    if contradiction := diagnose(persons, results, dataset.skeleton.sigmas):
         yield contradiction
 
 

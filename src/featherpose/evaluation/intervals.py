@@ -32,10 +32,10 @@ def ap_interval(
     truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float], rounds: int = ROUNDS
 ) -> tuple[float, float]:
     """COCO annotations and keypoint results, as in `keypoint_ap` -> the interval of AP over images, 0 to 1."""
-    people: defaultdict[Any, list[Any]] = defaultdict(list)
+    persons: defaultdict[Any, list[Any]] = defaultdict(list)
     found: defaultdict[Any, list[Any]] = defaultdict(list)
     for person in truth["annotations"]:
-        people[person["image_id"]].append(person)
+        persons[person["image_id"]].append(person)
     for pose in results:
         found[pose["image_id"]].append(pose)
     images: list[Any] = truth["images"]
@@ -43,13 +43,13 @@ def ap_interval(
     def score(rows: NDArray[np.int64]) -> float:
         """AP of the drawn images; an image drawn twice counts as two images."""
         drawn = [(number, images[row]) for number, row in enumerate(rows, 1)]
-        annotations = [{**person, "image_id": number} for number, image in drawn for person in people[image["id"]]]
-        again = {
+        annotations = [{**person, "image_id": number} for number, image in drawn for person in persons[image["id"]]]
+        resampled = {
             "images": [{**image, "id": number} for number, image in drawn],
             "annotations": [{**person, "id": number} for number, person in enumerate(annotations, 1)],
             "categories": truth["categories"],
         }
         poses = [{**pose, "image_id": number} for number, image in drawn for pose in found[image["id"]]]
-        return keypoint_ap(again, poses, sigmas).ap
+        return keypoint_ap(resampled, poses, sigmas).ap
 
     return bootstrap(score, len(images), rounds)

@@ -45,7 +45,7 @@ class MpiiScores:
 
 
 def evaluate_mpii(
-    people: Mpii, predict: Predict, skeleton: Skeleton, progress: Callable[[int, int], None] | None = None
+    samples: Mpii, predict: Predict, skeleton: Skeleton, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation[MpiiScores]:
     """Annotated persons, a function from image and boxes to Poses, and its skeleton -> Evaluation.
 
@@ -56,35 +56,35 @@ def evaluate_mpii(
     shared = [keypoint for keypoint in MPII16.keypoint_names if keypoint in skeleton.keypoint_names]
     if not set(LIMBS) <= set(shared):
         raise DataError(f"The model's skeleton {skeleton.name} lacks some of MPII's arm and leg keypoints.")
-    places = np.array([MPII16.keypoint_names.index(keypoint) for keypoint in shared])
-    found_at = [skeleton.keypoint_names.index(keypoint) for keypoint in shared]
+    columns = np.array([MPII16.keypoint_names.index(keypoint) for keypoint in shared])
+    predicted_columns = [skeleton.keypoint_names.index(keypoint) for keypoint in shared]
     rows: defaultdict[str, list[int]] = defaultdict(list)
-    for row, image_name in enumerate(people.image_names):
+    for row, image_name in enumerate(samples.image_names):
         rows[image_name].append(row)
-    start, broken, posed = time.perf_counter(), list[str](), 0
-    keypoints = np.full((len(people), MPII16.num_keypoints, 2), np.inf)  # missed
-    for done, (image_name, own) in enumerate(rows.items()):
+    start, broken, instances = time.perf_counter(), list[str](), 0
+    keypoints = np.full((len(samples), MPII16.num_keypoints, 2), np.inf)  # missed
+    for done, (image_name, image_rows) in enumerate(rows.items()):
         if progress:
             progress(done, len(rows))
         try:
-            found = predict(images.read(people.images / image_name), people.boxes_xyxy[own])
+            found = predict(images.read(samples.images / image_name), samples.boxes_xyxy[image_rows])
         except InputError as error:
             broken.append(str(error) if image_name in str(error) else f"{image_name}: {error}")
             continue
-        posed += len(own)
-        for row, person in zip(own, found.keypoints, strict=True):
-            keypoints[row, places] = person[found_at]
+        instances += len(image_rows)
+        for row, person in zip(image_rows, found.keypoints, strict=True):
+            keypoints[row, columns] = person[predicted_columns]
     if progress:
         progress(len(rows), len(rows))
     if len(broken) == len(rows):
         raise DataError(f"None of the {len(rows)} images could be used; first error: {broken[0]}")
     results = [
         {"image": image_name, "keypoints": _plain(person)}
-        for image_name, person in zip(people.image_names, keypoints, strict=True)
+        for image_name, person in zip(samples.image_names, keypoints, strict=True)
     ]
     seconds = time.perf_counter() - start
-    scores = _scores(keypoints, people, np.isin(np.arange(MPII16.num_keypoints), places))
-    return Evaluation(scores, results, len(rows) - len(broken), posed, seconds, tuple(broken))
+    scores = _scores(keypoints, samples, np.isin(np.arange(MPII16.num_keypoints), columns))
+    return Evaluation(scores, results, len(rows) - len(broken), instances, seconds, tuple(broken))
 
 
 def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:
@@ -92,12 +92,12 @@ def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:
     return [[round(float(x), 2), round(float(y), 2)] if np.isfinite((x, y)).all() else None for x, y in person]
 
 
-def _scores(keypoints: NDArray[np.float64], people: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
+def _scores(keypoints: NDArray[np.float64], samples: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
     """Keypoints (N, 16, 2), inf where missed, and which of them the model predicts (16,) -> MpiiScores."""
-    visible = people.visible * known
+    visible = samples.visible * known
     limbs = visible * np.isin(MPII16.keypoint_names, LIMBS)
     at_half, at_tenth, of_limbs = (
-        pckh(keypoints, people.keypoints, labeled, people.head_sizes, threshold)
+        pckh(keypoints, samples.keypoints, labeled, samples.head_sizes, threshold)
         for labeled, threshold in ((visible, 0.5), (visible, 0.1), (limbs, 0.5))
     )
     whole = bool(known.all())

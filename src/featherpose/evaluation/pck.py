@@ -44,11 +44,11 @@ def pck(
     with MPII's head size as the reference it is PCKh, see `pckh`). `in_mean` (K,): the keypoints included in the mean.
     """
     labeled = np.asarray(visible) > 0
-    right = (normalized_errors(predicted, keypoints, reference) <= threshold) & labeled
+    correct = (normalized_errors(predicted, keypoints, reference) <= threshold) & labeled
     counted = np.ones(labeled.shape[1], bool) if in_mean is None else np.asarray(in_mean, bool)
     with np.errstate(invalid="ignore"):  # 0 of 0 is nan: this keypoint is never labeled
-        mean = np.float64(right[:, counted].sum()) / labeled[:, counted].sum()
-        return Pck(right.sum(axis=0) / labeled.sum(axis=0), float(mean))
+        mean = np.float64(correct[:, counted].sum()) / labeled[:, counted].sum()
+        return Pck(correct.sum(axis=0) / labeled.sum(axis=0), float(mean))
 
 
 def normalized_errors(predicted: ArrayLike, keypoints: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ class Decode(nn.Module):
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.height, self.width = codec.heatmap_size.shape
-        self.keep("cell", codec.cell)
+        self.register_constant("cell", codec.cell)
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         flat = heatmaps.flatten(2)
@@ -42,7 +42,7 @@ class Decode(nn.Module):
         """Heatmaps and the columns and rows (N, K, 1) of their largest cells -> offsets (N, K, 2) in cells."""
         raise NotImplementedError
 
-    def keep(self, name: str, values: ArrayLike) -> None:
+    def register_constant(self, name: str, values: ArrayLike) -> None:
         """Register an array as a constant of the graph, int64 or float32."""
         array = np.asarray(values)
         tensor = torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
@@ -53,7 +53,7 @@ class Decode(nn.Module):
         index = (y + dy).clamp(0, self.height - 1) * self.width + (x + dx).clamp(0, self.width - 1)
         return maps.flatten(2).gather(2, index)
 
-    def room(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
+    def has_margin(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
         """1.0 where a cell has `before` cells left of and above it, `after` cells right of and below it; else 0.0."""
         inside = (x >= before) & (x < self.width - after) & (y >= before) & (y < self.height - after)
         return inside.to(self.cell.dtype)
@@ -70,13 +70,13 @@ class DecodeMsra(Decode):
 
     def __init__(self, codec: Msra) -> None:
         super().__init__(codec)
-        self.keep("dx", NEIGHBORS[:, 0])
-        self.keep("dy", NEIGHBORS[:, 1])
+        self.register_constant("dx", NEIGHBORS[:, 0])
+        self.register_constant("dy", NEIGHBORS[:, 1])
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
         right, left, below, above = self.around(heatmaps, x, y, self.dx, self.dy).chunk(4, dim=2)
         slopes = torch.cat((right - left, below - above), dim=2)
-        return 0.25 * torch.sign(slopes) * self.room(x, y, 2, 1)
+        return 0.25 * torch.sign(slopes) * self.has_margin(x, y, 2, 1)
 
 
 class DecodeNewton(Decode):
@@ -93,19 +93,26 @@ class DecodeNewton(Decode):
 
     def __init__(self, codec: Newton) -> None:
         super().__init__(codec)
-        self.keep("down", blur_matrix(self.height, codec.kernel, codec.border))
-        self.keep("across", blur_matrix(self.width, codec.kernel, codec.border).T)
-        self.keep("dx", codec.square[:, 0])
-        self.keep("dy", codec.square[:, 1])
-        self.keep("derivatives", codec.derivatives.T)
-        self.rescales, self.bounds, self.epsilon, self.still = codec.rescales, codec.bounds, codec.epsilon, codec.still
+        self.register_constant("down", blur_matrix(self.height, codec.kernel, codec.border))
+        self.register_constant("across", blur_matrix(self.width, codec.kernel, codec.border).T)
+        self.register_constant("dx", codec.square[:, 0])
+        self.register_constant("dy", codec.square[:, 1])
+        self.register_constant("derivatives", codec.derivatives.T)
+        self.rescales, self.bounds, self.epsilon, self.static_border = (
+            codec.rescales,
+            codec.bounds,
+            codec.epsilon,
+            codec.static_border,
+        )
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
         blurred = self.down @ heatmaps @ self.across
         values = self.around(blurred, x, y, self.dx, self.dy)
         if self.rescales:
             values = values * self._gain(heatmaps, blurred)
-        return self._step(values.clamp(*self.bounds).log()) * self.room(x, y, self.still, self.still)
+        return self._step(values.clamp(*self.bounds).log()) * self.has_margin(
+            x, y, self.static_border, self.static_border
+        )
 
     def _gain(self, before: Tensor, after: Tensor) -> Tensor:
         """Maps before and after the blur -> factors (N, K, 1) that restore the maxima."""

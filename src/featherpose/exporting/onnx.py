@@ -33,7 +33,7 @@ OUTPUTS = ("keypoints", "scores", "heatmaps")
 # onnxruntime runs average pooling of opset 19 and later outside its fast memory layout, 3 to 4 times slower:
 # the latency of cbam_lite_hrnet_18 grows by 10 % at the exporter's default opset 20.
 OPSET = 18
-TALKATIVE = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
+NOISY_LOGGERS = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
 @runtime_checkable
@@ -85,20 +85,20 @@ def export(
     where they differ, and nothing is written. The network itself is not changed.
     """
     path = Path(path)
-    _refuse_path(path)
+    _check_path(path)
     graph = Graph(copy.deepcopy(model).cpu(), manifest).eval()
-    taken = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
-    _refuse_misfit(graph, manifest, next(iter(taken.values())))
-    two = torch.from_numpy(np.stack(list(taken.values())[:2]))
+    parity_inputs = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
+    _check_heatmaps(graph, manifest, next(iter(parity_inputs.values())))
+    example = torch.from_numpy(np.stack(list(parity_inputs.values())[:2]))
     written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph of the trained form
-    file = to_onnx(written, two, "crops", OUTPUTS)
+    file = to_onnx(written, example, "crops", OUTPUTS)
     codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
-        draft.write_bytes(_labeled(file, manifest))
-        parity = check_parity(graph.run, Session.open(draft, "cpu").run, taken, codec, keypoint_names)
+        draft.write_bytes(_with_manifest(file, manifest))
+        parity = check_parity(graph.run, Session.open(draft, "cpu").run, parity_inputs, codec, keypoint_names)
     manifest = replace(manifest, parity=parity)
-    files.replace(path, _labeled(file, manifest))
+    files.replace(path, _with_manifest(file, manifest))
     return manifest
 
 
@@ -107,7 +107,7 @@ def form_for_export(network: nn.Module) -> nn.Module:
     return network.for_export() if isinstance(network, ChangesForExport) else network
 
 
-def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]) -> onnx.ModelProto:
+def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str]) -> onnx.ModelProto:
     """Module in eval mode, example input, names of input and outputs -> the checked ONNX model.
 
     The first dimension of the example, 2 or more, becomes the dynamic dimension "N"; the others are fixed.
@@ -119,21 +119,21 @@ def to_onnx(module: nn.Module, example: Tensor, takes: str, gives: Sequence[str]
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[takes],
-                output_names=list(gives),
+                input_names=[input_name],
+                output_names=list(output_names),
                 dynamic_shapes=({0: torch.export.Dim("N")},),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"torch cannot export this network to ONNX ({_first_line(error)}).") from error
     file: onnx.ModelProto = program.model_proto
-    _refuse_fixed_number(file)
-    _forget_origins(file)
+    _check_dynamic_batch(file)
+    _strip_metadata(file)
     onnx.checker.check_model(file, full_check=True)
     return file
 
 
-def _refuse_path(path: Path) -> None:
+def _check_path(path: Path) -> None:
     if path.suffix != ".onnx":
         raise InputError(f"{path}: the exported file must be named *.onnx, for example {path.stem}.onnx.")
     if not path.parent.is_dir():
@@ -142,14 +142,14 @@ def _refuse_path(path: Path) -> None:
 
 def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
     height, width = manifest.input_size.shape
-    taken = parity_crops.image_crops(manifest) if crops is None else dict(crops)
-    for name, crop in taken.items():
+    checked = parity_crops.image_crops(manifest) if crops is None else dict(crops)
+    for name, crop in checked.items():
         if crop.dtype != np.uint8 or crop.shape != (height, width, 3):
             raise InputError(f"Crop {name!r} is {crop.dtype} {crop.shape}, wanted uint8 ({height}, {width}, 3).")
-    return taken
+    return checked
 
 
-def _refuse_misfit(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
+def _check_heatmaps(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
     """The network must accept the manifest's input size and output the heatmaps that its skeleton and codec require."""
     (height, width), num_keypoints = manifest.make_codec().heatmap_size.shape, manifest.skeleton.num_keypoints
     with torch.inference_mode():
@@ -169,7 +169,7 @@ def _quiet() -> Generator[None]:
     It warns about a deprecated name in its own code (LeafSpec), and logs that torchvision is missing and which
     operators it does not fold.
     """
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    loggers = [logging.getLogger(name) for name in NOISY_LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -182,7 +182,7 @@ def _quiet() -> Generator[None]:
             logger.setLevel(level)
 
 
-def _refuse_fixed_number(file: onnx.ModelProto) -> None:
+def _check_dynamic_batch(file: onnx.ModelProto) -> None:
     """Torch silently fixes N where a network's code depends on the batch size."""
     for value in (*file.graph.input, *file.graph.output):
         first = value.type.tensor_type.shape.dim[0]
@@ -193,7 +193,7 @@ def _refuse_fixed_number(file: onnx.ModelProto) -> None:
             )
 
 
-def _forget_origins(file: onnx.ModelProto) -> None:
+def _strip_metadata(file: onnx.ModelProto) -> None:
     """Remove the exporter's metadata of every node and value: stack traces with paths, a third of the file."""
     graph = file.graph
     for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer, graph, file):
@@ -201,7 +201,7 @@ def _forget_origins(file: onnx.ModelProto) -> None:
         item.doc_string = ""
 
 
-def _labeled(file: onnx.ModelProto, manifest: Manifest) -> bytes:
+def _with_manifest(file: onnx.ModelProto, manifest: Manifest) -> bytes:
     del file.metadata_props[:]
     file.metadata_props.add(key=KEY, value=manifest.to_json())
     return file.SerializeToString()

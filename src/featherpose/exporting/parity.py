@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose.codecs.heatmap import NEIGHBORS, Codec, Newton, around, blur, newton_step, peaks
+from featherpose.codecs.heatmap import NEIGHBORS, Codec, Newton, blur, newton_step, peaks, values_around
 from featherpose.errors import ModelError
 
 Array = NDArray[np.float32]
@@ -19,8 +19,10 @@ Outputs = tuple[Array, Array, Array]
 Run = Callable[[NDArray[np.uint8]], Outputs]
 """Crops uint8 (N, H, W, 3) RGB -> Outputs."""
 
-HEATMAPS = 1e-4  # allowed difference, as a fraction of the range of all heatmaps
-PIXELS = 0.01  # allowed difference of keypoints, unless ties or flat maps make their location ambiguous
+MAX_HEATMAP_DIFFERENCE = 1e-4  # allowed difference, as a fraction of the range of all heatmaps
+MAX_KEYPOINT_DIFFERENCE = (
+    0.01  # allowed difference of keypoints, unless ties or flat maps make their location ambiguous
+)
 # Rounding error of float32, as a fraction of a map's largest value. Over 25,000 maps (Gaussian, noisy and flat), torch
 # and onnxruntime moved keypoints by at most half of what this error explains (`slack`), mostly not at all.
 ROUNDING = 1e-6
@@ -39,7 +41,7 @@ def check_parity(
     """
     names, pixels = list(crops), np.stack(list(crops.values()))
     wanted, again = (_run(network, pixels, batch) for batch in BATCHES)
-    extent = _sound_range(wanted[2], again[2])
+    extent = _heatmap_range(wanted[2], again[2])
     rounds = [_compare(wanted, _run(engine, pixels, batch), names, codec, keypoint_names, extent) for batch in BATCHES]
     jumps = {(jump["crop"], jump["keypoint"]): jump for round in rounds for jump in round.pop("jumps")}
     worst = {key: max(round[key] for round in rounds) for key in rounds[0]}
@@ -47,7 +49,7 @@ def check_parity(
         "engines": {"torch": _version("torch"), "onnxruntime": _version("onnxruntime", "onnxruntime-gpu")},
         "crops": names,
         "batches": list(BATCHES),
-        "allowed": {"heatmaps": HEATMAPS, "keypoints": PIXELS},
+        "allowed": {"heatmaps": MAX_HEATMAP_DIFFERENCE, "keypoints": MAX_KEYPOINT_DIFFERENCE},
         **worst,
         "keypoints_compared": wanted[1].size,
         "jumps": list(jumps.values()),
@@ -64,16 +66,16 @@ def _version(*names: str) -> str:
     return "unknown"
 
 
-def _sound_range(heatmaps: Array, again: Array) -> float:
+def _heatmap_range(heatmaps: Array, again: Array) -> float:
     """Range of the network's heatmaps; ModelError if it is 0 or not finite, or if they depend on the batch size."""
-    extent, unsteady = float(np.ptp(heatmaps)), float(np.abs(heatmaps - again).max())
+    extent, batch_difference = float(np.ptp(heatmaps)), float(np.abs(heatmaps - again).max())
     if not (np.isfinite(extent) and extent > 0):
         raise ModelError(
             f"The network's heatmaps have a range of {extent:g}: nothing to compare. Are its weights trained?"
         )
-    if unsteady > HEATMAPS * extent:
+    if batch_difference > MAX_HEATMAP_DIFFERENCE * extent:
         raise ModelError(
-            f"The network's own heatmaps change by {unsteady / extent:.2g} of their range (allowed {HEATMAPS:g}) with "
+            f"The network's own heatmaps change by {batch_difference / extent:.2g} of their range (allowed {MAX_HEATMAP_DIFFERENCE:g}) with "
             "the batch size: the network amplifies rounding errors, as an untrained network does."
         )
     return extent
@@ -89,19 +91,24 @@ def _compare(
     wanted: Outputs, got: Outputs, names: list[str], codec: Codec, keypoint_names: Sequence[str], extent: float
 ) -> dict[str, Any]:
     """Outputs at one batch size -> largest differences of the three outputs, and the jumps."""
-    apart = np.abs(got[2] - wanted[2]).max(axis=(2, 3))
-    _refuse("heatmaps", apart / extent, HEATMAPS, "of their range", names, keypoint_names)
+    difference = np.abs(got[2] - wanted[2]).max(axis=(2, 3))
+    _refuse("heatmaps", difference / extent, MAX_HEATMAP_DIFFERENCE, "of their range", names, keypoint_names)
     keypoints, scores = codec.decode(got[2])
     rounding = slack(codec, got[2])
     _refuse("keypoints", _distance(got[0], keypoints), rounding, "px from the decoded heatmaps", names, keypoint_names)
     _refuse("scores", np.abs(got[1] - scores), 0, "from the decoded heatmaps", names, keypoint_names)
     moved = _distance(got[0], wanted[0])
     _refuse(
-        "keypoints", moved, np.maximum(PIXELS, reach(codec, wanted[2], apart) + rounding), "px", names, keypoint_names
+        "keypoints",
+        moved,
+        np.maximum(MAX_KEYPOINT_DIFFERENCE, reach(codec, wanted[2], difference) + rounding),
+        "px",
+        names,
+        keypoint_names,
     )
-    jumped = moved > PIXELS
+    jumped = moved > MAX_KEYPOINT_DIFFERENCE
     return {
-        "heatmaps": float(apart.max()) / extent,
+        "heatmaps": float(difference.max()) / extent,
         "scores": float(np.abs(got[1] - wanted[1]).max()),
         "keypoints": float(moved[~jumped].max(initial=0)),
         "jumps": [
@@ -117,15 +124,15 @@ def _distance(a: Array, b: Array) -> Array:
 
 
 def _refuse(
-    output: str, apart: Array, allowed: ArrayLike, unit: str, names: Sequence[str], keypoint_names: Sequence[str]
+    output: str, difference: Array, allowed: ArrayLike, unit: str, names: Sequence[str], keypoint_names: Sequence[str]
 ) -> None:
     """ModelError for the largest of the differences (N, K) that exceeds the allowed one (N, K) or is not a number."""
-    allowed = np.broadcast_to(allowed, apart.shape)
-    wrong = np.where(apart <= allowed, -1, np.nan_to_num(apart, nan=np.inf))
-    n, k = divmod(int(wrong.argmax()), apart.shape[1])
+    allowed = np.broadcast_to(allowed, difference.shape)
+    wrong = np.where(difference <= allowed, -1, np.nan_to_num(difference, nan=np.inf))
+    n, k = divmod(int(wrong.argmax()), difference.shape[1])
     if wrong[n, k] >= 0:
         raise ModelError(
-            f"The parity check failed: {output} differ by {apart[n, k]:.3g} {unit} (allowed "
+            f"The parity check failed: {output} differ by {difference[n, k]:.3g} {unit} (allowed "
             f"{allowed[n, k]:.3g}) at {keypoint_names[k]} on crop {names[n]!r}. No file was written."
         )
 
@@ -160,9 +167,9 @@ def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:
 
 def _quarter_reach(heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
     """Half a cell where a central difference can change its sign, else 0."""
-    right, left, below, above = np.moveaxis(around(heatmaps, cells, NEIGHBORS), -1, 0)
-    turns = np.minimum(np.abs(right - left), np.abs(below - above)) <= 2 * change
-    return 0.5 * (turns & (change > 0))
+    right, left, below, above = np.moveaxis(values_around(heatmaps, cells, NEIGHBORS), -1, 0)
+    flips = np.minimum(np.abs(right - left), np.abs(below - above)) <= 2 * change
+    return 0.5 * (flips & (change > 0))
 
 
 def _newton_reach(codec: Newton, heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
@@ -171,14 +178,21 @@ def _newton_reach(codec: Newton, heatmaps: Array, cells: NDArray[np.int64], chan
     The error of the gradient plus that of the Hessian times the step, over the smallest curvature; infinite where that
     may be 0.
     """
-    values = around(blur(heatmaps, codec.kernel, codec.border), cells, codec.square).astype(np.float64)
+    values = values_around(blur(heatmaps, codec.kernel, codec.border), cells, codec.square).astype(np.float64)
     logarithms = codec.logarithm(values)
-    doubt = codec.logarithm(values + change[..., None]) - codec.logarithm(values - change[..., None])
+    uncertainty = codec.logarithm(values + change[..., None]) - codec.logarithm(values - change[..., None])
     step = np.abs(newton_step(logarithms, codec.derivatives, codec.epsilon)).max(axis=-1)
     _, _, xx, xy, yy = np.moveaxis(logarithms @ codec.derivatives.T, -1, 0)
     xx, yy = xx + codec.epsilon, yy + codec.epsilon
-    x_doubt, y_doubt, xx_doubt, xy_doubt, yy_doubt = np.moveaxis(doubt @ np.abs(codec.derivatives.T), -1, 0)
-    slope, bend = np.maximum(x_doubt, y_doubt), np.maximum(xx_doubt, yy_doubt) + xy_doubt
+    x_uncertainty, y_uncertainty, xx_uncertainty, xy_uncertainty, yy_uncertainty = np.moveaxis(
+        uncertainty @ np.abs(codec.derivatives.T), -1, 0
+    )
+    slope, curvature = (
+        np.maximum(x_uncertainty, y_uncertainty),
+        np.maximum(xx_uncertainty, yy_uncertainty) + xy_uncertainty,
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = (np.maximum(np.abs(xx), np.abs(yy)) + np.abs(xy)) / np.abs(xx * yy - xy * xy)
-        return np.where(inverse * bend < 1, inverse * (slope + bend * step) / (1 - inverse * bend), np.inf)
+        return np.where(
+            inverse * curvature < 1, inverse * (slope + curvature * step) / (1 - inverse * curvature), np.inf
+        )

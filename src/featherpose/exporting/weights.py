@@ -18,7 +18,11 @@ from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
-NEEDED = {"network": "--network NAME", "skeleton": "--skeleton NAME", "input_size": "--input-size HEIGHTxWIDTH"}
+REQUIRED_OPTIONS = {
+    "network": "--network NAME",
+    "skeleton": "--skeleton NAME",
+    "input_size": "--input-size HEIGHTxWIDTH",
+}
 
 
 def export_weights(
@@ -55,7 +59,7 @@ def open_weights(
     facts["options"] = facts.get("options", {}) | dict(options or {})
     given = {"network": network, "skeleton": skeleton, "input_size": input_size}
     facts |= {key: value for key, value in given.items() if value is not None}
-    missing = [flag for key, flag in NEEDED.items() if key not in facts]
+    missing = [flag for key, flag in REQUIRED_OPTIONS.items() if key not in facts]
     if missing:
         raise ModelError(f"{path} lacks metadata of its network; add {' '.join(missing)}.")
     manifest = _manifest(facts)

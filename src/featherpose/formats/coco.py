@@ -41,12 +41,12 @@ def from_results(
     A person without `bbox` gets the bounding box of the keypoints. Box scores are chosen so that the person scores
     equal the `score` of the results.
     """
-    people: dict[int | str, list[Mapping[str, Any]]] = {image_id: [] for image_id in image_sizes}
+    rows_by_image: dict[int | str, list[Mapping[str, Any]]] = {image_id: [] for image_id in image_sizes}
     for result in results:
-        if result.get("image_id") not in people:
+        if result.get("image_id") not in rows_by_image:
             raise InputError(f"COCO results: image_id {result.get('image_id')!r} is not among the given images.")
-        people[result["image_id"]].append(result)
-    return {image_id: _poses(rows, skeleton, image_sizes[image_id]) for image_id, rows in people.items()}
+        rows_by_image[result["image_id"]].append(result)
+    return {image_id: _poses(rows, skeleton, image_sizes[image_id]) for image_id, rows in rows_by_image.items()}
 
 
 def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: Size) -> Poses:

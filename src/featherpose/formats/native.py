@@ -21,9 +21,11 @@ VERSION = 2
 
 def to_document(poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> dict[str, Any]:
     """Poses by image name and their common skeleton -> one document. An image without persons has an empty list."""
-    foreign = [name for name, found in poses.items() if found.skeleton != skeleton]
-    if foreign:
-        raise InputError(f"{foreign[0]}: its skeleton is {poses[foreign[0]].skeleton.name}, wanted {skeleton.name}.")
+    mismatched = [name for name, found in poses.items() if found.skeleton != skeleton]
+    if mismatched:
+        raise InputError(
+            f"{mismatched[0]}: its skeleton is {poses[mismatched[0]].skeleton.name}, wanted {skeleton.name}."
+        )
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -35,9 +37,9 @@ def to_document(poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "")
 
 def to_text(document: dict[str, Any]) -> str:
     """Document -> JSON text with one line per image."""
-    head = {key: value for key, value in document.items() if key != "images"}
+    header = {key: value for key, value in document.items() if key != "images"}
     images = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in document["images"])
-    return json.dumps(head, ensure_ascii=False)[:-1] + f', "images": [\n{images}\n]}}\n'
+    return json.dumps(header, ensure_ascii=False)[:-1] + f', "images": [\n{images}\n]}}\n'
 
 
 def from_document(document: Any) -> dict[str, Poses]:

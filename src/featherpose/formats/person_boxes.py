@@ -60,10 +60,10 @@ def from_json(values: Any) -> PersonBoxes:
 
 def _from_annotations(values: dict[str, Any]) -> PersonBoxes:
     categories = values.get("categories", [])
-    people = {c["id"] for c in categories if c["name"] == "person" or c.get("keypoints")} or {PERSON}
+    person_categories = {c["id"] for c in categories if c["name"] == "person" or c.get("keypoints")} or {PERSON}
     rows: dict[Any, list[tuple[Any, float]]] = {image["id"]: [] for image in values["images"]}
     for person in values["annotations"]:
-        if person["category_id"] in people and not person.get("iscrowd", 0):
+        if person["category_id"] in person_categories and not person.get("iscrowd", 0):
             rows[person["image_id"]].append((_to_xyxy(person["bbox"]), 1.0))
     names = {image["id"]: image["file_name"] for image in values["images"]}
     return PersonBoxes({names[image_id]: _boxes(names[image_id], found) for image_id, found in rows.items()})

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featherpose.errors import ModelError, did_you_mean
-from featherpose.networks.layers import enlarge
+from featherpose.networks.layers import upsample_nearest
 
 
 class ChannelGate(nn.Module):
@@ -54,7 +54,7 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         pooled = torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
-        return self.bn(self.conv(enlarge(pooled, factor))).sigmoid()
+        return self.bn(self.conv(upsample_nearest(pooled, factor))).sigmoid()
 
 
 class CoordinateGate(nn.Module):

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from featherpose.networks.layers import enlarge, relu
+from featherpose.networks.layers import relu, upsample_nearest
 
 Downsample = Callable[[int, int, int], nn.Sequential]  # input channels, output channels, stride
 Halve = Callable[[int, int, int], nn.Sequential]  # source branch, input channels, output channels
@@ -39,15 +39,15 @@ class Exchange(nn.ModuleList):
         columns = range(len(channels))
         super().__init__(nn.ModuleList(_path(channels, j, i, halve) for j in columns) for i in range(outputs))
 
-    def _sent_up(self, i: int, maps: Sequence[Tensor]) -> Tensor:
+    def _sum_from_coarser(self, i: int, maps: Sequence[Tensor]) -> Tensor:
         """Sum of the paths from all coarser maps, upsampled step by step, so that only one step runs at full size."""
         coarsest = len(maps) - 1
-        total = self._send(coarsest, i, maps[coarsest])
+        total = self._apply_path(coarsest, i, maps[coarsest])
         for j in range(coarsest - 1, i, -1):
-            total = enlarge(total, 2) + self._send(j, i, maps[j])
-        return enlarge(total, 2)
+            total = upsample_nearest(total, 2) + self._apply_path(j, i, maps[j])
+        return upsample_nearest(total, 2)
 
-    def _send(self, source: int, target: int, x: Tensor) -> Tensor:
+    def _apply_path(self, source: int, target: int, x: Tensor) -> Tensor:
         return cast(nn.ModuleList, self[target])[source](x)
 
 

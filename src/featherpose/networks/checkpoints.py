@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from featherpose import files
 from featherpose.errors import ModelError
 from featherpose.keypoint_names import standard_names
-from featherpose.networks.imagenet import our_names
+from featherpose.networks.imagenet import backbone_names
 
 Weights = Mapping[str, Tensor]
 # mmpose 1.x uses the prefix `head.`, TokenPose the others; the official HRNet and SimpleBaseline use none.
@@ -30,8 +30,8 @@ FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
 VERSION = 2
 """Of the metadata that `featherpose train` writes into a weights file."""
 FACTS = ("network", "options", "skeleton", "input_size", "codec", "recipe", "training", "results")
-SHOWN = 3  # names of each kind listed in an error message
-UNSAFE = re.compile(r"GLOBAL (\S+)")  # in the error of PyTorch's restricted unpickler about anything but tensors
+MAX_NAMES_SHOWN = 3  # names of each kind listed in an error message
+UNSAFE_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in the error of PyTorch's restricted unpickler about anything but tensors
 
 
 def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, object]) -> None:
@@ -123,7 +123,7 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _read(source: str | os.PathLike[str] | Mapping[str, object], own: Weights) -> tuple[str, dict[str, Tensor]]:
     """File or state dict, and the network's state dict -> its name for errors, and its tensors under our names."""
     name, tensors = _read_as_named(source)
-    return name, {_own_name(k, own): v for k, v in tensors.items()}
+    return name, {_translated_name(k, own): v for k, v in tensors.items()}
 
 
 def _read_as_named(source: str | os.PathLike[str] | Mapping[str, object]) -> tuple[str, dict[str, Tensor]]:
@@ -146,7 +146,7 @@ def _content(path: Path) -> object:
 def _unreadable(path: Path, error: Exception) -> ModelError:
     if not path.is_file():
         return ModelError(f"There is no weights file {path}; give the path of a .safetensors or .pth file.")
-    if found := UNSAFE.search(str(error)):
+    if found := UNSAFE_GLOBAL.search(str(error)):
         return ModelError(
             f"{path} is refused: it contains {found[1]}, which is not a tensor and could run arbitrary code when "
             "loaded; save only the state dict, or convert the file to .safetensors where it was made."
@@ -165,11 +165,11 @@ def _tensors(name: str, content: object) -> dict[str, Tensor]:
     return {str(k).removeprefix("module."): v for k, v in entries.items() if isinstance(v, Tensor)}
 
 
-def _own_name(name: str, own: Weights) -> str:
+def _translated_name(name: str, own: Weights) -> str:
     """Tensor name of another code base, with or without its prefix for backbone or head -> the network's name."""
-    foreign = next((word for word in FOREIGN if name.startswith(word)), "")
-    bare = name.removeprefix(foreign)
-    translated = [f"backbone.{n}" for n in our_names(name)]
+    found_prefix = next((prefix for prefix in FOREIGN if name.startswith(prefix)), "")
+    bare = name.removeprefix(found_prefix)
+    translated = [f"backbone.{n}" for n in backbone_names(name)]
     return next((n for n in (name, f"backbone.{bare}", f"keypoint_head.{bare}", *translated) if n in own), name)
 
 
@@ -187,4 +187,4 @@ def _differences(own: Weights, given: Weights) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return "; ".join(names[:SHOWN]) + ("; ..." if len(names) > SHOWN else "")
+    return "; ".join(names[:MAX_NAMES_SHOWN]) + ("; ..." if len(names) > MAX_NAMES_SHOWN else "")

@@ -22,7 +22,7 @@ def count_macs(model: nn.Module, size: Size) -> int:
     Counted: convolutions, transposed convolutions (at their input), linear layers, matrix products. Not counted:
     norms, activations, pooling, resizing, gates. Nothing is computed: a copy runs on the meta device.
     """
-    weightless = copy.deepcopy(model).to("meta").eval()
+    meta_copy = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        weightless(torch.empty(1, 3, *size.shape, device="meta"))
+        meta_copy(torch.empty(1, 3, *size.shape, device="meta"))
     return counter.get_total_flops() // 2  # torch counts a multiply-accumulate as two

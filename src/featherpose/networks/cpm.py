@@ -37,13 +37,13 @@ class CPM(nn.Module):
     def __init__(self, num_keypoints: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            *_eighth(),
+            *_downsampling_layers(),
             ConvUnit(CHANNELS, FEATURES, 5),
             ConvUnit(FEATURES, HIDDEN, 9),
             ConvUnit(HIDDEN, HIDDEN),
             ConvUnit(HIDDEN, num_keypoints, norm=False, activation=None),
         )
-        self.middle = nn.Sequential(*_eighth())
+        self.middle = nn.Sequential(*_downsampling_layers())
         stages = range(LATER_STAGES)
         self.cpm_stages = nn.ModuleList(Refinement(FEATURES + num_keypoints) for _ in stages)
         self.middle_conv = nn.ModuleList(nn.Sequential(ConvUnit(CHANNELS, FEATURES, 5)) for _ in stages)
@@ -54,12 +54,12 @@ class CPM(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         heatmaps, features = [self.stem(x)], self.middle(x)
-        for see, refine, answer in zip(self.middle_conv, self.cpm_stages, self.out_convs, strict=True):
-            heatmaps.append(answer(refine(torch.cat((heatmaps[-1], see(features)), 1))))
+        for reduce_features, refine, classify in zip(self.middle_conv, self.cpm_stages, self.out_convs, strict=True):
+            heatmaps.append(classify(refine(torch.cat((heatmaps[-1], reduce_features(features)), 1))))
         return heatmaps
 
 
-def _eighth() -> list[nn.Module]:
+def _downsampling_layers() -> list[nn.Module]:
     """Layers from the image (N, 3, H, W) to (N, 128, H/8, W/8)."""
     layers: list[nn.Module] = []
     for in_channels in (3, CHANNELS, CHANNELS):
@@ -72,7 +72,7 @@ def _classifier(num_keypoints: int) -> nn.Sequential:
     return nn.Sequential(ConvUnit(CHANNELS, CHANNELS), last)
 
 
-class Supervised(nn.Module):
+class IntermediateSupervision(nn.Module):
     """Heatmaps of S stages -> in train mode all of them (S, N, K, h, w) for the loss, else the last (N, K, h, w).
 
     Without a loss per stage, the early stages would get almost no gradient (paper, section 3.3).
@@ -91,4 +91,4 @@ class PoseMachine(PoseNetwork):
 
 def cpm(num_keypoints: int = 17) -> PoseMachine:
     """Convolutional Pose Machines with six stages and heatmaps of stride 8: 31.3 M parameters."""
-    return PoseMachine(CPM(num_keypoints), Supervised())
+    return PoseMachine(CPM(num_keypoints), IntermediateSupervision())

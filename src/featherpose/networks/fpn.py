@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from featherpose.errors import ModelError
 from featherpose.networks.attention import create_attention
 from featherpose.networks.heads import SeparableConv
-from featherpose.networks.layers import ConvUnit, enlarge
+from featherpose.networks.layers import ConvUnit, upsample_nearest
 
 BLOCK = 16  # channels
 
@@ -64,8 +64,10 @@ class FPNHead(nn.Module):
         self.final_layer = nn.Conv2d(hidden, num_keypoints, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        sides = [to(attend(x)) for to, attend, x in zip(self.laterals, self.attention, maps, strict=True)]
-        x = sides[-1]
-        for side, smooth in zip(reversed(sides[:-1]), reversed(self.smooth), strict=True):
-            x = smooth(side + enlarge(x, side.shape[-1] // x.shape[-1]))
+        lateral_maps = [
+            project(attend(x)) for project, attend, x in zip(self.laterals, self.attention, maps, strict=True)
+        ]
+        x = lateral_maps[-1]
+        for lateral_map, smooth in zip(reversed(lateral_maps[:-1]), reversed(self.smooth), strict=True):
+            x = smooth(lateral_map + upsample_nearest(x, lateral_map.shape[-1] // x.shape[-1]))
         return self.final_layer(x)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import Attention, create_attention
 from featherpose.networks.initialize import init_normal
-from featherpose.networks.layers import ConvUnit, enlarge, relu
+from featherpose.networks.layers import ConvUnit, relu, upsample_nearest
 from featherpose.size import Size
 
 UPSAMPLINGS = ("nearest", "bilinear")
@@ -101,19 +101,19 @@ class AttentionHead(nn.Module):
         self.upsample = upsample
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        contribution = self._enlarged_last if self.upsample == "nearest" else self._enlarged_first
+        contribution = self._upsampled_last if self.upsample == "nearest" else self._upsampled_first
         weights = self.final_layer.weight.split(self.channels, dim=1)
         branches = zip(maps, self.attention, weights, strict=True)
         parts = [contribution(x, maps[0], cast(Attention, attend), weight) for x, attend, weight in branches]
         return sum(parts[1:], parts[0]) + cast(Tensor, self.final_layer.bias)[:, None, None]
 
-    def _enlarged_last(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
+    def _upsampled_last(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
         factor = finest.shape[-1] // x.shape[-1]
         gated = attention.channel(x, factor)
-        heatmaps = enlarge(nn.functional.conv2d(gated, weight), factor)
+        heatmaps = upsample_nearest(nn.functional.conv2d(gated, weight), factor)
         return heatmaps if attention.spatial is None else heatmaps * attention.spatial(gated, factor)
 
-    def _enlarged_first(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
+    def _upsampled_first(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
         return nn.functional.conv2d(attention(resize_bilinear(x, finest)), weight)
 
 
@@ -143,7 +143,7 @@ class PoseNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         if self.fixed_size:
-            self._refuse_other_size(height, width, self.fixed_size)
+            self._check_fixed_size(height, width, self.fixed_size)
         elif height % self.multiple or width % self.multiple:
             wanted = [max(1, round(n / self.multiple)) * self.multiple for n in (height, width)]
             raise ModelError(
@@ -152,10 +152,10 @@ class PoseNetwork(nn.Module):
             )
         return self.keypoint_head(self.backbone(x))
 
-    def _refuse_other_size(self, height: int, width: int, built_for: Size) -> None:
-        if (height, width) != built_for.shape:
+    def _check_fixed_size(self, height: int, width: int, expected: Size) -> None:
+        if (height, width) != expected.shape:
             hint = f"{height}x{width}" if width <= height else f"{{height: {height}, width: {width}}}"
             raise ModelError(
                 f"The input is {height}x{width} (height x width); this network is built for "
-                f"{built_for}. For this input, build it with the option input_size={hint}."
+                f"{expected}. For this input, build it with the option input_size={hint}."
             )

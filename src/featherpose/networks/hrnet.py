@@ -31,9 +31,9 @@ class Fuse(Exchange):
         return [self._fused(i, maps) for i in range(len(self))]
 
     def _fused(self, i: int, maps: Sequence[Tensor]) -> Tensor:
-        parts = [self._send(j, i, maps[j]) for j in range(i)]
+        parts = [self._apply_path(j, i, maps[j]) for j in range(i)]
         if i < len(maps) - 1:
-            parts.append(self._sent_up(i, maps))
+            parts.append(self._sum_from_coarser(i, maps))
         return sum(parts[1:], maps[i] + parts[0]).relu_()
 
 
@@ -78,8 +78,8 @@ class HRNet(nn.Module):
         before = [STEM_CHANNELS]
         for stage in range(stages):
             after = [width * 2**i for i in range(stage + 2)]
-            finest_alone = stage == stages - 1 and not all_maps
-            outputs = [len(after)] * (MODULES[stage] - 1) + [1 if finest_alone else len(after)]
+            finest_only = stage == stages - 1 and not all_maps
+            outputs = [len(after)] * (MODULES[stage] - 1) + [1 if finest_only else len(after)]
             self.add_module(f"transition{stage + 1}", Transition(before, after, _downsample))
             self.add_module(f"stage{stage + 2}", nn.Sequential(*(HighResolutionModule(after, n) for n in outputs)))
             before = after

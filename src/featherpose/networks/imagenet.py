@@ -27,7 +27,7 @@ LITE0 = {  # in the first block, which has no leading 1x1, the indices are one l
 TIMM = {"conv_dw": "depthwise.conv", "bn1": "depthwise.bn", "conv_pw": "pointwise.conv", "bn2": "pointwise.bn"}
 
 
-def our_names(name: str) -> list[str]:
+def backbone_names(name: str) -> list[str]:
     """A tensor's name in a checkpoint of torchvision or timm -> its possible names in our backbones."""
     names = [rule(match) for pattern, rule in RULES.items() if (match := re.fullmatch(pattern, name))]
     return [n for n in names if n]

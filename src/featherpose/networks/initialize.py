@@ -46,28 +46,28 @@ def initialize(model: nn.Module) -> None:
         nn.init.constant_(model.reduce.bias, HIDDEN_BIAS)
 
 
-def init_normal(module: nn.Module, deviation: float = 0.001) -> None:
+def init_normal(module: nn.Module, std: float = 0.001) -> None:
     """Initialize all convolutions of a module from a normal distribution, biases to 0, norms to the identity.
 
     As in the official code of HRNet and SimpleBaseline, wherever no ImageNet weights are loaded.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.normal_(part.weight, std=deviation)
+            nn.init.normal_(part.weight, std=std)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
 
 
-def init_truncated_normal(module: nn.Module, deviation: float = 0.09) -> None:
+def init_truncated_normal(module: nn.Module, std: float = 0.09) -> None:
     """Initialize all convolutions of a module from a normal distribution truncated at two standard deviations.
 
     Biases are 0, norms the identity. As in the authors' code of the MobileNets (TensorFlow's slim models).
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
-            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            nn.init.trunc_normal_(part.weight, std=std, a=-2 * std, b=2 * std)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif isinstance(part, nn.BatchNorm2d):

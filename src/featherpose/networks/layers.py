@@ -137,12 +137,12 @@ class TwiceCountedBatchNorm(nn.BatchNorm2d):
         return super().forward(input)
 
 
-def enlarge(x: Tensor, factor: int) -> Tensor:
+def upsample_nearest(x: Tensor, factor: int) -> Tensor:
     """Nearest upsampling by an integer factor: (N, C, h, w) -> (N, C, h * factor, w * factor)."""
     return x if factor == 1 else nn.functional.interpolate(x, scale_factor=float(factor), mode="nearest")
 
 
-def shrink(x: Tensor, size: tuple[int, int]) -> Tensor:
+def average_pool_to(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Average pooling to `size` (h, w), which must divide the size of x: (N, C, H, W) -> (N, C, h, w)."""
     kernel = (x.shape[-2] // size[0], x.shape[-1] // size[1])
     return x if kernel == (1, 1) else nn.functional.avg_pool2d(x, kernel)

@@ -19,12 +19,19 @@ from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks.attention import create_attention
 from featherpose.networks.branches import Exchange, Transition
 from featherpose.networks.heads import AttentionHead, FinalLayer, IterativeHead, PoseNetwork
-from featherpose.networks.layers import ConvUnit, TwiceCountedBatchNorm, enlarge, interleave, relu, shrink
+from featherpose.networks.layers import (
+    ConvUnit,
+    TwiceCountedBatchNorm,
+    average_pool_to,
+    interleave,
+    relu,
+    upsample_nearest,
+)
 
 STEM_CHANNELS = 32
 MODULES = {18: (2, 4, 2), 30: (3, 8, 3)}  # modules per stage; the stages have 2, 3, 4 branches
 BLOCKS_PER_MODULE = 2
-PLACES = ("head", "block")
+ATTENTION_PLACES = ("head", "block")
 FUSES = ("halved", "published")
 
 
@@ -63,9 +70,9 @@ class CrossResolutionWeighting(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         height, width = maps[-1].shape[-2:]
-        pooled = torch.cat([shrink(x, (height, width)) for x in maps], dim=1)
+        pooled = torch.cat([average_pool_to(x, (height, width)) for x in maps], dim=1)
         gates = self.conv2(self.conv1(pooled)).split(self.channels, dim=1)
-        return [x * enlarge(gate, x.shape[-1] // width) for x, gate in zip(maps, gates, strict=True)]
+        return [x * upsample_nearest(gate, x.shape[-1] // width) for x, gate in zip(maps, gates, strict=True)]
 
 
 class SpatialWeighting(nn.Module):
@@ -127,15 +134,15 @@ class Fuse(Exchange):
         return [finest.relu(), *coarser]
 
     def _finest(self, maps: Sequence[Tensor]) -> Tensor:
-        sent = self._sent_up(0, maps)
+        sent = self._sum_from_coarser(0, maps)
         return torch.add(maps[0], sent, alpha=0.5) if self.halved else torch.add(sent, maps[0], alpha=2)
 
     def _coarser(self, i: int, maps: Sequence[Tensor], finest: Tensor) -> Tensor:
-        y = torch.add(maps[i], self._send(0, i, finest), alpha=2)
+        y = torch.add(maps[i], self._apply_path(0, i, finest), alpha=2)
         for j in range(1, i):
-            y += self._send(j, i, maps[j])
+            y += self._apply_path(j, i, maps[j])
         if i < len(maps) - 1:
-            y += self._sent_up(i, maps)
+            y += self._sum_from_coarser(i, maps)
         return y.relu_()
 
 
@@ -222,7 +229,7 @@ def cbam_lite_hrnet(
     Unlike the iterative head, this head is not preceded by a norm: with the published fuse layers, channel 0 of the
     finest map would dominate its channel pooling, hence `fuse="halved"` (see `Fuse`).
     """
-    for option, value, known in (("attention_at", attention_at, PLACES), ("fuse", fuse, FUSES)):
+    for option, value, known in (("attention_at", attention_at, ATTENTION_PLACES), ("fuse", fuse, FUSES)):
         if value not in known:
             raise ModelError(f"Unknown {option} {value!r}.{did_you_mean(value, known)}")
     channels = branch_channels(width)

@@ -64,7 +64,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = _whole(channels // 4)
+        hidden = _make_divisible(channels // 4)
         self.fc1 = nn.Conv2d(channels, hidden, 1)
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
@@ -73,7 +73,7 @@ class SqueezeExcitation(nn.Module):
         return x * nn.functional.hardsigmoid(self.fc2(hidden))
 
 
-def _whole(channels: int, divisor: int = 8) -> int:
+def _make_divisible(channels: int, divisor: int = 8) -> int:
     """Channels -> nearest multiple of the divisor, rounded up if it is below 90 % of them (authors' code)."""
     nearest = max(divisor, (channels + divisor // 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest

@@ -28,21 +28,21 @@ class GroupUnit(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1, groups: int = GROUPS) -> None:
         super().__init__()
-        hidden, made = channels // 4, channels if stride == 1 else channels - in_channels
+        hidden, branch_channels = channels // 4, channels if stride == 1 else channels - in_channels
         self.g_conv_1x1_compress = ConvUnit(in_channels, hidden, groups=groups)
         self.depthwise_conv3x3_bn = ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=None)
-        self.g_conv_1x1_expand = ConvUnit(hidden, made, groups=GROUPS, activation=None)
+        self.g_conv_1x1_expand = ConvUnit(hidden, branch_channels, groups=GROUPS, activation=None)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        y = shuffle(self.depthwise_conv3x3_bn(self.g_conv_1x1_compress(x)), GROUPS)
+        y = channel_shuffle(self.depthwise_conv3x3_bn(self.g_conv_1x1_compress(x)), GROUPS)
         y = self.g_conv_1x1_expand(y)
         if self.stride == 1:
             return (x + y).relu_()
         return torch.cat((nn.functional.avg_pool2d(x, 3, 2, 1), y.relu_()), 1)
 
 
-def shuffle(x: Tensor, groups: int) -> Tensor:
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Channel shuffle: (N, C, H, W) with channels ordered by group -> one channel of each group in turn."""
     return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
 
@@ -62,8 +62,8 @@ class ShuffleNetV1(nn.Module):
         """Standard deviation 0.01 in the stem, else 1 / input channels per group; norms: weight 1, bias 0.0001."""
         for part in self.modules():
             if isinstance(part, nn.Conv2d):
-                deviation = 0.01 if part is self.conv1.conv else 1 / part.weight.shape[1]
-                nn.init.normal_(part.weight, std=deviation)
+                std = 0.01 if part is self.conv1.conv else 1 / part.weight.shape[1]
+                nn.init.normal_(part.weight, std=std)
             elif isinstance(part, nn.BatchNorm2d):
                 part.reset_parameters()
                 nn.init.constant_(part.bias, NORM_BIAS)

@@ -19,8 +19,8 @@ CHANNELS = 96  # of the first stage; each later stage doubles them
 DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)  # Swin-T (paper, section 3.3); 32 channels per head
 LAST_CHANNELS = CHANNELS * 2 ** (len(DEPTHS) - 1)
 PATCH, WINDOW = 4, 7  # side lengths: of a patch in pixels, of a window in patches
-DEVIATION = 0.02  # standard deviation of initial linear weights and position bias tables (official code)
-APART = -100.0  # added to the attention of two tokens that are neighbors only because of the cyclic shift
+INIT_STD = 0.02  # standard deviation of initial linear weights and position bias tables (official code)
+MASK_VALUE = -100.0  # added to the attention of two tokens that are neighbors only because of the cyclic shift
 
 
 class WindowAttention(nn.Module):
@@ -35,7 +35,7 @@ class WindowAttention(nn.Module):
     def __init__(self, channels: int, heads: int, shift: int) -> None:
         super().__init__()
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, heads))
-        self.register_buffer("relative_position_index", offsets(), persistent=False)
+        self.register_buffer("relative_position_index", position_bias_indices(), persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
         self.heads, self.shift = heads, shift
@@ -45,9 +45,9 @@ class WindowAttention(nn.Module):
         x = nn.functional.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
         size = (x.shape[1], x.shape[2])
         shift = tuple(self.shift if side > WINDOW else 0 for side in size)
-        shifted = x.roll([-places for places in shift], (1, 2)) if any(shift) else x
-        mask = self._table() + (apart(size, shift, x) if any(shift) else 0)
-        y = joined(self._attend(cut(shifted), mask), size)
+        shifted = x.roll([-tokens for tokens in shift], (1, 2)) if any(shift) else x
+        mask = self._position_bias() + (shift_mask(size, shift, x) if any(shift) else 0)
+        y = merge_windows(self._attend(split_windows(shifted), mask), size)
         y = y.roll(shift, (1, 2)) if any(shift) else y
         return y[:, :height, :width]
 
@@ -57,42 +57,46 @@ class WindowAttention(nn.Module):
         products = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
         return self.proj(((products + mask).softmax(-1) @ value).transpose(2, 3).flatten(3))
 
-    def _table(self) -> Tensor:
+    def _position_bias(self) -> Tensor:
         """The learned relative position bias, (heads, 49, 49)."""
         return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
 
 
-def offsets() -> Tensor:
+def position_bias_indices() -> Tensor:
     """(49, 49) row indices into the position bias table for each pair of tokens of a window: 13 x (dy + 6) + dx + 6."""
-    place = torch.arange(WINDOW * WINDOW)
-    y, x = place // WINDOW, place % WINDOW
+    position = torch.arange(WINDOW * WINDOW)
+    y, x = position // WINDOW, position % WINDOW
     dy, dx = y[:, None] - y, x[:, None] - x
     return (2 * WINDOW - 1) * (dy + WINDOW - 1) + dx + WINDOW - 1
 
 
-def cut(x: Tensor) -> Tensor:
+def split_windows(x: Tensor) -> Tensor:
     """Map (N, H, W, C) -> its windows in row-major order (N, n, 49, C)."""
     across = x.shape[2] // WINDOW
     return x.unflatten(2, (across, WINDOW)).unflatten(1, (-1, WINDOW)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def joined(windows: Tensor, size: tuple[int, int]) -> Tensor:
+def merge_windows(windows: Tensor, size: tuple[int, int]) -> Tensor:
     """Windows (N, n, 49, C) of a map of `size` (height, width) -> the map (N, H, W, C)."""
     whole = windows.unflatten(1, (size[0] // WINDOW, -1)).unflatten(3, (WINDOW, WINDOW))
     return whole.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def apart(size: tuple[int, int], shift: Sequence[int], like: Tensor) -> Tensor:
+def shift_mask(size: tuple[int, int], shift: Sequence[int], like: Tensor) -> Tensor:
     """Size and shift of a map (height, width) -> attention mask (n, 1, 49, 49), 0 for neighbors before the shift."""
-    rows, columns = (_parts(side, moved, like) for side, moved in zip(size, shift, strict=True))
-    labels = cut((3 * rows[:, None] + columns)[None, :, :, None])[0, :, :, 0]
-    return ((labels[:, :, None] != labels[:, None, :]).to(like.dtype) * APART)[:, None]
+    rows, columns = (_region_ids(side, moved, like) for side, moved in zip(size, shift, strict=True))
+    labels = split_windows((3 * rows[:, None] + columns)[None, :, :, None])[0, :, :, 0]
+    return ((labels[:, :, None] != labels[:, None, :]).to(like.dtype) * MASK_VALUE)[:, None]
 
 
-def _parts(side: int, moved: int, like: Tensor) -> Tensor:
+def _region_ids(side: int, moved: int, like: Tensor) -> Tensor:
     """(side,) 0 before the last window, 1 in it, 2 in the rows or columns wrapped around by the shift."""
-    place = torch.arange(side, device=like.device)
-    return (place >= side - WINDOW).int() + (place >= side - moved).int() if moved else torch.zeros_like(place).int()
+    position = torch.arange(side, device=like.device)
+    return (
+        (position >= side - WINDOW).int() + (position >= side - moved).int()
+        if moved
+        else torch.zeros_like(position).int()
+    )
 
 
 class Block(nn.Module):
@@ -113,7 +117,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class Merging(nn.Module):
+class PatchMerging(nn.Module):
     """Patch merging, four neighbors into one token: (N, H, W, C) -> (N, H/2, W/2, 2 C)."""
 
     def __init__(self, channels: int) -> None:
@@ -122,8 +126,8 @@ class Merging(nn.Module):
         self.norm = nn.LayerNorm(4 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        four = [x[:, top::2, left::2] for left in (0, 1) for top in (0, 1)]
-        return self.reduction(self.norm(torch.cat(four, 3)))
+        neighbors = [x[:, top::2, left::2] for left in (0, 1) for top in (0, 1)]
+        return self.reduction(self.norm(torch.cat(neighbors, 3)))
 
 
 class ChannelsLast(nn.Module):
@@ -142,7 +146,7 @@ class SwinTransformer(nn.Sequential):
         for stage, (depth, heads) in enumerate(zip(DEPTHS, HEADS, strict=True)):
             channels = CHANNELS * 2**stage
             if stage:
-                layers.append(Merging(channels // 2))
+                layers.append(PatchMerging(channels // 2))
             layers.append(nn.Sequential(*(Block(channels, heads, i % 2 * (WINDOW // 2)) for i in range(depth))))
         names = [*map(str, range(len(layers))), "norm"]
         super().__init__(OrderedDict(zip(names, [*layers, nn.LayerNorm(LAST_CHANNELS)], strict=True)))
@@ -151,9 +155,9 @@ class SwinTransformer(nn.Sequential):
         """As in the official code; the patch embedding convolution keeps PyTorch's default initialization."""
         for part in self.modules():
             if isinstance(part, nn.Linear):
-                nn.init.trunc_normal_(part.weight, std=DEVIATION)
+                nn.init.trunc_normal_(part.weight, std=INIT_STD)
             elif isinstance(part, WindowAttention):
-                nn.init.trunc_normal_(part.relative_position_bias_table, std=DEVIATION)
+                nn.init.trunc_normal_(part.relative_position_bias_table, std=INIT_STD)
             elif isinstance(part, nn.Conv2d | nn.LayerNorm):
                 part.reset_parameters()
         for name, weight in self.named_parameters():

@@ -23,7 +23,7 @@ from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
 from featherpose.size import Size
 
 DIM, HIDDEN = 192, 576  # dimension of a token, and of the hidden layer of the feed-forward block
-DEVIATION = 0.02  # standard deviation of initial linear weights and tokens (official code)
+INIT_STD = 0.02  # standard deviation of initial linear weights and tokens (official code)
 INPUT_SIZE = Size(height=256, width=192)
 
 
@@ -42,8 +42,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.to_qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
-        return self.to_out(found.transpose(1, 2).flatten(2))
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        return self.to_out(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -117,10 +117,10 @@ class TokenHead(nn.Module):
         self.heatmap_size = heatmap_size
 
     def init_weights(self) -> None:
-        nn.init.trunc_normal_(self.keypoint_token, std=DEVIATION)
+        nn.init.trunc_normal_(self.keypoint_token, std=INIT_STD)
         for part in self.modules():
             if isinstance(part, nn.Linear):
-                nn.init.trunc_normal_(part.weight, std=DEVIATION)
+                nn.init.trunc_normal_(part.weight, std=INIT_STD)
             elif isinstance(part, nn.LayerNorm):
                 part.reset_parameters()
         for name, weight in self.named_parameters():
@@ -128,7 +128,7 @@ class TokenHead(nn.Module):
                 nn.init.zeros_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        patches = self.patch_to_embedding(cut(x, self.patch))
+        patches = self.patch_to_embedding(split_patches(x, self.patch))
         keypoint_tokens = self.keypoint_token.expand(x.shape[0], -1, -1)
         number = keypoint_tokens.shape[1]
         places = nn.functional.pad(self.pos_embedding, (0, 0, number, 0))  # keypoint tokens have no position
@@ -151,7 +151,7 @@ def _linear_layers(read: int, cells: int) -> nn.Sequential:
     return nn.Sequential(nn.LayerNorm(read), nn.Linear(read, hidden), nn.LayerNorm(hidden), nn.Linear(hidden, cells))
 
 
-def cut(x: Tensor, patch: tuple[int, int]) -> Tensor:
+def split_patches(x: Tensor, patch: tuple[int, int]) -> Tensor:
     """Map (N, C, h, w) -> its patches in row-major order (N, patches, values), values ordered row, column, channel."""
     rows, columns = x.shape[2] // patch[0], x.shape[3] // patch[1]
     cells = x.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
@@ -193,7 +193,7 @@ def tokenpose(
     of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two linear layers produce the heatmaps if the hidden
     one, an eighth of a heatmap, is at least twice as wide as their input. ModelError for sizes that cannot be split.
     """
-    size = _checked(input_size)
+    size = _parse_input_size(input_size)
     heatmap_size = (size.height // PoseNetwork.stride, size.width // PoseNetwork.stride)
     patch = patch or (max(1, size.height // 64), max(1, size.width // 64))
     if heatmap_size[0] % patch[0] or heatmap_size[1] % patch[1]:
@@ -207,7 +207,7 @@ def tokenpose(
     return PoseNetwork(backbone, head, fixed_size=size)
 
 
-def _checked(input_size: Size | str | Mapping[str, int]) -> Size:
+def _parse_input_size(input_size: Size | str | Mapping[str, int]) -> Size:
     try:
         size = Size.of(input_size)
     except InputError as error:

@@ -53,13 +53,13 @@ def _val_fraction(value: float) -> float:
     return value
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """Base of the sections of a recipe: frozen, unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
 
-class Data(Part):
+class Data(Section):
     """Data set, labels and the validation split."""
 
     folder: str = "pose-train"
@@ -76,7 +76,7 @@ class Data(Part):
     """Fraction 1/n of the images held out for validation, selected by image name; 0.2 gives an 80/20 split."""
 
 
-class Stage(Part):
+class Stage(Section):
     """Part of the run with one input size."""
 
     input_size: InputSize = Size(height=256, width=192)
@@ -91,7 +91,7 @@ class Stage(Part):
     """Standard deviation of the target Gaussian in heatmap cells."""
 
 
-class Optimizer(Part):
+class Optimizer(Section):
     """Optimizer and learning rate."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -108,7 +108,7 @@ class Optimizer(Part):
     """Momentum of SGD."""
 
 
-class Schedule(Part):
+class Schedule(Section):
     """Learning rate schedule over the whole run."""
 
     name: Literal["cosine", "multistep", "constant"] = "cosine"
@@ -123,7 +123,7 @@ class Schedule(Part):
     """Factor by which `multistep` multiplies the learning rate after each milestone."""
 
 
-class Validation(Part):
+class Validation(Section):
     """Evaluation on the validation set during training."""
 
     flip_test: bool = False
@@ -134,7 +134,7 @@ class Validation(Part):
     """Number of epochs between validations; the last epoch is always validated."""
 
 
-class Distill(Part):
+class Distill(Section):
     """Distillation from a teacher."""
 
     teacher: str = ""
@@ -143,7 +143,7 @@ class Distill(Part):
     """Weight of the teacher; the labels have the weight 1 - `weight`."""
 
 
-class Recipe(Part):
+class Recipe(Section):
     """A training run: on a CPU, the same recipe, data and versions give the same weights."""
 
     network: str = "cbam_lite_hrnet_18"
@@ -206,14 +206,14 @@ def from_dict(values: dict[str, Any], where: str = "the recipe") -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_first(error, values)}") from None
-    complaint = _unknown(recipe) or _useless(recipe)
-    if complaint:
-        raise RecipeError(f"{where}: {complaint}")
+        raise RecipeError(f"{where}: {_first_error(error, values)}") from None
+    problem = _unknown_name_error(recipe) or _no_effect_error(recipe)
+    if problem:
+        raise RecipeError(f"{where}: {problem}")
     return recipe
 
 
-def _unknown(recipe: Recipe) -> str:
+def _unknown_name_error(recipe: Recipe) -> str:
     """Message for an unknown codec, loss or skeleton, or ""; `create_network` checks the network and its options."""
     skeletons = [*SKELETONS, "data"]
     choices = {"codec": (recipe.codec, CODECS), "loss": (recipe.loss, LOSSES), "skeleton": (recipe.skeleton, skeletons)}
@@ -223,10 +223,10 @@ def _unknown(recipe: Recipe) -> str:
     return ""
 
 
-def _useless(recipe: Recipe) -> str:
+def _no_effect_error(recipe: Recipe) -> str:
     """Message for a field that was changed but has no effect, or "": whoever changed it expects an effect."""
     optimizer, schedule, data = recipe.optimizer, recipe.schedule, recipe.data
-    idle = {
+    without_effect = {
         "optimizer.momentum": optimizer.name != "sgd"
         and optimizer.momentum != Optimizer().momentum
         and "optimizer.name=sgd",
@@ -254,7 +254,7 @@ def _useless(recipe: Recipe) -> str:
         and set(data.sampling_weights) - set(data.sources)
         and "the same source in data.sources",
     }
-    found = next(((field, user) for field, user in idle.items() if user), None)
+    found = next(((field, user) for field, user in without_effect.items() if user), None)
     return f"{found[0]} has no effect without {found[1]}; remove it." if found else ""
 
 
@@ -292,11 +292,11 @@ def with_data(recipe: Recipe, folder: str) -> Recipe:
 def _set(values: Any, key: str, value: Any, setting: str) -> None:
     *parents, last = key.split(".")
     for part in parents:
-        values = values[_place(values, part, setting)]
-    values[_place(values, last, setting)] = value
+        values = values[_checked_key(values, part, setting)]
+    values[_checked_key(values, last, setting)] = value
 
 
-def _place(values: Any, part: str, setting: str) -> str | int:
+def _checked_key(values: Any, part: str, setting: str) -> str | int:
     """Dict or list and one part of a dotted key -> the key or index; RecipeError if there is none."""
     if isinstance(values, list) and part.isdigit() and int(part) < len(values):
         return int(part)
@@ -306,19 +306,19 @@ def _place(values: Any, part: str, setting: str) -> str | int:
     raise RecipeError(f"--set {setting}: unknown key {part!r}.{did_you_mean(part, known)}")
 
 
-def _first(error: ValidationError, values: dict[str, Any]) -> str:
+def _first_error(error: ValidationError, values: dict[str, Any]) -> str:
     """The first of pydantic's errors in one line, with the nearest known key for a misspelled one."""
-    complaint = error.errors()[0]
-    place = ".".join(str(part) for part in complaint["loc"])
-    if complaint["type"] == "value_error":
-        return f"{place}: {complaint['msg'].removeprefix('Value error, ')}"
-    if complaint["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{place} is {complaint['input']!r}: {complaint['msg'].lower()}."
-    known = _keys(to_dict(Recipe()), complaint["loc"][:-1])
-    return f"unknown key {place!r}.{did_you_mean(str(complaint['loc'][-1]), known)}"
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":
+        return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+    if first["type"] not in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place} is {first['input']!r}: {first['msg'].lower()}."
+    known = _known_keys(to_dict(Recipe()), first["loc"][:-1])
+    return f"unknown key {place!r}.{did_you_mean(str(first['loc'][-1]), known)}"
 
 
-def _keys(values: Any, path: tuple[str | int, ...]) -> list[str]:
+def _known_keys(values: Any, path: tuple[str | int, ...]) -> list[str]:
     for part in path:
         values = values[0 if isinstance(part, int) else part]
     return list(values)

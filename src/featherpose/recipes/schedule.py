@@ -39,7 +39,7 @@ def epochs(recipe: Recipe, samples: int, processes: int = 1) -> list[Epoch]:
     return list(_epochs(recipe, samples))
 
 
-def is_due(validation: Validation, epoch: Epoch, plan: list[Epoch]) -> bool:
+def validation_is_due(validation: Validation, epoch: Epoch, plan: list[Epoch]) -> bool:
     """Whether this epoch is followed by a validation."""
     return (epoch.number + 1) % validation.interval == 0 or epoch is plan[-1]
 

@@ -174,7 +174,7 @@ MPII_ROWS = (
 )
 
 
-def _for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
+def _recipe_for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
     """The base recipe for a row: its network at its input size, on the samples of one source."""
     sigma = 3.0 if row.size.height > 256 else 1.5 if row.size.height < 192 else 2.0  # proportional to the heatmap size
     changes: dict[str, Any] = {
@@ -199,7 +199,7 @@ RECIPES: dict[str, Recipe] = {
     "finetune-feather_pose": FINETUNE_FEATHER,
     "custom-feather_pose": CUSTOM,
     **{
-        f"{kind}-{row.name}-{source}": _for_row(base, row, source, skeleton)
+        f"{kind}-{row.name}-{source}": _recipe_for_row(base, row, source, skeleton)
         for kind, base in (("paper", PAPER), ("baseline", BASELINE))
         for source, skeleton, rows in (("coco", "coco17", COCO_ROWS), ("mpii", "mpii16", MPII_ROWS))
         for row in rows

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import box_of_keypoints
-from featherpose.codecs.heatmap import merge_flipped, smooth
+from featherpose.codecs.heatmap import gaussian_filter, merge_flipped
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
@@ -83,7 +83,7 @@ class Estimator:
         `boxes_xyxy=None`: the whole image shows one person. `box_scores` (N,) default to 1. The boxes in Poses are the
         given ones, also with `refine`.
         """
-        _refuse_other_images(image)
+        _check_image(image)
         size = Size(height=image.shape[0], width=image.shape[1])
         boxes = _boxes([(0, 0, *size.xy)] if boxes_xyxy is None else boxes_xyxy, size)
         scores = _scores(box_scores, len(boxes))
@@ -101,11 +101,13 @@ class Estimator:
         """Image and one or more boxes (N, 4) -> keypoints (N, K, 2) in image pixels and scores (N, K)."""
         manifest = self.session.manifest
         crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
-        keypoints, keypoint_scores = self._find(np.stack([images.warp(image, crop, antialias=True) for crop in crops]))
+        keypoints, keypoint_scores = self._predict(
+            np.stack([images.warp(image, crop, antialias=True) for crop in crops])
+        )
         in_image = [crop.to_image(points) for crop, points in zip(crops, keypoints, strict=True)]
         return np.array(in_image, np.float32), keypoint_scores
 
-    def _find(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _predict(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops (N, h, w, 3) -> keypoints (N, K, 2) in crop pixels and scores (N, K)."""
         if not self.flip_test and not self.blur_kernel:
             keypoints, scores, _ = self.session.run(crops)
@@ -116,7 +118,7 @@ class Estimator:
             mirrored = self.session.run(crops[:, :, ::-1])[2]
             heatmaps = merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=codec.flip_shift)
         if self.blur_kernel:
-            heatmaps = smooth(heatmaps, self.blur_kernel)
+            heatmaps = gaussian_filter(heatmaps, self.blur_kernel)
         return codec.decode(heatmaps)
 
 
@@ -132,7 +134,7 @@ def _refined(
     return np.stack([given if box is None else box for given, box in zip(boxes, found, strict=True)])
 
 
-def _refuse_other_images(image: NDArray[np.uint8]) -> None:
+def _check_image(image: NDArray[np.uint8]) -> None:
     if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
         raise InputError(f"The image is a {type(image).__name__}, wanted an array; read files with images.read(path).")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:

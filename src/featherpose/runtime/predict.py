@@ -32,7 +32,7 @@ class ImageFile:
 
     path: Path
     name: str
-    alone: bool = True
+    unique_filename: bool = True
 
     @property
     def drawn_name(self) -> str:
@@ -77,10 +77,10 @@ def predict(
     interrupt, poses.json contains the images done so far. `flip_test` and `refine` are options of `Estimator`.
     `progress` is called with the number of images done and the total.
     """
-    where = _where(boxes, whole_image)
+    lookup = _box_lookup(boxes, whole_image)
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
     image_files, failures = find_images(sources, out)
-    _refuse_overwriting(image_files, out, json_file)
+    _check_overwriting(image_files, out, json_file)
     estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
     poses: dict[str, Poses] = {}
     try:
@@ -88,7 +88,7 @@ def predict(
             progress(done, len(image_files))
             try:
                 image = images.read(image_file.path, max_pixels=max_pixels)
-                poses[image_file.name] = estimator(image, *where(image_file))
+                poses[image_file.name] = estimator(image, *lookup(image_file))
                 if draw_images:
                     _write(
                         out / image_file.drawn_name,
@@ -122,8 +122,10 @@ def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile],
             if path.resolve() not in seen:
                 seen.add(path.resolve())
                 image_files.append(_named(path, name, taken))
-    namesakes = Counter(image_file.path.name for image_file in image_files)
-    return [replace(image_file, alone=namesakes[image_file.path.name] == 1) for image_file in image_files], failures
+    name_counts = Counter(image_file.path.name for image_file in image_files)
+    return [
+        replace(image_file, unique_filename=name_counts[image_file.path.name] == 1) for image_file in image_files
+    ], failures
 
 
 def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
@@ -148,7 +150,7 @@ def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
     return image_file
 
 
-def _where(
+def _box_lookup(
     boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
 ) -> Callable[[ImageFile], tuple[Any, Any]]:
     """The options `boxes` and `whole_image` -> a function from an image to its boxes and their scores."""
@@ -161,8 +163,8 @@ def _where(
         return lambda image_file: (None, None)
     if whole_image:
         raise InputError("--boxes and --whole-image contradict each other: leave one out.")
-    name, people = _read_boxes(boxes)
-    return lambda image_file: _boxes_of(image_file, people, name)
+    name, person_boxes = _read_boxes(boxes)
+    return lambda image_file: _boxes_of(image_file, person_boxes, name)
 
 
 def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, PersonBoxes]:
@@ -178,15 +180,15 @@ def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, Perso
         raise InputError(f"{boxes}: {error}") from None
 
 
-def _boxes_of(image_file: ImageFile, people: PersonBoxes, file: str) -> Boxes:
+def _boxes_of(image_file: ImageFile, person_boxes: PersonBoxes, file: str) -> Boxes:
     for name in (image_file.name, image_file.path.as_posix()):
-        found = people.of(name, whole_name=not image_file.alone)
+        found = person_boxes.of(name, whole_name=not image_file.unique_filename)
         if found is not None:
             return found
     raise InputError(f'{image_file.path}: no entry in {file}. Add "{image_file.name}": [] if it contains no person.')
 
 
-def _refuse_overwriting(image_files: list[ImageFile], out: Path, json_file: Path) -> None:
+def _check_overwriting(image_files: list[ImageFile], out: Path, json_file: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, wanted a folder for the results. Choose another --out.")
     originals = {image_file.path.resolve() for image_file in image_files}

@@ -62,7 +62,7 @@ class Session:
         number of CPU threads (default: the cores available to this process).
         """
         manifest = read_manifest(path)
-        session = cls(Path(path), manifest, _choose(device), threads or available_threads())
+        session = cls(Path(path), manifest, _choose_device(device), threads or available_threads())
         try:
             session._engine(1)
         except DeviceError:
@@ -71,7 +71,7 @@ class Session:
             session.device = "cpu"
             session._engine(1)
         if device == "auto":
-            _say_once(f"running on {session.device}, {session.threads} threads")
+            _log_once(f"running on {session.device}, {session.threads} threads")
         return session
 
     def run(self, crops: NDArray[np.uint8]) -> Outputs:
@@ -79,7 +79,7 @@ class Session:
         height, width = self.manifest.input_size.shape
         if crops.dtype != np.uint8 or crops.shape[1:] != (height, width, 3):
             raise InputError(f"Crops are {crops.dtype} {crops.shape}, wanted uint8 (N, {height}, {width}, 3).")
-        rows = [self._run(self._engine(stop - start), crops[start:stop]) for start, stop in self._cuts(len(crops))]
+        rows = [self._run(self._engine(stop - start), crops[start:stop]) for start, stop in self._splits(len(crops))]
         keypoints, scores, heatmaps = zip(*rows, strict=True) if rows else self._empty()
         return np.concatenate(keypoints), np.concatenate(scores), np.concatenate(heatmaps)
 
@@ -89,7 +89,7 @@ class Session:
         except _ENGINE_ERRORS as error:
             raise ModelError(f"{self.path}: inference failed ({_first_line(error)}). Export the model again.") from None
 
-    def _cuts(self, number: int) -> list[tuple[int, int]]:
+    def _splits(self, number: int) -> list[tuple[int, int]]:
         """Batch of `number` crops -> start and end of each run, largest sizes first."""
         cuts: list[tuple[int, int]] = []
         start = 0
@@ -111,7 +111,7 @@ class Session:
         return keypoints, scores, heatmaps
 
 
-def _choose(device: str) -> str:
+def _choose_device(device: str) -> str:
     if device not in DEVICES:
         raise DeviceError(f"Device {device!r} is unknown, wanted one of {', '.join(DEVICES)}.")
     has_cuda = _PROVIDERS["cuda"] in onnxruntime.get_available_providers()
@@ -143,11 +143,11 @@ def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int)
         raise ModelError(f"{path}: onnxruntime cannot load it ({_first_line(error)}). {hint}.") from None
     if engine.get_providers()[0] != _PROVIDERS[device]:  # onnxruntime itself falls back silently
         raise DeviceError(f"cuda was requested, but the CUDA libraries could not be loaded. {_CUDA_HINT}")
-    _refuse_other_graphs(path, manifest, engine, batch)
+    _check_graph(path, manifest, engine, batch)
     return engine
 
 
-def _refuse_other_graphs(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
+def _check_graph(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
     """ModelError unless the graph has the inputs and outputs that the manifest declares."""
     (height, width), num_keypoints = manifest.input_size.shape, manifest.skeleton.num_keypoints
     wanted = {
@@ -169,5 +169,5 @@ def _first_line(error: Exception) -> str:
 
 
 @functools.cache
-def _say_once(line: str) -> None:
+def _log_once(line: str) -> None:
     log.info(line)

@@ -107,10 +107,12 @@ def batches(
     size = epoch.stage.batch_size
     if epoch.steps > 1:  # samples whose image cannot be decoded are missing here, but counted in the plan
         order = np.resize(order, epoch.steps * size)
-    whole = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
-    rows = [batch[ranks.index :: ranks.count] for batch in whole]
-    examples = SampleDataset(samples, codec, recipe.augmentation, recipe.seed, epoch.number)
-    loader = DataLoader(examples, batch_sampler=rows, num_workers=workers, pin_memory=pin, worker_init_fn=_init_worker)
+    global_batches = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
+    local_batches = [batch[ranks.index :: ranks.count] for batch in global_batches]
+    dataset = SampleDataset(samples, codec, recipe.augmentation, recipe.seed, epoch.number)
+    loader = DataLoader(
+        dataset, batch_sampler=local_batches, num_workers=workers, pin_memory=pin, worker_init_fn=_init_worker
+    )
     return iter(loader)
 
 

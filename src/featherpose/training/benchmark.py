@@ -38,13 +38,13 @@ from featherpose.skeleton import COCO17
 from featherpose.training import ema, loop
 from featherpose.training.batches import TrainingSet, batches
 from featherpose.training.devices import open_device, pick_workers
-from featherpose.training.ranks import Ranks, join
+from featherpose.training.ranks import Ranks, init_ranks
 from featherpose.training.tasks.pose import codec_of
 from featherpose.training.train_step import TrainStep
 
-WARM_STEPS = 3
+WARMUP_STEPS = 3
 """Warm-up steps that are not measured: memory is allocated, kernels are selected, the loader's queue fills."""
-QUEUED = 2
+PREFETCHED_BATCHES = 2
 """Batches that a loader worker prefetches."""
 MAX_SAMPLES = 1024
 """Maximum number of samples decoded from a folder: throughput can be measured without a whole epoch."""
@@ -121,18 +121,18 @@ def training_speed(
     `precision` and `compiled` are those of a run. `data` is a folder of shards; by default, samples are synthetic.
     `threads` remains set for this process. InputError if `batch_size` is not divisible by the number of processes.
     """
-    place = open_device(device)
+    torch_device = open_device(device)
     if threads:
         torch.set_num_threads(threads)
-    workers = pick_workers(place) if workers is None else workers
-    ranks = join(place)
+    workers = pick_workers(torch_device) if workers is None else workers
+    ranks = init_ranks(torch_device)
     if batch_size % ranks.count:
         raise InputError(f"--batch-size {batch_size} is not divisible by {ranks.count} processes; choose a multiple.")
     stages = [{"input_size": input_size, "batch_size": batch_size}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
         samples = open_samples(data, input_size, Path(scratch))
-        step, loading = _both_ways(recipe, samples, steps, seconds, workers, place, ranks, compiled)
+        step, loading = _measure_both(recipe, samples, steps, seconds, workers, torch_device, ranks, compiled)
     return TrainingSpeed(
         network=network,
         options=recipe.options,
@@ -141,51 +141,51 @@ def training_speed(
         processes=ranks.count,
         threads=torch.get_num_threads(),
         workers=workers,
-        device=str(place),
+        device=str(torch_device),
         precision=precision,
         compiled=compiled,
         data=str(data or "synthetic"),
         step=step,
         loading=loading,
-        peak_memory=int(ranks.gather(np.array([peak_memory(place)])).sum()),
+        peak_memory=int(ranks.gather(np.array([peak_memory(torch_device)])).sum()),
         machine=machine(),
     )
 
 
-def _both_ways(
+def _measure_both(
     recipe: Recipe,
     samples: TrainingSet,
     steps: int | None,
     seconds: float,
     workers: int,
-    place: torch.device,
+    torch_device: torch.device,
     ranks: Ranks,
     compiled: bool,
 ) -> tuple[Speed, Speed]:
     """Throughput without data loading for `steps` or `seconds`, then for as many steps with it."""
     stage = recipe.stages[0]
-    train, codec = _step(recipe, samples.skeleton.num_keypoints, place, ranks, compiled), codec_of(recipe, stage)
-    samples_here = stage.batch_size // ranks.count
+    train, codec = _step(recipe, samples.skeleton.num_keypoints, torch_device, ranks, compiled), codec_of(recipe, stage)
+    samples_per_rank = stage.batch_size // ranks.count
 
     def load(count: int, workers: int) -> Iterable[Batch]:
         # more batches than needed, so that the workers are as busy at the end as in the middle of an epoch
-        epoch = Epoch(0, stage, 0, WARM_STEPS + count + QUEUED * max(1, workers))
-        return batches(samples, codec, recipe, epoch, 0, workers, ranks, place.type == "cuda")
+        epoch = Epoch(0, stage, 0, WARMUP_STEPS + count + PREFETCHED_BATCHES * max(1, workers))
+        return batches(samples, codec, recipe, epoch, 0, workers, ranks, torch_device.type == "cuda")
 
-    same = itertools.repeat(tuple(tensor.to(place) for tensor in next(iter(load(1, 0)))))
-    alone = clocked(train, same, samples_here, steps, seconds)
-    loading = clocked(train, load(alone.steps, workers), samples_here, alone.steps)
-    return _together(alone, ranks), _together(loading, ranks)
+    same_batch = itertools.repeat(tuple(tensor.to(torch_device) for tensor in next(iter(load(1, 0)))))
+    step_only = measure_steps(train, same_batch, samples_per_rank, steps, seconds)
+    loading = measure_steps(train, load(step_only.steps, workers), samples_per_rank, step_only.steps)
+    return _combine_ranks(step_only, ranks), _combine_ranks(loading, ranks)
 
 
-def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks, compiled: bool) -> Step:
+def _step(recipe: Recipe, num_keypoints: int, torch_device: torch.device, ranks: Ranks, compiled: bool) -> Step:
     """The training step of `loop.train`."""
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.network, num_keypoints, **recipe.options)
-    network = loop.placed(network, recipe, place)
-    average = copy.deepcopy(network).eval()
+    network = loop.prepare_network(network, recipe, torch_device)
+    ema_network = copy.deepcopy(network).eval()
     optimizer = loop.make_optimizer(network, recipe.optimizer)
-    train_step = TrainStep(network, recipe, None, place, compiled)
+    train_step = TrainStep(network, recipe, None, torch_device, compiled)
 
     def step(batch: Batch, stop: bool) -> bool:
         crops, heatmaps, weights = batch
@@ -193,41 +193,41 @@ def _step(recipe: Recipe, num_keypoints: int, place: torch.device, ranks: Ranks,
         train_step(crops, heatmaps, weights)
         stop = ranks.average_gradients(network, stop)
         optimizer.step()
-        ema.update(average, network, recipe.ema_decay, 0)
+        ema.update(ema_network, network, recipe.ema_decay, 0)
         return stop
 
     return step
 
 
-def clocked(
-    step: Step, batches: Iterable[Batch], samples_here: int, steps: int | None = None, seconds: float = 20.0
+def measure_steps(
+    step: Step, batches: Iterable[Batch], samples_per_rank: int, steps: int | None = None, seconds: float = 20.0
 ) -> Speed:
     """Step, batches and samples per batch in this process -> Speed over `steps` steps or, without them, `seconds`."""
-    began = tick = time.perf_counter()
-    waited, done = 0.0, -WARM_STEPS
+    started = tick = time.perf_counter()
+    waited, done = 0.0, -WARMUP_STEPS
     for batch in batches:
         waited += time.perf_counter() - tick
-        enough = done + 1 >= steps if steps else done >= 0 and time.perf_counter() - began > seconds
+        enough = done + 1 >= steps if steps else done >= 0 and time.perf_counter() - started > seconds
         stop = step(batch, enough)
         done += 1
         if stop:
             break
         if done == 0:
-            _finish()
-            began, waited = time.perf_counter(), 0.0
+            _synchronize()
+            started, waited = time.perf_counter(), 0.0
         tick = time.perf_counter()
-    _finish()
-    spent = time.perf_counter() - began
-    return Speed(samples_here * done / spent, waited / spent, done)
+    _synchronize()
+    elapsed = time.perf_counter() - started
+    return Speed(samples_per_rank * done / elapsed, waited / elapsed, done)
 
 
-def _finish() -> None:
+def _synchronize() -> None:
     """Wait for the GPU, which runs asynchronously."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def _together(speed: Speed, ranks: Ranks) -> Speed:
+def _combine_ranks(speed: Speed, ranks: Ranks) -> Speed:
     shares = ranks.gather(np.array([[speed.samples_per_s, speed.waiting]]))
     return replace(speed, samples_per_s=float(shares[:, 0].sum()), waiting=float(shares[:, 1].mean()))
 
@@ -237,7 +237,7 @@ def open_samples(data: str | Path | None, size: Size, scratch: Path) -> Training
 
     Synthetic images and crops are written to the folder `scratch`, crops of a data set to the cache.
     """
-    samples = _some(read_index(find_folder(data))) if data else synthetic_samples(scratch)
+    samples = _subsample(read_index(find_folder(data))) if data else synthetic_samples(scratch)
     crops = Crops.build(samples, size.height, None if data else scratch)
     skeletons = {sample.skeleton for sample in samples}
     skeleton = skeletons.pop() if len(skeletons) == 1 else COCO17
@@ -250,7 +250,7 @@ def open_samples(data: str | Path | None, size: Size, scratch: Path) -> Training
     )
 
 
-def _some(samples: list[Sample]) -> list[Sample]:
+def _subsample(samples: list[Sample]) -> list[Sample]:
     """At most `MAX_SAMPLES`, evenly spaced over the folder."""
     return samples[:: -(-len(samples) // MAX_SAMPLES)]
 
@@ -263,10 +263,12 @@ def synthetic_samples(folder: Path, count: int = SYNTHETIC_SAMPLES) -> list[Samp
     images.write(file, squares.repeat(8, axis=0).repeat(8, axis=1))
     box = np.concatenate([size / 6, size / 1.5]).astype(np.float32)
     keypoints = size * rng.uniform(1 / 6, 5 / 6, (count, COCO17.num_keypoints, 2))
-    return [_person(f"synthetic-{i}", file, box, points.astype(np.float32)) for i, points in enumerate(keypoints)]
+    return [
+        _synthetic_sample(f"synthetic-{i}", file, box, points.astype(np.float32)) for i, points in enumerate(keypoints)
+    ]
 
 
-def _person(key: str, file: Path, box: NDArray[np.float32], keypoints: NDArray[np.float32]) -> Sample:
+def _synthetic_sample(key: str, file: Path, box: NDArray[np.float32], keypoints: NDArray[np.float32]) -> Sample:
     return Sample(
         key=key,
         image=key,
@@ -300,10 +302,10 @@ def _cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
     return next(iter(names), platform.processor() or platform.machine())
 
 
-def peak_memory(place: torch.device) -> int:
+def peak_memory(torch_device: torch.device) -> int:
     """Device -> peak memory of this process there so far, in bytes; 0 where the system does not report it."""
-    if place.type == "cuda":
-        return torch.cuda.max_memory_allocated(place)
+    if torch_device.type == "cuda":
+        return torch.cuda.max_memory_allocated(torch_device)
     try:
         import resource
     except ImportError:  # Windows

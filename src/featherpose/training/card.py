@@ -59,12 +59,12 @@ def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
     teachers = [TEACHER] if recipe.data.labels != "ground_truth" or recipe.distill.teacher == LABELS else []
     if recipe.distill.teacher not in ("", LABELS):
         teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
-    own: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "samples": dict(sorted(sources.items())),
         "terms": terms,
         "teacher": "; ".join(teachers) or None,
     }
-    return {**own, **_pretrained_facts(recipe.pretrained, terms)} if recipe.pretrained else own
+    return {**facts, **_pretrained_facts(recipe.pretrained, terms)} if recipe.pretrained else facts
 
 
 def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
@@ -72,8 +72,8 @@ def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
     path = weights.find_pretrained(pretrained)
     facts = read_facts(path)
     if not facts:
-        theirs = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
-        return {"pretrained": {"weights": path.name}, "terms": [*terms, theirs]}
+        checkpoint_terms = CHECKPOINTS.get(path.name, f"{path.name}: terms unknown")
+        return {"pretrained": {"weights": path.name}, "terms": [*terms, checkpoint_terms]}
     earlier = {key: facts[key] for key in ("recipe", "training", "results") if key in facts}
     return {"pretrained": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
@@ -97,7 +97,7 @@ def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: tor
 def markdown(card: dict[str, Any]) -> str:
     """The run card (see `card`) -> Markdown, which shows curves.svg from the same folder."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
-    people = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
+    samples = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
     names = [name for name in METRIC_NAMES if name in best]
     rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
@@ -115,7 +115,7 @@ Best validation result ({card["validation_samples"]} samples): \
 
 ## Data
 
-Training samples: {people}. Teacher: {training["teacher"] or "none"}.
+Training samples: {samples}. Teacher: {training["teacher"] or "none"}.
 
 {chr(10).join(f"- {term}" for term in training["terms"])}
 

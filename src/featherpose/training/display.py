@@ -17,7 +17,7 @@ from featherpose.recipes.schedule import Epoch, peak_lr
 from featherpose.training.tasks.pose import LabeledSet
 
 SECONDS_BETWEEN_LINES = 30
-MUCH_WAITING = 5.0
+HIGH_DATA_WAIT = 5.0
 """Data wait in percent of the time, above which the display suggests more workers."""
 
 
@@ -35,44 +35,44 @@ class Display:
         )
         self._task: TaskID | None = None
 
-    def say(self, sentence: str) -> None:
+    def message(self, sentence: str) -> None:
         """Print a message above the progress bar."""
         self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
-    def announce(self, recipe: Recipe, labeled: LabeledSet, device: str, workers: int) -> None:
+    def run_started(self, recipe: Recipe, labeled: LabeledSet, device: str, workers: int) -> None:
         """Print the notes of the data set, then a summary of the run in three lines."""
         for note in labeled.notes:
             self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
-        self.say(
+        self.message(
             f"Training {recipe.network}{options} on {len(labeled.training_rows)} samples, validating on "
             f"{len(labeled.validation_rows)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
-        self.say(f"Device {device}, {torch.get_num_threads()} threads, {workers} data loading workers.")
+        self.message(f"Device {device}, {torch.get_num_threads()} threads, {workers} data loading workers.")
         lrs = {stage.batch_size: peak_lr(recipe.optimizer, stage) for stage in recipe.stages}
         scaled = (
             f" (scaled from lr {recipe.optimizer.lr:g} at batch size {recipe.optimizer.lr_base_batch_size})"
             if recipe.optimizer.lr_base_batch_size
             else ""
         )
-        words = "; ".join(f"batch size {batch}, lr {value:g}" for batch, value in lrs.items())
-        self.say(f"Optimizer {recipe.optimizer.name}: {words}{scaled}.")
+        lr_text = "; ".join(f"batch size {batch}, lr {value:g}" for batch, value in lrs.items())
+        self.message(f"Optimizer {recipe.optimizer.name}: {lr_text}{scaled}.")
 
-    def pretrained_loaded(self, path: Path, start: PretrainedReport) -> None:
+    def pretrained_loaded(self, path: Path, report: PretrainedReport) -> None:
         """Print how many tensors were loaded, and which were randomly initialized or ignored."""
-        fresh = f"; randomly initialized: {_by_layer(start.fresh)}" if start.fresh else ""
-        ignored = f"; ignored: {_by_layer(start.ignored)}" if start.ignored else ""
-        self.say(f"Pretrained weights {path}: {len(start.loaded)} tensors loaded{fresh}{ignored}.")
+        fresh = f"; randomly initialized: {_by_layer(report.fresh)}" if report.fresh else ""
+        ignored = f"; ignored: {_by_layer(report.ignored)}" if report.ignored else ""
+        self.message(f"Pretrained weights {path}: {len(report.loaded)} tensors loaded{fresh}{ignored}.")
 
     def stopped(self, step: int, out: Path) -> None:
         """Print where the run stopped and the command that resumes it."""
-        self.say(f"Stopped after step {step} of {self.plan[-1].last}; resume with:")
+        self.message(f"Stopped after step {step} of {self.plan[-1].last}; resume with:")
         self.console.print(f"featherpose train --resume --out {out}", highlight=False, soft_wrap=True)
 
-    def left_out(self, samples: int) -> None:
+    def skipped(self, samples: int) -> None:
         """Print how many samples are skipped because their image cannot be decoded."""
         if samples:
-            self.say(f"Skipped: {samples} samples whose image cannot be decoded.")
+            self.message(f"Skipped: {samples} samples whose image cannot be decoded.")
 
     def decoding(self, done: int, total: int) -> None:
         """Show the progress of decoding images into the cache."""
@@ -81,18 +81,18 @@ class Display:
     def validated(self, epoch: Epoch, scores: dict[str, float]) -> None:
         """Print the validation scores of an epoch."""
         self.score = "".join(f"{METRIC_NAMES[name]} {value:.1f}  " for name, value in scores.items() if name != "oks")
-        words = ", ".join(f"{METRIC_NAMES[name]} {value:.1f}" for name, value in scores.items())
-        self.say(f"Epoch {epoch.number + 1}/{len(self.plan)} validation: {words}")
+        score_text = ", ".join(f"{METRIC_NAMES[name]} {value:.1f}" for name, value in scores.items())
+        self.message(f"Epoch {epoch.number + 1}/{len(self.plan)} validation: {score_text}")
 
     def step(self, epoch: Epoch, step: int, loss: float, lr: float, seconds: float, waited: float) -> dict[str, float]:
         """Show a finished step -> samples per second, data wait in percent of the time, seconds left."""
         self._steps.append((epoch.stage.batch_size, seconds, waited))
-        samples, spent, waiting = (sum(column) for column in zip(*self._steps, strict=True))
-        figures = {"samples_per_s": samples / spent, "waiting": 100 * waiting / spent}
-        left = self._seconds_left(step, samples / spent, epoch)
+        samples, elapsed, waiting = (sum(column) for column in zip(*self._steps, strict=True))
+        figures = {"samples_per_s": samples / elapsed, "waiting": 100 * waiting / elapsed}
+        left = self._seconds_left(step, samples / elapsed, epoch)
         facts = (
             f"loss {loss:.6f}  lr {lr:.3g}  {self.score}{figures['samples_per_s']:.0f} samples/s  "
-            f"data wait {figures['waiting']:.0f} %{_remedy(figures['waiting'])}  ETA {_clock(left)}"
+            f"data wait {figures['waiting']:.0f} %{_data_wait_hint(figures['waiting'])}  ETA {_format_duration(left)}"
         )
         name = f"Epoch {epoch.number + 1}/{len(self.plan)} ({epoch.stage.input_size})"
         self._show(name, facts, step + 1 - epoch.first, epoch.steps)
@@ -124,12 +124,12 @@ class Display:
         return left / here / speed
 
 
-def _remedy(waiting: float) -> str:
+def _data_wait_hint(waiting: float) -> str:
     """Data wait in percent -> the hint that reduces it, or ""."""
-    return " (more --workers may help)" if waiting > MUCH_WAITING else ""
+    return " (more --workers may help)" if waiting > HIGH_DATA_WAIT else ""
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes = int(seconds // 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min {int(seconds % 60):02d} s"
 

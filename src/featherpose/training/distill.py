@@ -60,9 +60,11 @@ def _network(path: Path, skeleton: Skeleton) -> nn.Module:
     facts = read_facts(path)
     if not facts.keys() >= {"network", "skeleton"}:
         raise ModelError(f"{path} does not name its network; a teacher must be a file written by `featherpose train`.")
-    theirs = Skeleton.from_dict(facts["skeleton"])
-    if theirs.keypoint_names != skeleton.keypoint_names:
-        raise ModelError(f"{path} has the keypoints of {theirs.name}; wanted those of {skeleton.name}, in this order.")
+    teacher_skeleton = Skeleton.from_dict(facts["skeleton"])
+    if teacher_skeleton.keypoint_names != skeleton.keypoint_names:
+        raise ModelError(
+            f"{path} has the keypoints of {teacher_skeleton.name}; wanted those of {skeleton.name}, in this order."
+        )
     network = create_network(facts["network"], skeleton.num_keypoints, **facts.get("options", {}))
     load_weights(network, path)
     return network

@@ -7,13 +7,13 @@ from torch import nn
 
 
 @torch.no_grad()
-def update(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update(ema_network: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Average <- decay x average + (1 - decay) x model, including running statistics.
 
     In the first steps the decay is limited to (1 + step) / (10 + step). `decay` 0 copies the model.
     """
     kept = min(decay, (1 + step) / (10 + step))
-    for a, b in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+    for a, b in zip(ema_network.state_dict().values(), model.state_dict().values(), strict=True):
         if a.is_floating_point():
             a.lerp_(b, 1 - kept)
         else:

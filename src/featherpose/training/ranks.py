@@ -34,13 +34,13 @@ class Ranks:
         if self.count == 1:
             return stop
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
-        wish = torch.full((1,), float(stop), device=gradients[0].device)
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [wish])
+        stop_flag = torch.full((1,), float(stop), device=gradients[0].device)
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [stop_flag])
         distributed.all_reduce(flat)
-        *means, wishes = (flat / self.count).split([gradient.numel() for gradient in gradients] + [1])
+        *means, stop_flags = (flat / self.count).split([gradient.numel() for gradient in gradients] + [1])
         for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
-        return bool(wishes.item() > 0)
+        return bool(stop_flags.item() > 0)
 
     def broadcast_from_first(self, network: nn.Module) -> None:
         """Copy all parameters and buffers from the first process: running statistics would differ otherwise."""
@@ -48,25 +48,25 @@ class Ranks:
             for tensor in network.state_dict().values():
                 distributed.broadcast(tensor, 0)
 
-    def gather(self, mine: NDArray[Any]) -> NDArray[Any]:
+    def gather(self, local: NDArray[Any]) -> NDArray[Any]:
         """Rows index, index + count, ... of an array, from each process -> the whole array, in every process."""
         if self.count == 1:
-            return mine
+            return local
         parts: list[Any] = [None] * self.count
-        distributed.all_gather_object(parts, mine)
-        whole = np.empty((sum(map(len, parts)), *mine.shape[1:]), mine.dtype)
+        distributed.all_gather_object(parts, local)
+        whole = np.empty((sum(map(len, parts)), *local.shape[1:]), local.dtype)
         for index, part in enumerate(parts):
             whole[index :: self.count] = part
         return whole
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
-def join(device: torch.device) -> Ranks:
+def init_ranks(device: torch.device) -> Ranks:
     """Join the processes that torchrun started; a single process otherwise."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
-        return ALONE
+        return SINGLE_PROCESS
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Ranks(distributed.get_rank(), count)

@@ -8,7 +8,7 @@ from typing import Any
 
 from featherpose import files
 
-STEPS_BETWEEN = 50
+STEPS_BETWEEN_RECORDS = 50
 """Steps between two records of the loss; every validation is recorded too."""
 
 

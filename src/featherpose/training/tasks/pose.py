@@ -14,7 +14,7 @@ from torch import nn
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.codecs import CODECS
-from featherpose.codecs.heatmap import Codec, merge_flipped, smooth
+from featherpose.codecs.heatmap import Codec, gaussian_filter, merge_flipped
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops, Progress
 from featherpose.data.folder import find_data
@@ -30,7 +30,7 @@ from featherpose.recipes.recipe import Data, Recipe, Stage, Validation
 from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 from featherpose.training.batches import TrainingSet
 from featherpose.training.distill import LABELS
-from featherpose.training.ranks import ALONE, Ranks
+from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 
 PCK_THRESHOLD = 0.05
 """A keypoint is correct within this fraction of the longer side of the person's box."""
@@ -99,8 +99,8 @@ def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progres
 
 def codec_of(recipe: Recipe, stage: Stage) -> Codec:
     """Recipe and stage -> the codec at that input size."""
-    own = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
-    return CODECS[recipe.codec](stage.input_size, stride=stride_of(recipe.network), sigma=stage.sigma, **own)
+    codec_options = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
+    return CODECS[recipe.codec](stage.input_size, stride=stride_of(recipe.network), sigma=stage.sigma, **codec_options)
 
 
 def read_samples(recipe: Recipe) -> LabeledSet:
@@ -118,7 +118,7 @@ def read_samples(recipe: Recipe) -> LabeledSet:
     held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
     if held_out.all() or not held_out.any():
-        raise DataError(f"{folder}: {_one_sided([sample.image for sample in samples], data.val_fraction)}")
+        raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
     if not len(training):
         raise DataError(f"{folder}: none of {len(samples)} samples has a keypoint of {skeleton.name} to train on.")
     label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
@@ -129,11 +129,11 @@ def read_samples(recipe: Recipe) -> LabeledSet:
     )
 
 
-def _one_sided(image_names: list[str], val_fraction: float) -> str:
+def _one_sided_split(image_names: list[str], val_fraction: float) -> str:
     """Names of images that all fall into the same set -> error message that says what to do."""
-    seen = f"all {len(set(image_names))} images fall into the same split with data.val_fraction={val_fraction:g}"
-    better = possible_val_fraction(image_names)
-    return f"{seen}; " + (f"set data.val_fraction={better}." if better else "annotate more images.")
+    problem = f"all {len(set(image_names))} images fall into the same split with data.val_fraction={val_fraction:g}"
+    suggested = possible_val_fraction(image_names)
+    return f"{problem}; " + (f"set data.val_fraction={suggested}." if suggested else "annotate more images.")
 
 
 def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
@@ -159,12 +159,14 @@ def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validatio
     rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
     keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
     keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
-    places = [Crop.from_box(box, stage.input_size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
-    zoom = np.array([place.matrix[0, 0] for place in places])
+    transforms = [Crop.from_box(box, stage.input_size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
+    zoom = np.array([transform.matrix[0, 0] for transform in transforms])
     samples = [labeled.samples[row] for row in rows]
     return ValidationSet(
-        crops=np.stack([images.warp(crops[row], place) for row, place in zip(rows, places, strict=True)]),
-        keypoints=np.array([place.to_crop(k) for place, k in zip(places, keypoints, strict=True)], np.float32),
+        crops=np.stack([images.warp(crops[row], transform) for row, transform in zip(rows, transforms, strict=True)]),
+        keypoints=np.array(
+            [transform.to_crop(k) for transform, k in zip(transforms, keypoints, strict=True)], np.float32
+        ),
         visible=visible[rows],
         sides=boxes[:, 2:].max(axis=1) * zoom,
         areas=np.array([_area(sample) for sample in samples]) * crops.factors[rows].prod(axis=1) * zoom**2,
@@ -176,7 +178,7 @@ def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validatio
 
 
 def validate(
-    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
+    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
 ) -> dict[str, float]:
     """Network -> scores in percent: PCK over all samples; OKS and OKS accuracy (`evaluation.pck`) over those whose
     keypoints are defined as COCO's, if there are any. With several processes, all get them."""
@@ -184,7 +186,7 @@ def validate(
 
 
 def predict_keypoints(
-    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = ALONE
+    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
 ) -> NDArray[np.float32]:
     """Network -> keypoints (N, K, 2) of the validation set, in crop pixels.
 
@@ -193,25 +195,25 @@ def predict_keypoints(
     crops = validation_set.crops[ranks.index :: ranks.count]
     heatmaps = predict(network, crops, device)
     if validation_set.validation.flip_test:
-        mirrored = predict(network, crops[:, :, ::-1].copy(), device)
+        flipped = predict(network, crops[:, :, ::-1].copy(), device)
         heatmaps = merge_flipped(
-            heatmaps, mirrored, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
+            heatmaps, flipped, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
         )
     if validation_set.validation.blur_kernel:
-        heatmaps = smooth(heatmaps, validation_set.validation.blur_kernel)
+        heatmaps = gaussian_filter(heatmaps, validation_set.validation.blur_kernel)
     return ranks.gather(validation_set.codec.decode(heatmaps)[0])
 
 
-def _scores(found: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
+def _scores(predicted: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
     coco = validation_set.is_coco
     scores = validation_oks(
-        found[coco],
+        predicted[coco],
         validation_set.keypoints[coco],
         validation_set.visible[coco],
         validation_set.areas[coco],
         validation_set.skeleton.sigmas,
     )
-    mean = pck(found, validation_set.keypoints, validation_set.visible, validation_set.sides, PCK_THRESHOLD).mean
+    mean = pck(predicted, validation_set.keypoints, validation_set.visible, validation_set.sides, PCK_THRESHOLD).mean
     with_oks = {} if math.isnan(scores.oks) else {"oks_accuracy": 100 * scores.oks_accuracy, "oks": 100 * scores.oks}
     return {**with_oks, "pck": 100 * mean}
 
@@ -243,22 +245,24 @@ def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
         return SKELETONS[name]
     if name != "data":
         return Skeleton.from_yaml(name)
-    kinds = {sample.skeleton.name: sample.skeleton for sample in samples}
-    if len(kinds) > 1:
-        raise DataError(f"skeleton: data, but the data set has several ({', '.join(sorted(kinds))}); name one of them.")
-    return next(iter(kinds.values()))
+    skeletons = {sample.skeleton.name: sample.skeleton for sample in samples}
+    if len(skeletons) > 1:
+        raise DataError(
+            f"skeleton: data, but the data set has several ({', '.join(sorted(skeletons))}); name one of them."
+        )
+    return next(iter(skeletons.values()))
 
 
 def _label_sets(
     samples: list[Sample], recipe: Recipe, skeleton: Skeleton, folder: Path
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Labels, and pseudo-labels as a second set for distillation: keypoints (N, T, K, 2) and weights (N, T, K)."""
-    first = _targets(samples, recipe.data, skeleton, folder)
+    labels = _targets(samples, recipe.data, skeleton, folder)
     if recipe.distill.teacher != LABELS:
-        return first[0][:, None], first[1][:, None]
-    _refuse_other_keypoints("distill.teacher=labels", skeleton)
+        return labels[0][:, None], labels[1][:, None]
+    _require_coco_keypoints("distill.teacher=labels", skeleton)
     second = pseudo_targets(samples, teacher_labels(folder), recipe.data.teacher_threshold)
-    return np.stack([first[0], second.keypoints], axis=1), np.stack([first[1], second.weights], axis=1)
+    return np.stack([labels[0], second.keypoints], axis=1), np.stack([labels[1], second.weights], axis=1)
 
 
 def _targets(
@@ -267,13 +271,13 @@ def _targets(
     if data.labels == "ground_truth":
         keypoints, visible = map_samples(samples, skeleton)
         return keypoints, (visible > 0).astype(np.float32)
-    _refuse_other_keypoints(f"data.labels={data.labels}", skeleton)
+    _require_coco_keypoints(f"data.labels={data.labels}", skeleton)
     make_targets = pseudo_targets if data.labels == "pseudo" else coco_targets
     targets = make_targets(samples, teacher_labels(folder), data.teacher_threshold)
     return targets.keypoints, targets.weights
 
 
-def _refuse_other_keypoints(what: str, skeleton: Skeleton) -> None:
+def _require_coco_keypoints(what: str, skeleton: Skeleton) -> None:
     if skeleton.keypoint_names != COCO17.keypoint_names:
         raise DataError(
             f"{what} supports COCO's keypoints only; skeleton {skeleton.name} needs data.labels=ground_truth and no "
