@@ -132,8 +132,8 @@ def _name_warnings(skeleton: Skeleton) -> Iterator[str]:
     """Notes on what cannot be derived from the names of the keypoints."""
     if unpaired := unpaired_keypoints(skeleton):
         yield (
-            f"Warning: no keypoint of the other side for {', '.join(unpaired)}: a flipped person has it on the wrong side."
-            " Give both sides matching names (left_ankle, right_ankle), or set augmentation.flip_prob=0."
+            f"Warning: no keypoint of the other side for {', '.join(unpaired)}: a flipped person has it on the wrong"
+            " side. Give both sides matching names (left_ankle, right_ankle), or set augmentation.flip_prob=0."
         )
     if unknown := keypoints_without_sigma(skeleton):
         yield (

@@ -75,8 +75,9 @@ def _heatmap_range(heatmaps: Array, again: Array) -> float:
         )
     if batch_difference > MAX_HEATMAP_DIFFERENCE * extent:
         raise ModelError(
-            f"The network's own heatmaps change by {batch_difference / extent:.2g} of their range (allowed {MAX_HEATMAP_DIFFERENCE:g}) with "
-            "the batch size: the network amplifies rounding errors, as an untrained network does."
+            f"The network's own heatmaps change by {batch_difference / extent:.2g} of their range (allowed "
+            f"{MAX_HEATMAP_DIFFERENCE:g}) with the batch size: the network amplifies rounding errors, as an untrained"
+            " network does."
         )
     return extent
 
