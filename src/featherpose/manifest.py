@@ -95,7 +95,7 @@ def _refuse_version(version: object) -> None:
     if version != VERSION:
         raise ModelError(
             f"the manifest has version {version!r}, this featherpose reads version {VERSION}; "
-            "type: pip install --upgrade featherpose, or export the model again"
+            "export the model again with `featherpose export`, or type: pip install --upgrade featherpose"
         )
 
 

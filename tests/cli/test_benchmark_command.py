@@ -103,7 +103,11 @@ def test_json_output_of_a_real_network() -> None:
     result = run(*SMALL, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert (found["network"], found["input_size"], found["batch_size"]) == ("lite_hrnet_18", [64, 64], 4)
+    assert (found["network"], found["input_size"], found["batch_size"]) == (
+        "lite_hrnet_18",
+        {"height": 64, "width": 64},
+        4,
+    )
     assert found["options"] == {"width": 8}
     assert found["step"]["samples_per_s"] > 0 and found["loading"]["steps"] == 1
 

@@ -39,7 +39,7 @@ def test_table_shows_coco_scores_and_settings(run, tmp_path: Path) -> None:
     names, values, how, where = result.stdout.splitlines()
     assert names.split() == ["AP", "AP50", "AP75", "AP(M)", "AP(L)", "AR", "AR50"]
     assert len(values.split()) == 7
-    assert how == f"tiny 48x64 ({tmp_path / 'tiny.onnx'}), boxes gt, no flip test, blur kernel 0"
+    assert how == f"tiny 64x48 ({tmp_path / 'tiny.onnx'}), boxes gt, no flip test, blur kernel 0"
     assert where.startswith("instances: 3, images: 2 of people, in ")
     assert where.endswith("results in out/evaluate/tiny-people.results.json")
     assert len(json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())) == 3
@@ -211,7 +211,7 @@ def test_labels_without_keypoint_names_fail(run, tmp_path: Path) -> None:
     path = tmp_path / "people/person_keypoints.json"
     truth = json.loads(path.read_text())
     path.write_text(json.dumps({**truth, "categories": [{"id": 1, "name": "person"}]}))
-    assert "person_keypoints.json: no category names its joints" in str(run().exception)
+    assert "person_keypoints.json: no category lists keypoint names" in str(run().exception)
 
 
 def test_model_with_other_skeleton_fails(run, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 from featherpose.exporting import export
 from featherpose.exporting.crops import image_crops, synthetic
 from featherpose.manifest import Manifest, read_manifest
-from featherpose.networks import create_network, hrnet, list_networks, lite_hrnet, stride_of, tokenpose
+from featherpose.networks import NETWORKS, create_network, hrnet, lite_hrnet, stride_of, tokenpose
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
 from featherpose.size import Size
@@ -57,7 +57,7 @@ def accepts_any_batch_size(path, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_every_network_passes_the_parity_check(name, tmp_path):
     size, path = create_network(name).fixed_size or Size(height=128, width=96), tmp_path / f"{name}.onnx"
     manifest = make_manifest(name, size)

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from featherpose.codecs.heatmap import Msra
 from featherpose.errors import ModelError
-from featherpose.networks import NETWORKS, create_network, list_networks, stride_of
+from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
 from featherpose.recipes.recipe import Optimizer, Recipe
 from featherpose.size import Size
@@ -55,7 +55,7 @@ def small_options(name):
 
 def variants():
     """Every network with default options, at a small size if built for a single one, and the variants of `OPTIONS`."""
-    for name in list_networks():
+    for name in sorted(NETWORKS):
         yield name, small_options(name)
     yield from OPTIONS
 
@@ -156,7 +156,7 @@ def test_output_is_independent_of_memory_layout(model):
     torch.testing.assert_close(last, plain, rtol=1e-6, atol=1e-6 * plain.std().item())
 
 
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_builder_is_documented_and_has_defaults(name):
     builder = NETWORKS[name]
     assert builder.__doc__
@@ -176,7 +176,7 @@ def slow_to_train(name):
     return pytest.param(name, marks=pytest.mark.slow) if name in SLOW_TO_TRAIN else name
 
 
-@pytest.mark.parametrize("name", [slow_to_train(name) for name in list_networks()])
+@pytest.mark.parametrize("name", [slow_to_train(name) for name in sorted(NETWORKS)])
 def test_network_overfits_four_samples(name):
     """Overfit four samples with the loss, optimizer and learning rate of real runs.
 
@@ -207,7 +207,7 @@ def reset_compiler():
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_graphs_left")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_network_compiles_to_one_full_graph(name):
     """Captured end to end in train mode without graph breaks, on the meta device: tensors have no data.
 

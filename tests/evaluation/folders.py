@@ -40,7 +40,7 @@ SAMPLES = [
 
 
 def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skeleton: Skeleton = COCO17) -> Path:
-    """Images 5, 7, 8 and 9 of 320x240 gray pixels and person_keypoints.json."""
+    """Images 5, 7, 8 and 9 of 240x320 gray pixels and person_keypoints.json."""
     names = {image: f"photo-{image}.png" for image in (5, 7, 8, 9)}
     (root / "images").mkdir(parents=True)
     for name in names.values():

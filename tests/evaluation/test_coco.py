@@ -92,7 +92,7 @@ def test_empty_results_have_ap_zero() -> None:
     assert scores.to_dict()["ap_large"] is None
 
 
-@pytest.mark.parametrize("people", [[], [person(1, 1, labeled=False)], [{**person(1, 1), "iscrowd": 1}]])
+@pytest.mark.parametrize("persons", [[], [person(1, 1, labeled=False)], [{**person(1, 1), "iscrowd": 1}]])
 def test_ap_without_ground_truth_is_nan(persons: list[dict[str, Any]]) -> None:
     scores = keypoint_ap(truth(*persons), [found(person(1, 1))])
     assert set(scores.to_dict().values()) == {None}

@@ -278,7 +278,7 @@ def test_broken_image_is_listed_and_missed(dataset: Coco) -> None:
 def test_image_size_mismatch_is_broken(dataset: Coco) -> None:
     dataset.truth["images"][0]["width"] = 321
     broken = evaluate(dataset, lookup_predictor(dataset.truth)).broken
-    assert broken == ("photo-5.png: the image has 320x240 pixels, but is annotated with 321x240.",)
+    assert broken == ("photo-5.png: the image has 240x320 pixels, but is annotated with 240x321.",)
 
 
 def test_data_set_without_usable_image_raises(dataset: Coco) -> None:

@@ -77,7 +77,7 @@ def test_unlabeled_persons_are_left_out() -> None:
     assert validation_oks(truth + 3, truth, visible, areas, SIGMAS) == pytest.approx(alone)
 
 
-@pytest.mark.parametrize("people", [0, 3], ids=["no person", "no labels"])
+@pytest.mark.parametrize("count", [0, 3], ids=["no person", "no labels"])
 def test_validation_oks_without_labels_is_nan(count: int) -> None:
     truth = np.zeros((count, 17, 2))
     assert np.isnan(validation_oks(truth, truth, np.zeros((count, 17)), np.ones(count), SIGMAS)).all()

@@ -100,7 +100,15 @@ def test_torch_equals_codec_on_ties_and_borders(kind, size):
         assert_equals_codec(codec, decode_in_torch(codec, maps), codec.decode(maps), maps)
 
 
-@pytest.mark.parametrize("codec", [Msra((64, 48), stride=8), Msra((12, 12)), Dark((64, 48), stride=8)], ids=str)
+@pytest.mark.parametrize(
+    "codec",
+    [
+        Msra(Size(height=48, width=64), stride=8),
+        Msra(Size(height=12, width=12)),
+        Dark(Size(height=48, width=64), stride=8),
+    ],
+    ids=str,
+)
 def test_torch_equals_codec_on_small_maps(codec):
     maps = tied(codec)
     assert_equals_codec(codec, decode_in_torch(codec, maps), codec.decode(maps), maps)
@@ -109,7 +117,7 @@ def test_torch_equals_codec_on_small_maps(codec):
 @pytest.mark.parametrize("value", [0, -1])
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
 def test_nonpositive_map_decodes_to_origin(kind, value):
-    keypoints, scores = decode_in_torch(kind((48, 64)), np.full((2, 3, 16, 12), value, np.float32))
+    keypoints, scores = decode_in_torch(kind(Size(height=64, width=48)), np.full((2, 3, 16, 12), value, np.float32))
     np.testing.assert_array_equal(keypoints, 0)
     np.testing.assert_array_equal(scores, value)
 
@@ -136,7 +144,7 @@ def assert_float32_and_int64_only(file):
 
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
 def test_empty_batch_gives_empty_keypoints(kind):
-    keypoints, scores = decode_in_torch(kind((48, 64)), np.zeros((0, 17, 16, 12), np.float32))
+    keypoints, scores = decode_in_torch(kind(Size(height=64, width=48)), np.zeros((0, 17, 16, 12), np.float32))
     assert (keypoints.shape, scores.shape) == ((0, 17, 2), (0, 17))
 
 
@@ -146,4 +154,4 @@ def test_codec_without_graph_decoder_raises():
         name = "msre"
 
     with pytest.raises(ModelError, match=r"Codec 'msre' has no decoder .* Did you mean 'msra'"):
-        graph_decoder(Other((48, 64)))
+        graph_decoder(Other(Size(height=64, width=48)))

@@ -10,10 +10,12 @@ from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Dark, Msra, Udp
 from featherpose.errors import ModelError
 from featherpose.exporting.parity import check_parity, reach, slack
+from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
-CODEC = Msra((48, 64))
+SMALL, LARGE = Size(height=64, width=48), Size(height=128, width=96)
+CODEC = Msra(SMALL)
 KEYPOINT_NAMES = ("nose", "left_eye")
 CROPS = {name: np.full((64, 48, 3), value, np.uint8) for value, name in enumerate(("first", "second", "third"))}
 
@@ -167,15 +169,15 @@ def test_reach_of_msra_at_slopes_and_ties(cell, change, pixels):
 @pytest.mark.parametrize("kind", CODECS.values(), ids=CODECS)
 def test_reach_of_empty_map_is_infinite(kind):
     maps = np.zeros((1, 1, 16, 12), np.float32)
-    assert reach_of(kind((48, 64)), maps, 1e-6) == np.inf
-    assert reach_of(kind((48, 64)), maps, 0) == 0 or kind is Dark  # for Dark, the determinant is 0
+    assert reach_of(kind(SMALL), maps, 1e-6) == np.inf
+    assert reach_of(kind(SMALL), maps, 0) == 0 or kind is Dark  # for Dark, the determinant is 0
 
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
 @pytest.mark.parametrize("change", [1e-6, 1e-5, 1e-4])
 def test_reach_bounds_newton_step_movement(kind, change):
     """Gaussians with a background level, weak or outside the map, and noise, each changed 20 times by `change`."""
-    codec, rng = kind((96, 128)), np.random.default_rng(8)
+    codec, rng = kind(LARGE), np.random.default_rng(8)
     places = rng.uniform((-8, -8), (100, 132), (60, 2))
     maps = codec.encode(places, np.ones(60))[0] * rng.uniform(0.1, 1, (60, 1, 1))
     maps = (maps + rng.uniform(0, 0.2, (60, 1, 1)) * rng.random(maps.shape)).astype(np.float32)[None]
@@ -190,8 +192,8 @@ def test_reach_bounds_newton_step_movement(kind, change):
 
 def test_slack_is_zero_for_msra_and_grows_if_flat():
     places = np.full((4, 2), (48, 64))
-    assert (slack(Msra((96, 128)), Msra((96, 128)).encode(places, np.ones(4))[0][None]) == 0).all()
-    codec = Udp((96, 128))
+    assert (slack(Msra(LARGE), Msra(LARGE).encode(places, np.ones(4))[0][None]) == 0).all()
+    codec = Udp(LARGE)
     maps = codec.encode(places, np.ones(4))[0][None] * np.array([1, 0.1, 0.01, 0], np.float32)[:, None, None]
     flatter = slack(codec, maps + np.float32(0.5))[0]
     assert flatter[0] < 1e-3 * codec.size.width and (np.diff(flatter) > 0).all()
@@ -201,7 +203,7 @@ def test_slack_is_zero_for_msra_and_grows_if_flat():
 @pytest.mark.parametrize("kind", [Dark, Udp])
 @pytest.mark.parametrize("pixels", [0.02, 1])
 def test_wrong_newton_step_raises(kind, pixels):
-    codec = kind((48, 64), sigma=1)
+    codec = kind(SMALL, sigma=1)
     maps = np.stack([codec.encode([(20 + i, 30), (24, 33)], [1, 1])[0] for i in range(3)])
 
     def wrong(crops):
@@ -215,7 +217,7 @@ def test_wrong_newton_step_raises(kind, pixels):
 
 @pytest.mark.parametrize("kind", [Dark, Udp])
 def test_jump_on_flat_map_is_recorded(kind):
-    codec, rng = kind((48, 64), sigma=1), np.random.default_rng(2)
+    codec, rng = kind(SMALL, sigma=1), np.random.default_rng(2)
     network = np.stack([codec.encode([(20 + i, 30), (24, 33)], [1, 1])[0] for i in range(3)])
     network[1, 0] = 0.5 + 1e-4 * network[1, 0]
     engine = network.copy()

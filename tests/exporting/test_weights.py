@@ -22,6 +22,7 @@ from tests.exporting.conftest import SIZE, Tiny, tiny
 pytestmark = pytest.mark.torch
 
 FACTS = {
+    "version": 2,
     "network": "tiny",
     "options": {"width": 8},
     "num_keypoints": 17,
@@ -102,7 +103,7 @@ def unknown_network(folder):
 
 
 def not_json(folder):
-    save_weights(tiny(), folder / "a.safetensors", {"network": "tiny"})
+    save_weights(tiny(), folder / "a.safetensors", {"version": "2", "network": "tiny"})
     return folder / "a.safetensors"
 
 
@@ -141,7 +142,7 @@ BAD = [
 IDS = [" ".join([make.__name__, *arguments]) for make, arguments, _ in BAD]
 
 
-@pytest.mark.parametrize(("make", "words", "message"), BAD, ids=IDS)
+@pytest.mark.parametrize(("make", "arguments", "message"), BAD, ids=IDS)
 def test_invalid_input_is_one_line_and_no_file(tmp_path, make, arguments, message):
     path = make(tmp_path)
     outcome = CliRunner().invoke(featherpose, ["export", str(path), *arguments])

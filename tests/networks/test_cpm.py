@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 from featherpose.codecs import CODECS
 from featherpose.errors import ModelError
-from featherpose.networks import create_network, list_networks, stride_of
+from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.cpm import LATER_STAGES
@@ -130,7 +130,7 @@ def test_codec_stride_follows_the_network(network, stride, codec):
     assert (found.stride, found.heatmap_size) == (stride, Size(height=128 // stride, width=96 // stride))
 
 
-@pytest.mark.parametrize("name", list_networks())
+@pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_stride_is_read_from_the_return_type(name):
     assert stride_of(name) == (8 if name == "cpm" else 4)
 

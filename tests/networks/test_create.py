@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_network, list_networks
+from featherpose.networks import NETWORKS, create_network
 
 pytestmark = pytest.mark.torch
 
@@ -55,7 +55,7 @@ PAPERS = {
 
 
 def test_all_networks_of_the_papers_are_listed():
-    assert set(list_networks()) >= PAPERS
+    assert set(NETWORKS) >= PAPERS
 
 
 def test_attention_at_block_is_in_every_block():

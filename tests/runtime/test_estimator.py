@@ -115,7 +115,7 @@ BAD_BOXES = [
     ("too large for float32", [(0, 0, 1e300, 9)], "Box 0 .* is not finite"),
     ("no width", [BOX, BOX, (5, 5, 5, 9)], "Box 2 .* has no area"),
     ("right of left", [(9, 5, 5, 9)], "Box 0 .* has no area; wanted left < right"),
-    ("left of the image", [(-50, 5, 0, 9)], r"Box 0 .* lies outside the image of 200x160"),
+    ("left of the image", [(-50, 5, 0, 9)], r"Box 0 .* lies outside the image of 160x200"),
     ("below the image", [(5, 160, 9, 170)], "Box 0 .* lies outside"),
     ("one box, not in a list", BOX, r"shape \(4,\), wanted \(N, 4\)"),
     ("with scores", [(*BOX, 0.9)], r"shape \(1, 5\), wanted \(N, 4\)"),
@@ -181,7 +181,7 @@ def test_flip_test_swaps_sides_and_averages(name):
     box = (4.8, 6.4, 43.2, 57.6)  # padded by 1.25, the crop is the whole image
     estimator = Estimator(LeftRightSession(name), flip_test=True)
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
-    crop = Crop.from_box(box, (48, 64), codec.crop_mode)
+    crop = Crop.from_box(box, Size(height=64, width=48), codec.crop_mode)
     crops = images.warp(image, crop)[None]
     merged = merge_flipped(
         *(estimator.session.run(side)[2] for side in (crops, crops[:, :, ::-1])), COCO17.flip_order, codec.flip_shift

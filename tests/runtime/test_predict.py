@@ -102,7 +102,7 @@ BOX = [10.0, 5.0, 55.0, 75.0]
 
 
 @pytest.mark.parametrize(
-    ("boxes", "people"),
+    ("boxes", "counts"),
     [
         pytest.param({"a.jpg": [BOX, BOX], "b.jpg": []}, [2, 0], id="plain"),
         pytest.param([{"image_id": "b", "bbox": BOX, "score": 0.5}], [0, 1], id="detections"),

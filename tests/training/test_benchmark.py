@@ -177,17 +177,17 @@ class TestSamples:
         assert not np.array_equal(samples[0].keypoints, samples[1].keypoints)
 
     def test_synthetic_images_have_contrast(self, tmp_path: Path) -> None:
-        samples = open_samples(None, (64, 64), tmp_path)
+        samples = open_samples(None, Size(height=64, width=64), tmp_path)
         assert len(samples) == benchmark.SYNTHETIC_SAMPLES
         assert samples.crops[0].std() > 50
 
     def test_large_folder_is_subsampled_evenly(
         self, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        whole = open_samples(synthetic_shards, (64, 64), tmp_path)
+        whole = open_samples(synthetic_shards, Size(height=64, width=64), tmp_path)
         assert len(whole) == 40
         monkeypatch.setattr(benchmark, "MAX_SAMPLES", 7)
-        part = open_samples(synthetic_shards, (64, 64), tmp_path)
+        part = open_samples(synthetic_shards, Size(height=64, width=64), tmp_path)
         assert len(part) == 7
         assert np.array_equal(part.keypoints, whole.keypoints[::6])
 
@@ -221,7 +221,7 @@ class TestScripts:
     def test_baseline_measures_step_and_loading(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(benchmark, "WARMUP_STEPS", 0)
         script("plain_lite_hrnet", monkeypatch)
-        speeds = script("train_baseline", monkeypatch).measure((64, 64), 2, 0.0, 0, None)
+        speeds = script("train_baseline", monkeypatch).measure(Size(height=64, width=64), 2, 0.0, 0, None)
         assert {way: speed.steps for way, speed in speeds.items()} == {"step": 1, "loading": 1}
         assert all(speed.samples_per_s > 0 for speed in speeds.values())
 

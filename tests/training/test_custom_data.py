@@ -177,7 +177,7 @@ def test_too_few_images_raise_with_suggestion(annotation_file: Path, tmp_path: P
     assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.333})).validation_rows) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
     (tmp_path / "few.json").write_text(json.dumps(few))
-    with pytest.raises(DataError, match=r"all 1 images fall into the same split, .*; annotate more images\."):
+    with pytest.raises(DataError, match=r"all 1 images fall into the same split with .*; annotate more images\."):
         pose.read_samples(recipe(tmp_path / "few.json"))
 
 

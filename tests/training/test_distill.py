@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def teacher(tmp_path: Path) -> Path:
-    facts = {"network": "cbam_lite_hrnet_18", "options": {"width": 8}, "skeleton": COCO17.to_dict()}
+    facts = {"version": 2, "network": "cbam_lite_hrnet_18", "options": {"width": 8}, "skeleton": COCO17.to_dict()}
     path = tmp_path / "teacher.safetensors"
     torch.manual_seed(3)
     network = create_network("cbam_lite_hrnet_18", width=8)

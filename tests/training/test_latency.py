@@ -43,7 +43,7 @@ def run(latency: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) ->
 
 
 def test_shipped_models_are_listed_by_name(latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "shipped", lambda: ["tiny-48x64"])
+    monkeypatch.setattr(weights, "shipped", lambda: ["tiny-64x48"])
     monkeypatch.setattr(weights, "find", lambda name: models / "rep_pose.onnx")
     run(latency, monkeypatch, "--shipped", "--rounds", 1, "--models", models, "--out", models / "shipped.json")
     (line,) = json.loads((models / "shipped.json").read_text())["networks"]
@@ -62,8 +62,8 @@ def test_two_networks_are_measured_in_turn(
     assert facts["machine"]["cpu"] and facts["versions"]["onnxruntime"]
     assert facts["yardstick"]["network"] == latency.BASELINE and facts["yardstick"]["ratio"] == 1
     assert [(line["network"], line["input_size"]) for line in facts["networks"]] == [
-        ("rep_pose", "48x64"),
-        ("inverted_pose", "96x64"),
+        ("rep_pose", "64x48"),
+        ("inverted_pose", "64x96"),
     ]
     for line in facts["networks"]:
         low, high = line["spread_ms"]
@@ -96,7 +96,9 @@ def test_rounds_run_slow_networks_less_often(
 
 def test_ratio_is_computed_within_a_round(latency: ModuleType) -> None:
     """The second round is ten times slower for both, which changes the medians but not the ratio."""
-    line = latency.summary("cpm", (192, 256), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3])
+    line = latency.summary(
+        "cpm", Size(height=256, width=192), [[2.0, 2.0, 2.0], [20.0, 20.0, 20.0]], [[4.0] * 3, [40.0] * 3]
+    )
     assert (line["network"], line["input_size"], line["runs"]) == ("cpm", "256x192", 6)
     assert (line["ratio"], line["ratio_spread"]) == (0.5, [0.5, 0.5])
     assert (line["latency_ms"], line["spread_ms"]) == (11.0, [2.0, 20.0])

@@ -82,8 +82,8 @@ def _show(entries: list[Entry]) -> None:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("network", no_wrap=True)
-    table.add_column("weights")
-    for column in ("params", "MACs", "run", "input", "ms", "published AP", "PCKh"):
+    table.add_column("model", no_wrap=True)
+    for column in ("params", "MACs", "run", "input", "ms", "publ.\nAP", "publ.\nPCKh"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("paper", no_wrap=True)
     for entry in entries:
@@ -96,7 +96,7 @@ def _show(entries: list[Entry]) -> None:
         "In millions: parameters, and multiply-accumulates per image as published; run: as exported by\n"
         "featherpose, where fewer. Published by others, not ours: AP on COCO val2017 at 256x192, detected\n"
         "boxes, flip test; PCKh@0.5 on MPII validation at 256x256; *: another protocol. Protocols, sources\n"
-        "and notes: featherpose networks NAME. Our shipped models: featherpose models."
+        "and notes: featherpose networks NAME. model: a trained one is shipped, see featherpose models."
     )
     if measured_on := sorted({entry.latency_on for entry in entries if entry.latency_on}):
         click.echo(f"ms: one image on one thread, {', '.join(measured_on)}.")

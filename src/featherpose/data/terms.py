@@ -8,7 +8,11 @@ TERMS = {
     "lsp": "LSP (Johnson and Everingham 2010): no license stated, citation requested; images from Flickr; research use",
     "lspet": "LSP Extended (Johnson and Everingham 2011): no license stated, citation requested; images from Flickr; "
     "research use",
+    "voc2012": "PASCAL VOC2012 (Everingham et al. 2010, 2015): images from Flickr under its terms; annotations for "
+    "research",
 }
+TERMS["lspetrest"] = TERMS["lspet"]
+"""The persons of LSP Extended with few labeled keypoints, kept as a source of their own."""
 TEACHER = (
     "Pseudo-labels of unlabeled keypoints: averaged heatmaps of two PP-TinyPose 256x192 (PaddleDetection, Apache-2.0)"
 )

@@ -47,7 +47,7 @@ def from_document(document: Any) -> dict[str, Poses]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f'Not poses in featherpose\'s format: wanted an object with "format": "{FORMAT}".')
     if document.get("version") != VERSION:
-        raise InputError(f"Poses of version {document.get('version')!r}, wanted {VERSION}. Upgrade featherpose.")
+        raise InputError(f"Poses of version {document.get('version')!r}, wanted {VERSION}. Predict again.")
     try:
         skeleton = Skeleton.from_dict(document["skeleton"])
         return {entry["image"]: Poses.from_dict(entry, skeleton) for entry in document["images"]}

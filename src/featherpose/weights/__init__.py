@@ -55,7 +55,7 @@ def find_pretrained(model: str | os.PathLike[str]) -> Path:
 
 
 def _known(text: str, suffix: str, folder: Path) -> str:
-    there = shipped(suffix, folder)
-    if not there:
+    available = shipped(suffix, folder)
+    if not available:
         return " There are none; create one with `featherpose export`."
-    return did_you_mean(text, [*there, *(alias for alias, name in ALIASES.items() if name in there)])
+    return did_you_mean(text, [*available, *(alias for alias, name in ALIASES.items() if name in available)])
