@@ -106,7 +106,7 @@ def list_networks(word: str = "") -> list[Entry]:
 def predict(sources: Iterable[str | os.PathLike[str]], **arguments: Any) -> Report:
     """Image files and folders -> poses by image; writes images with drawn skeletons and poses.json.
 
-    `how`: the options of `runtime.predict.predict`: boxes or whole_image, model, out, ...
+    `arguments`: the options of `runtime.predict.predict`: boxes or whole_image, model, out, ...
     """
     from featherpose.runtime import predict
 
@@ -206,7 +206,7 @@ def train(
 def benchmark_train(network: str, **arguments: Any) -> TrainingSpeed:
     """Name of a network -> its training throughput on this machine.
 
-    `how`: the options of `training.benchmark.training_speed`: input_size, batch_size, ...
+    `arguments`: the options of `training.benchmark.training_speed`: input_size, batch_size, ...
     """
     with _extra("Training", "train"):
         from featherpose.training.benchmark import training_speed

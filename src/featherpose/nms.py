@@ -118,7 +118,7 @@ def soft_oks_nms(
 ) -> NDArray[np.int64]:
     """Like `oks_nms`, but the scores of other poses decay by exp(-OKS² / threshold) (soft NMS, Bodla et al. 2017).
 
-    Returns at most `max_people` indices in the order of their selection.
+    Returns at most `max_poses` indices in the order of their selection.
     """
     points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
     left, kept = np.asarray(scores, np.float64).copy(), list[int]()

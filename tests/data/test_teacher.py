@@ -126,10 +126,10 @@ def test_pseudo_targets_are_the_teachers_alone(pack: Pack) -> None:
     samples, labels = read_index(folder), teacher_labels(folder)
     targets = pseudo_targets(samples, labels)
     assert (targets.keypoints.dtype, targets.weights.dtype) == (np.float32, np.float32)
-    assert (targets.keypoints[:2] == 20).all(), "labelled joints, too"
+    assert (targets.keypoints[:2] == 20).all(), "labeled keypoints, too"
     wanted = np.full((3, 17), 0.5, np.float32)
     wanted[0, [HIP, KNEE, NOSE]] = 0, 0.31, 1
-    wanted[2] = 0  # the teacher has not seen this one, and what somebody labelled does not count
+    wanted[2] = 0  # the teacher has not seen this one, and what somebody labeled does not count
     np.testing.assert_array_equal(targets.weights, wanted)
     others = [replace(sample, keypoints=sample.keypoints + 9, visibility=0 * sample.visibility) for sample in samples]
     again = pseudo_targets(others, labels)

@@ -28,7 +28,7 @@ LIMBS = [[1, 4], [4, 5], [2, 3]]
 
 
 def five_keypoints(keypoints: list[float]) -> list[float]:
-    """COCO's 17 keypoints -> the five of `JOINTS`: wrists as hands, the center of the hips as belt."""
+    """COCO's 17 keypoints -> the five of `KEYPOINT_NAMES`: wrists as hands, the center of the hips as belt."""
     keypoints_by_name = dict(zip(COCO17.keypoint_names, np.reshape(keypoints, (-1, 3)), strict=True))
     left, right = keypoints_by_name["left_hip"], keypoints_by_name["right_hip"]
     belt = (left + right) / 2 if min(left[2], right[2]) > 0 else np.zeros(3)

@@ -153,7 +153,7 @@ class Newton(Codec):
 
     @property
     def kernel(self) -> int:
-        """Width in cells of the Gaussian filter whose sigma, by OpenCV's rule (`taps`), is closest to the targets'.
+        """Width in cells of the Gaussian filter whose sigma, by OpenCV's rule, is closest to the targets'.
 
         11 for sigma 2 (64x48 cells) and 17 for sigma 3 (96x72), the published settings of DARK and UDP.
         """

@@ -187,7 +187,7 @@ def tokenpose(
     stride: int = 4,
     patch: tuple[int, int] | None = None,
 ) -> PoseNetwork:
-    """TokenPose after a backbone whose map has `channels` and `stride`, for one `input_size` (width, height) only.
+    """TokenPose after a backbone whose map has `channels` and `stride`, for one `input_size` only.
 
     The published networks for 256x192, 256x256 and 384x288 pixels (height x width) split the map at 1/4 into patches
     of height/64 x width/64 cells, rounded down, S-v2 into 2x2. Two linear layers produce the heatmaps if the hidden

@@ -129,7 +129,7 @@ class Validation(Section):
     flip_test: bool = False
     """Flip test: average the heatmaps of the image and of its horizontal flip."""
     blur_kernel: Annotated[int, Field(ge=0)] = 0
-    """Width of the Gaussian filter on the heatmaps before decoding, in cells, odd (11 at 48x64 cells); 0: no filter."""
+    """Width of the Gaussian filter on the heatmaps before decoding, in cells, odd; 11 for 64x48 cells, 0: none."""
     interval: Positive = 1
     """Number of epochs between validations; the last epoch is always validated."""
 

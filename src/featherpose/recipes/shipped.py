@@ -36,7 +36,7 @@ PRETRAIN = Recipe(
     schedule=Schedule(name="constant", warmup=500),
 )
 
-# When that no longer helps, the learning rate decays over 128x160 and full resolution, starting with the EMA weights of
+# When that no longer helps, the learning rate decays over 160x128 and full resolution, starting with the EMA weights of
 # the first run. One epoch at full resolution, on COCO alone, made them worse (docs/log/2026-11-24-first-weights.md).
 FINETUNE = PRETRAIN.model_copy(
     update={

@@ -75,7 +75,7 @@ class TrainingSpeed:
     network: str
     options: Mapping[str, Any]
     input_size: Size
-    """Width and height of the input."""
+    """In px."""
     batch_size: int
     """Samples per step, summed over all processes."""
     processes: int
@@ -115,7 +115,7 @@ def training_speed(
     compiled: bool = False,
     data: str | Path | None = None,
 ) -> TrainingSpeed:
-    """Name of a network and its input size (width, height) -> TrainingSpeed: `steps` or `seconds` without data loading,
+    """Name of a network and its input size -> TrainingSpeed: `steps` or `seconds` without data loading,
     then as many steps with it.
 
     `precision` and `compiled` are those of a run. `data` is a folder of shards; by default, samples are synthetic.
