@@ -93,10 +93,9 @@ class Manifest:
 
 def _refuse_version(version: object) -> None:
     if version != VERSION:
-        raise ModelError(
-            f"the manifest has version {version!r}, this featherpose reads version {VERSION}; "
-            "export the model again with `featherpose export`, or type: pip install --upgrade featherpose"
-        )
+        newer = isinstance(version, int) and version > VERSION
+        remedy = "type: pip install --upgrade featherpose" if newer else "export the model again: featherpose export"
+        raise ModelError(f"the manifest has version {version!r}, this featherpose reads version {VERSION}; {remedy}")
 
 
 def _refuse_unknown(what: str, value: str, known: Any) -> None:
