@@ -205,7 +205,7 @@ def reset_compiler():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_graphs_left")
+@pytest.mark.usefixtures("reset_compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("name", sorted(NETWORKS))
 def test_network_compiles_to_one_full_graph(name):
