@@ -1,4 +1,4 @@
-"""Shared by all tests: the location of the data sets and of the published numbers."""
+"""Shared by all tests: the location of the published numbers and of the data sets."""
 
 import os
 from collections.abc import Generator
@@ -12,23 +12,27 @@ import pytest
 collect_ignore = [] if find_spec("torch") else ["training", "networks", "exporting", "contracts"]
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared"
-
-
 DATA = Path(os.environ.get("FEATHERPOSE_DATA", DEFAULT_DATA))
 
 
 @pytest.fixture(scope="session")
+def parity() -> Path:
+    """Folder with the numbers of the published implementations."""
+    return Path(__file__).parent / "parity"
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder that contains `parity/` and `data/`: FEATHERPOSE_DATA, or `shared` next to the checkout."""
-    if not (DATA / "parity").is_dir():
-        pytest.skip(f"no data at {DATA}; set FEATHERPOSE_DATA to the folder that contains parity/ and data/")
+    """Folder that contains `data/` with photographs: FEATHERPOSE_DATA, or `shared` next to the checkout."""
+    if not (DATA / "data").is_dir():
+        pytest.skip(f"no photographs at {DATA}; set FEATHERPOSE_DATA to the folder that contains data/")
     return DATA
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Skipped tests fail the run where the data is available."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter and reporter.stats.get("skipped") and (DATA / "parity").is_dir() and session.exitstatus == 0:
+    if reporter and reporter.stats.get("skipped") and (DATA / "data").is_dir() and session.exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

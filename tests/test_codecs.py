@@ -18,15 +18,15 @@ OUTSIDE = ["flat_zero", "all_negative", "max_zero_else_negative"]
 
 
 @pytest.fixture(scope="module")
-def published(shared):
-    with np.load(shared / "parity" / "codecs.npz") as archive:
+def published(parity):
+    with np.load(parity / "codecs.npz") as archive:
         return dict(archive)
 
 
 @pytest.fixture(scope="module")
-def usual(shared):
+def usual(parity):
     """tag -> (71,) bool, which of the published maps have a cell above 0."""
-    names = json.loads((shared / "parity" / "codecs.json").read_text())
+    names = json.loads((parity / "codecs.json").read_text())
     return {tag: ~np.isin(names[f"dec_{tag}_names"], OUTSIDE) for tag in SIZES}
 
 

@@ -17,8 +17,8 @@ SIZES = {"256x192": SIZE, "384x288": Size(height=384, width=288)}
 @pytest.mark.parametrize("tag", SIZES)
 @pytest.mark.parametrize(("mode", "published_name"), [("msra", "official"), ("udp", "udp")])
 @pytest.mark.parametrize("i", range(6))
-def test_matrices_and_points_equal_published(shared, tag, mode, published_name, i):
-    with np.load(shared / "parity" / "codecs.npz") as published:
+def test_matrices_and_points_equal_published(parity, tag, mode, published_name, i):
+    with np.load(parity / "codecs.npz") as published:
         box, angle = published["boxes_xywh"][i], float(published["rotations"][i])
         upright = Crop.from_box(xywh_to_xyxy(box), SIZES[tag], mode)
         crop = replace(upright, rotation=angle)
@@ -32,8 +32,8 @@ def test_matrices_and_points_equal_published(shared, tag, mode, published_name, 
 
 @pytest.mark.parametrize("tag", SIZES)
 @pytest.mark.parametrize("i", range(6))
-def test_inverse_transform_equals_published(shared, tag, i):
-    with np.load(shared / "parity" / "codecs.npz") as published:
+def test_inverse_transform_equals_published(parity, tag, i):
+    with np.load(parity / "codecs.npz") as published:
         crop = Crop.from_box(xywh_to_xyxy(published["boxes_xywh"][i]), SIZES[tag])
         image = crop.to_image(published[f"tf_{tag}_back_input_heatmap"][i] * 4)
         np.testing.assert_allclose(image, published[f"tf_{tag}_back_official_image"][i], atol=2e-3)

@@ -192,10 +192,10 @@ def test_write_refuses_bad_suffix_or_folder(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["official", "udp"])
-def test_warped_crops_equal_published_pixels(shared, mode):
+def test_warped_crops_equal_published_pixels(parity, mode):
     import cv2
 
-    numbers = np.load(shared / "parity" / "codecs.npz")
+    numbers = np.load(parity / "codecs.npz")
     expected = numbers[f"crop_{mode}_cv5"].astype(int)
     if cv2.__version__ < "5":
         expected = expected + numbers[f"crop_{mode}_cv4_minus_cv5"]

@@ -15,9 +15,9 @@ SIGMAS = np.array(COCO17.sigmas)
 
 
 @pytest.fixture
-def groups(shared: Path) -> list[dict[str, Any]]:
+def groups(parity: Path) -> list[dict[str, Any]]:
     """The recorded groups in which all keypoints count, as in the published results."""
-    recorded = json.loads((shared / "parity/oks_nms.json").read_text())
+    recorded = json.loads((parity / "oks_nms.json").read_text())
     return [group for group in recorded if group["in_vis_thre"] is None]
 
 

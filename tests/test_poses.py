@@ -29,9 +29,9 @@ def poses(num_persons: int = 3, seed: int = 0, ids: bool = False) -> Poses:
     )
 
 
-def test_person_scores_and_nms_equal_published(shared: Path) -> None:
+def test_person_scores_and_nms_equal_published(parity: Path) -> None:
     """Box score x mean of the keypoint scores above 0.2, then OKS NMS at 0.9, image by image."""
-    recorded = json.loads((shared / "parity/rescore.json").read_text())
+    recorded = json.loads((parity / "rescore.json").read_text())
     keypoints, images = np.array(recorded["keypoints"]), np.array(recorded["image_id"])
     areas, boxes = np.array(recorded["area"]), np.array(recorded["box_score"])
     for n, image in enumerate(recorded["image_order"]):

@@ -30,8 +30,8 @@ def test_every_paper_has_a_link_or_a_note():
     assert all(entry.note for name, entry in ENTRIES.items() if name in without)
 
 
-def test_counts_equal_the_published_code(shared):
-    counted = json.loads((shared / "parity" / "counts.json").read_text())
+def test_counts_equal_the_published_code(parity):
+    counted = json.loads((parity / "counts.json").read_text())
     ours = {name.replace("lite_hrnet_", "litehrnet"): entry for name, entry in ENTRIES.items()}
     for name, published in counted.items():
         assert ours[name].parameters == published["params"], name

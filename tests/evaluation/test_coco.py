@@ -43,29 +43,29 @@ def found(annotation: dict[str, Any], shift: float = 0.0, score: float = 1.0) ->
 
 
 @pytest.mark.parametrize("name", ["coco_keypoints", "coco_keypoints_custom_sigmas", "crowd14_plain_pycocotools"])
-def test_keypoint_ap_equals_coco_evaluation(shared: Path, name: str) -> None:
+def test_keypoint_ap_equals_coco_evaluation(parity: Path, name: str) -> None:
     """The recorded set has tied scores, crowd regions, images without persons and one with more than 20 results."""
-    published = json.loads((shared / "parity/coco_eval.json").read_text())[name]
-    results = json.loads((shared / "parity" / published["dets"]).read_text())
-    scores = keypoint_ap(shared / "parity" / published["gt"], results, published["sigmas"])
+    published = json.loads((parity / "coco_eval.json").read_text())[name]
+    results = json.loads((parity / published["dets"]).read_text())
+    scores = keypoint_ap(parity / published["gt"], results, published["sigmas"])
     np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
 
 
-def test_bbox_ap_equals_coco_evaluation(shared: Path) -> None:
-    published = json.loads((shared / "parity/coco_eval.json").read_text())["coco_bbox"]
-    scores = bbox_ap(shared / "parity/coco_gt.json", json.loads((shared / "parity/coco_bbox_dets.json").read_text()))
+def test_bbox_ap_equals_coco_evaluation(parity: Path) -> None:
+    published = json.loads((parity / "coco_eval.json").read_text())["coco_bbox"]
+    scores = bbox_ap(parity / "coco_gt.json", json.loads((parity / "coco_bbox_dets.json").read_text()))
     np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
 
 
-def test_default_sigmas_for_17_keypoints_are_coco(shared: Path) -> None:
-    published = json.loads((shared / "parity/coco_eval.json").read_text())["coco_keypoints"]
-    results = json.loads((shared / "parity/coco_kpt_dets.json").read_text())
-    scores = keypoint_ap(json.loads((shared / "parity/coco_gt.json").read_text()), results)
+def test_default_sigmas_for_17_keypoints_are_coco(parity: Path) -> None:
+    published = json.loads((parity / "coco_eval.json").read_text())["coco_keypoints"]
+    results = json.loads((parity / "coco_kpt_dets.json").read_text())
+    scores = keypoint_ap(json.loads((parity / "coco_gt.json").read_text()), results)
     np.testing.assert_allclose(list(scores.to_dict().values()), published["stats"], rtol=0, atol=1e-12)
 
 
-def test_recorded_results_contain_hard_cases(shared: Path) -> None:
-    results = json.loads((shared / "parity/coco_kpt_dets.json").read_text())
+def test_recorded_results_contain_hard_cases(parity: Path) -> None:
+    results = json.loads((parity / "coco_kpt_dets.json").read_text())
     images = [result["image_id"] for result in results]
     assert max(map(images.count, images)) > 20
     assert len({result["score"] for result in results}) < len(results)

@@ -11,8 +11,8 @@ from featherpose.evaluation.pckh import head_sizes, pckh
 
 
 @pytest.fixture
-def samples(shared: Path) -> dict:
-    arrays = np.load(shared / "parity/mpii.npz")
+def samples(parity: Path) -> dict:
+    arrays = np.load(parity / "mpii.npz")
     return {
         "predicted": arrays["preds_0based"],
         "keypoints": arrays["gt_1based"].transpose(2, 0, 1) - 1,
@@ -22,9 +22,9 @@ def samples(shared: Path) -> dict:
 
 
 @pytest.fixture
-def published(shared: Path) -> dict:
-    with np.load(shared / "parity/mpii.npz") as arrays:
-        return {**json.loads((shared / "parity/mpii.json").read_text()), **arrays}
+def published(parity: Path) -> dict:
+    with np.load(parity / "mpii.npz") as arrays:
+        return {**json.loads((parity / "mpii.json").read_text()), **arrays}
 
 
 def test_pckh_equals_published_table(samples: dict, published: dict) -> None:

@@ -25,9 +25,9 @@ pytestmark = pytest.mark.torch
 SIZES = {tag: Size.of(tag) for tag in ("256x192", "384x288")}
 
 
-def published(shared, tag):
+def published(parity, tag):
     """(1, 71, h, w): 40 seeded maps and 31 with ties, peaks on borders or no cell above zero."""
-    with np.load(shared / "parity" / "codecs.npz") as file:
+    with np.load(parity / "codecs.npz") as file:
         return (file[f"dec_{tag}_heatmaps_i16"] / np.float32(4096)).astype(np.float32)[None]
 
 
@@ -69,8 +69,8 @@ def test_every_codec_has_graph_decoder():
 
 @pytest.mark.parametrize("tag", SIZES)
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_torch_equals_codec_on_published_maps(shared, tag, kind):
-    codec, maps = kind(SIZES[tag]), published(shared, tag)
+def test_torch_equals_codec_on_published_maps(parity, tag, kind):
+    codec, maps = kind(SIZES[tag]), published(parity, tag)
     got, wanted = decode_in_torch(codec, maps), codec.decode(maps)
     assert_equals_codec(codec, got, wanted, maps)
     steep = np.ptp(maps, axis=(2, 3)) > 0
@@ -83,10 +83,10 @@ def test_torch_equals_codec_on_published_maps(shared, tag, kind):
     [(Msra, "quarter_hrnet", 0), (Dark, "dark_darkpose", 1e-4), (Udp, "udp_udppose_k11", 1e-3)],
     ids=CODEC,
 )
-def test_torch_equals_published_decoding(shared, tag, kind, form, tolerance):
-    with np.load(shared / "parity" / "codecs.npz") as file:
+def test_torch_equals_published_decoding(parity, tag, kind, form, tolerance):
+    with np.load(parity / "codecs.npz") as file:
         wanted = file[f"dec_{tag}_{form}_heatmap"]
-    codec, maps = kind(SIZES[tag]), published(shared, tag)
+    codec, maps = kind(SIZES[tag]), published(parity, tag)
     usual = (maps.max(axis=(2, 3)) > 0) & (np.ptp(maps, axis=(2, 3)) > 0)  # elsewhere, UDP's code reads outside the map
     found = decode_in_torch(codec, maps)[0] / codec.cell
     np.testing.assert_allclose(found[usual], wanted[usual[0]], rtol=0, atol=tolerance)
@@ -123,8 +123,8 @@ def test_nonpositive_map_decodes_to_origin(kind, value):
 
 
 @pytest.mark.parametrize("kind", CODEC.values(), ids=CODEC)
-def test_onnxruntime_equals_codec(shared, kind):
-    codec, maps = kind(SIZES["256x192"]), published(shared, "256x192")
+def test_onnxruntime_equals_codec(parity, kind):
+    codec, maps = kind(SIZES["256x192"]), published(parity, "256x192")
     # 71 maps as one person with 71 keypoints, then mirrored and upside down, at every position of a batch
     batch = np.concatenate([maps, maps[..., ::-1], maps[..., ::-1, :], tied(codec, 2, 71), gaussians(codec), 0 * maps])
     file = to_onnx(graph_decoder(codec).eval(), torch.from_numpy(batch[:2].copy()), "heatmaps", ["keypoints", "scores"])

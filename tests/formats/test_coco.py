@@ -40,10 +40,10 @@ def test_result_has_coco_keys_and_values():
     assert result["bbox"][2] == pytest.approx(poses.boxes[0, 2] - poses.boxes[0, 0], abs=0.01)
 
 
-def test_published_results_are_read(shared):
-    results = json.loads((shared / "parity" / "coco_kpt_dets.json").read_text())
+def test_published_results_are_read(parity):
+    results = json.loads((parity / "coco_kpt_dets.json").read_text())
     sizes = {image["id"]: Size(height=image["height"], width=image["width"]) for image in
-             json.loads((shared / "parity" / "coco_gt.json").read_text())["images"]}  # fmt: skip
+             json.loads((parity / "coco_gt.json").read_text())["images"]}  # fmt: skip
     poses = coco.from_results(results, COCO17, sizes)
     assert sum(len(found) for found in poses.values()) == len(results)
     assert list(poses) == list(sizes) and any(len(found) == 0 for found in poses.values())

@@ -72,12 +72,12 @@ class Reference:
 
 
 @pytest.fixture(scope="session")
-def reference(shared: Path) -> Callable[[str], Reference]:
+def reference(parity: Path) -> Callable[[str], Reference]:
     """Name of a published network -> its recorded facts and arrays."""
 
     def read(name: str) -> Reference:
-        facts = json.loads((shared / "parity" / f"{name}.json").read_text())
-        with np.load(shared / "parity" / f"{name}.npz") as arrays:
+        facts = json.loads((parity / f"{name}.json").read_text())
+        with np.load(parity / f"{name}.npz") as arrays:
             return Reference(facts, dict(arrays))
 
     return read

@@ -37,9 +37,9 @@ MODES = [(name, mode) for name in MODULES for mode in ("eval", "train") if mode 
 
 
 @pytest.fixture(scope="module")
-def record(shared):
-    facts = json.loads((shared / "parity" / "attention.json").read_text())
-    with np.load(shared / "parity" / "attention.npz") as arrays:
+def record(parity):
+    facts = json.loads((parity / "attention.json").read_text())
+    with np.load(parity / "attention.npz") as arrays:
         return facts, dict(arrays)
 
 

@@ -41,8 +41,8 @@ def test_macs_of_the_attention_head(options, millions):
 
 
 @pytest.mark.parametrize(("depth", "size"), [(18, SIZE), (18, Size(height=384, width=288)), (30, SIZE)])
-def test_macs_match_the_published_ones(shared, depth, size):
-    counts = json.loads((shared / "parity" / "counts.json").read_text())[f"litehrnet{depth}"]
+def test_macs_match_the_published_ones(parity, depth, size):
+    counts = json.loads((parity / "counts.json").read_text())[f"litehrnet{depth}"]
     wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
     assert count_macs(create_network(f"lite_hrnet_{depth}"), size) == wanted
 

@@ -47,8 +47,8 @@ def test_state_dict_matches_the_published_one(record):
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
 
 
-def test_counts_match_the_published_ones(shared):
-    counts = json.loads((shared / "parity" / "counts.json").read_text())["cpm"]
+def test_counts_match_the_published_ones(parity):
+    counts = json.loads((parity / "counts.json").read_text())["cpm"]
     with torch.device("meta"):
         model = create_network("cpm")
     assert count_parameters(model) == counts["params"]

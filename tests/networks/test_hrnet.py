@@ -37,8 +37,8 @@ def test_state_dict_matches_the_published_one(reference, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_counts_match_the_published_ones(shared, name):
-    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+def test_counts_match_the_published_ones(parity, name):
+    counts = json.loads((parity / "counts.json").read_text())[name]
     model = create_on_meta(name)
     assert count_parameters(model) == counts["params"]
     assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]

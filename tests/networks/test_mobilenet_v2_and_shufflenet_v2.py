@@ -43,8 +43,8 @@ def test_state_dict_matches_the_published_one(record, model):
     assert ours == record.facts["state_dict"]
 
 
-def test_counts_match_the_published_ones(shared, name):
-    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+def test_counts_match_the_published_ones(parity, name):
+    counts = json.loads((parity / "counts.json").read_text())[name]
     with torch.device("meta"):
         model = create_network(name)
     assert count_parameters(model) == counts["params"]

@@ -48,8 +48,8 @@ def test_state_dict_matches_the_published_one(published):
 
 @pytest.mark.parametrize("size", SEEDS, ids=str)
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_counts_match_the_published_ones(shared, name, size):
-    counts = json.loads((shared / "parity" / "counts.json").read_text())[name]
+def test_counts_match_the_published_ones(parity, name, size):
+    counts = json.loads((parity / "counts.json").read_text())[name]
     model = create_on_meta(PUBLISHED[name])
     assert count_parameters(model) == counts["params"]
     wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
