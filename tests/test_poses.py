@@ -142,3 +142,8 @@ def test_arrays_of_wrong_shape_are_refused(field: str, shape: tuple[int, ...], m
     values = {name: np.zeros(s) for name, s in {**right, field: shape}.items()}
     with pytest.raises(InputError, match=message):
         Poses(**values, skeleton=COCO17, image_size=SMALL)
+
+
+def test_repr_is_one_line() -> None:
+    poses = Poses.empty(COCO17, Size(height=40, width=30))
+    assert repr(poses) == "Poses(0 x coco17, person scores [], image 40x30)"

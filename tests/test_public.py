@@ -1,8 +1,25 @@
+import inspect
 import subprocess
 import sys
 
-import featherpose
+import click
+import pytest
 
+import featherpose
+from featherpose import api
+from featherpose.cli import benchmark, evaluate, export, predict, train
+from featherpose.errors import InputError, RecipeError
+
+FUNCTIONS = ["estimate", "evaluate", "export", "list_models", "list_networks", "predict", "train"]
+COMMANDS = [
+    (evaluate.evaluate, api.evaluate),
+    (export.export, api.export),
+    (predict.predict, api.predict),
+    (train.train, api.train),
+    (benchmark.train, api.benchmark_train),
+]
+PYTHON_NAMES = {"data_format": "format", "no_draw": "draw_images"}
+"""Name of an option in the command -> its name in Python, where they differ."""
 HEAVY = ("torch", "onnxruntime", "cv2", "PIL", "pydantic", "rich", "yaml")
 
 
@@ -30,3 +47,34 @@ def test_public_names_are_in_dir():
 
 def test_unknown_name_raises_attribute_error():
     assert not hasattr(featherpose, "estimat")
+
+
+def test_version_is_that_of_the_package():
+    assert featherpose.__version__.split(".")[0].isdigit()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_public_functions_spell_out_and_explain_every_option(name):
+    function = getattr(featherpose, name)
+    parameters = inspect.signature(function).parameters.values()
+    assert all(p.kind is not p.VAR_KEYWORD for p in parameters)
+    assert [
+        p.name for p in parameters if p.kind is p.KEYWORD_ONLY and f"        {p.name}: " not in function.__doc__
+    ] == []
+
+
+@pytest.mark.parametrize(("command", "function"), COMMANDS, ids=[function.__name__ for _, function in COMMANDS])
+def test_every_option_of_a_command_exists_in_python(command: click.Command, function):
+    names = {PYTHON_NAMES.get(str(p.name), str(p.name)) for p in command.params} - {"as_json"}
+    assert names - set(inspect.signature(function).parameters) == set()
+
+
+@pytest.mark.torch
+def test_training_needs_a_recipe():
+    with pytest.raises(RecipeError, match="There is no recipe: name one"):
+        featherpose.train()
+
+
+def test_unknown_label_format_is_refused():
+    with pytest.raises(InputError, match="Format 'yolo' is not known; wanted coco or mpii"):
+        featherpose.evaluate("default", "nowhere", format="yolo")

@@ -1,10 +1,10 @@
 """featherpose: lightweight human pose estimation.
 
-Importing it loads numpy only; everything else is imported on first use. The functions for training and exporting are
-`featherpose.api.train` and `featherpose.api.export`.
+Importing it loads numpy only; everything else is imported on first use.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from featherpose.errors import FeatherposeError
@@ -12,7 +12,7 @@ from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 if TYPE_CHECKING:
-    from featherpose.api import estimate, evaluate, list_models, list_networks, predict
+    from featherpose.api import estimate, evaluate, export, list_models, list_networks, predict, train
     from featherpose.networks import create_network
     from featherpose.networks.checkpoints import load_weights
     from featherpose.runtime.estimator import Estimator
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 _LAZY = {
     "estimate": "featherpose.api",
     "evaluate": "featherpose.api",
+    "export": "featherpose.api",
     "list_models": "featherpose.api",
     "list_networks": "featherpose.api",
     "predict": "featherpose.api",
+    "train": "featherpose.api",
     "Estimator": "featherpose.runtime.estimator",
     "create_network": "featherpose.networks",
     "load_weights": "featherpose.networks.checkpoints",
@@ -38,14 +40,18 @@ __all__ = [
     "create_network",
     "estimate",
     "evaluate",
+    "export",
     "list_models",
     "list_networks",
     "load_weights",
     "predict",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("featherpose")
     if name not in _LAZY:
         raise AttributeError(f"module 'featherpose' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

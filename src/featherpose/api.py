@@ -5,8 +5,9 @@ Heavy libraries are imported inside the functions: inference needs no torch, and
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose.errors import InputError, MissingExtra, ModelError, did_you_mean
+from featherpose.errors import InputError, MissingExtra, ModelError, RecipeError, did_you_mean
 from featherpose.poses import Poses
+from featherpose.size import Size
 
 if TYPE_CHECKING:
     from featherpose.evaluation.coco import CocoScores
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
     from featherpose.zoo import Entry
     from featherpose.zoo.models import Model
 
-Source = str | os.PathLike[str] | bytes | NDArray[np.uint8]
+AnyPath = str | os.PathLike[str]
+Source = AnyPath | bytes | NDArray[np.uint8]
+
+CUSTOM_RECIPE = "custom-feather_pose"
+"""The recipe for a custom data set when none is named."""
 
 
 def estimate(
@@ -39,13 +45,21 @@ def estimate(
     *,
     boxes: ArrayLike | None = None,
     whole_image: bool = False,
-    model: str | os.PathLike[str] = "default",
+    model: AnyPath = "default",
     device: str = "auto",
 ) -> Poses:
     """Image (path, bytes, or RGB uint8 (H, W, 3)) and person boxes (N, 4) xyxy in its pixels -> Poses in its pixels.
 
-    With `whole_image` the image shows one person and needs no boxes. The opened model is cached for later calls.
-    InputError unless exactly one of `boxes` and `whole_image` is given.
+    The opened model is cached for later calls.
+
+    Args:
+        boxes: left, top, right, bottom of each person; an empty list gives no poses.
+        whole_image: the image shows one person who fills it, in place of `boxes`.
+        model: shipped name or .onnx file.
+        device: "auto" (cuda if it works, else cpu), "cpu" or "cuda".
+
+    Raises:
+        InputError: neither or both of `boxes` and `whole_image`, or an image that cannot be read.
     """
     from featherpose import images
 
@@ -55,7 +69,7 @@ def estimate(
     return open_estimator(model, device)(pixels, boxes)
 
 
-def open_estimator(model: str | os.PathLike[str] = "default", device: str = "auto", **options: Any) -> Estimator:
+def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:
     """Shipped name or path of an .onnx file -> Estimator, cached until the file changes."""
     from featherpose import weights
 
@@ -76,8 +90,6 @@ def list_models() -> list[Model]:
 
     Read from the models' cards: needs no torch.
     """
-    import json
-
     from featherpose import weights
     from featherpose.zoo.models import read_latency, read_model
 
@@ -89,9 +101,13 @@ def list_models() -> list[Model]:
 
 
 def list_networks(word: str = "") -> list[Entry]:
-    """The network architectures, or those with `word` in their name or paper: counts, latency, published scores.
+    """The network architectures with counts, latency and published scores, read from a table, without torch.
 
-    Read from a table, without torch. ModelError if no network matches.
+    Args:
+        word: only those with this word in their name or paper.
+
+    Raises:
+        ModelError: no network matches.
     """
     from featherpose import weights, zoo
 
@@ -103,22 +119,67 @@ def list_networks(word: str = "") -> list[Entry]:
     return found
 
 
-def predict(sources: Iterable[str | os.PathLike[str]], **arguments: Any) -> Report:
+def predict(
+    sources: Iterable[AnyPath],
+    *,
+    boxes: AnyPath | dict[str, Any] | list[Any] | None = None,
+    whole_image: bool = False,
+    model: AnyPath = "default",
+    out: AnyPath = "out",
+    json_file: AnyPath | None = None,
+    draw_images: bool = True,
+    score_threshold: float = 0.3,
+    flip_test: bool = False,
+    refine: bool = False,
+    device: str = "auto",
+    max_megapixels: float = 100,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
     """Image files and folders -> poses by image; writes images with drawn skeletons and poses.json.
 
-    `arguments`: the options of `runtime.predict.predict`: boxes or whole_image, model, out, ...
+    Args:
+        boxes: JSON file with the person boxes of each image, or its content (`formats.person_boxes`).
+        whole_image: every image shows one person who fills it.
+        model: shipped name or .onnx file.
+        out: folder for the results.
+        json_file: file for the keypoints; None: poses.json in `out`.
+        draw_images: write the images with drawn skeletons.
+        score_threshold: keypoints with a lower score are drawn faintly.
+        flip_test: average the heatmaps with those of the flipped crop.
+        refine: run a second pass on a crop around the keypoints found.
+        device: "auto", "cpu" or "cuda".
+        max_megapixels: larger images are refused before decoding.
+        progress: called with the number of images done and of all images.
+
+    Raises:
+        InputError: neither or both of `boxes` and `whole_image`, or results that would overwrite an image. An image
+            that cannot be used is no error: it is listed in the report.
     """
     from featherpose.runtime import predict
 
-    return predict.predict(sources, **arguments)
+    return predict.predict(
+        sources,
+        boxes=boxes,
+        whole_image=whole_image,
+        model=model,
+        out=out,
+        json_file=json_file,
+        draw_images=draw_images,
+        score_threshold=score_threshold,
+        flip_test=flip_test,
+        refine=refine,
+        device=device,
+        max_pixels=int(max_megapixels * 1e6),
+        progress=progress,
+    )
 
 
 def evaluate(
-    model: str | os.PathLike[str],
-    data: str | os.PathLike[str],
+    model: AnyPath,
+    data: AnyPath,
     *,
     format: str = "coco",
-    boxes: str | os.PathLike[str] = "gt",
+    boxes: AnyPath = "gt",
     flip_test: bool = False,
     blur_kernel: int = 0,
     refine: bool = False,
@@ -126,6 +187,7 @@ def evaluate(
     jitter: float = 0.0,
     padding: float | None = None,
     device: str = "auto",
+    out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation[CocoScores] | Evaluation[MpiiScores]:
     """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
@@ -140,11 +202,13 @@ def evaluate(
         jitter: shift the sides of ground-truth boxes at random by this fraction of the box (COCO only).
         padding: size of the crop relative to the box; None: the model's.
         device: "auto", "cpu" or "cuda".
+        out: JSON file for the predicted keypoints, for COCO in its results format; None: not written.
         progress: called with the number of images done and of all images.
 
     Raises:
-        InputError: an unknown format, or options that the format does not have.
+        InputError: an unknown format, options that the format does not have, or `out` that cannot be written.
     """
+    from featherpose import files
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
@@ -157,15 +221,24 @@ def evaluate(
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
+    if out is not None:
+        files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if format == "mpii":
-        return evaluate_mpii(read_mpii(data), estimator, estimator.session.manifest.skeleton, progress)
-    return evaluate_coco(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
+        evaluation = evaluate_mpii(read_mpii(data), estimator, estimator.session.manifest.skeleton, progress)
+    else:
+        evaluation = evaluate_coco(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        files.replace(Path(out), json.dumps(evaluation.results).encode())
+    return evaluation
 
 
 def train(
-    recipe: Recipe | str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    recipe: Recipe | AnyPath | None = None,
+    out: AnyPath | None = None,
     *,
+    data: AnyPath | None = None,
+    pretrained: AnyPath | None = None,
     settings: Iterable[str] = (),
     resume: bool = False,
     max_minutes: float | None = None,
@@ -179,21 +252,37 @@ def train(
     Weights, training state and the run card are written to the folder.
 
     Args:
-        settings: "key=value" overrides of recipe fields, for a recipe given by name or file.
+        recipe: None: that of the run to resume, else with `data` the recipe for custom data sets.
+        out: None: runs/ and the recipe's name.
+        data: folder of shards or COCO keypoints file, in place of the recipe's data and skeleton.
+        pretrained: weights to initialize from, a file or a shipped name.
+        settings: "key=value" overrides of recipe fields.
         resume: continue from the training state in `out`.
         max_minutes: stop after the current step once this many minutes have passed.
         device: "auto", "cpu" or "cuda".
         workers: data loading processes; None: from the core count.
         compiled: compile the network with torch.compile.
         quiet: print nothing.
+
+    Raises:
+        RecipeError: no recipe, or one that cannot be trained.
     """
     with _extra("Training", "train"):
         from featherpose.recipes.recipe import Recipe
         from featherpose.training import loop
-    chosen = recipe if isinstance(recipe, Recipe) else open_recipe(recipe, settings)
+    if recipe is None and resume and out is not None:
+        recipe = Path(out) / "recipe.yaml"
+    elif recipe is None and data is not None:
+        recipe = CUSTOM_RECIPE
+    if recipe is None:
+        raise RecipeError(
+            "There is no recipe: name one (`featherpose recipe list` lists them), give a data set of your own as data, "
+            "or the folder of a run to resume as out."
+        )
+    name = recipe.network if isinstance(recipe, Recipe) else Path(recipe).stem
     return loop.train(
-        chosen,
-        Path(out),
+        open_recipe(recipe, settings, data=data, pretrained=pretrained),
+        Path("runs") / name if out is None else Path(out),
         resume=resume,
         max_minutes=max_minutes,
         device=device,
@@ -203,33 +292,75 @@ def train(
     )
 
 
-def benchmark_train(network: str, **arguments: Any) -> TrainingSpeed:
-    """Name of a network -> its training throughput on this machine.
+def benchmark_train(
+    network: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    input_size: Size | str = "256x192",
+    batch_size: int = 64,
+    seconds: float = 20.0,
+    steps: int | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+    compiled: bool = False,
+    data: AnyPath | None = None,
+) -> TrainingSpeed:
+    """Name of a network -> its training throughput on this machine, with and without data loading.
 
-    `arguments`: the options of `training.benchmark.training_speed`: input_size, batch_size, ...
+    Args:
+        options: options of the network.
+        input_size: height x width in pixels.
+        batch_size: samples per step, all processes together.
+        seconds: duration of each measurement.
+        steps: steps of each measurement, in place of `seconds`.
+        device: "auto", "cpu" or "cuda".
+        workers: data loading processes; None: from the core count.
+        threads: torch threads, which remain set in this process; None: OMP_NUM_THREADS or all cores.
+        precision: "float32" or "bf16".
+        compiled: compile the network with torch.compile.
+        data: folder of shards; None: synthetic samples.
+
+    Raises:
+        InputError: a batch that cannot be divided among the processes.
     """
     with _extra("Training", "train"):
         from featherpose.training.benchmark import training_speed
-    return training_speed(network, **arguments)
+    return training_speed(
+        network,
+        options=options,
+        input_size=Size.of(input_size),
+        batch_size=batch_size,
+        seconds=seconds,
+        steps=steps,
+        device=device,
+        workers=workers,
+        threads=threads,
+        precision=precision,
+        compiled=compiled,
+        data=None if data is None else Path(data),
+    )
 
 
 def open_recipe(
-    name: str | os.PathLike[str],
+    recipe: Recipe | AnyPath,
     settings: Iterable[str] = (),
     *,
-    data: str | os.PathLike[str] | None = None,
-    pretrained: str | os.PathLike[str] | None = None,
+    data: AnyPath | None = None,
+    pretrained: AnyPath | None = None,
 ) -> Recipe:
-    """Name or YAML file and "key=value" overrides -> Recipe.
+    """Recipe (object, name or YAML file) and "key=value" overrides -> Recipe.
 
     `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton. `pretrained`
     gives the weights to initialize from, a file or a shipped name.
     """
-    from featherpose.recipes.recipe import load, override, with_data
+    from featherpose.recipes.recipe import Recipe, load, override, with_data
     from featherpose.recipes.shipped import get_recipe
 
-    is_file = Path(name).suffix in (".yaml", ".yml")
-    recipe = load(Path(name)) if is_file else get_recipe(os.fspath(name))
+    if not isinstance(recipe, Recipe):
+        is_file = Path(recipe).suffix in (".yaml", ".yml")
+        recipe = load(Path(recipe)) if is_file else get_recipe(os.fspath(recipe))
     if data is not None:
         recipe = with_data(recipe, os.fspath(data))
     if pretrained is not None:
@@ -259,21 +390,41 @@ def check_recipe(recipe: Recipe) -> int:
 
 
 def export(
-    weights: str | os.PathLike[str],
-    out: str | os.PathLike[str] | None = None,
+    weights: AnyPath,
+    out: AnyPath | None = None,
     *,
-    crops: str | os.PathLike[str] | None = None,
-    **given: Any,
+    crops: AnyPath | None = None,
+    network: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    skeleton: str | None = None,
+    input_size: Size | str | None = None,
 ) -> tuple[Path, Manifest]:
-    """Weights file -> path of the exported .onnx file, next to the weights unless `out` is given, and its manifest.
+    """Weights file (.safetensors, .pth) -> path of the exported .onnx file and its manifest.
 
-    The file is written only if the parity check (torch against onnxruntime) passes. `crops`: folder of images or shards
-    to include in the check. `given`: network, options, skeleton and input_size, for weights that do not record them.
+    The file is written only if the parity check (torch against onnxruntime) passes.
+
+    Args:
+        out: path of the .onnx file; None: next to the weights.
+        crops: folder of images or shards to include in the parity check.
+        network: name of the network, for weights that do not record it.
+        options: options of the network, beside those that the weights record.
+        skeleton: coco17, mpii16, lsp14 or a YAML file, for weights that do not record it.
+        input_size: height x width in pixels; None: that of the weights.
+
+    Raises:
+        ModelError: weights that lack metadata or do not fit, or a parity check that failed.
     """
     with _extra("Exporting", "export"):
         from featherpose.exporting import export_weights
-    paths = [None if path is None else Path(path) for path in (out, crops)]
-    return export_weights(Path(weights), paths[0], crops=paths[1], **given)
+    return export_weights(
+        Path(weights),
+        None if out is None else Path(out),
+        crops=None if crops is None else Path(crops),
+        network=network,
+        options=options,
+        skeleton=skeleton,
+        input_size=None if input_size is None else Size.of(input_size),
+    )
 
 
 @contextmanager

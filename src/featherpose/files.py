@@ -23,6 +23,15 @@ def replace(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """InputError for a path where no file can be written: a folder, or one below a folder that is not writable."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, wanted a file for the results. Choose another file.")
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"{path}: cannot be written, {nearest} is not a writable folder. Choose another file.")
+
+
 def append(path: Path, line: str) -> None:
     """Path and a line of text -> the file with that line appended."""
     try:

@@ -54,6 +54,10 @@ class Poses:
         nothing = np.zeros(0, np.float32)
         return cls(keypoints, keypoints[..., 0], nothing.reshape(0, 4), nothing, skeleton, image_size)
 
+    def __repr__(self) -> str:
+        scores = ", ".join(f"{score:.2f}" for score in self.person_scores)
+        return f"Poses({len(self)} x {self.skeleton.name}, person scores [{scores}], image {self.image_size})"
+
     def __len__(self) -> int:
         return len(self.keypoints)
 

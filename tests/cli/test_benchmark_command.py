@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from featherpose import api
 from featherpose.cli.benchmark import benchmark
-from featherpose.errors import DeviceError, FeatherposeError, InputError
+from featherpose.errors import FeatherposeError, InputError
 from featherpose.size import Size
 from featherpose.training.benchmark import Speed, TrainingSpeed
 
@@ -118,7 +118,6 @@ def test_json_output_of_a_real_network() -> None:
         (["--input-size", "192"], InputError, "192 is not a size; wanted height x width"),
         (["--input-size", "192x256"], InputError, "did you mean 256x192"),
         (["--option", "width"], InputError, "wanted KEY=VALUE"),
-        (["--device", "gpu"], DeviceError, "wanted auto, cpu or cuda"),
     ],
 )
 def test_invalid_options_raise_named_errors(words: list[str], error: type[FeatherposeError], message: str) -> None:

@@ -19,8 +19,10 @@ def test_every_recipe_survives_yaml_round_trip(name: str, tmp_path: Path) -> Non
 
 
 def test_override_changes_single_fields() -> None:
-    recipe = override(Recipe(), ["stages.0.epochs=3", "optimizer.lr=0.1", "augmentation.scale=[1, 2]", "network=x"])
+    settings = ["stages.0.epochs=3", "optimizer.lr=0.1", "augmentation.scale=[1, 2]", "network=x", "options.width=48"]
+    recipe = override(Recipe(), settings)
     assert recipe.stages[0].epochs == 3
+    assert recipe.options == {"width": 48}, "its keys are the network's"
     assert recipe.optimizer.lr == 0.1
     assert recipe.augmentation.scale == (1, 2)
     assert recipe.network == "x"

@@ -40,7 +40,13 @@ def benchmark() -> None:
     "--seconds", type=click.FloatRange(min=0), default=20, show_default=True, help="Duration of each measurement."
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of each measurement, in place of --seconds.")
-@click.option("--device", default="auto", show_default=True, help="Training device: auto, cpu or cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Training device; auto: cuda if it works, else cpu.",
+)
 @click.option("--workers", type=click.IntRange(min=0), help="Data loading processes.  [default: from the core count]")
 @click.option("--threads", type=click.IntRange(min=1), help="Torch threads.  [default: OMP_NUM_THREADS, or all cores]")
 @click.option(

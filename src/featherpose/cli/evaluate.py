@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featherpose.cli.progress import progress_bar
-from featherpose.errors import InputError
 from featherpose.size import Size
 
 if TYPE_CHECKING:
@@ -36,7 +34,14 @@ MPII_COLUMNS = {
     help="Shipped model (default, small, accurate or a full name), or an .onnx file.",
 )
 @click.option("--data", required=True, metavar="FOLDER", help="Folder with images and labels (see above).")
-@click.option("--format", "data_format", default="coco", show_default=True, help="Label format: coco or mpii.")
+@click.option(
+    "--format",
+    "data_format",
+    type=click.Choice(["coco", "mpii"]),
+    default="coco",
+    show_default=True,
+    help="Label format.",
+)
 @click.option(
     "--boxes",
     default="gt",
@@ -63,7 +68,7 @@ MPII_COLUMNS = {
 )
 @click.option(
     "--nms",
-    metavar="oks|soft|pose|none",
+    type=click.Choice(["oks", "soft", "pose", "none"]),
     help="NMS method that suppresses duplicates of detected boxes.  [default: oks]",
 )
 @click.option(
@@ -76,7 +81,13 @@ MPII_COLUMNS = {
 @click.option(
     "--padding", type=float, metavar="FACTOR", help="Size of the crop relative to the box.  [default: the model's]"
 )
-@click.option("--device", default="auto", show_default=True, help="Inference device: auto, cpu or cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Inference device; auto: cuda if it works, else cpu.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -132,7 +143,6 @@ def evaluate(
     from featherpose import api
 
     file = out or Path("out/evaluate") / f"{Path(model).stem}-{Path(data).resolve().name}.results.json"
-    _refuse_unwritable(file)
     with progress_bar() as progress:
         evaluation = api.evaluate(
             model,
@@ -146,9 +156,9 @@ def evaluate(
             jitter=jitter,
             padding=padding,
             device=device,
+            out=file,
             progress=progress,
         )
-    _write(file, evaluation)
     settings: dict[str, Any] = {
         "data": data,
         "boxes": boxes,
@@ -161,22 +171,6 @@ def evaluate(
     _show(evaluation, _describe(model) | settings, as_json)
     if evaluation.broken:
         sys.exit(1)
-
-
-def _refuse_unwritable(file: Path) -> None:
-    """Raise InputError before the evaluation, which takes minutes, and not after it."""
-    if file.is_dir():
-        raise InputError(f"{file}: is a folder, wanted a file for the results. Choose another --out.")
-    nearest = next(folder for folder in file.absolute().parents if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"{file}: cannot be written, {nearest} is not a writable folder. Choose another --out.")
-
-
-def _write(file: Path, evaluation: Evaluation[Any]) -> None:
-    from featherpose import files
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    files.replace(file, json.dumps(evaluation.results).encode())
 
 
 def _describe(model: str) -> dict[str, Any]:

@@ -51,7 +51,13 @@ _ROWS = 20
     is_flag=True,
     help="Run a second pass on a crop around the keypoints found: only for inaccurate boxes, half the throughput.",
 )
-@click.option("--device", default="auto", show_default=True, help="Inference device: auto, cpu or cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Inference device; auto: cuda if it works, else cpu.",
+)
 @click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),
@@ -105,7 +111,7 @@ def predict(
             refine=refine,
             draw_images=not no_draw,
             score_threshold=score_threshold,
-            max_pixels=int(max_megapixels * 1e6),
+            max_megapixels=max_megapixels,
             progress=progress,
         )
     if device == "auto":

@@ -8,9 +8,6 @@ import click
 
 from featherpose.cli.recipe import SETTINGS
 
-CUSTOM_RECIPE = "custom-feather_pose"
-"""The recipe for a custom data set when none is named."""
-
 
 @click.command()
 @click.argument("recipe", required=False)
@@ -28,7 +25,13 @@ CUSTOM_RECIPE = "custom-feather_pose"
     type=click.FloatRange(min=0, min_open=True),
     help="Stop after this many minutes; continue with --resume.",
 )
-@click.option("--device", default="auto", show_default=True, help="Training device: auto, cpu or cuda.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Training device; auto: cuda if it works, else cpu.",
+)
 @click.option("--workers", type=click.IntRange(min=0), help="Data loading processes.  [default: from the core count]")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
@@ -62,19 +65,17 @@ def train(
     """
     from featherpose import api
 
-    if resume and out and not recipe:
-        recipe = str(out / "recipe.yaml")
-    elif data and not recipe:
-        recipe = CUSTOM_RECIPE
-    if not recipe:
+    if not recipe and not data and not (resume and out):
         raise click.UsageError(
             "Name a RECIPE (`featherpose recipe list`), give a custom data set with --data, or resume a run with "
             "--resume --out FOLDER."
         )
-    chosen = api.open_recipe(recipe, settings, data=data, pretrained=pretrained)
     outcome = api.train(
-        chosen,
-        out or Path("runs") / Path(recipe).stem,
+        recipe,
+        out,
+        data=data,
+        pretrained=pretrained,
+        settings=settings,
         resume=resume,
         max_minutes=max_minutes,
         device=device,

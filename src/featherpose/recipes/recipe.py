@@ -43,6 +43,8 @@ InputSize = Annotated[Size, BeforeValidator(_size), PlainSerializer(_plain_size)
 
 LOSSES = ("mse", "ohkm", "focal")
 """Names of the losses: recipes are read without torch, which the losses themselves need."""
+FREE_KEYS = ("options", "data.sampling_weights")
+"""Mappings whose keys are not fields of a recipe: the options of a network, and names of sources."""
 
 
 def _val_fraction(value: float) -> float:
@@ -293,7 +295,8 @@ def _set(values: Any, key: str, value: Any, setting: str) -> None:
     *parents, last = key.split(".")
     for part in parents:
         values = values[_checked_key(values, part, setting)]
-    values[_checked_key(values, last, setting)] = value
+    is_free = ".".join(parents) in FREE_KEYS
+    values[last if is_free else _checked_key(values, last, setting)] = value
 
 
 def _checked_key(values: Any, part: str, setting: str) -> str | int:

@@ -68,7 +68,7 @@ def predict(
     draw_images: bool = True,
     score_threshold: float = 0.3,
     max_pixels: int = images.MAX_PIXELS,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Image files and folders -> poses of the persons on them; drawn images and poses.json in `out`.
 
@@ -85,7 +85,8 @@ def predict(
     poses: dict[str, Poses] = {}
     try:
         for done, image_file in enumerate(image_files):
-            progress(done, len(image_files))
+            if progress:
+                progress(done, len(image_files))
             try:
                 image = images.read(image_file.path, max_pixels=max_pixels)
                 poses[image_file.name] = estimator(image, *lookup(image_file))
@@ -97,7 +98,8 @@ def predict(
             except InputError as error:
                 poses.pop(image_file.name, None)
                 failures.append(_line(image_file.path, error))
-        progress(len(image_files), len(image_files))
+        if progress:
+            progress(len(image_files), len(image_files))
     finally:
         session = estimator.session
         document = native.to_document(poses, session.manifest.skeleton, session.manifest.network)
