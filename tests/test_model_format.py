@@ -1,0 +1,184 @@
+"""docs/model-format.md: its example gives featherpose's keypoints without featherpose, its schema is the manifest's."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import featherpose
+from featherpose import examples, weights
+from featherpose.codecs import CODECS
+from featherpose.crop import MODES
+from featherpose.errors import ModelError
+from featherpose.manifest import KINDS, VERSION, Manifest
+from featherpose.size import Size
+from featherpose.skeleton import Skeleton
+from tests.test_manifest import BAD
+from tests.tiny_model import tiny_manifest, tiny_model
+
+TEXT = (Path(__file__).parents[1] / "docs/model-format.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
+EXAMPLE = next(block for language, block in BLOCKS if language == "python")
+SCHEMA = json.loads(next(block for language, block in BLOCKS if language == "json"))
+PRINTED = next(block for _, block in BLOCKS if block.startswith("nose "))
+
+MODEL = weights.find("feather_pose-192x128")
+IMAGE = examples.find("people.jpg")
+BOXES = [[17, 11, 349, 479], [484, 56, 794, 479], [968, 16, 1369, 479]]
+# The example and featherpose start the region at different multiples of the step, so a few crop values are rounded to
+# the other gray level. Measured on these boxes: 0.05 px (0.015 px for scores above 0.3) and 0.0002; printing rounds to
+# 0.005 px and 0.0005. An error of half an image pixel is 0.5 px; BGR or no averaging moves a keypoint by over 9 px.
+PIXELS, SCORE = 0.2, 0.002
+
+
+def printed_keypoints(text: str) -> tuple[list[str], np.ndarray]:
+    """Lines of the example's output -> keypoint names, and (K, 3) x, y, score."""
+    rows = [line.rsplit(maxsplit=3) for line in text.splitlines() if line != "..."]
+    return [name for name, *_ in rows], np.array([row[1:] for row in rows], np.float64)
+
+
+def run_example(model: Path, box: list[int]) -> tuple[list[str], np.ndarray]:
+    code = "import sys; sys.modules['featherpose'] = None\n" + EXAMPLE
+    command = [sys.executable, "-W", "error", "-c", code, str(model), str(IMAGE), *map(str, box)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return printed_keypoints(done.stdout)
+
+
+def assert_equals_featherpose(model: Path, box: list[int]) -> None:
+    names, found = run_example(model, box)
+    poses = featherpose.estimate(IMAGE, boxes=[box], model=model, device="cpu")
+    assert names == list(poses.skeleton.keypoint_names)
+    np.testing.assert_allclose(found[:, :2], poses.keypoints[0], rtol=0, atol=PIXELS)
+    np.testing.assert_allclose(found[:, 2], poses.scores[0], rtol=0, atol=SCORE)
+
+
+@pytest.mark.parametrize("box", BOXES, ids=["left", "middle", "right"])
+def test_example_equals_featherpose(box: list[int]):
+    assert_equals_featherpose(MODEL, box)
+
+
+def test_example_equals_featherpose_in_udp(tmp_path: Path):
+    pytest.importorskip("onnx")
+    model = tiny_model(tmp_path / "udp.onnx", tiny_manifest(codec={"name": "udp"}, crop_mode="udp"))
+    assert_equals_featherpose(model, BOXES[0])
+
+
+def test_example_prints_the_documented_lines():
+    command = f"{MODEL.name} {IMAGE.name} {' '.join(map(str, BOXES[0]))}"
+    assert command in TEXT
+    (names, wanted), (_, found) = printed_keypoints(PRINTED), run_example(MODEL, BOXES[0])
+    np.testing.assert_allclose(found[: len(names), :2], wanted[:, :2], rtol=0, atol=0.5)  # JPEG decoders differ, too
+
+
+def test_example_refuses_another_version(tmp_path: Path):
+    pytest.importorskip("onnx")
+    text = tiny_manifest().to_json().replace(f'"version": {VERSION}', f'"version": {VERSION + 1}')
+    with pytest.raises(AssertionError, match=f"has manifest version {VERSION + 1}"):
+        run_example(tiny_model(tmp_path / "new.onnx", metadata=text), BOXES[0])
+
+
+def test_graph_is_the_documented_one():
+    session: Any = onnxruntime.InferenceSession(str(MODEL), providers=["CPUExecutionProvider"])
+    rows = re.findall(r"^\| `(\w+)` \| (?:in|out)put \| (\w+) \| \((.*?)\)", TEXT, re.MULTILINE)
+    letters = {"H": 192, "W": 128, "K": 17, "h": 48, "w": 32, "2": 2, "3": 3}
+    documented = [(name, dtype, [letters.get(side, side) for side in shape.split(", ")]) for name, dtype, shape in rows]
+    types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+    nodes = [*session.get_inputs(), *session.get_outputs()]
+    assert documented == [(node.name, types[node.type], node.shape) for node in nodes]
+    assert list(session.get_modelmeta().custom_metadata_map) == ["featherpose"]
+
+
+def names_of(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
+
+
+def test_schema_has_the_fields_of_the_manifest():
+    fields = SCHEMA["properties"]
+    assert set(fields) == set(SCHEMA["required"]) == names_of(Manifest)
+    assert all("description" in field for field in fields.values())
+    assert set(fields["skeleton"]["properties"]) == names_of(Skeleton)
+    assert set(fields["input_size"]["properties"]) == names_of(Size)
+    parameters = set().union(*map(names_of, CODECS.values())) - {"size"}
+    assert set(fields["codec"]["properties"]) == {"name", *parameters}
+    assert fields["version"]["const"] == VERSION
+    assert (fields["kind"]["enum"], fields["crop_mode"]["enum"]) == (list(KINDS), list(MODES))
+    assert fields["codec"]["properties"]["name"]["enum"] == list(CODECS)
+
+
+def test_schema_has_the_defaults_of_the_codecs():
+    parameters = SCHEMA["properties"]["codec"]["properties"]
+    for codec in CODECS.values():
+        for field in dataclasses.fields(codec):
+            assert field.name == "size" or parameters[field.name]["default"] == field.default
+
+
+@pytest.mark.parametrize("name", weights.shipped())
+def test_schema_accepts_shipped_manifests(name: str):
+    session: Any = onnxruntime.InferenceSession(str(weights.find(name)), providers=["CPUExecutionProvider"])
+    assert is_valid(json.loads(session.get_modelmeta().custom_metadata_map["featherpose"]), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        tiny_manifest(),
+        tiny_manifest(codec={"name": "msra"}),
+        tiny_manifest(codec={"name": "dark", "sigma": 3.0}),
+        tiny_manifest(codec={"name": "udp"}, crop_mode="udp"),
+    ],
+    ids=["msra", "without parameters", "dark", "udp"],
+)
+def test_schema_accepts_every_codec(manifest: Manifest):
+    assert is_valid(json.loads(manifest.to_json()), SCHEMA)
+
+
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text, _ in BAD if name != "not JSON"])
+def test_schema_refuses_invalid_manifests(text: str):
+    with pytest.raises(ModelError):
+        Manifest.from_json(text)
+    assert not is_valid(json.loads(text), SCHEMA)
+
+
+TYPES: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+}
+ANNOTATIONS = {"$schema", "title", "description", "default", "then", "else"}  # `then` and `else` are read with `if`
+
+
+def is_valid(value: Any, schema: Any) -> bool:
+    """JSON Schema, as far as the document uses it; a keyword that is not known here raises KeyError."""
+    if isinstance(schema, bool):
+        return schema
+    checks: dict[str, Callable[[Any], bool]] = {
+        "type": lambda wanted: isinstance(value, TYPES[wanted]) and isinstance(value, bool) == (wanted == "boolean"),
+        "const": lambda wanted: value == wanted,
+        "enum": lambda wanted: value in wanted,
+        "minimum": lambda wanted: value >= wanted,
+        "exclusiveMinimum": lambda wanted: value > wanted,
+        "minItems": lambda wanted: len(value) >= wanted,
+        "maxItems": lambda wanted: len(value) <= wanted,
+        "required": lambda wanted: all(key in value for key in wanted),
+        "items": lambda wanted: all(is_valid(item, wanted) for item in value),
+        "properties": lambda wanted: (
+            not isinstance(value, dict) or all(is_valid(value[key], wanted[key]) for key in wanted if key in value)
+        ),
+        "additionalProperties": lambda wanted: wanted or all(key in schema["properties"] for key in value),
+        "if": lambda wanted: is_valid(value, schema.get("then" if is_valid(value, wanted) else "else", True)),
+    }
+    keywords = [key for key in schema if key not in ANNOTATIONS]
+    keywords.sort(key=lambda key: key != "type")  # the others rely on the type
+    return all(checks[key](schema[key]) for key in keywords)
