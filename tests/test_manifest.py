@@ -45,6 +45,10 @@ def changed(**changes) -> str:
     return json.dumps(json.loads(FULL.to_json()) | changes)
 
 
+def changed_skeleton(**changes) -> str:
+    return changed(skeleton=json.loads(FULL.to_json())["skeleton"] | changes)
+
+
 def without(key: str) -> str:
     return json.dumps({k: v for k, v in json.loads(FULL.to_json()).items() if k != key})
 
@@ -88,6 +92,16 @@ BAD = [
     ("padding", changed(padding="x"), "value of a wrong type"),
     ("skeleton", changed(skeleton={"name": "x"}), "value of a wrong type"),
     ("skeleton is text", changed(skeleton="coco17"), "value of a wrong type"),
+    ("network", changed(network=5), r"wrong type \(network: 5\)"),
+    ("options", changed(options=[1]), r"wrong type \(options: \[1\]\)"),
+    ("recipe", changed(recipe=None), r"wrong type \(recipe: None\)"),
+    ("padding is true", changed(padding=True), r"wrong type \(padding: True\)"),
+    ("accuracy", changed(accuracy=["46.1"]), r"wrong type \(accuracy: \['46\.1'\]\)"),
+    ("stride", changed(codec={"name": "msra", "stride": 0}), "stride is 0, wanted"),
+    ("half a stride", changed(codec={"name": "msra", "stride": 2.5}), r"stride is 2\.5, wanted"),
+    ("sigma", changed(codec={"name": "msra", "sigma": "x"}), "sigma is 'x', wanted"),
+    ("pair of three", changed_skeleton(flip_pairs=[[1, 2, 3]]), r"\(1, 2, 3\) is not a pair of keypoint indices"),
+    ("color", changed_skeleton(colors=[[9]] * len(COCO17.limbs)), r"\(9,\) is not three numbers"),
 ]
 
 

@@ -23,6 +23,11 @@ from featherpose.skeleton import Skeleton
 
 VERSION = 2
 KINDS = ("pose",)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **{"network": (str,), "options": (dict,), "input_size": (dict,), "padding": (int, float), "codec": (dict,)},
+    **{"skeleton": (dict,), "recipe": (dict,), "training": (dict,), "accuracy": (list,), "parity": (dict,)},
+}
+"""Types of the fields in JSON."""
 _EXPORT = "Create one with `featherpose export`."
 
 
@@ -30,9 +35,9 @@ _EXPORT = "Create one with `featherpose export`."
 class Manifest:
     """Everything needed to run, evaluate and cite an exported model.
 
-    `input_size` is in px; `codec` the codec's name and its parameters; `recipe` the name and hash of the training
-    recipe; `training` the data and their terms; `accuracy` one dict per measurement (what, on which data, with which
-    command, when); `parity` the differences between onnxruntime and torch.
+    `input_size` is in px; `codec` the codec's name and its parameters; `recipe` the training recipe with its digest;
+    `training` the data and their terms; `accuracy` one dict per measurement; `parity` the differences between
+    onnxruntime and torch. docs/model-format.md has the JSON schema.
     """
 
     network: str
@@ -83,6 +88,7 @@ class Manifest:
             raise ModelError("the manifest is not a JSON object")
         _refuse_version(values.get("version"))
         _refuse_keys(values, [f.name for f in dataclasses.fields(cls)])
+        _refuse_types(values)
         try:
             skeleton = Skeleton.from_dict(values["skeleton"])
             values |= {"input_size": Size(**values["input_size"]), "accuracy": tuple(values["accuracy"])}
@@ -110,6 +116,14 @@ def _refuse_keys(values: dict[str, Any], wanted: list[str]) -> None:
     unknown = [name for name in values if name not in wanted]
     if unknown:
         raise ModelError(f"the manifest has an unknown key {unknown[0]!r}.{did_you_mean(unknown[0], wanted)}")
+
+
+def _refuse_types(values: dict[str, Any]) -> None:
+    wrong = [name for name, types in _TYPES.items() if type(values[name]) not in types]
+    if not wrong and any(type(entry) is not dict for entry in values["accuracy"]):
+        wrong = ["accuracy"]
+    if wrong:
+        raise ModelError(f"the manifest has a value of a wrong type ({wrong[0]}: {values[wrong[0]]!r})")
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

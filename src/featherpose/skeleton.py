@@ -109,12 +109,15 @@ class Skeleton:
             )
         if len(self.colors) != len(self.limbs):
             raise InputError(f"Skeleton {self.name!r}: {len(self.colors)} colors for {len(self.limbs)} limbs.")
+        for color in self.colors:
+            if len(color) != 3:
+                raise InputError(f"Skeleton {self.name!r}: the color {color} is not three numbers, RGB.")
 
     def _refuse_indices_out_of_range(self) -> None:
-        for a, b in (*self.limbs, *self.flip_pairs):
-            if not (0 <= a < len(self.keypoint_names) and 0 <= b < len(self.keypoint_names)):
+        for pair in (*self.limbs, *self.flip_pairs):
+            if len(pair) != 2 or not all(0 <= index < len(self.keypoint_names) for index in pair):
                 raise InputError(
-                    f"Skeleton {self.name!r}: ({a}, {b}) is not a pair of keypoint indices from 0 to"
+                    f"Skeleton {self.name!r}: {pair} is not a pair of keypoint indices from 0 to"
                     f" {len(self.keypoint_names) - 1}."
                 )
         paired = [keypoint for pair in self.flip_pairs for keypoint in pair]

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from featherpose.errors import InputError
 from featherpose.size import Size
 
 Array = NDArray[np.float32]
@@ -54,6 +55,12 @@ class Codec(ABC):
     """Whether `merge_flipped` shifts the flipped maps: "udp" cells are symmetric about the flip axis, "msra" not."""
     blurs: ClassVar[bool] = False
     """Whether `decode` applies a Gaussian filter itself; filtering the maps before would do it twice."""
+
+    def __post_init__(self) -> None:
+        if not (type(self.stride) is int and self.stride >= 1):
+            raise InputError(f"stride is {self.stride!r}, wanted a number of pixels, at least 1.")
+        if not (type(self.sigma) in (int, float) and self.sigma > 0):
+            raise InputError(f"sigma is {self.sigma!r}, wanted a number of heatmap cells above 0.")
 
     @property
     def heatmap_size(self) -> Size:

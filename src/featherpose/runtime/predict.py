@@ -25,14 +25,12 @@ _KEPT_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file, and the unique name (with folders) of its results.
-
-    `alone`: no image in another folder has the same file name.
-    """
+    """An image file, and the unique name (with folders) of its results."""
 
     path: Path
     name: str
     unique_filename: bool = True
+    """Whether no image in another folder has the same file name."""
 
     @property
     def drawn_name(self) -> str:
