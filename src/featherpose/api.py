@@ -369,10 +369,10 @@ def open_recipe(
 
 
 def recipe_yaml(recipe: Recipe) -> str:
-    """Recipe -> all of its fields as YAML."""
-    from featherpose.recipes.recipe import to_yaml
+    """Recipe -> all of its fields as YAML, each below a comment that explains it."""
+    from featherpose.recipes.reference import to_commented_yaml
 
-    return to_yaml(recipe)
+    return to_commented_yaml(recipe)
 
 
 def list_recipes() -> dict[str, Recipe]:

@@ -51,7 +51,7 @@ def list_recipes(word: str, as_json: bool) -> None:
 @click.argument("name")
 @SETTINGS
 def show(name: str, settings: tuple[str, ...]) -> None:
-    """Print all fields of recipe NAME as YAML.
+    """Print all fields of recipe NAME as YAML, each with its meaning as a comment.
 
     NAME is a shipped recipe or a YAML file. The output is a complete recipe file, to be edited into a custom recipe.
     """

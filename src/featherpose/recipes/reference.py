@@ -1,0 +1,84 @@
+"""What each field of a recipe means: its docstring, as a comment in YAML and as a row of docs/recipes.md."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import yaml
+
+from featherpose.data.augment import Augmentation
+from featherpose.recipes.recipe import Recipe, Section, to_dict
+
+SECTIONS = ("data", "stages", "augmentation", "distill", "optimizer", "schedule", "validation")
+"""Fields of a recipe that have fields of their own."""
+WIDTH = 100
+
+
+@cache
+def field_docs(section: type) -> dict[str, str]:
+    """Section of a recipe -> the docstring below each of its fields, by name."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
+    assert isinstance(definition, ast.ClassDef)
+    docs: dict[str, str] = {}
+    for field, text in pairwise(definition.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            docs[ast.unparse(field.target)] = str(text.value.value)
+    return docs
+
+
+def to_commented_yaml(recipe: Recipe) -> str:
+    """Recipe -> YAML with every field below a comment that explains it; `load` reads it back."""
+    return "\n".join(_section_lines(recipe, to_dict(recipe))) + "\n"
+
+
+def to_markdown() -> str:
+    """Every field of a recipe with its default and its meaning: one table per section."""
+    recipe, defaults = Recipe(), to_dict(Recipe())
+    sections = [("Recipe", type(recipe), defaults)]
+    for name in SECTIONS:
+        part, values = getattr(recipe, name), defaults[name]
+        if name == "stages":
+            part, values = part[0], values[0]
+        sections.append((f"`{name}`", type(part), values))
+    return "\n".join(_table(*section) for section in sections)
+
+
+def _table(title: str, section: type, values: dict[str, Any]) -> str:
+    lines = [f"## {title}", "", "| field | default | meaning |", "|---|---|---|"]
+    for name, doc in field_docs(section).items():
+        default = "below" if section is Recipe and name in SECTIONS else f"`{_flow(values[name])}`"
+        lines.append(f"| `{name}` | {default} | {doc} |")
+    return "\n".join(lines) + "\n"
+
+
+def _section_lines(section: Any, values: dict[str, Any]) -> Iterator[str]:
+    """Section and its plain values -> lines of YAML, each field after its comment."""
+    docs = field_docs(type(section))
+    for name, value in values.items():
+        yield from (f"# {line}" for line in textwrap.wrap(docs[name], WIDTH, break_on_hyphens=False))
+        part = getattr(section, name)
+        if isinstance(part, Section | Augmentation):
+            yield f"{name}:"
+            yield from _indented(_section_lines(part, value))
+        elif name == "stages":
+            yield f"{name}:"
+            yield "-"
+            yield from _indented(_section_lines(part[0], value[0]))
+            yield from (f"- {_flow(stage)}" for stage in value[1:])
+        else:
+            yield f"{name}: {_flow(value)}"
+
+
+def _indented(lines: Iterator[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def _flow(value: Any) -> str:
+    """Plain value -> YAML in one line."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("\n...\n").strip()
