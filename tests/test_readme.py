@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CONSOLE = re.findall(r"```console\n\$ (.*?)\n(.*?)```", README, re.DOTALL)
 
 
 def test_readme_contains_python_blocks():
@@ -16,3 +18,10 @@ def test_readme_contains_python_blocks():
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_readme_python_blocks_run(block, tmp_path):
     subprocess.run([sys.executable, "-W", "error", "-c", block], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize(("command", "output"), CONSOLE, ids=[command.split()[1] for command, _ in CONSOLE])
+def test_readme_shows_the_output_of_commands(command, output, tmp_path):
+    words = [str(ROOT / word) if word.startswith("src/") else word for word in command.split()]
+    done = subprocess.run([sys.executable, "-m", *words], check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == output
