@@ -171,7 +171,7 @@ class LeftRightSession:
             ys, xs = np.nonzero(spots)
             for keypoint, column in ((1, xs.max()), (2, xs.min())):
                 heatmaps[i, keypoint, ys[xs == column][0], column] = 1
-        return np.zeros((len(crops), 17, 2)), np.zeros((len(crops), 17)), heatmaps
+        return {"heatmaps": heatmaps}
 
 
 @pytest.mark.parametrize("name", CODECS)
@@ -184,7 +184,9 @@ def test_flip_test_swaps_sides_and_averages(name):
     crop = Crop.from_box(box, Size(height=64, width=48), codec.crop_mode)
     crops = images.warp(image, crop)[None]
     merged = merge_flipped(
-        *(estimator.session.run(side)[2] for side in (crops, crops[:, :, ::-1])), COCO17.flip_order, codec.flip_shift
+        *(estimator.session.run(side)["heatmaps"] for side in (crops, crops[:, :, ::-1])),
+        COCO17.flip_order,
+        codec.flip_shift,
     )
     keypoints, scores = codec.decode(merged)
     assert np.abs(poses.keypoints[0] - crop.to_image(keypoints[0])).max() < 1e-4 and np.array_equal(
@@ -208,7 +210,7 @@ class PerfectSession:
         spots = [(weights.sum(axis=1 + axis) * np.arange(crops.shape[2 - axis])).sum(axis=1) for axis in (0, 1)]
         keypoints = np.repeat(np.stack(spots, axis=-1)[:, None], 17, axis=1)
         heatmaps, scores = self.manifest.make_codec().encode(keypoints, np.ones((len(crops), 17)))
-        return keypoints.astype(np.float32), scores, heatmaps
+        return {"keypoints": keypoints.astype(np.float32), "scores": scores, "heatmaps": heatmaps}
 
 
 @pytest.mark.parametrize(("name", "cells"), [("dark", 0.125), ("udp", 0)])
@@ -233,7 +235,7 @@ def test_blur_is_applied_before_decoding(model):
     plain, blurred = (Estimator.open(model, "cpu", threads=1, blur_kernel=blur_kernel) for blur_kernel in (0, 5))
     image = make_image()
     image[120:122, 50:52] = RED  # a small bright speck
-    expected = gaussian_filter(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)[2], 5)
+    expected = gaussian_filter(plain.session.run(np.zeros((1, 64, 48, 3), np.uint8) + 9)["heatmaps"], 5)
     assert expected.shape == (1, 17, 16, 12)
     keypoints = [estimator(image, [BOX]).keypoints[0, 0] for estimator in (plain, blurred)]
     assert all(np.abs(keypoint - SPOTS[0]).max() < 8 for keypoint in keypoints)
@@ -261,7 +263,7 @@ class RecordingSession:
             self.extents.append([columns[0], rows[0], columns[-1], rows[-1]])
             found[i, :, 0] = np.interp(self.keypoint_names[:, 0], columns, np.arange(96))
             found[i, :, 1] = np.interp(self.keypoint_names[:, 1], rows, np.arange(128))
-        return found, np.tile(self.scores, (len(crops), 1)).astype(np.float32), None
+        return {"keypoints": found, "scores": np.tile(self.scores, (len(crops), 1)).astype(np.float32)}
 
 
 def position_image() -> np.ndarray:

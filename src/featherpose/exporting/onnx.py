@@ -96,10 +96,16 @@ def export(
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
         draft.write_bytes(_with_manifest(file, manifest))
-        parity = check_parity(graph.run, Session.open(draft, "cpu").run, parity_inputs, codec, keypoint_names)
+        session = Session.open(draft, "cpu")
+        parity = check_parity(graph.run, lambda pixels: _run(session, pixels), parity_inputs, codec, keypoint_names)
     manifest = replace(manifest, parity=parity)
     files.replace(path, _with_manifest(file, manifest))
     return manifest
+
+
+def _run(session: Session, pixels: NDArray[np.uint8]) -> Outputs:
+    outputs = session.run(pixels)
+    return outputs["keypoints"], outputs["scores"], outputs["heatmaps"]
 
 
 def form_for_export(network: nn.Module) -> nn.Module:

@@ -20,6 +20,8 @@ from featherpose.size import Size
 class Estimator:
     """Predicts the keypoints of persons in given boxes. Create it with `Estimator.open`, then call it.
 
+    It may be called from several threads, after a fork, and in processes that it was sent to (it pickles).
+
     `flip_test` also runs each crop mirrored and averages the heatmaps: twice the latency, about one point of AP.
     `blur_kernel` is the width in cells of the Gaussian filter applied to heatmaps before decoding (0 for none; 11 suits
     64x48 cells; InputError for a codec that smooths heatmaps itself). `refine` runs twice: the second crop surrounds
@@ -110,12 +112,12 @@ class Estimator:
     def _predict(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Crops (N, h, w, 3) -> keypoints (N, K, 2) in crop pixels and scores (N, K)."""
         if not self.flip_test and not self.blur_kernel:
-            keypoints, scores, _ = self.session.run(crops)
-            return keypoints, scores
+            outputs = self.session.run(crops)
+            return outputs["keypoints"], outputs["scores"]
         manifest, codec = self.session.manifest, self.session.manifest.make_codec()
-        heatmaps = self.session.run(crops)[2]
+        heatmaps = self.session.run(crops)["heatmaps"]
         if self.flip_test:
-            mirrored = self.session.run(crops[:, :, ::-1])[2]
+            mirrored = self.session.run(crops[:, :, ::-1])["heatmaps"]
             heatmaps = merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=codec.flip_shift)
         if self.blur_kernel:
             heatmaps = gaussian_filter(heatmaps, self.blur_kernel)

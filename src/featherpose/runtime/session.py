@@ -41,18 +41,32 @@ _ENGINE_ERRORS: tuple[type[Exception], ...] = (
     engine_errors.RuntimeException,
 )
 
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+Outputs = dict[str, NDArray[np.float32]]
 
 
 class Session:
-    """A model file with its manifest, on a device. Create it with `Session.open`."""
+    """A model file with its manifest, on a device. Create it with `Session.open`.
+
+    It may be used by several threads. A forked child opens its own engines, with one thread, because the threads of an
+    engine do not survive a fork. Pickled, as for `spawn`, it is the file, the device and the number of threads.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, device: str, threads: int) -> None:
         self.path = path
         self.manifest = manifest
         self.device = device
         self.threads = threads
-        self._engines: dict[int, Any] = {}
+        self._engines: dict[tuple[int, int], Any] = {}
+        """(process, batch size) -> engine; one of another process is kept, since closing it would wait for threads."""
+        self._process = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Session.open, (self.path, self.device, self.threads)
+
+    @property
+    def threads_here(self) -> int:
+        """Number of threads of this process's engines: 1 in a forked child."""
+        return self.threads if os.getpid() == self._process else 1
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> Session:
@@ -75,17 +89,21 @@ class Session:
         return session
 
     def run(self, crops: NDArray[np.uint8]) -> Outputs:
-        """Crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) in crop pixels, scores (N, K), heatmaps (N, K, h, w)."""
+        """Crops uint8 (N, H, W, 3) RGB -> outputs by name, float32.
+
+        `keypoints` (N, K, 2) in crop pixels, `scores` (N, K), `heatmaps` (N, K, h, w).
+        """
         height, width = self.manifest.input_size.shape
         if crops.dtype != np.uint8 or crops.shape[1:] != (height, width, 3):
             raise InputError(f"Crops are {crops.dtype} {crops.shape}, wanted uint8 (N, {height}, {width}, 3).")
         rows = [self._run(self._engine(stop - start), crops[start:stop]) for start, stop in self._splits(len(crops))]
-        keypoints, scores, heatmaps = zip(*rows, strict=True) if rows else self._empty()
-        return np.concatenate(keypoints), np.concatenate(scores), np.concatenate(heatmaps)
+        if not rows:
+            return self._empty()
+        return {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
 
     def _run(self, engine: Any, crops: NDArray[np.uint8]) -> Outputs:
         try:
-            return tuple(engine.run(OUTPUTS, {"crops": np.ascontiguousarray(crops)}))
+            return dict(zip(OUTPUTS, engine.run(OUTPUTS, {"crops": np.ascontiguousarray(crops)}), strict=True))
         except _ENGINE_ERRORS as error:
             raise ModelError(f"{self.path}: inference failed ({_first_line(error)}). Export the model again.") from None
 
@@ -100,15 +118,16 @@ class Session:
         return cuts
 
     def _engine(self, batch: int) -> Any:
-        if batch not in self._engines:
-            self._engines[batch] = _open(self.path, self.manifest, self.device, self.threads, batch)
-        return self._engines[batch]
+        key = os.getpid(), batch
+        if key not in self._engines:
+            self._engines[key] = _open(self.path, self.manifest, self.device, self.threads_here, batch)
+        return self._engines[key]
 
-    def _empty(self) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]], list[NDArray[np.float32]]]:
-        num_keypoints, cells = self.manifest.skeleton.num_keypoints, self.manifest.make_codec().heatmap_size.shape
+    def _empty(self) -> Outputs:
+        num_keypoints = self.manifest.skeleton.num_keypoints
+        cells = self.manifest.make_codec().heatmap_size.shape
         shapes = ((0, num_keypoints, 2), (0, num_keypoints), (0, num_keypoints, *cells))
-        keypoints, scores, heatmaps = ([np.zeros(shape, np.float32)] for shape in shapes)
-        return keypoints, scores, heatmaps
+        return {name: np.zeros(shape, np.float32) for name, shape in zip(OUTPUTS, shapes, strict=True)}
 
 
 def _choose_device(device: str) -> str:
