@@ -25,3 +25,13 @@ def test_readme_shows_the_output_of_commands(command, output, tmp_path):
     words = [str(ROOT / word) if word.startswith("src/") else word for word in command.split()]
     done = subprocess.run([sys.executable, "-m", *words], check=True, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == output
+
+
+def test_tour_runs_and_prints_what_it_says(tmp_path):
+    """Its blocks are one program; a comment at or below a print has the printed line."""
+    code = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "docs/tour.md").read_text(), re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    printed = re.findall(r"^print\(.*\)\s*# (.*)$", code, re.MULTILINE)
+    assert done.stdout.splitlines() == printed
