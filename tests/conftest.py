@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# Without torch these packages cannot be collected; the CI job without torch tests everything else.
+# Without torch these packages cannot be collected.
 collect_ignore = [] if find_spec("torch") else ["training", "networks", "exporting", "contracts"]
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared"
