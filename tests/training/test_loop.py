@@ -135,7 +135,7 @@ def test_resume_after_sigkill_is_bit_equal(synthetic_shards: Path, tmp_path: Pat
     assert train(long, tmp_path / "whole").finished
     run, draws = tmp_path / "killed", np.random.default_rng(5)
     command = [sys.executable, "-c", CHILD, str(tmp_path / "whole" / "recipe.yaml"), str(run)]
-    for _ in range(5):
+    for _ in range(3):
         child = subprocess.Popen(command, env=os.environ.copy())
         _wait_for_progress(run, child)
         time.sleep(draws.uniform(0, 0.3))
@@ -223,8 +223,15 @@ def _slow_unless_narrow(name: str) -> Any:
     return name if "lite_hrnet" in name or "rep_pose" in name else pytest.param(name, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("name", [_slow_unless_narrow(name) for name in RECIPES])
-def test_every_recipe_trains_for_one_step(name: str, synthetic_shards: Path, tmp_path: Path) -> None:
+# Of recipes that differ only in schedule and length, one: the first of each network, codec, loss and optimizer.
+DIFFERENT = {
+    (recipe.network, str(recipe.options), recipe.codec, recipe.loss, recipe.optimizer.name): name
+    for name, recipe in reversed(RECIPES.items())
+}
+
+
+@pytest.mark.parametrize("name", [_slow_unless_narrow(name) for name in DIFFERENT.values()])
+def test_different_recipes_train_for_one_step(name: str, synthetic_shards: Path, tmp_path: Path) -> None:
     values = to_dict(RECIPES[name])
     small = {"data": {"labels": "ground_truth", "folder": str(synthetic_shards)}, "pretrained": "", "frozen_stages": 0}
     size = "64x64"
