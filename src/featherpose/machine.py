@@ -1,10 +1,13 @@
-"""Number of threads to use: the cores that this process may use, not those of the host."""
+"""What this machine offers: device names, and the number of cores that this process, not the host, may use."""
 
 from __future__ import annotations
 
 import math
 import os
 from pathlib import Path
+
+DEVICES = ("auto", "cpu", "cuda")
+"""Names of devices; auto: cuda if it works, else cpu."""
 
 
 def available_threads() -> int:

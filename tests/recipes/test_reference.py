@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from featherpose.recipes.recipe import Recipe, load
-from featherpose.recipes.reference import SECTIONS, field_docs, to_commented_yaml, to_markdown
+from featherpose.recipes.reference import field_docs, sections, to_commented_yaml, to_markdown
 from featherpose.recipes.shipped import RECIPES
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "recipes.md"
@@ -24,8 +24,7 @@ def test_every_field_follows_its_comment() -> None:
 
 
 def test_every_field_has_a_docstring() -> None:
-    sections = [getattr(Recipe(), name) for name in SECTIONS if name != "stages"]
-    for section in (Recipe(), Recipe().stages[0], *sections):
+    for section in (Recipe(), *sections(Recipe()).values()):
         docs = field_docs(type(section))
         assert set(docs) == set(vars(section))
         assert all(text.endswith(".") for text in docs.values())

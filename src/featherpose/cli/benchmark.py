@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featherpose.cli.export import parse_options, parse_size
+from featherpose.cli import options
 
 if TYPE_CHECKING:
     from featherpose.training.benchmark import TrainingSpeed
@@ -26,7 +26,7 @@ def benchmark() -> None:
     metavar="HxW",
     default="256x192",
     show_default=True,
-    callback=parse_size,
+    callback=options.parse_size,
     help="Input height x width in pixels.",
 )
 @click.option(
@@ -40,14 +40,8 @@ def benchmark() -> None:
     "--seconds", type=click.FloatRange(min=0), default=20, show_default=True, help="Duration of each measurement."
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of each measurement, in place of --seconds.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Training device; auto: cuda if it works, else cpu.",
-)
-@click.option("--workers", type=click.IntRange(min=0), help="Data loading processes.  [default: from the core count]")
+@options.device("Training")
+@options.WORKERS
 @click.option("--threads", type=click.IntRange(min=1), help="Torch threads.  [default: OMP_NUM_THREADS, or all cores]")
 @click.option(
     "--precision",
@@ -56,16 +50,9 @@ def benchmark() -> None:
     show_default=True,
     help="Floating-point format of the network.",
 )
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
+@options.COMPILE
 @click.option("--data", type=click.Path(path_type=Path), help="Folder of shards.  [default: synthetic samples]")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=parse_options,
-    help="Network option, such as width=32; can be repeated.",
-)
+@options.NETWORK_OPTIONS
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
 def train(network: str, as_json: bool, **arguments: Any) -> None:
     """Measure the training throughput of NETWORK in samples per second.

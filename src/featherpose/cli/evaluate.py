@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featherpose.cli import options
 from featherpose.cli.progress import progress_bar
 from featherpose.size import Size
 
@@ -27,12 +28,7 @@ MPII_COLUMNS = {
 
 
 @click.command()
-@click.option(
-    "--model",
-    default="default",
-    show_default=True,
-    help="Shipped model (default, small, accurate or a full name), or an .onnx file.",
-)
+@options.MODEL
 @click.option("--data", required=True, metavar="FOLDER", help="Folder with images and labels (see above).")
 @click.option(
     "--format",
@@ -49,11 +45,7 @@ MPII_COLUMNS = {
     metavar="gt|FILE",
     help="gt for ground-truth boxes, or a JSON file with boxes.",
 )
-@click.option(
-    "--flip-test",
-    is_flag=True,
-    help="Average the heatmaps with those of the flipped crop: a little more accurate, half the throughput.",
-)
+@options.FLIP_TEST
 @click.option(
     "--blur-kernel",
     type=click.IntRange(min=0),
@@ -61,11 +53,7 @@ MPII_COLUMNS = {
     metavar="CELLS",
     help="Width of the Gaussian filter applied to heatmaps before decoding, such as 11; 0 for none.",
 )
-@click.option(
-    "--refine",
-    is_flag=True,
-    help="Run a second pass on a crop around the keypoints found: only for inaccurate boxes, half the throughput.",
-)
+@options.REFINE
 @click.option(
     "--nms",
     type=click.Choice(["oks", "soft", "pose", "none"]),
@@ -81,13 +69,7 @@ MPII_COLUMNS = {
 @click.option(
     "--padding", type=float, metavar="FACTOR", help="Size of the crop relative to the box.  [default: the model's]"
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Inference device; auto: cuda if it works, else cpu.",
-)
+@options.device("Inference")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),

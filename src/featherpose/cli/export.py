@@ -7,35 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featherpose.errors import InputError
+from featherpose.cli.options import NETWORK_OPTIONS, parse_size
 
 if TYPE_CHECKING:
     from featherpose.manifest import Manifest
     from featherpose.size import Size
-
-
-def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> Size | None:
-    """ "256x192" -> Size(height=256, width=192); also YAML, "{height: 192, width: 256}"."""
-    if value is None:
-        return None
-    import yaml
-
-    from featherpose.size import Size
-
-    try:
-        return Size.of(yaml.safe_load(value))
-    except InputError as error:
-        raise InputError(f"--input-size: {error}") from None
-
-
-def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """("width=32", "attention=se") -> {"width": 32, "attention": "se"}."""
-    import yaml
-
-    for value in values:
-        if "=" not in value:
-            raise InputError(f"--option {value}: wanted KEY=VALUE, for example --option width=32.")
-    return {key: yaml.safe_load(text) for key, _, text in (value.partition("=") for value in values)}
 
 
 @click.command()
@@ -51,14 +27,7 @@ def parse_options(ctx: click.Context, param: click.Parameter, values: tuple[str,
     help="Input height x width in pixels.  [default: from WEIGHTS]",
 )
 @click.option("--network", help="Name of the network, for weights that do not record it (.pth).")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="KEY=VALUE",
-    callback=parse_options,
-    help="Network option, such as width=32; can be repeated.",
-)
+@NETWORK_OPTIONS
 @click.option("--skeleton", help="Skeleton, for weights that do not record it: coco17, mpii16, lsp14 or a YAML file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def export(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from featherpose.cli.tables import print_table
+
 if TYPE_CHECKING:
     from featherpose.zoo.models import Model
 
@@ -33,7 +35,6 @@ def models(as_json: bool) -> None:
 
 
 def _show(found: list[Model]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from featherpose.zoo.models import read_latency
@@ -45,10 +46,7 @@ def _show(found: list[Model]) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for model in found:
         table.add_row(*_cells(model))
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has room
-        console.width = max(console.width, 100)
-    console.print(table)
+    print_table(table)
     latency = read_latency()
     click.echo(
         f"input: height x width. ms: one image on one thread, {latency['cpu']}; ratio: divided by the\n"

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featherpose.cli.tables import print_table
+
 if TYPE_CHECKING:
     from featherpose.zoo import Entry, Published
 
 USUAL = {"AP": ("COCO val2017", "256x192"), "PCKh@0.5": ("MPII validation", "256x256")}
 """Metric -> data and input size of the scores in the table; others are marked with a star."""
-
-WIDTH = 100
-"""Columns that the whole table needs."""
 
 
 @click.command()
@@ -77,7 +76,6 @@ def _flat(entry: Entry) -> dict[str, Any]:
 
 
 def _show(entries: list[Entry]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -88,10 +86,7 @@ def _show(entries: list[Entry]) -> None:
     table.add_column("paper", no_wrap=True)
     for entry in entries:
         table.add_row(*_cells(entry))
-    console = Console()
-    if not console.is_terminal:  # a file or a pipe has room
-        console.width = max(console.width, WIDTH)
-    console.print(table)
+    print_table(table)
     click.echo(
         "In millions: parameters, and multiply-accumulates per image as published; run: as exported by\n"
         "featherpose, where fewer. Published by others, not ours: AP on COCO val2017 at 256x192, detected\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from featherpose.cli import options
 from featherpose.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ _ROWS = 20
 @click.option(
     "--boxes", type=click.Path(path_type=Path), metavar="FILE", help="JSON file with the person boxes (see above)."
 )
-@click.option(
-    "--model",
-    default="default",
-    show_default=True,
-    help="Shipped model (default, small, accurate or a full name), or an .onnx file.",
-)
+@options.MODEL
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for the results."
 )
@@ -41,23 +37,9 @@ _ROWS = 20
 @click.option(
     "--score-threshold", type=float, default=0.3, show_default=True, help="Draw keypoints with a lower score faintly."
 )
-@click.option(
-    "--flip-test",
-    is_flag=True,
-    help="Average the heatmaps with those of the flipped crop: a little more accurate, half the throughput.",
-)
-@click.option(
-    "--refine",
-    is_flag=True,
-    help="Run a second pass on a crop around the keypoints found: only for inaccurate boxes, half the throughput.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Inference device; auto: cuda if it works, else cpu.",
-)
+@options.FLIP_TEST
+@options.REFINE
+@options.device("Inference")
 @click.option(
     "--max-megapixels",
     type=click.FloatRange(min=0, min_open=True),

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import click
 
-SETTINGS = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a recipe field, such as optimizer.lr=0.002; can be repeated.",
-)
+from featherpose.cli import options
 
 
 @click.group()
@@ -49,7 +43,7 @@ def list_recipes(word: str, as_json: bool) -> None:
 
 @recipe.command()
 @click.argument("name")
-@SETTINGS
+@options.SETTINGS
 def show(name: str, settings: tuple[str, ...]) -> None:
     """Print all fields of recipe NAME as YAML, each with its meaning as a comment.
 
@@ -62,7 +56,7 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 
 @recipe.command()
 @click.argument("name")
-@SETTINGS
+@options.SETTINGS
 def check(name: str, settings: tuple[str, ...]) -> None:
     """Check that recipe NAME can be trained.
 

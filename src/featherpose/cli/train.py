@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from featherpose.cli.recipe import SETTINGS
+from featherpose.cli import options
 
 
 @click.command()
@@ -17,7 +17,7 @@ from featherpose.cli.recipe import SETTINGS
     metavar="MODEL",
     help="Pretrained weights: a file, a shipped name such as default, or efficientnet_lite0 (ImageNet).",
 )
-@SETTINGS
+@options.SETTINGS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out that stopped or was killed.")
 @click.option(
@@ -25,15 +25,9 @@ from featherpose.cli.recipe import SETTINGS
     type=click.FloatRange(min=0, min_open=True),
     help="Stop after this many minutes; continue with --resume.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Training device; auto: cuda if it works, else cpu.",
-)
-@click.option("--workers", type=click.IntRange(min=0), help="Data loading processes.  [default: from the core count]")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network with torch.compile.")
+@options.device("Training")
+@options.WORKERS
+@options.COMPILE
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def train(
     recipe: str | None,

@@ -123,8 +123,8 @@ def pseudo_targets(samples: Sequence[Sample], labels: Labels, threshold: float =
     The weight is the teacher's score where it is above `threshold`, else 0.
     """
     keypoints, scores = pseudo_labels(samples, labels)
-    weights = np.where(scores > threshold, np.minimum(scores, 1), 0).astype(np.float32)
-    return Targets(keypoints, weights)
+    nothing_labeled = np.zeros(scores.shape, np.uint8)
+    return Targets(*fill_gaps(keypoints, nothing_labeled, keypoints, scores, threshold))
 
 
 def coco_targets(

@@ -27,9 +27,8 @@ from featherpose.exporting.parity import Outputs, check_parity
 from featherpose.manifest import Manifest
 from featherpose.networks.preprocess import Normalize
 from featherpose.onnx_metadata import KEY
-from featherpose.runtime.session import Session
+from featherpose.runtime.session import OUTPUTS, Session
 
-OUTPUTS = ("keypoints", "scores", "heatmaps")
 # onnxruntime runs average pooling of opset 19 and later outside its fast memory layout, 3 to 4 times slower:
 # the latency of cbam_lite_hrnet_18 grows by 10 % at the exporter's default opset 20.
 OPSET = 18

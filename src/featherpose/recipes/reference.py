@@ -15,8 +15,6 @@ import yaml
 from featherpose.data.augment import Augmentation
 from featherpose.recipes.recipe import Recipe, Section, to_dict
 
-SECTIONS = ("data", "stages", "augmentation", "distill", "optimizer", "schedule", "validation")
-"""Fields of a recipe that have fields of their own."""
 WIDTH = 100
 
 
@@ -39,20 +37,25 @@ def to_commented_yaml(recipe: Recipe) -> str:
 
 def to_markdown() -> str:
     """Every field of a recipe with its default and its meaning: one table per section."""
-    recipe, defaults = Recipe(), to_dict(Recipe())
-    sections = [("Recipe", type(recipe), defaults)]
-    for name in SECTIONS:
-        part, values = getattr(recipe, name), defaults[name]
-        if name == "stages":
-            part, values = part[0], values[0]
-        sections.append((f"`{name}`", type(part), values))
-    return "\n".join(_table(*section) for section in sections)
+    defaults = to_dict(Recipe())
+    tables = [_table("Recipe", Recipe, defaults)]
+    for name, section in sections(Recipe()).items():
+        values = defaults[name]
+        tables.append(_table(f"`{name}`", type(section), values[0] if name == "stages" else values))
+    return "\n".join(tables)
+
+
+def sections(recipe: Recipe) -> dict[str, Section | Augmentation]:
+    """The fields of a recipe that have fields of their own, by name; of the stages, the first one."""
+    parts = {name: getattr(recipe, name) for name in Recipe.model_fields} | {"stages": recipe.stages[0]}
+    return {name: part for name, part in parts.items() if isinstance(part, Section | Augmentation)}
 
 
 def _table(title: str, section: type, values: dict[str, Any]) -> str:
+    nested = sections(Recipe())
     lines = [f"## {title}", "", "| field | default | meaning |", "|---|---|---|"]
     for name, doc in field_docs(section).items():
-        default = "below" if section is Recipe and name in SECTIONS else f"`{_flow(values[name])}`"
+        default = "below" if section is Recipe and name in nested else f"`{_flow(values[name])}`"
         lines.append(f"| `{name}` | {default} | {doc} |")
     return "\n".join(lines) + "\n"
 

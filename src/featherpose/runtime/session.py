@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as engine_errors  # pyright: ignore[reportAttributeAccessIssue]
 
 from featherpose.errors import DeviceError, InputError, ModelError
-from featherpose.machine import available_threads
+from featherpose.machine import DEVICES, available_threads
 from featherpose.manifest import Manifest, read_manifest
 
 log = logging.getLogger("featherpose")
 
-DEVICES = ("auto", "cpu", "cuda")
 OUTPUTS = ("keypoints", "scores", "heatmaps")
 
 BATCH_SIZES = {"cpu": (4, 1), "cuda": (32, 4, 1)}

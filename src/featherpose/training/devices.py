@@ -9,7 +9,7 @@ import sys
 import torch
 
 from featherpose.errors import DeviceError
-from featherpose.machine import available_threads
+from featherpose.machine import DEVICES, available_threads
 
 # Constants of glibc's malloc.h; -1 means no limit.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -20,7 +20,7 @@ def open_device(name: str) -> torch.device:
     """Name "auto", "cpu" or "cuda" -> device, with several GPUs that of this process; DeviceError if not available."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(available_threads())
-    if name not in ("auto", "cpu", "cuda"):
+    if name not in DEVICES:
         raise DeviceError(f"Unknown device {name!r}; wanted auto, cpu or cuda.")
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device cuda: torch {torch.__version__} sees no CUDA GPU; use --device cpu.")

@@ -1,0 +1,21 @@
+"""Tables on stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH = 100
+"""Columns that the widest table needs."""
+
+
+def print_table(table: Table) -> None:
+    """Print a table: a terminal's width limits it, a file or a pipe has room for all of it."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+    console.print(table)
