@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from featherpose import images
 from featherpose.cli.evaluate import evaluate, percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
+from featherpose.evaluation.evaluate import NMS
 from featherpose.skeleton import LSP14, MPII16
 from tests.evaluation.folders import SAMPLES, UNLABELED, person, write_folder
 from tests.tiny_model import tiny_manifest, tiny_model
@@ -176,6 +177,11 @@ def test_mpii_format_prints_pckh(run, tmp_path: Path) -> None:
     scores = json.loads(run("--format", "mpii", "--padding", "1", "--json").stdout)["scores"]
     assert scores["mean"] is None
     assert scores["limbs"] == pytest.approx(sum(found) / 12)
+
+
+def test_nms_choices_are_those_of_the_evaluation() -> None:
+    (option,) = (option for option in evaluate.params if option.name == "nms")
+    assert list(option.type.choices) == list(NMS)
 
 
 BAD = {

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from featherpose.errors import DeviceError
+
 pytestmark = pytest.mark.torch
 
 PAGE_FAULTS_SCRIPT = """
@@ -32,3 +34,10 @@ def test_freed_memory_is_reused_by_next_step() -> None:
     done = subprocess.run([sys.executable, "-c", PAGE_FAULTS_SCRIPT], check=True, capture_output=True, text=True)
     without, kept = map(int, done.stdout.split())
     assert kept < without / 10
+
+
+def test_unknown_device_is_refused() -> None:
+    from featherpose.training.devices import open_device
+
+    with pytest.raises(DeviceError, match="Unknown device 'gpu'; wanted auto, cpu or cuda"):
+        open_device("gpu")
