@@ -26,8 +26,8 @@ from featherpose.codecs.heatmap import Msra
 from featherpose.data.augment import Augmentation
 from featherpose.networks.preprocess import MEAN, STD
 from featherpose.size import Size
-from featherpose.training.batches import SampleDataset
 from featherpose.training.benchmark import Batch, Speed, Step, machine, measure_steps, open_samples, peak_memory
+from featherpose.training.tasks.pose_training import SampleDataset
 
 LR = 2e-3
 MAX_STEPS = 1000

@@ -35,9 +35,12 @@ from featherpose.evaluation.pckh import pckh
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import VERSION, Manifest
-from featherpose.recipes.recipe import from_dict
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import from_dict
 from featherpose.skeleton import MPII16
-from featherpose.training.tasks import pose
+from featherpose.training.tasks.pose import codec_of
+from featherpose.training.tasks.pose_labels import read_labels
+from featherpose.training.tasks.pose_validation import predict_keypoints, validation_set_of
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
@@ -45,14 +48,15 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
     """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
+    assert isinstance(recipe, PoseRecipe)
     stage = next(stage for stage in recipe.stages if stage.input_size == manifest.input_size)
-    labeled = pose.read_samples(recipe)
-    validation_set = pose.validation_set_of(labeled, stage, pose.codec_of(recipe, stage), recipe.validation)
-    found = pose.predict_keypoints(model, validation_set, torch.device("cpu"))
+    labels = read_labels(recipe)
+    validation_set = validation_set_of(labels, stage, codec_of(recipe, stage), recipe)
+    found = predict_keypoints(model, validation_set, torch.device("cpu"))
     image_names: defaultdict[str, list[int]] = defaultdict(list)
-    for row, (person, is_coco) in enumerate(zip(labeled.validation_rows, validation_set.is_coco, strict=True)):
+    for row, (person, is_coco) in enumerate(zip(labels.validation_rows, validation_set.is_coco, strict=True)):
         if is_coco:
-            image_names[labeled.samples[person].image].append(row)
+            image_names[labels.samples[person].image].append(row)
     rows = list(image_names.values())
 
     def score(drawn: NDArray[np.int64]) -> float:

@@ -355,7 +355,8 @@ def open_recipe(
     `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton. `pretrained`
     gives the weights to initialize from, a file or a shipped name.
     """
-    from featherpose.recipes.recipe import Recipe, load, override, with_data
+    from featherpose.recipes.reading import load, override, with_data
+    from featherpose.recipes.recipe import Recipe
     from featherpose.recipes.shipped import get_recipe
 
     if not isinstance(recipe, Recipe):
@@ -385,7 +386,7 @@ def list_recipes() -> dict[str, Recipe]:
 def check_recipe(recipe: Recipe) -> int:
     """Recipe -> number of parameters of its network; raises what `train` would raise before the first step."""
     with _extra("Training", "train"):
-        from featherpose.training.check import check
+        from featherpose.training.tasks import check
     return check(recipe)
 
 

@@ -18,6 +18,8 @@ from featherpose.errors import InputError
 from featherpose.size import Size
 
 MODES = ("msra", "udp")
+PADDING = 1.25
+"""Size of the crop relative to the box: the default of every published top-down system (Xiao et al. 2018)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Crop:
             raise InputError(f"Crop mode {self.mode!r} is unknown; wanted one of {', '.join(MODES)}.")
 
     @classmethod
-    def from_box(cls, box_xyxy: ArrayLike, size: Size, mode: str = "msra", padding: float = 1.25) -> "Crop":
+    def from_box(cls, box_xyxy: ArrayLike, size: Size, mode: str = "msra", padding: float = PADDING) -> "Crop":
         """Box (4,) in image pixels -> its crop, extended to the aspect ratio of `size` and enlarged by `padding`.
 
         InputError when the box has no area.

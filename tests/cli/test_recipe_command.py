@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from featherpose.cli import featherpose
 from featherpose.errors import FeatherposeError
-from featherpose.recipes.recipe import load
+from featherpose.recipes.reading import load
 from featherpose.recipes.shipped import RECIPES
 
 

@@ -14,9 +14,10 @@ from featherpose.codecs.heatmap import Msra
 from featherpose.errors import ModelError
 from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, save_weights
-from featherpose.recipes.recipe import Optimizer, Recipe
+from featherpose.recipes.recipe import Optimizer
 from featherpose.size import Size
 from featherpose.training.loop import make_optimizer
+from featherpose.training.tasks.pose import PoseLoss
 from featherpose.training.train_step import TrainStep
 
 pytestmark = pytest.mark.torch
@@ -186,12 +187,13 @@ def test_network_overfits_four_samples(name):
     """
     torch.manual_seed(0)
     network = create_network(name, 5, **small_options(name)).train()
-    recipe = Recipe(optimizer=Optimizer(lr=LEARNING_RATE))
-    train_step, optimizer = TrainStep(network, recipe, None, CPU), make_optimizer(network, recipe.optimizer)
-    samples, losses = four_samples(network.stride), []
+    train_step = TrainStep(network, PoseLoss("mse"), CPU)
+    optimizer = make_optimizer(network, Optimizer(lr=LEARNING_RATE))
+    samples = four_samples(network.stride)
+    losses = []
     while len(losses) <= STEPS and (not losses or losses[-1] > (1 - LOSS_DROP) * losses[0]):
         optimizer.zero_grad()
-        losses.append(train_step(*samples).item())
+        losses.append(train_step(samples).item())
         optimizer.step()
     assert losses[-1] <= (1 - LOSS_DROP) * losses[0], f"{losses[-1] / losses[0]:.2f} of {losses[0]:.4f} left"
 

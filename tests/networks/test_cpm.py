@@ -16,11 +16,11 @@ from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.cpm import LATER_STAGES
-from featherpose.recipes.recipe import Recipe, Stage
+from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.size import Size
 from featherpose.training.distill import Teacher
 from featherpose.training.losses import LOSSES, on_every_stage
-from featherpose.training.tasks.pose import codec_of
+from featherpose.training.tasks.pose import PoseLoss, codec_of
 from featherpose.training.train_step import TrainStep
 
 pytestmark = pytest.mark.torch
@@ -103,30 +103,29 @@ def test_every_stage_gets_its_own_gradient(small):
     with torch.no_grad():
         for classifier in model.backbone.out_convs[-1]:  # the last stage outputs nothing and passes no gradient back
             classifier.conv.weight.zero_()
-    TrainStep(model, Recipe(), None, torch.device("cpu"))(*batch())
+    TrainStep(model, PoseLoss("mse"), torch.device("cpu"))(batch())
     assert model.backbone.out_convs[0][1].conv.weight.grad.abs().max() > 0
     assert model.backbone.cpm_stages[-1].model[0].conv.weight.grad.abs().max() == 0
 
 
 def test_distillation_reaches_every_stage(small):
-    train_step = TrainStep(
-        copy.deepcopy(small).train(), Recipe(), Teacher(copy.deepcopy(small), 1.0), torch.device("cpu")
-    )
+    loss = PoseLoss("mse", Teacher(copy.deepcopy(small), 1.0))
+    train_step = TrainStep(copy.deepcopy(small).train(), loss, torch.device("cpu"))
     crops, targets, weights = batch()
-    assert torch.equal(train_step(crops, targets, weights), train_step(crops, 0 * targets, weights))
+    assert torch.equal(train_step((crops, targets, weights)), train_step((crops, 0 * targets, weights)))
 
 
 def test_teacher_of_other_stride_is_refused(small):
     teacher = Teacher(create_network("lite_hrnet_18", 5, width=8), 0.5)
-    train_step = TrainStep(copy.deepcopy(small).train(), Recipe(), teacher, torch.device("cpu"))
+    train_step = TrainStep(copy.deepcopy(small).train(), PoseLoss("mse", teacher), torch.device("cpu"))
     with pytest.raises(ModelError, match=r"teacher's heatmaps are \(16, 8\), the student's \(8, 4\)"):
-        train_step(*batch())
+        train_step(batch())
 
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize(("network", "stride"), [("cpm", 8), ("cbam_lite_hrnet_18", 4)])
 def test_codec_stride_follows_the_network(network, stride, codec):
-    found = codec_of(Recipe(network=network, codec=codec), Stage(input_size=Size(height=128, width=96)))
+    found = codec_of(PoseRecipe(network=network, codec=codec), PoseStage(input_size=Size(height=128, width=96)))
     assert (found.stride, found.heatmap_size) == (stride, Size(height=128 // stride, width=96 // stride))
 
 

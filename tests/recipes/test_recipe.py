@@ -4,8 +4,10 @@ import pytest
 
 pytest.importorskip("pydantic")
 from featherpose.errors import RecipeError
-from featherpose.recipes.recipe import Recipe, load, override, to_yaml, with_data
-from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import load, override, with_data
+from featherpose.recipes.recipe import to_yaml
+from featherpose.recipes.schedule import epochs, full_batches, lr_ratio, peak_lr
 from featherpose.recipes.shipped import COCO_ROWS, MPII_ROWS, RECIPES, get_recipe
 
 pytestmark = pytest.mark.torch
@@ -20,13 +22,13 @@ def test_every_recipe_survives_yaml_round_trip(name: str, tmp_path: Path) -> Non
 
 def test_override_changes_single_fields() -> None:
     settings = ["stages.0.epochs=3", "optimizer.lr=0.1", "augmentation.scale=[1, 2]", "network=x", "options.width=48"]
-    recipe = override(Recipe(), settings)
+    recipe = override(PoseRecipe(), settings)
     assert recipe.stages[0].epochs == 3
     assert recipe.options == {"width": 48}, "its keys are the network's"
     assert recipe.optimizer.lr == 0.1
     assert recipe.augmentation.scale == (1, 2)
     assert recipe.network == "x"
-    assert recipe.digest != Recipe().digest
+    assert recipe.digest != PoseRecipe().digest
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_override_changes_single_fields() -> None:
 )
 def test_invalid_setting_raises_with_hint(setting: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
-        override(Recipe(), [setting])
+        override(PoseRecipe(), [setting])
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_paper_recipes_match_published_settings(name: str) -> None:
     assert (recipe.optimizer.name, recipe.stages[0].batch_size, recipe.stages[0].epochs) == ("sgd", 256, 150)
     assert recipe.data.val_fraction == 0.2, "an 80/20 split"
     assert recipe.validation.flip_test
-    plan = epochs(recipe, 1000)
+    plan = epochs(recipe, full_batches(1000))
     lrs = [peak_lr(recipe.optimizer, e.stage) * lr_ratio(recipe.schedule, e.first, plan) for e in plan]
     assert lrs == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from featherpose.recipes.recipe import Recipe, load
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import load
 from featherpose.recipes.reference import field_docs, sections, to_commented_yaml, to_markdown
 from featherpose.recipes.shipped import RECIPES
 
@@ -18,13 +19,13 @@ def test_commented_yaml_loads_as_the_same_recipe(name: str, tmp_path: Path) -> N
 
 
 def test_every_field_follows_its_comment() -> None:
-    lines = [line.strip() for line in to_commented_yaml(Recipe()).splitlines() if line.strip() != "-"]
+    lines = [line.strip() for line in to_commented_yaml(PoseRecipe()).splitlines() if line.strip() != "-"]
     fields = [index for index, line in enumerate(lines) if not line.startswith("#")]
     assert all(lines[index - 1].startswith("# ") for index in fields)
 
 
 def test_every_field_has_a_docstring() -> None:
-    for section in (Recipe(), *sections(Recipe()).values()):
+    for section in (PoseRecipe(), *sections(PoseRecipe()).values()):
         docs = field_docs(type(section))
         assert set(docs) == set(vars(section))
         assert all(text.endswith(".") for text in docs.values())

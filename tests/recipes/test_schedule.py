@@ -1,12 +1,15 @@
 import pytest
 
 pytest.importorskip("pydantic")
-from featherpose.recipes.recipe import Recipe, Schedule, Stage
-from featherpose.recipes.schedule import epochs, lr_ratio
+from featherpose.recipes.pose import PoseRecipe, PoseStage
+from featherpose.recipes.recipe import Schedule
+from featherpose.recipes.schedule import epochs, full_batches, lr_ratio
 
 pytestmark = pytest.mark.torch
 
-PLAN = epochs(Recipe(stages=(Stage(epochs=2, batch_size=10), Stage(epochs=1, batch_size=4))), samples=45)
+PLAN = epochs(
+    PoseRecipe(stages=(PoseStage(epochs=2, batch_size=10), PoseStage(epochs=1, batch_size=4))), full_batches(45)
+)
 
 
 def test_epochs_are_consecutive_over_stages() -> None:
@@ -15,7 +18,7 @@ def test_epochs_are_consecutive_over_stages() -> None:
 
 
 def test_fewer_samples_than_batch_give_one_step() -> None:
-    assert epochs(Recipe(stages=(Stage(batch_size=64),)), samples=3)[0].steps == 1
+    assert epochs(PoseRecipe(stages=(PoseStage(batch_size=64),)), full_batches(3))[0].steps == 1
 
 
 @pytest.mark.parametrize(

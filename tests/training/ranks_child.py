@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from featherpose.networks import create_network
-from featherpose.recipes.recipe import Recipe, load
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import load
 from featherpose.training.ranks import Ranks, init_ranks
-from featherpose.training.tasks import pose
+from featherpose.training.tasks.pose import PoseTask
 from featherpose.training.train_step import TrainStep
 
 CPU = torch.device("cpu")
@@ -26,18 +27,18 @@ class Float64Network(torch.nn.Module):
         return self.network(x.double())
 
 
-def gradients_and_scores(recipe: Recipe, ranks: Ranks) -> dict[str, np.ndarray]:
+def gradients_and_scores(recipe: PoseRecipe, ranks: Ranks) -> dict[str, np.ndarray]:
     """Averaged gradients of this process's share of sixteen crops, and the scores on the whole validation set."""
     torch.manual_seed(recipe.seed)
     network = Float64Network(create_network(recipe.network, **recipe.options)).eval()  # batch norms are frozen
     crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)
     targets, weights = torch.rand(16, 17, 16, 16), torch.randint(0, 2, (16, 17)).float()
-    train_step = TrainStep(network, recipe, None, CPU)
-    train_step(*(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
+    task = PoseTask(recipe, CPU)
+    train_step = TrainStep(network, task.loss, CPU)
+    train_step(tuple(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
     stop = ranks.average_gradients(network, stop=ranks.index == 1)
     gradients = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-    stage_data = pose.prepare(recipe, pose.read_samples(recipe), recipe.stages[0])
-    scores = pose.validate(network, stage_data.validation_set, CPU, ranks)
+    scores = task.prepare(recipe.stages[0]).validate(network, CPU, ranks)
     return {"gradients": gradients.numpy(), "scores": np.array(list(scores.values())), "stop": np.array(stop)}
 
 

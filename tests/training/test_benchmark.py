@@ -17,15 +17,15 @@ from safetensors.torch import load_file
 
 from featherpose.errors import DataError, InputError, ModelError
 from featherpose.networks import create_network
-from featherpose.recipes.recipe import from_dict
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import from_dict
 from featherpose.recipes.schedule import epochs
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training import benchmark, loop
-from featherpose.training.batches import batches
 from featherpose.training.benchmark import Speed, measure_steps, open_samples, synthetic_samples, training_speed
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
-from featherpose.training.tasks import pose
+from featherpose.training.tasks.pose import PoseTask
 from tests.training.conftest import TINY
 
 pytestmark = pytest.mark.torch
@@ -152,9 +152,9 @@ def test_benchmark_step_equals_training_step(
     monkeypatch.setattr(
         benchmark, "create_network", lambda *a, **k: networks.append(create_network(*a, **k)) or networks[0]
     )
-    labeled = pose.read_samples(recipe)
-    stage_data, plan = pose.prepare(recipe, labeled, recipe.stages[0]), epochs(recipe, labeled.epoch_length)
-    batch = next(batches(stage_data.training_set, stage_data.codec, recipe, plan[0], 0, 0, SINGLE_PROCESS))
+    assert isinstance(recipe, PoseRecipe)
+    task = PoseTask(recipe, torch.device("cpu"))
+    batch = next(task.prepare(recipe.stages[0]).batches(epochs(recipe, task.steps)[0], step=0, workers=0))
     step = benchmark._step(recipe, COCO17.num_keypoints, torch.device("cpu"), SINGLE_PROCESS, compiled=False)
     before = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
     assert step(batch, True) is True

@@ -16,10 +16,11 @@ from featherpose.cli import featherpose as command
 from featherpose.errors import DataError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_pretrained, read_facts
-from featherpose.recipes.recipe import Recipe, override
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import override
 from featherpose.recipes.shipped import get_recipe
 from featherpose.skeleton import COCO17
-from featherpose.training.tasks import pose
+from featherpose.training.tasks.pose_labels import read_labels
 
 pytestmark = pytest.mark.torch
 KEYPOINT_NAMES = ["Nose", "LHand", "RHand", "belt", "left_knee"]
@@ -65,7 +66,7 @@ def annotation_file(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return root / "mine.json"
 
 
-def recipe(annotation_file: Path, **changes: Any) -> Recipe:
+def recipe(annotation_file: Path, **changes: Any) -> PoseRecipe:
     short = [
         "stages=[{input_size: 64x64, epochs: 2, batch_size: 16, sigma: 1.5}]",
         "validation.interval=1",
@@ -147,7 +148,7 @@ def test_keypoints_of_same_name_keep_weights() -> None:
 
 
 def test_training_labels_are_in_image_pixels(annotation_file: Path) -> None:
-    labeled = pose.read_samples(recipe(annotation_file))
+    labeled = read_labels(recipe(annotation_file))
     truth = json.loads(annotation_file.read_text())
     keypoints_by_id = {f"{a['id']}": np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
     assert {sample.image for sample in labeled.samples} == {record["file_name"] for record in truth["images"]}
@@ -173,12 +174,12 @@ def test_too_few_images_raise_with_suggestion(annotation_file: Path, tmp_path: P
         DataError,
         match=r"all 7 images fall into the same split with data\.val_fraction=0\.05; set data\.val_fraction=0\.333\.",
     ):
-        pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.05}))
-    assert len(pose.read_samples(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.333})).validation_rows) == 3
+        read_labels(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.05}))
+    assert len(read_labels(recipe(tmp_path / "few.json", **{"data.val_fraction": 0.333})).validation_rows) == 3
     few["images"], few["annotations"] = few["images"][:1], few["annotations"][:1]
     (tmp_path / "few.json").write_text(json.dumps(few))
     with pytest.raises(DataError, match=r"all 1 images fall into the same split with .*; annotate more images\."):
-        pose.read_samples(recipe(tmp_path / "few.json"))
+        read_labels(recipe(tmp_path / "few.json"))
 
 
 def test_pseudo_labels_reject_custom_keypoints(annotation_file: Path) -> None:
@@ -187,4 +188,4 @@ def test_pseudo_labels_reject_custom_keypoints(annotation_file: Path) -> None:
         match=r"data\.labels=ground_truth\+pseudo supports COCO's keypoints only; "
         r"skeleton mine needs data\.labels=ground_truth and",
     ):
-        pose.read_samples(recipe(annotation_file, **{"data.labels": "ground_truth+pseudo"}))
+        read_labels(recipe(annotation_file, **{"data.labels": "ground_truth+pseudo"}))

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
 from featherpose.errors import DataError, ModelError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import read_facts, save_weights
-from featherpose.recipes.recipe import Distill, Recipe, from_dict
+from featherpose.recipes.pose import Distill, PoseRecipe
+from featherpose.recipes.reading import from_dict
 from featherpose.skeleton import COCO17, MPII16
 from featherpose.training import loop
-from featherpose.training.batches import blend
 from featherpose.training.distill import open_teacher
+from featherpose.training.tasks.pose_labels import read_labels
+from featherpose.training.tasks.pose_training import blend
 from tests.training.conftest import TINY
 
 pytestmark = pytest.mark.torch
@@ -31,7 +34,7 @@ def teacher(tmp_path: Path) -> Path:
     return path
 
 
-def recipe(folder: Path, **distill: object) -> Recipe:
+def recipe(folder: Path, **distill: object) -> PoseRecipe:
     return from_dict({**TINY, "data": {"labels": "ground_truth", "folder": str(folder)}, "distill": distill})
 
 
@@ -63,10 +66,8 @@ def test_no_teacher_network_by_default() -> None:
 
 
 def test_label_teacher_needs_its_file(synthetic_shards: Path) -> None:
-    from featherpose.training.tasks import pose
-
     with pytest.raises(DataError, match=r"no teacher-labels\.npz"):
-        pose.read_samples(recipe(synthetic_shards, teacher="labels"))
+        read_labels(recipe(synthetic_shards, teacher="labels"))
 
 
 class TestBlend:

@@ -10,9 +10,10 @@ import safetensors.torch
 from featherpose.errors import RecipeError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import save_weights
-from featherpose.recipes.recipe import Recipe, from_dict
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import from_dict
 from featherpose.training import loop
-from featherpose.training.check import check
+from featherpose.training.tasks import check
 from tests.training.conftest import TINY
 
 pytestmark = pytest.mark.torch
@@ -25,7 +26,7 @@ def weights_file(tmp_path: Path) -> Path:
     return path
 
 
-def recipe(folder: Path, weights_file: Path | str, frozen: int, **changes: object) -> Recipe:
+def recipe(folder: Path, weights_file: Path | str, frozen: int, **changes: object) -> PoseRecipe:
     network = {"network": "inverted_pose", "options": {"width": 0.5}}
     data = {"labels": "ground_truth", "folder": str(folder)}
     return from_dict(

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 
 from featherpose.errors import DataError
-from featherpose.recipes.recipe import from_dict, to_yaml
+from featherpose.recipes.reading import from_dict
+from featherpose.recipes.recipe import to_yaml
 from featherpose.training import loop
 from tests.training.conftest import TINY
 
@@ -23,7 +24,7 @@ import sys
 from pathlib import Path
 from featherpose.errors import InputError
 from featherpose.training import loop
-from featherpose.recipes.recipe import load
+from featherpose.recipes.reading import load
 
 recipe, disk, kept = load(Path(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
 how = {"device": "cpu", "workers": 0, "quiet": True}

@@ -22,15 +22,16 @@ from safetensors.torch import load_file
 from featherpose.charts import curves
 from featherpose.errors import DataError, ModelError, RecipeError
 from featherpose.networks.checkpoints import PretrainedReport, read_facts, save_weights
-from featherpose.recipes.recipe import Recipe, from_dict, to_dict, to_yaml
-from featherpose.recipes.schedule import Epoch, epochs
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import from_dict
+from featherpose.recipes.recipe import to_dict, to_yaml
+from featherpose.recipes.schedule import Epoch, epochs, full_batches
 from featherpose.recipes.shipped import RECIPES
 from featherpose.training import loop
-from featherpose.training.batches import batches
 from featherpose.training.card import markdown, training
 from featherpose.training.display import Display
 from featherpose.training.ranks import Ranks
-from featherpose.training.tasks import pose
+from featherpose.training.tasks.pose import PoseTask
 from tests.training.conftest import TINY
 
 pytestmark = pytest.mark.torch
@@ -38,7 +39,7 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from featherpose.training import loop
-from featherpose.recipes.recipe import load
+from featherpose.recipes.reading import load
 loop.SECONDS_BETWEEN_SAVES = 0
 update = loop.ema.update
 loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
@@ -46,7 +47,7 @@ loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu"
 """
 
 
-def recipe(folder: Path, **changes: Any) -> Recipe:
+def recipe(folder: Path, **changes: Any) -> PoseRecipe:
     return from_dict({**TINY, **changes, "data": {"labels": "ground_truth", "folder": str(folder)}})
 
 
@@ -104,9 +105,7 @@ def test_card_lists_pretrained_weights_and_terms(
     uninterrupted_run: Path, synthetic_shards: Path, tmp_path: Path
 ) -> None:
     def data(pretrained: Path) -> dict[str, Any]:
-        return training(
-            recipe(synthetic_shards, pretrained=str(pretrained)), pose.read_samples(recipe(synthetic_shards))
-        )
+        return training(PoseTask(recipe(synthetic_shards, pretrained=str(pretrained)), torch.device("cpu")))
 
     save_weights(torch.nn.Linear(1, 1), tmp_path / "timm.safetensors", {"format": "pt"})
     theirs, ours = data(tmp_path / "timm.safetensors"), data(uninterrupted_run / "best.safetensors")
@@ -260,14 +259,14 @@ def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path) 
 
 def test_ranks_partition_every_epoch(synthetic_shards: Path) -> None:
     one_recipe = recipe(synthetic_shards)
-    labeled = pose.read_samples(one_recipe)
-    stage_data = pose.prepare(one_recipe, labeled, one_recipe.stages[0])
+    task = PoseTask(one_recipe, torch.device("cpu"))
+    stage_data = task.prepare(one_recipe.stages[0])
 
     def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
-        found = batches(stage_data.training_set, stage_data.codec, one_recipe, epoch, epoch.first, 0, ranks)
+        found = stage_data.batches(epoch, epoch.first, workers=0, ranks=ranks)
         return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
 
-    plan = epochs(one_recipe, len(labeled.training_rows))
+    plan = epochs(one_recipe, task.steps)
     assert len(plan) == 2
     for epoch in plan:
         all_crops = seen(epoch, Ranks(0, 2)) + seen(epoch, Ranks(1, 2))
@@ -292,7 +291,7 @@ def test_ctrl_c_stops_and_prints_resume_command(synthetic_shards: Path, tmp_path
 
 
 def test_data_wait_suggests_more_workers() -> None:
-    display = Display(epochs(recipe(Path("samples")), 40), quiet=True)
+    display = Display(epochs(recipe(Path("samples")), full_batches(40)), quiet=True)
     display.console = Console(file=io.StringIO(), width=200)
     for waited, words in ((0.0, "data wait 0 %  "), (0.5, "data wait 50 % (more --workers may help)")):
         display._steps.clear()
@@ -303,7 +302,7 @@ def test_data_wait_suggests_more_workers() -> None:
 def test_pretrained_report_groups_by_layer(capsys: pytest.CaptureFixture[str]) -> None:
     fresh = ["head.final.weight", "head.final.bias"]
     report = PretrainedReport(loaded=["backbone.a.weight"], fresh=fresh, ignored=["fc.weight"])
-    Display(epochs(recipe(Path("samples")), 40)).pretrained_loaded(Path("a.pth"), report)
+    Display(epochs(recipe(Path("samples")), full_batches(40))).pretrained_loaded(Path("a.pth"), report)
     stderr = " ".join(capsys.readouterr().err.split())
     assert (
         stderr == "Pretrained weights a.pth: 1 tensors loaded; randomly initialized: head.final (2); ignored: fc (1)."

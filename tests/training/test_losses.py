@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from featherpose.recipes import recipe
+from featherpose.recipes import pose
 from featherpose.training.losses import LOSSES, focal, mse, ohkm
 
 pytestmark = pytest.mark.torch
@@ -62,4 +62,4 @@ class TestEveryLoss:
 
 
 def test_recipe_losses_match_loss_functions() -> None:
-    assert tuple(LOSSES) == recipe.LOSSES
+    assert tuple(LOSSES) == pose.LOSSES

@@ -10,7 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from featherpose.errors import RecipeError
-from featherpose.recipes.recipe import Recipe, from_dict, to_yaml
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import from_dict
+from featherpose.recipes.recipe import to_yaml
 from featherpose.training import loop
 from featherpose.training.ranks import SINGLE_PROCESS
 from tests.training import ranks_child
@@ -21,18 +23,18 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def recipe(synthetic_shards: Path) -> Recipe:
+def recipe(synthetic_shards: Path) -> PoseRecipe:
     data = {"labels": "ground_truth", "folder": str(synthetic_shards), "val_fraction": 0.2}
     return from_dict({**TINY, "data": data, "validation": {"flip_test": True}})
 
 
 @pytest.fixture(scope="module")
-def single_process(recipe: Recipe) -> dict[str, np.ndarray]:
+def single_process(recipe: PoseRecipe) -> dict[str, np.ndarray]:
     return ranks_child.gradients_and_scores(recipe, SINGLE_PROCESS)
 
 
 @pytest.fixture(scope="module")
-def two_processes(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def two_processes(recipe: PoseRecipe, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "r.yaml").write_text(to_yaml(recipe))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -58,12 +60,12 @@ def test_stop_request_of_one_rank_stops_all(two_processes: list[Any]) -> None:
     assert all(rank["stop"] for rank in two_processes)
 
 
-def test_indivisible_batch_size_raises(recipe: Recipe, tmp_path: Path) -> None:
+def test_indivisible_batch_size_raises(recipe: PoseRecipe, tmp_path: Path) -> None:
     uneven = recipe.model_copy(update={"stages": (recipe.stages[0].model_copy(update={"accumulate_grad": 3}),)})
     with pytest.raises(RecipeError, match="Batch size 8 is not divisible by 1 processes x 3 accumulation steps"):
         loop.train(uneven, tmp_path / "run", device="cpu", quiet=True)
 
 
-def test_sync_bn_on_a_cpu_raises(recipe: Recipe, tmp_path: Path) -> None:
+def test_sync_bn_on_a_cpu_raises(recipe: PoseRecipe, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="sync_bn: true works on GPUs only"):
         loop.train(recipe.model_copy(update={"sync_bn": True}), tmp_path / "run", device="cpu", quiet=True)

@@ -21,16 +21,21 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def test_records_after_saved_state_are_dropped(tmp_path: Path) -> None:
     validated = {"step": 50, "pck": 2.0}
     first = Records(tmp_path, 0, [])
-    for record in ({"step": 50, "loss": 1.0}, validated, {"step": 100, "loss": 0.5}, {"step": 100, "pck": 3.0}):
+    for record in (
+        {"step": 50, "loss": 1.0, "lr": 0.1},
+        validated,
+        {"step": 100, "loss": 0.5},
+        {"step": 100, "pck": 3.0},
+    ):
         first.add(record)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 150, "lo')
-    Records(tmp_path, 100, [validated]).add({"step": 150, "loss": 0.4})
+    Records(tmp_path, 100, [validated]).add({"step": 150, "loss": 0.4, "lr": 0.1})
     assert lines(tmp_path) == [
-        {"step": 50, "loss": 1.0},
+        {"step": 50, "loss": 1.0, "lr": 0.1},
         validated,
-        {"step": 100, "loss": 0.5},
-        {"step": 150, "loss": 0.4},
+        {"step": 100, "loss": 0.5, "lr": 0.1},
+        {"step": 150, "loss": 0.4, "lr": 0.1},
     ]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
-from featherpose.crop import Crop
+from featherpose.crop import PADDING, Crop
 from featherpose.errors import RecipeError
 from featherpose.keypoint_names import standard_names
 from featherpose.size import Size
@@ -104,6 +104,7 @@ def augment(
     settings: Augmentation,
     rng: np.random.Generator,
     mode: str = "msra",
+    padding: float = PADDING,
 ) -> tuple[Image, NDArray[np.float32], NDArray[Label]]:
     """RGB uint8 (h, w, 3), keypoints (..., K, 2), labeled (..., K) > 0, box (4,) -> augmented crop, keypoints, labeled.
 
@@ -117,7 +118,7 @@ def augment(
     box_xyxy = _half_body(*first, skeleton, settings, rng)
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
-    crop = _random_crop(Crop.from_box(box_xyxy, size, mode), settings, rng)
+    crop = _random_crop(Crop.from_box(box_xyxy, size, mode, padding), settings, rng)
     pixels = _occlude(_jitter_color(images.warp(image, crop), settings, rng), settings, rng)
     order = skeleton.flip_order if crop.flip else slice(None)
     return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from featherpose.data.augment import Augmentation
+from featherpose.data.augment import Augmentation as ColorAugmentation
+from featherpose.recipes.reading import TASKS
 from featherpose.recipes.recipe import Recipe, Section, to_dict
 
 WIDTH = 100
@@ -20,7 +21,15 @@ WIDTH = 100
 
 @cache
 def field_docs(section: type) -> dict[str, str]:
-    """Section of a recipe -> the docstring below each of its fields, by name."""
+    """Section of a recipe -> the docstring below each of its fields, inherited ones first, by name."""
+    docs: dict[str, str] = {}
+    for part in reversed(section.__mro__):
+        if part.__module__.startswith("featherpose."):
+            docs |= _own_field_docs(part)
+    return docs
+
+
+def _own_field_docs(section: type) -> dict[str, str]:
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
     assert isinstance(definition, ast.ClassDef)
     docs: dict[str, str] = {}
@@ -36,27 +45,31 @@ def to_commented_yaml(recipe: Recipe) -> str:
 
 
 def to_markdown() -> str:
-    """Every field of a recipe with its default and its meaning: one table per section."""
-    defaults = to_dict(Recipe())
-    tables = [_table("Recipe", Recipe, defaults)]
-    for name, section in sections(Recipe()).items():
-        values = defaults[name]
-        tables.append(_table(f"`{name}`", type(section), values[0] if name == "stages" else values))
-    return "\n".join(tables)
+    """Every field of a recipe with its default and its meaning: per task, one table for each section."""
+    return "\n".join(line for task in TASKS for line in _task_tables(task))
 
 
-def sections(recipe: Recipe) -> dict[str, Section | Augmentation]:
+def _task_tables(task: str) -> Iterator[str]:
+    recipe = TASKS[task]()
+    defaults = to_dict(recipe)
+    nested = sections(recipe)
+    yield _table(f"Recipes with `task: {task}`", field_docs(TASKS[task]), dict.fromkeys(nested, "below"), defaults)
+    for name, section in nested.items():
+        values = defaults[name][0] if name == "stages" else defaults[name]
+        yield _table(f"`{name}` of `task: {task}`", field_docs(type(section)), {}, values)
+
+
+def sections(recipe: Recipe) -> dict[str, Section | ColorAugmentation]:
     """The fields of a recipe that have fields of their own, by name; of the stages, the first one."""
-    parts = {name: getattr(recipe, name) for name in Recipe.model_fields} | {"stages": recipe.stages[0]}
-    return {name: part for name, part in parts.items() if isinstance(part, Section | Augmentation)}
+    parts = {name: getattr(recipe, name) for name in type(recipe).model_fields} | {"stages": recipe.stages[0]}
+    return {name: part for name, part in parts.items() if isinstance(part, Section | ColorAugmentation)}
 
 
-def _table(title: str, section: type, values: dict[str, Any]) -> str:
-    nested = sections(Recipe())
+def _table(title: str, docs: dict[str, str], elsewhere: dict[str, str], values: dict[str, Any]) -> str:
     lines = [f"## {title}", "", "| field | default | meaning |", "|---|---|---|"]
-    for name, doc in field_docs(section).items():
-        default = "below" if section is Recipe and name in nested else f"`{_flow(values[name])}`"
-        lines.append(f"| `{name}` | {default} | {doc} |")
+    for name in values:
+        default = elsewhere.get(name, f"`{_flow(values[name])}`")
+        lines.append(f"| `{name}` | {default} | {docs[name]} |")
     return "\n".join(lines) + "\n"
 
 
@@ -66,7 +79,7 @@ def _section_lines(section: Any, values: dict[str, Any]) -> Iterator[str]:
     for name, value in values.items():
         yield from (f"# {line}" for line in textwrap.wrap(docs[name], WIDTH, break_on_hyphens=False))
         part = getattr(section, name)
-        if isinstance(part, Section | Augmentation):
+        if isinstance(part, Section | ColorAugmentation):
             yield f"{name}:"
             yield from _indented(_section_lines(part, value))
         elif name == "stages":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from featherpose.errors import RecipeError
-from featherpose.recipes.recipe import Optimizer, Recipe, Schedule, Stage, Validation
+from featherpose.recipes.recipe import Optimizer, Recipe, Schedule, Stage
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Epoch:
     stage: Stage
     first: int
     steps: int
+    ends_with_validation: bool = True
 
     @property
     def last(self) -> int:
@@ -25,8 +26,8 @@ class Epoch:
         return self.first + self.steps
 
 
-def epochs(recipe: Recipe, samples: int, processes: int = 1) -> list[Epoch]:
-    """Recipe and number of samples -> the epochs of the run in order. An incomplete last batch is dropped.
+def epochs(recipe: Recipe, steps_per_epoch: Callable[[Stage], int], processes: int = 1) -> list[Epoch]:
+    """Recipe and the number of steps of an epoch of each stage -> the epochs of the run in order.
 
     RecipeError if a batch size is not divisible by processes times accumulation steps.
     """
@@ -36,21 +37,25 @@ def epochs(recipe: Recipe, samples: int, processes: int = 1) -> list[Epoch]:
                 f"Batch size {stage.batch_size} is not divisible by {processes} processes x {stage.accumulate_grad} "
                 "accumulation steps; choose another stages.N.batch_size or stages.N.accumulate_grad."
             )
-    return list(_epochs(recipe, samples))
+    return list(_epochs(recipe, steps_per_epoch))
 
 
-def validation_is_due(validation: Validation, epoch: Epoch, plan: list[Epoch]) -> bool:
-    """Whether this epoch is followed by a validation."""
-    return (epoch.number + 1) % validation.interval == 0 or epoch is plan[-1]
+def full_batches(samples: int) -> Callable[[Stage], int]:
+    """Number of samples per epoch -> number of steps of an epoch: an incomplete last batch is dropped."""
+    return lambda stage: max(1, samples // stage.batch_size)
 
 
-def _epochs(recipe: Recipe, samples: int) -> Iterator[Epoch]:
-    number = first = 0
+def _epochs(recipe: Recipe, steps_per_epoch: Callable[[Stage], int]) -> Iterator[Epoch]:
+    last = sum(stage.epochs for stage in recipe.stages) - 1
+    number = 0
+    first = 0
     for stage in recipe.stages:
-        steps = max(1, samples // stage.batch_size)
+        steps = steps_per_epoch(stage)
         for _ in range(stage.epochs):
-            yield Epoch(number, stage, first, steps)
-            number, first = number + 1, first + steps
+            is_due = (number + 1) % recipe.validation.interval == 0 or number == last
+            yield Epoch(number, stage, first, steps, is_due)
+            number += 1
+            first += steps
 
 
 def peak_lr(optimizer: Optimizer, stage: Stage) -> float:

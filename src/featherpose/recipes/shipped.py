@@ -13,7 +13,8 @@ from typing import Any
 
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
-from featherpose.recipes.recipe import Data, Optimizer, Recipe, Schedule, Stage, Validation
+from featherpose.recipes.pose import PoseData, PoseRecipe, PoseStage, PoseValidation
+from featherpose.recipes.recipe import Optimizer, Recipe, Schedule
 from featherpose.size import Size
 
 # A small network trained for a few hours on a CPU underfits, so augmentation is mild.
@@ -28,9 +29,9 @@ WEAK = replace(
 
 # Most of the training is done at low resolution, where a step costs a quarter: constant learning rate, run for as long
 # as there is time.
-PRETRAIN = Recipe(
+PRETRAIN = PoseRecipe(
     network="cbam_lite_hrnet_18",
-    stages=(Stage(input_size=Size(height=128, width=96), epochs=200, batch_size=32, sigma=1.5),),
+    stages=(PoseStage(input_size=Size(height=128, width=96), epochs=200, batch_size=32, sigma=1.5),),
     augmentation=MILD,
     optimizer=Optimizer(lr=2e-3, lr_base_batch_size=32),
     schedule=Schedule(name="constant", warmup=500),
@@ -41,8 +42,8 @@ PRETRAIN = Recipe(
 FINETUNE = PRETRAIN.model_copy(
     update={
         "stages": (
-            Stage(input_size=Size(height=160, width=128), epochs=6, batch_size=32, sigma=1.75),
-            Stage(input_size=Size(height=256, width=192), epochs=6, batch_size=32, sigma=2.0),
+            PoseStage(input_size=Size(height=160, width=128), epochs=6, batch_size=32, sigma=1.75),
+            PoseStage(input_size=Size(height=256, width=192), epochs=6, batch_size=32, sigma=2.0),
         ),
         "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
         "schedule": Schedule(name="cosine", warmup=0),
@@ -54,7 +55,7 @@ FINETUNE = PRETRAIN.model_copy(
 PRETRAIN_REP = PRETRAIN.model_copy(
     update={
         "network": "rep_pose",
-        "stages": (Stage(input_size=Size(height=128, width=96), epochs=200, batch_size=64, sigma=1.5),),
+        "stages": (PoseStage(input_size=Size(height=128, width=96), epochs=200, batch_size=64, sigma=1.5),),
         "schedule": Schedule(name="constant", warmup=300),
     }
 )
@@ -66,7 +67,7 @@ PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
         "network": "feather_pose",
         "codec": "dark",
         "augmentation": WEAK,
-        "stages": (Stage(input_size=Size(height=128, width=96), epochs=20, batch_size=64, sigma=1.5),),
+        "stages": (PoseStage(input_size=Size(height=128, width=96), epochs=20, batch_size=64, sigma=1.5),),
         "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32),
         "schedule": Schedule(name="cosine", warmup=200),
         "pretrained": "efficientnet_lite0",
@@ -77,8 +78,8 @@ PRETRAIN_FEATHER = PRETRAIN_REP.model_copy(
 # step a quarter shorter.
 FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
     update={
-        "data": Data(sampling_weights={"lspet": 0.3}),
-        "stages": (Stage(input_size=Size(height=192, width=128), epochs=6, batch_size=64, sigma=1.75),),
+        "data": PoseData(sampling_weights={"lspet": 0.3}),
+        "stages": (PoseStage(input_size=Size(height=192, width=128), epochs=6, batch_size=64, sigma=1.75),),
         "schedule": Schedule(name="cosine", warmup=100),
         "pretrained": "runs/pretrain-feather_pose/best.safetensors",
         "frozen_stages": 2,
@@ -90,22 +91,22 @@ CUSTOM = PRETRAIN_FEATHER.model_copy(
     update={
         "augmentation": MILD,
         "skeleton": "data",
-        "data": Data(labels="ground_truth", val_fraction=0.2),
-        "stages": (Stage(input_size=Size(height=192, width=128), epochs=30, batch_size=16, sigma=1.75),),
+        "data": PoseData(labels="ground_truth", val_fraction=0.2),
+        "stages": (PoseStage(input_size=Size(height=192, width=128), epochs=30, batch_size=16, sigma=1.75),),
         "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=16),
         "schedule": Schedule(name="cosine", warmup=50),
         "ema_decay": 0.99,
-        "validation": Validation(interval=5),
+        "validation": PoseValidation(interval=5),
         "pretrained": "",
     }
 )
 
 # The paper, section 4: SGD, batch size 256, 150 epochs, lr 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip
 # test, post-Gaussian filter, quarter offset. It does not state momentum, augmentation and sigma: those are HRNet's.
-PAPER = Recipe(
-    data=Data(labels="ground_truth", val_fraction=0.2),
+PAPER = PoseRecipe(
+    data=PoseData(labels="ground_truth", val_fraction=0.2),
     unbiased=False,
-    stages=(Stage(epochs=150, batch_size=256),),
+    stages=(PoseStage(epochs=150, batch_size=256),),
     augmentation=Augmentation(
         scale=(0.65, 1.35),
         shift=0.0,
@@ -120,7 +121,7 @@ PAPER = Recipe(
     optimizer=Optimizer(name="sgd", lr=2.5e-3, lr_base_batch_size=256, weight_decay=0.0),
     schedule=Schedule(name="multistep", warmup=0, milestones=(40, 80)),
     ema_decay=0.0,
-    validation=Validation(flip_test=True, blur_kernel=11),
+    validation=PoseValidation(flip_test=True, blur_kernel=11),
 )
 
 # Later methods: AdamW, cosine schedule with warm-up, EMA weights, color and occlusion augmentation, UDP's unbiased
@@ -133,7 +134,7 @@ BASELINE = PAPER.model_copy(
         "optimizer": Optimizer(lr=4e-3, lr_base_batch_size=256, clip_grad_norm=1.0),
         "schedule": Schedule(name="cosine", warmup=500),
         "ema_decay": 0.9998,
-        "validation": Validation(flip_test=True),
+        "validation": PoseValidation(flip_test=True),
     }
 )
 
@@ -174,7 +175,7 @@ MPII_ROWS = (
 )
 
 
-def _recipe_for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recipe:
+def _recipe_for_row(base: PoseRecipe, row: Row, source: str, skeleton: str) -> PoseRecipe:
     """The base recipe for a row: its network at its input size, on the samples of one source."""
     sigma = 3.0 if row.size.height > 256 else 1.5 if row.size.height < 192 else 2.0  # proportional to the heatmap size
     changes: dict[str, Any] = {
@@ -187,7 +188,7 @@ def _recipe_for_row(base: Recipe, row: Row, source: str, skeleton: str) -> Recip
     if base.validation.blur_kernel and sigma == 3.0:
         changes["validation"] = base.validation.model_copy(update={"blur_kernel": 17})
     if row.codec:
-        changes |= {"codec": row.codec, "unbiased": True, "validation": Validation(flip_test=True)}
+        changes |= {"codec": row.codec, "unbiased": True, "validation": PoseValidation(flip_test=True)}
     return base.model_copy(update=changes)
 
 

@@ -31,15 +31,17 @@ from featherpose.data.teacher import map_samples
 from featherpose.errors import InputError
 from featherpose.machine import available_threads
 from featherpose.networks import create_network
-from featherpose.recipes.recipe import Recipe, from_dict
+from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.reading import from_dict
 from featherpose.recipes.schedule import Epoch
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training import ema, loop
-from featherpose.training.batches import TrainingSet, batches
 from featherpose.training.devices import open_device, pick_workers
+from featherpose.training.loader import load
 from featherpose.training.ranks import Ranks, init_ranks
-from featherpose.training.tasks.pose import codec_of
+from featherpose.training.tasks.pose import PoseLoss, codec_of
+from featherpose.training.tasks.pose_training import SampleDataset, TrainingSet, batch_draws
 from featherpose.training.train_step import TrainStep
 
 WARMUP_STEPS = 3
@@ -130,6 +132,7 @@ def training_speed(
         raise InputError(f"--batch-size {batch_size} is not divisible by {ranks.count} processes; choose a multiple.")
     stages = [{"input_size": input_size, "batch_size": batch_size}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
+    assert isinstance(recipe, PoseRecipe)
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
         samples = open_samples(data, input_size, Path(scratch))
         step, loading = _measure_both(recipe, samples, steps, seconds, workers, torch_device, ranks, compiled)
@@ -153,7 +156,7 @@ def training_speed(
 
 
 def _measure_both(
-    recipe: Recipe,
+    recipe: PoseRecipe,
     samples: TrainingSet,
     steps: int | None,
     seconds: float,
@@ -164,33 +167,34 @@ def _measure_both(
 ) -> tuple[Speed, Speed]:
     """Throughput without data loading for `steps` or `seconds`, then for as many steps with it."""
     stage = recipe.stages[0]
-    train, codec = _step(recipe, samples.skeleton.num_keypoints, torch_device, ranks, compiled), codec_of(recipe, stage)
+    train = _step(recipe, samples.skeleton.num_keypoints, torch_device, ranks, compiled)
+    dataset = SampleDataset(samples, codec_of(recipe, stage), recipe.augmentation, recipe.seed, epoch=0)
     samples_per_rank = stage.batch_size // ranks.count
 
-    def load(count: int, workers: int) -> Iterable[Batch]:
+    def batches(count: int, workers: int) -> Iterable[Batch]:
         # more batches than needed, so that the workers are as busy at the end as in the middle of an epoch
         epoch = Epoch(0, stage, 0, WARMUP_STEPS + count + PREFETCHED_BATCHES * max(1, workers))
-        return batches(samples, codec, recipe, epoch, 0, workers, ranks, torch_device.type == "cuda")
+        draws = batch_draws(samples, recipe.seed, epoch)
+        return load(dataset, draws, workers, ranks, torch_device.type == "cuda")
 
-    same_batch = itertools.repeat(tuple(tensor.to(torch_device) for tensor in next(iter(load(1, 0)))))
+    same_batch = itertools.repeat(tuple(tensor.to(torch_device) for tensor in next(iter(batches(1, 0)))))
     step_only = measure_steps(train, same_batch, samples_per_rank, steps, seconds)
-    loading = measure_steps(train, load(step_only.steps, workers), samples_per_rank, step_only.steps)
+    loading = measure_steps(train, batches(step_only.steps, workers), samples_per_rank, step_only.steps)
     return _combine_ranks(step_only, ranks), _combine_ranks(loading, ranks)
 
 
-def _step(recipe: Recipe, num_keypoints: int, torch_device: torch.device, ranks: Ranks, compiled: bool) -> Step:
+def _step(recipe: PoseRecipe, num_keypoints: int, torch_device: torch.device, ranks: Ranks, compiled: bool) -> Step:
     """The training step of `loop.train`."""
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.network, num_keypoints, **recipe.options)
     network = loop.prepare_network(network, recipe, torch_device)
     ema_network = copy.deepcopy(network).eval()
     optimizer = loop.make_optimizer(network, recipe.optimizer)
-    train_step = TrainStep(network, recipe, None, torch_device, compiled)
+    train_step = TrainStep(network, PoseLoss(recipe.loss), torch_device, recipe.precision, compiled)
 
     def step(batch: Batch, stop: bool) -> bool:
-        crops, heatmaps, weights = batch
         optimizer.zero_grad()
-        train_step(crops, heatmaps, weights)
+        train_step(batch)
         stop = ranks.average_gradients(network, stop)
         optimizer.step()
         ema.update(ema_network, network, recipe.ema_decay, 0)

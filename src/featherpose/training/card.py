@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from collections import Counter
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,28 +15,25 @@ import yaml
 
 from featherpose import weights
 from featherpose.charts import METRIC_NAMES
-from featherpose.data.terms import CHECKPOINTS, TEACHER, TERMS
+from featherpose.data.terms import CHECKPOINTS, TERMS
 from featherpose.networks.checkpoints import VERSION, read_facts
 from featherpose.recipes.recipe import Recipe, to_dict
 from featherpose.recipes.schedule import Epoch
 from featherpose.size import Size
-from featherpose.training.distill import LABELS
-from featherpose.training.tasks.pose import LabeledSet, codec_of
+from featherpose.training.state import RunState
+from featherpose.training.task import Task
+
+PATHS = (("data", "folder"), ("pretrained",), ("skeleton",), ("distill", "teacher"))
+"""Fields of a recipe that may hold a path of this machine."""
 
 
-def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
+def metadata(task: Task, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
     """Metadata of a weights file: everything the export needs, each value as JSON."""
-    skeleton, codec = labeled.skeleton, codec_of(recipe, epoch.stage)
     facts = {
         "version": VERSION,
-        "network": recipe.network,
-        "options": recipe.options,
-        "num_keypoints": skeleton.num_keypoints,
-        "skeleton": skeleton.to_dict(),
-        "input_size": epoch.stage.input_size.to_dict(),
-        "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
-        "recipe": {"digest": recipe.digest, **_without_paths(recipe)},
-        "training": training(recipe, labeled),
+        **task.describe(epoch.stage),
+        "recipe": {"digest": task.recipe.digest, **_without_paths(task.recipe)},
+        "training": training(task),
         "results": result,
     }
     return {key: json.dumps(value) for key, value in facts.items()}
@@ -46,25 +42,26 @@ def metadata(recipe: Recipe, labeled: LabeledSet, epoch: Epoch, result: dict[str
 def _without_paths(recipe: Recipe) -> dict[str, Any]:
     """The recipe without folders of this machine: files by name only."""
     plain = to_dict(recipe)
-    plain["data"]["folder"] = Path(recipe.data.folder).name
-    plain["pretrained"], plain["skeleton"] = Path(recipe.pretrained).name, Path(recipe.skeleton).name
-    plain["distill"]["teacher"] = Path(recipe.distill.teacher).name
+    for *parents, field in PATHS:
+        section = plain
+        for parent in parents:
+            section = section.get(parent, {})
+        if field in section:
+            section[field] = Path(section[field]).name
     return plain
 
 
-def training(recipe: Recipe, labeled: LabeledSet) -> dict[str, Any]:
+def training(task: Task) -> dict[str, Any]:
     """Training samples by source and their terms, including those of the pretrained weights."""
-    sources = Counter(labeled.samples[row].source for row in labeled.training_rows)
+    sources = Counter(task.sources)
     terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
-    teachers = [TEACHER] if recipe.data.labels != "ground_truth" or recipe.distill.teacher == LABELS else []
-    if recipe.distill.teacher not in ("", LABELS):
-        teachers.append(f"{Path(recipe.distill.teacher).name}: its heatmaps as targets")
     facts: dict[str, Any] = {
         "samples": dict(sorted(sources.items())),
         "terms": terms,
-        "teacher": "; ".join(teachers) or None,
+        "teacher": "; ".join(task.teachers) or None,
     }
-    return {**facts, **_pretrained_facts(recipe.pretrained, terms)} if recipe.pretrained else facts
+    pretrained = task.recipe.pretrained
+    return {**facts, **_pretrained_facts(pretrained, terms)} if pretrained else facts
 
 
 def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
@@ -78,19 +75,19 @@ def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
     return {"pretrained": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
 
-def card(recipe: Recipe, labeled: LabeledSet, facts: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def card(task: Task, state: RunState, device: torch.device) -> dict[str, Any]:
     """The run card: recipe, data, versions, hours and every validation result."""
     return {
-        "recipe": _without_paths(recipe),
-        "recipe_digest": recipe.digest,
-        "training": training(recipe, labeled),
-        "validation_samples": len(labeled.validation_rows),
+        "recipe": _without_paths(task.recipe),
+        "recipe_digest": task.recipe.digest,
+        "training": training(task),
+        "validation_samples": task.num_validation,
         "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
         "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "hours": round(facts["seconds"] / 3600, 2),
-        "best": facts["best"],
-        "history": facts["history"],
+        "hours": round(state.seconds / 3600, 2),
+        "best": state.best,
+        "history": state.history,
     }
 
 

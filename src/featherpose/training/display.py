@@ -12,9 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from featherpose.charts import METRIC_NAMES
 from featherpose.networks.checkpoints import PretrainedReport
-from featherpose.recipes.recipe import Recipe
 from featherpose.recipes.schedule import Epoch, peak_lr
-from featherpose.training.tasks.pose import LabeledSet
+from featherpose.training.task import Task
 
 SECONDS_BETWEEN_LINES = 30
 HIGH_DATA_WAIT = 5.0
@@ -39,14 +38,15 @@ class Display:
         """Print a message above the progress bar."""
         self.console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
-    def run_started(self, recipe: Recipe, labeled: LabeledSet, device: str, workers: int) -> None:
+    def run_started(self, task: Task, device: str, workers: int) -> None:
         """Print the notes of the data set, then a summary of the run in three lines."""
-        for note in labeled.notes:
+        recipe = task.recipe
+        for note in task.notes:
             self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         self.message(
-            f"Training {recipe.network}{options} on {len(labeled.training_rows)} samples, validating on "
-            f"{len(labeled.validation_rows)}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
+            f"Training {recipe.network}{options} on {len(task.sources)} samples, validating on "
+            f"{task.num_validation}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
         self.message(f"Device {device}, {torch.get_num_threads()} threads, {workers} data loading workers.")
         lrs = {stage.batch_size: peak_lr(recipe.optimizer, stage) for stage in recipe.stages}
@@ -94,7 +94,7 @@ class Display:
             f"loss {loss:.6f}  lr {lr:.3g}  {self.score}{figures['samples_per_s']:.0f} samples/s  "
             f"data wait {figures['waiting']:.0f} %{_data_wait_hint(figures['waiting'])}  ETA {_format_duration(left)}"
         )
-        name = f"Epoch {epoch.number + 1}/{len(self.plan)} ({epoch.stage.input_size})"
+        name = f"Epoch {epoch.number + 1}/{len(self.plan)} ({epoch.stage.size})"
         self._show(name, facts, step + 1 - epoch.first, epoch.steps)
         return {**figures, "seconds_left": left}
 
@@ -116,11 +116,11 @@ class Display:
 
     def _seconds_left(self, step: int, speed: float, now: Epoch) -> float:
         """Seconds left at the current throughput, assuming that a step costs time in proportion to its pixels."""
-        here = now.stage.input_size.area
+        here = now.stage.size.area
         left = 0.0
         for epoch in self.plan[now.number :]:
             steps = epoch.last - max(epoch.first, step + 1)
-            left += steps * epoch.stage.batch_size * epoch.stage.input_size.area
+            left += steps * epoch.stage.batch_size * epoch.stage.size.area
         return left / here / speed
 
 

@@ -14,7 +14,7 @@ from featherpose import weights
 from featherpose.errors import ModelError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights, read_facts
-from featherpose.recipes.recipe import Distill
+from featherpose.recipes.pose import Distill
 from featherpose.skeleton import Skeleton
 from featherpose.training.losses import Loss
 

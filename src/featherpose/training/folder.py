@@ -10,7 +10,8 @@ from typing import Any
 from featherpose import files
 from featherpose.charts import curves
 from featherpose.errors import RecipeError
-from featherpose.recipes.recipe import Recipe, load, to_yaml
+from featherpose.recipes.reading import load
+from featherpose.recipes.recipe import Recipe, to_yaml
 from featherpose.training.card import markdown
 
 

@@ -1,7 +1,7 @@
 """The training loop, top to bottom: prepare, resume, step, validate, keep the best weights, stop.
 
 Everything random is a function of (seed, epoch, sample), so the state of a run is its tensors and one step number, and
-a run that was killed and resumed ends with the weights of an uninterrupted one.
+a run that was killed and resumed ends with the weights of an uninterrupted one. What is trained is a `Task`.
 """
 
 from __future__ import annotations
@@ -22,21 +22,18 @@ from torch import nn
 
 from featherpose import weights
 from featherpose.errors import RecipeError
-from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_pretrained, save_weights
 from featherpose.recipes.recipe import Optimizer, Recipe
-from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr, validation_is_due
-from featherpose.size import Size
-from featherpose.training import card, checkpoint, ema
-from featherpose.training.batches import batches
+from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr
+from featherpose.training import card, ema
 from featherpose.training.devices import open_device, pick_workers
 from featherpose.training.display import Display
-from featherpose.training.distill import open_teacher
 from featherpose.training.folder import RunFolder
 from featherpose.training.freeze import freeze
 from featherpose.training.ranks import init_ranks
 from featherpose.training.records import STEPS_BETWEEN_RECORDS, Records
-from featherpose.training.tasks import pose
+from featherpose.training.state import RunState
+from featherpose.training.tasks import open_task
 from featherpose.training.train_step import TrainStep
 
 SECONDS_BETWEEN_SAVES = 120
@@ -70,113 +67,119 @@ def train(
     step. `compiled` runs the network through torch.compile. This is the only long function of the project: it is meant
     to be read from top to bottom.
     """
-    started, torch_device = time.monotonic(), open_device(device)
+    started = time.monotonic()
+    torch_device = open_device(device)
     workers = pick_workers(torch_device) if workers is None else workers
     ranks = init_ranks(torch_device)
     files = RunFolder(out)
     files.prepare(recipe, resume)
 
-    # Data, network, EMA network, optimizer, teacher.
-    labeled = pose.read_samples(recipe)
-    plan = epochs(recipe, labeled.epoch_length, ranks.count)
+    # Labels first: most mistakes in a recipe show there, before anything slow happens.
+    task = open_task(recipe, torch_device)
+    plan = epochs(recipe, task.steps, ranks.count)
     display = Display(plan, quiet or not ranks.is_first)
-    display.run_started(recipe, labeled, f"{torch_device} x {ranks.count}", workers)
+    display.run_started(task, f"{torch_device} x {ranks.count}", workers)
+
+    # The seed decides the initial weights; pretrained weights replace those that fit.
     torch.manual_seed(recipe.seed)
-    network = create_network(recipe.network, labeled.skeleton.num_keypoints, **recipe.options)
+    network = task.create_network()
     if recipe.pretrained:
         path = weights.find_pretrained(recipe.pretrained)
-        display.pretrained_loaded(path, load_pretrained(network, path, labeled.skeleton.keypoint_names))
+        display.pretrained_loaded(path, load_pretrained(network, path, task.keypoint_names))
     network = prepare_network(network, recipe, torch_device)
-    ema_network = copy.deepcopy(network).eval()
-    optimizer = make_optimizer(network, recipe.optimizer)
-    train_step = TrainStep(
-        network, recipe, open_teacher(recipe.distill, labeled.skeleton, torch_device), torch_device, compiled
-    )
+    train_step = TrainStep(network, task.loss, torch_device, recipe.precision, compiled)
 
-    # State of the run: new, or restored from the last saved step.
-    facts: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": {}, "history": []}
+    # The state of the run: new, or as it was after the last saved step.
+    state = RunState(network, copy.deepcopy(network).eval(), make_optimizer(network, recipe.optimizer))
     if resume and files.state.exists():
-        facts = checkpoint.restore(files.state, network, ema_network, optimizer)
-        display.message(f"Resuming from step {facts['step']} of {plan[-1].last}.")
-    records = Records(out, facts["step"], facts["history"]) if ranks.is_first else None
-    step, saved, previous_seconds, loss_value = facts["step"], time.monotonic(), facts["seconds"], float("nan")
-
-    def seconds() -> float:
-        return previous_seconds + time.monotonic() - started
+        state.restore(files.state)
+        display.message(f"Resuming from step {state.step} of {plan[-1].last}.")
+    records = Records(out, state.step, state.history) if ranks.is_first else None
+    seconds_before = state.seconds
+    saved = time.monotonic()
+    loss_value = float("nan")
 
     def save() -> None:
+        nonlocal saved
+        state.seconds = seconds_before + time.monotonic() - started
         if ranks.is_first:
-            facts.update(step=step, seconds=seconds())
-            checkpoint.save(files.state, network, ema_network, optimizer, facts)
+            state.save(files.state)
+        saved = time.monotonic()
 
-    stage_data: pose.StageData | None = None
+    stage_data = None
+    prepared_stage = None
     with _interruptible() as interrupted, display:
         for epoch in plan:
-            validate_now = validation_is_due(recipe.validation, epoch, plan)
-            if step >= epoch.last and (not validate_now or epoch.number in {r["epoch"] for r in facts["history"]}):
+            # A resumed run skips what it has done.
+            if state.has_finished(epoch):
                 continue
-            if stage_data is None or stage_data.stage is not epoch.stage:
-                stage_data = pose.prepare(recipe, labeled, epoch.stage, display.decoding)
-                display.skipped(stage_data.unreadable)
+
+            # The first epoch of a stage opens its data, at its input size.
+            if stage_data is None or prepared_stage is not epoch.stage:
+                stage_data = task.prepare(epoch.stage, display.decoding)
+                prepared_stage = epoch.stage
+                display.skipped(stage_data.num_unreadable)
+
             tick = time.monotonic()
-            for batch in batches(
-                stage_data.training_set,
-                stage_data.codec,
-                recipe,
-                epoch,
-                step,
-                workers,
-                ranks,
-                torch_device.type == "cuda",
-            ):
+            for batch in stage_data.batches(epoch, state.step, workers, ranks, torch_device.type == "cuda"):
                 waited = time.monotonic() - tick
-                lr = peak_lr(recipe.optimizer, epoch.stage) * lr_ratio(recipe.schedule, step, plan)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                optimizer.zero_grad()
-                loss = train_step(*batch, parts=epoch.stage.accumulate_grad)
+
+                # The learning rate is a function of the step; a group of weights may have a fraction of it.
+                lr = peak_lr(recipe.optimizer, epoch.stage) * lr_ratio(recipe.schedule, state.step, plan)
+                for group in state.optimizer.param_groups:
+                    group["lr"] = lr * group["lr_ratio"]
+
+                # Gradients of this process, then their mean over all processes, which also agree on stopping.
+                state.optimizer.zero_grad()
+                loss = train_step(batch, parts=epoch.stage.accumulate_grad)
                 time_is_up = max_minutes is not None and time.monotonic() - started > 60 * max_minutes
                 stop = ranks.average_gradients(network, interrupted.is_set() or time_is_up)
                 if recipe.optimizer.clip_grad_norm:
                     nn.utils.clip_grad_norm_(network.parameters(), recipe.optimizer.clip_grad_norm)
-                optimizer.step()
-                ema.update(ema_network, network, recipe.ema_decay, step)
-                step += 1
+
+                # The step itself; the EMA weights follow.
+                state.optimizer.step()
+                ema.update(state.ema_network, network, recipe.ema_decay, state.step)
+                state.step += 1
+
+                # Show and record where the run is.
                 save_now = stop or time.monotonic() - saved > SECONDS_BETWEEN_SAVES
-                if save_now or torch_device.type == "cpu" or step % STEPS_BETWEEN_LOSS_READS == 0:
-                    loss_value = _require_finite(loss.item(), step)
-                figures = display.step(epoch, step - 1, loss_value, lr, time.monotonic() - tick, waited)
-                if step % STEPS_BETWEEN_RECORDS == 0 and records:
-                    records.add({"step": step, "epoch": epoch.number, "loss": loss_value, "lr": lr, **figures})
+                if save_now or torch_device.type == "cpu" or state.step % STEPS_BETWEEN_LOSS_READS == 0:
+                    loss_value = _require_finite(loss.item(), state.step)
+                figures = display.step(epoch, state.step - 1, loss_value, lr, time.monotonic() - tick, waited)
+                if state.step % STEPS_BETWEEN_RECORDS == 0 and records:
+                    records.add({"step": state.step, "epoch": epoch.number, "loss": loss_value, "lr": lr, **figures})
+
+                # Save regularly: a killed run loses two minutes at most.
                 if save_now:
                     save()
-                    saved = time.monotonic()
                 if stop:
-                    display.stopped(step, out)
-                    return Outcome(False, out, facts["best"])
+                    display.stopped(state.step, out)
+                    return Outcome(False, out, state.best)
                 tick = time.monotonic()
 
-            # End of an epoch: validate the EMA weights, keep them if they are the best of this input size.
-            if validate_now:
-                ranks.broadcast_from_first(ema_network)
-                scores = pose.validate(ema_network, stage_data.validation_set, torch_device, ranks)
-                result = {"step": step, "epoch": epoch.number, "input_size": epoch.stage.input_size.to_dict(), **scores}
-                result["hours"] = round(seconds() / 3600, 2)
-                facts["history"].append(result)
+            # The EMA weights are what is validated; the best ones are kept.
+            if epoch.ends_with_validation:
+                ranks.broadcast_from_first(state.ema_network)
+                scores = stage_data.validate(state.ema_network, torch_device, ranks)
+                result = {"step": state.step, "epoch": epoch.number, "input_size": epoch.stage.size.to_dict(), **scores}
+                result["hours"] = round((seconds_before + time.monotonic() - started) / 3600, 2)
+                state.history.append(result)
                 display.validated(epoch, scores)
                 if records:
                     records.add(result)
-                if ranks.is_first and _is_better(result, facts["best"]):
-                    facts["best"] = result
-                    save_weights(ema_network, files.best, card.metadata(recipe, labeled, epoch, result))
+                if not state.best or task.is_better(result, state.best):
+                    state.best = result
+                    if ranks.is_first:
+                        save_weights(state.ema_network, files.best, card.metadata(task, epoch, result))
             save()
-            saved = time.monotonic()
 
+    # The run is finished: the last weights and the run card.
     if ranks.is_first:
-        save_weights(ema_network, files.last, card.metadata(recipe, labeled, plan[-1], facts["history"][-1]))
-        files.write_card(card.card(recipe, labeled, facts, torch_device))
+        save_weights(state.ema_network, files.last, card.metadata(task, plan[-1], state.history[-1]))
+        files.write_card(card.card(task, state, torch_device))
     display.message(f"Training finished. Best weights: {files.best}, run card: {files.path / 'card.md'}")
-    return Outcome(True, out, facts["best"])
+    return Outcome(True, out, state.best)
 
 
 def prepare_network(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
@@ -194,13 +197,32 @@ def prepare_network(network: nn.Module, recipe: Recipe, device: torch.device) ->
 
 
 def make_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """Network and settings -> optimizer with weight decay on matrices and kernels only; it harms norms and biases."""
-    kernels = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """Network and settings -> optimizer with weight decay on matrices and kernels only; it harms norms and biases.
+
+    Each group of weights has `lr_ratio`, its learning rate as a fraction of the run's: lower for a backbone where
+    `backbone_lr_ratio` says so.
+    """
+    backbone: set[nn.Parameter] = set()
+    if settings.backbone_lr_ratio != 1:
+        backbone = set(_backbone(network).parameters())
+    groups: list[dict[str, Any]] = []
+    for ratio, chosen in ((1.0, set(network.parameters()) - backbone), (settings.backbone_lr_ratio, backbone)):
+        parameters = [parameter for parameter in network.parameters() if parameter in chosen]
+        kernels = [parameter for parameter in parameters if parameter.ndim > 1]
+        others = [parameter for parameter in parameters if parameter.ndim <= 1]
+        groups.append({"params": kernels, "weight_decay": settings.weight_decay, "lr_ratio": ratio})
+        groups.append({"params": others, "weight_decay": 0.0, "lr_ratio": ratio})
+    groups = [group for group in groups if group["params"]]
     if settings.name == "sgd":
         return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
     return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+
+
+def _backbone(network: nn.Module) -> nn.Module:
+    backbone = getattr(network, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise RecipeError("optimizer.backbone_lr_ratio: this network has no backbone; remove it.")
+    return backbone
 
 
 def _require_finite(loss: float, step: int) -> float:
@@ -209,19 +231,11 @@ def _require_finite(loss: float, step: int) -> float:
     return loss
 
 
-def _is_better(result: dict[str, Any], best: dict[str, Any]) -> bool:
-    """A larger input size ranks above any score: the run is meant to end there. Without OKS accuracy, PCK decides."""
-
-    def rank(r: dict[str, Any]) -> tuple[int, float, float]:
-        return Size(**r["input_size"]).area, r.get("oks_accuracy", 0.0), r["pck"]
-
-    return not best or rank(result) > rank(best)
-
-
 @contextmanager
 def _interruptible() -> Generator[threading.Event, None, None]:
     """SIGINT (Ctrl-C) and SIGTERM set the event instead of interrupting a step."""
-    event, signals = threading.Event(), (signal.SIGINT, signal.SIGTERM)
+    event = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
     if threading.current_thread() is not threading.main_thread():
         yield event
         return

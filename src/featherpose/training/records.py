@@ -23,7 +23,7 @@ class Records:
         self.path = folder / "log.jsonl"
         if self.path.exists():
             records = (_parse(line) for line in self.path.read_text(encoding="utf-8").splitlines())
-            kept = [r for r in records if r and r["step"] <= step and ("pck" not in r or r in validated)]
+            kept = [r for r in records if r and r["step"] <= step and ("lr" in r or r in validated)]
             files.replace(self.path, "".join(f"{json.dumps(record)}\n" for record in kept).encode())
         self._board = _tensorboard(folder, step)
 

@@ -1,293 +1,186 @@
-"""The pose task: labeled crops -> keypoints and weights for training; network -> its scores on the validation set."""
+"""The pose task: crops of labeled persons in, one heatmap per keypoint out."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from featherpose import images
-from featherpose.boxes import xywh_to_xyxy
+from featherpose import weights
 from featherpose.codecs import CODECS
-from featherpose.codecs.heatmap import Codec, gaussian_filter, merge_flipped
-from featherpose.crop import Crop
-from featherpose.data.cache import Crops, Progress
+from featherpose.codecs.heatmap import Codec
 from featherpose.data.folder import find_data
-from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
-from featherpose.data.samples import labeled_samples
-from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
-from featherpose.errors import DataError
-from featherpose.evaluation.coco import BOX_TO_OUTLINE
-from featherpose.evaluation.pck import pck, validation_oks
-from featherpose.networks import stride_of
-from featherpose.networks.preprocess import Normalize
-from featherpose.recipes.recipe import Data, Recipe, Stage, Validation
-from featherpose.skeleton import COCO17, SKELETONS, Skeleton
-from featherpose.training.batches import TrainingSet
-from featherpose.training.distill import LABELS
+from featherpose.data.terms import TEACHER
+from featherpose.errors import ModelError
+from featherpose.networks import create_network, stride_of
+from featherpose.recipes.pose import PoseRecipe, PoseStage
+from featherpose.recipes.recipe import Stage
+from featherpose.recipes.schedule import Epoch, full_batches
+from featherpose.size import Size
+from featherpose.skeleton import SKELETONS
+from featherpose.training.distill import LABELS, Teacher, open_teacher
+from featherpose.training.freeze import freeze
+from featherpose.training.loader import load
+from featherpose.training.losses import LOSSES, on_every_stage
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
-
-PCK_THRESHOLD = 0.05
-"""A keypoint is correct within this fraction of the longer side of the person's box."""
-
-
-@dataclass(frozen=True, eq=False)
-class LabeledSet:
-    """All samples of the recipe's data set, T label sets for each, and the rows of the training and validation set."""
-
-    samples: list[Sample]
-    keypoints: NDArray[np.float32]
-    """(N, T, K, 2) in stored pixels."""
-    weights: NDArray[np.float32]
-    """(N, T, K)."""
-    training_rows: NDArray[np.int64]
-    validation_rows: NDArray[np.int64]
-    skeleton: Skeleton
-    label_weights: tuple[float, ...] = (1.0,)
-    """(T,) weights of the label sets in the target."""
-
-    sampling_weights: NDArray[np.float64] | None = None
-    """(len(training_rows),) how often each sample is drawn per epoch; None: once."""
-    notes: tuple[str, ...] = ()
-    """Remarks about the data set for the user, one sentence each."""
-
-    @property
-    def epoch_length(self) -> int:
-        """Samples drawn per epoch, including repetitions."""
-        return len(self.training_rows) if self.sampling_weights is None else epoch_length(self.sampling_weights)
+from featherpose.training.task import Batch, Progress
+from featherpose.training.tasks.pose_labels import read_labels
+from featherpose.training.tasks.pose_training import SampleDataset, TrainingSet, batch_draws, training_set_of
+from featherpose.training.tasks.pose_validation import ValidationSet, validate, validation_set_of
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationSet:
-    """Crops (N, H, W, 3) of the validation set, not augmented, with their annotations in crop pixels."""
+class PoseStageData:
+    """Training and validation set at the input size of one stage."""
 
-    crops: NDArray[np.uint8]
-    keypoints: NDArray[np.float32]
-    visible: NDArray[np.uint8]
-    sides: NDArray[np.float64]
-    areas: NDArray[np.float64]
-    is_coco: NDArray[np.bool_]
-    skeleton: Skeleton
-    codec: Codec
-    validation: Validation
-
-
-@dataclass(frozen=True, eq=False)
-class StageData:
-    """Training and validation data of one stage."""
-
-    stage: Stage
+    recipe: PoseRecipe
     codec: Codec
     training_set: TrainingSet
     validation_set: ValidationSet
-    unreadable: int
+    num_unreadable: int
     """Samples of both sets whose image could not be decoded."""
 
+    def batches(
+        self, epoch: Epoch, step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
+    ) -> Iterator[Batch]:
+        """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w) and weights (B, K) of an epoch, from the run's `step` on."""
+        dataset = SampleDataset(self.training_set, self.codec, self.recipe.augmentation, self.recipe.seed, epoch.number)
+        draws = batch_draws(self.training_set, self.recipe.seed, epoch)
+        return load(dataset, draws[step - epoch.first :], workers, ranks, pin)
 
-def prepare(recipe: Recipe, labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> StageData:
-    """Training and validation set at the input size of a stage; the first time, images are decoded into the cache."""
-    codec = codec_of(recipe, stage)
-    training_set = training_set_of(labeled, stage, progress)
-    validation = validation_set_of(labeled, stage, codec, recipe.validation)
-    return StageData(stage, codec, training_set, validation, int(np.count_nonzero(~training_set.crops.usable)))
+    def validate(self, network: nn.Module, device: torch.device, ranks: Ranks = SINGLE_PROCESS) -> dict[str, float]:
+        """Network -> its scores on the validation set in percent (`pose_validation.validate`)."""
+        return validate(network, self.validation_set, device, ranks)
 
 
-def codec_of(recipe: Recipe, stage: Stage) -> Codec:
+class PoseLoss:
+    """Loss between predicted and target heatmaps, and between those of a student and its teacher."""
+
+    def __init__(self, name: str, teacher: Teacher | None = None) -> None:
+        self._loss = on_every_stage(LOSSES[name])
+        self._teacher = teacher
+
+    def __call__(self, images: Tensor, heatmaps: Tensor, targets: Batch) -> Tensor:
+        """Images (B, 3, H, W), heatmaps (B, K, h, w) or (S, B, K, h, w), targets (heatmaps, weights (B, K)) -> loss."""
+        heatmaps = heatmaps.float()
+        loss = self._loss(heatmaps, *targets)
+        return self._teacher.loss(self._loss, images, heatmaps, loss) if self._teacher else loss
+
+
+class PoseTask:
+    """Training of a network that predicts heatmaps, by the recipe's data, codec, loss and teacher."""
+
+    def __init__(self, recipe: PoseRecipe, device: torch.device) -> None:
+        """Read the labels and open the teacher; DataError and ModelError where they do not fit the recipe."""
+        self.recipe = recipe
+        self.labels = read_labels(recipe)
+        self._loss = PoseLoss(recipe.loss, open_teacher(recipe.distill, self.labels.skeleton, device))
+
+    @property
+    def keypoint_names(self) -> Sequence[str]:
+        """Names of the K keypoints that the network predicts."""
+        return self.labels.skeleton.keypoint_names
+
+    @property
+    def sources(self) -> list[str]:
+        """Name of the data set of each training sample."""
+        return [self.labels.samples[row].source for row in self.labels.training_rows]
+
+    @property
+    def num_validation(self) -> int:
+        """Samples of the validation set."""
+        return len(self.labels.validation_rows)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Remarks about the data set for the user, one sentence each."""
+        return self.labels.notes
+
+    @property
+    def teachers(self) -> list[str]:
+        """Where labels that no human made come from, one sentence each."""
+        teacher = self.recipe.distill.teacher
+        found: list[str] = []
+        if self.recipe.data.labels != "ground_truth" or teacher == LABELS:
+            found.append(TEACHER)
+        if teacher not in ("", LABELS):
+            found.append(f"{Path(teacher).name}: its heatmaps as targets")
+        return found
+
+    def steps(self, stage: Stage) -> int:
+        """Number of steps of an epoch: an incomplete last batch is dropped."""
+        return full_batches(self.labels.epoch_length)(stage)
+
+    def create_network(self) -> nn.Module:
+        """The network, randomly initialized."""
+        return create_network(self.recipe.network, len(self.keypoint_names), **self.recipe.options)
+
+    def prepare(self, stage: Stage, progress: Progress | None = None) -> PoseStageData:
+        """Training and validation set of a stage; the first time, images are decoded into the cache."""
+        assert isinstance(stage, PoseStage)
+        codec = codec_of(self.recipe, stage)
+        training_set = training_set_of(self.labels, stage, self.recipe.padding, progress)
+        validation_set = validation_set_of(self.labels, stage, codec, self.recipe)
+        num_unreadable = int(np.count_nonzero(~training_set.crops.usable))
+        return PoseStageData(self.recipe, codec, training_set, validation_set, num_unreadable)
+
+    def loss(self, images: Tensor, outputs: Any, targets: Batch) -> Tensor:
+        """Images (B, 3, H, W), heatmaps (B, K, h, w) or those of several stages, and (heatmaps, weights) -> loss."""
+        return self._loss(images, outputs, targets)
+
+    def is_better(self, result: dict[str, Any], other: dict[str, Any]) -> bool:
+        """A larger input ranks above any score: the run is meant to end there. Without OKS accuracy, PCK decides."""
+        return _rank(result) > _rank(other)
+
+    def describe(self, stage: Stage) -> dict[str, Any]:
+        """What a weights file says about the model."""
+        assert isinstance(stage, PoseStage)
+        skeleton = self.labels.skeleton
+        codec = codec_of(self.recipe, stage)
+        return {
+            "network": self.recipe.network,
+            "options": self.recipe.options,
+            "num_keypoints": skeleton.num_keypoints,
+            "skeleton": skeleton.to_dict(),
+            "input_size": stage.input_size.to_dict(),
+            "padding": self.recipe.padding,
+            "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
+        }
+
+
+def codec_of(recipe: PoseRecipe, stage: PoseStage) -> Codec:
     """Recipe and stage -> the codec at that input size."""
     codec_options = {"unbiased": recipe.unbiased} if recipe.codec == "msra" else {}
     return CODECS[recipe.codec](stage.input_size, stride=stride_of(recipe.network), sigma=stage.sigma, **codec_options)
 
 
-def read_samples(recipe: Recipe) -> LabeledSet:
-    """Recipe -> its samples, split into training and validation set.
+def check_pose(recipe: PoseRecipe) -> int:
+    """Recipe -> number of parameters of its network; raises the error that `PoseTask` would raise, if any.
 
-    DataError for a missing data set, a set without samples, or labels that do not fit the skeleton.
+    No weights are initialized and no label is read.
     """
-    folder, data = find_data(recipe.data.folder), recipe.data
-    all_samples, notes = labeled_samples(folder)
-    samples = [s for s in all_samples if not data.sources or s.source in data.sources]
-    if not samples:
-        raise DataError(f"{folder}: no samples to train on (sources {', '.join(data.sources) or 'all'}).")
-    skeleton = _skeleton(recipe.skeleton, samples)
-    keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
-    held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
-    training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
-    if held_out.all() or not held_out.any():
-        raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
-    if not len(training):
-        raise DataError(f"{folder}: none of {len(samples)} samples has a keypoint of {skeleton.name} to train on.")
-    label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
-    sampling_weights = _sampling_weights([samples[row].source for row in training], data)
-    validation = np.flatnonzero(held_out)
-    return LabeledSet(
-        samples, keypoints, weights, training, validation, skeleton, label_weights, sampling_weights, tuple(notes)
-    )
+    find_data(recipe.data.folder)
+    if recipe.pretrained:
+        weights.find_pretrained(recipe.pretrained)
+    num_keypoints = SKELETONS[recipe.skeleton].num_keypoints if recipe.skeleton in SKELETONS else 17
+    with torch.device("meta"):
+        network = create_network(recipe.network, num_keypoints, **recipe.options).eval()
+        freeze(network, recipe)
+        for stage in recipe.stages:
+            maps = network(torch.empty(1, 3, *stage.input_size.shape)).shape[2:]
+            wanted = codec_of(recipe, stage).heatmap_size
+            if tuple(maps) != wanted.shape:
+                raise ModelError(
+                    f"{recipe.network} outputs {maps[0]}x{maps[1]} heatmaps for input {stage.input_size};"
+                    f" the codec wants {wanted}."
+                )
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
-def _one_sided_split(image_names: list[str], val_fraction: float) -> str:
-    """Names of images that all fall into the same set -> error message that says what to do."""
-    problem = f"all {len(set(image_names))} images fall into the same split with data.val_fraction={val_fraction:g}"
-    suggested = possible_val_fraction(image_names)
-    return f"{problem}; " + (f"set data.val_fraction={suggested}." if suggested else "annotate more images.")
-
-
-def training_set_of(labeled: LabeledSet, stage: Stage, progress: Progress | None = None) -> TrainingSet:
-    """The training set in pixels of the crops cached for this stage."""
-    crops = Crops.build(labeled.samples, stage.input_size.height, progress=progress)
-    usable = crops.usable[labeled.training_rows]
-    rows = labeled.training_rows[usable]
-    return TrainingSet(
-        crops,
-        rows,
-        np.stack([crops.to_cache(label_set)[rows] for label_set in labeled.keypoints.swapaxes(0, 1)], axis=1),
-        labeled.weights[rows],
-        crops.boxes_to_cache(_boxes(labeled.samples))[rows],
-        labeled.skeleton,
-        labeled.label_weights,
-        None if labeled.sampling_weights is None else labeled.sampling_weights[usable],
-    )
-
-
-def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validation: Validation) -> ValidationSet:
-    """The validation set at the input size of this stage, with human annotations only."""
-    crops = Crops.build(labeled.samples, stage.input_size.height)
-    rows = labeled.validation_rows[crops.usable[labeled.validation_rows]]
-    keypoints, visible = map_samples(labeled.samples, labeled.skeleton)
-    keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(_boxes(labeled.samples))[rows]
-    transforms = [Crop.from_box(box, stage.input_size, codec.crop_mode) for box in xywh_to_xyxy(boxes)]
-    zoom = np.array([transform.matrix[0, 0] for transform in transforms])
-    samples = [labeled.samples[row] for row in rows]
-    return ValidationSet(
-        crops=np.stack([images.warp(crops[row], transform) for row, transform in zip(rows, transforms, strict=True)]),
-        keypoints=np.array(
-            [transform.to_crop(k) for transform, k in zip(transforms, keypoints, strict=True)], np.float32
-        ),
-        visible=visible[rows],
-        sides=boxes[:, 2:].max(axis=1) * zoom,
-        areas=np.array([_area(sample) for sample in samples]) * crops.factors[rows].prod(axis=1) * zoom**2,
-        is_coco=np.array([sample.skeleton.landmarks == "coco" for sample in samples], bool),
-        skeleton=labeled.skeleton,
-        codec=codec,
-        validation=validation,
-    )
-
-
-def validate(
-    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
-) -> dict[str, float]:
-    """Network -> scores in percent: PCK over all samples; OKS and OKS accuracy (`evaluation.pck`) over those whose
-    keypoints are defined as COCO's, if there are any. With several processes, all get them."""
-    return _scores(predict_keypoints(network, validation_set, device, ranks), validation_set)
-
-
-def predict_keypoints(
-    network: nn.Module, validation_set: ValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
-) -> NDArray[np.float32]:
-    """Network -> keypoints (N, K, 2) of the validation set, in crop pixels.
-
-    With several processes, each predicts its share of the samples, and all get all keypoints.
-    """
-    crops = validation_set.crops[ranks.index :: ranks.count]
-    heatmaps = predict(network, crops, device)
-    if validation_set.validation.flip_test:
-        flipped = predict(network, crops[:, :, ::-1].copy(), device)
-        heatmaps = merge_flipped(
-            heatmaps, flipped, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
-        )
-    if validation_set.validation.blur_kernel:
-        heatmaps = gaussian_filter(heatmaps, validation_set.validation.blur_kernel)
-    return ranks.gather(validation_set.codec.decode(heatmaps)[0])
-
-
-def _scores(predicted: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
-    coco = validation_set.is_coco
-    scores = validation_oks(
-        predicted[coco],
-        validation_set.keypoints[coco],
-        validation_set.visible[coco],
-        validation_set.areas[coco],
-        validation_set.skeleton.sigmas,
-    )
-    mean = pck(predicted, validation_set.keypoints, validation_set.visible, validation_set.sides, PCK_THRESHOLD).mean
-    with_oks = {} if math.isnan(scores.oks) else {"oks_accuracy": 100 * scores.oks_accuracy, "oks": 100 * scores.oks}
-    return {**with_oks, "pck": 100 * mean}
-
-
-@torch.no_grad()
-def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, batch: int = 64) -> NDArray[np.float32]:
-    """Crops (N, H, W, 3) -> heatmaps (N, K, h, w), in eval mode; the network's mode is restored afterward."""
-    normalize, was_training = Normalize().to(device), network.training
-    network.eval()
-    parts = [network(normalize(torch.from_numpy(crops[i : i + batch]).to(device))) for i in range(0, len(crops), batch)]
-    network.train(was_training)
-    return torch.cat(parts).float().cpu().numpy()
-
-
-def _sampling_weights(sources: list[str], data: Data) -> NDArray[np.float64] | None:
-    """Sources of the training samples -> how often each is drawn per epoch; None if all are drawn once."""
-    unknown = sorted(set(data.sampling_weights) - set(sources))
-    if unknown:
-        raise DataError(
-            f"data.sampling_weights: no sample of {', '.join(unknown)}; sources are {', '.join(sorted(set(sources)))}."
-        )
-    sampling_weights = np.array([data.sampling_weights.get(source, 1.0) for source in sources])
-    return None if (sampling_weights == 1).all() else sampling_weights
-
-
-def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
-    """The recipe's `skeleton` (a known name, a YAML file, or "data" for the one of all samples) -> skeleton."""
-    if name in SKELETONS:
-        return SKELETONS[name]
-    if name != "data":
-        return Skeleton.from_yaml(name)
-    skeletons = {sample.skeleton.name: sample.skeleton for sample in samples}
-    if len(skeletons) > 1:
-        raise DataError(
-            f"skeleton: data, but the data set has several ({', '.join(sorted(skeletons))}); name one of them."
-        )
-    return next(iter(skeletons.values()))
-
-
-def _label_sets(
-    samples: list[Sample], recipe: Recipe, skeleton: Skeleton, folder: Path
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Labels, and pseudo-labels as a second set for distillation: keypoints (N, T, K, 2) and weights (N, T, K)."""
-    labels = _targets(samples, recipe.data, skeleton, folder)
-    if recipe.distill.teacher != LABELS:
-        return labels[0][:, None], labels[1][:, None]
-    _require_coco_keypoints("distill.teacher=labels", skeleton)
-    second = pseudo_targets(samples, teacher_labels(folder), recipe.data.teacher_threshold)
-    return np.stack([labels[0], second.keypoints], axis=1), np.stack([labels[1], second.weights], axis=1)
-
-
-def _targets(
-    samples: list[Sample], data: Data, skeleton: Skeleton, folder: Path
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if data.labels == "ground_truth":
-        keypoints, visible = map_samples(samples, skeleton)
-        return keypoints, (visible > 0).astype(np.float32)
-    _require_coco_keypoints(f"data.labels={data.labels}", skeleton)
-    make_targets = pseudo_targets if data.labels == "pseudo" else coco_targets
-    targets = make_targets(samples, teacher_labels(folder), data.teacher_threshold)
-    return targets.keypoints, targets.weights
-
-
-def _require_coco_keypoints(what: str, skeleton: Skeleton) -> None:
-    if skeleton.keypoint_names != COCO17.keypoint_names:
-        raise DataError(
-            f"{what} supports COCO's keypoints only; skeleton {skeleton.name} needs data.labels=ground_truth and no "
-            "distill.teacher=labels."
-        )
-
-
-def _boxes(samples: list[Sample]) -> NDArray[np.float32]:
-    return np.array([sample.box_xywh for sample in samples], np.float32).reshape(-1, 4)
-
-
-def _area(sample: Sample) -> float:
-    return sample.area or BOX_TO_OUTLINE * float(sample.box_xywh[2] * sample.box_xywh[3])
+def _rank(result: dict[str, Any]) -> tuple[int, float, float]:
+    return Size(**result["input_size"]).area, result.get("oks_accuracy", 0.0), result["pck"]

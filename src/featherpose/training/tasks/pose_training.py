@@ -1,28 +1,25 @@
-"""Batches: samples in the order of an epoch, augmented and encoded in worker processes.
-
-The content of a batch is a function of (seed, epoch, index) alone, so a run resumes from a step number.
-"""
+"""The training set of a pose network: augmented crops with target heatmaps, and their order in an epoch."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from featherpose.codecs.heatmap import Codec
+from featherpose.crop import PADDING
 from featherpose.data.augment import Augmentation, augment
 from featherpose.data.cache import Crops
 from featherpose.data.sample import epoch_order, sample_generator
-from featherpose.recipes.recipe import Recipe
+from featherpose.recipes.pose import PoseStage
 from featherpose.recipes.schedule import Epoch
 from featherpose.skeleton import Skeleton
-from featherpose.training.ranks import Ranks
+from featherpose.training.task import Progress
+from featherpose.training.tasks.pose_labels import PoseLabels
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +39,8 @@ class TrainingSet:
     """(T,) weights of the label sets in the target."""
     sampling_weights: NDArray[np.float64] | None = None
     """(N,) how often each sample is drawn per epoch; None: once."""
+    padding: float = PADDING
+    """Size of the crop relative to the box."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +57,8 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
     epoch: int
 
     def __getitem__(self, draw: int) -> tuple[Tensor, Tensor, Tensor]:
-        samples, index = self.samples, draw % len(self.samples)
+        samples = self.samples
+        index = draw % len(samples)
         crop, keypoints, weights = augment(
             samples.crops[int(samples.rows[index])],
             samples.keypoints[index],
@@ -69,6 +69,7 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             self.augmentation,
             sample_generator(self.seed, self.epoch, draw),
             self.codec.crop_mode,
+            samples.padding,
         )
         heatmaps, inside = self.codec.encode(keypoints, weights)
         target, weight = blend(heatmaps, inside * weights, samples.label_weights)
@@ -89,34 +90,31 @@ def blend(
     return (shares[..., None, None] * heatmaps).sum(axis=0), weights.max(axis=0)
 
 
-def batches(
-    samples: TrainingSet,
-    codec: Codec,
-    recipe: Recipe,
-    epoch: Epoch,
-    step: int,
-    workers: int,
-    ranks: Ranks,
-    pin: bool = False,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The batches of an epoch from the run's `step` on: crops (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K).
-
-    With several processes, each gets its share of every batch. `pin` puts batches into pinned memory for a GPU.
-    """
-    order = epoch_order(recipe.seed, epoch.number, len(samples), samples.sampling_weights)
+def batch_draws(samples: TrainingSet, seed: int, epoch: Epoch) -> list[list[int]]:
+    """Training set, seed and epoch -> the draw numbers of each of its batches."""
+    order = epoch_order(seed, epoch.number, len(samples), samples.sampling_weights)
     size = epoch.stage.batch_size
     if epoch.steps > 1:  # samples whose image cannot be decoded are missing here, but counted in the plan
         order = np.resize(order, epoch.steps * size)
-    global_batches = [order[i * size : (i + 1) * size].tolist() for i in range(step - epoch.first, epoch.steps)]
-    local_batches = [batch[ranks.index :: ranks.count] for batch in global_batches]
-    dataset = SampleDataset(samples, codec, recipe.augmentation, recipe.seed, epoch.number)
-    loader = DataLoader(
-        dataset, batch_sampler=local_batches, num_workers=workers, pin_memory=pin, worker_init_fn=_init_worker
+    return [order[step * size : (step + 1) * size].tolist() for step in range(epoch.steps)]
+
+
+def training_set_of(
+    labels: PoseLabels, stage: PoseStage, padding: float, progress: Progress | None = None
+) -> TrainingSet:
+    """The training set in pixels of the crops cached for this stage."""
+    crops = Crops.build(labels.samples, stage.input_size.height, progress=progress)
+    usable = crops.usable[labels.training_rows]
+    rows = labels.training_rows[usable]
+    keypoints = [crops.to_cache(label_set)[rows] for label_set in labels.keypoints.swapaxes(0, 1)]
+    return TrainingSet(
+        crops=crops,
+        rows=rows,
+        keypoints=np.stack(keypoints, axis=1),
+        weights=labels.weights[rows],
+        boxes_xywh=crops.boxes_to_cache(labels.boxes_xywh)[rows],
+        skeleton=labels.skeleton,
+        label_weights=labels.label_weights,
+        sampling_weights=None if labels.sampling_weights is None else labels.sampling_weights[usable],
+        padding=padding,
     )
-    return iter(loader)
-
-
-def _init_worker(_: int) -> None:
-    """Ignore Ctrl-C, so that the run can finish the current step, and use one thread: the network needs the others."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
