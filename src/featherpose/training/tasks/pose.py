@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featherpose import images
-from featherpose.boxes import xywh_to_xyxy
+from featherpose.boxes import BOX_TO_OUTLINE, xywh_to_xyxy
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Codec, gaussian_filter, merge_flipped
 from featherpose.crop import Crop
@@ -22,7 +22,6 @@ from featherpose.data.sample import Sample, epoch_length, is_validation, possibl
 from featherpose.data.samples import labeled_samples
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
-from featherpose.evaluation.coco import BOX_TO_OUTLINE
 from featherpose.evaluation.pck import pck, validation_oks
 from featherpose.networks import stride_of
 from featherpose.networks.preprocess import Normalize
