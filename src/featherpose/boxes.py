@@ -8,6 +8,9 @@ BOX_MARGINS = np.array([-0.07, -0.14, 0.07, 0.09])
 of the larger side of the bounds. Medians over the 7,635 COCO persons in the training set of pose-train with at least
 eight labeled keypoints: 0.065, 0.135, 0.075, 0.092 from the labeled keypoints to the annotated box."""
 
+BOX_TO_OUTLINE = 0.53
+"""Average fraction of the box covered by the person's outline: used where the area is not annotated."""
+
 
 def xywh_to_xyxy(boxes_xywh: ArrayLike) -> NDArray[np.float32]:
     """(..., 4) left, top, width, height -> (..., 4) left, top, right, bottom."""

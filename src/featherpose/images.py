@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from featherpose import files
 from featherpose.errors import InputError
+from featherpose.letterbox import BORDER, Letterbox
 from featherpose.size import Size
 
 MAX_PIXELS = 100_000_000
@@ -222,6 +223,21 @@ def shrink(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     if size == (width, height):
         return image
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) and its letterbox -> the network's input, uint8 (h, w, 3), padded with gray.
+
+    The image is averaged down by area, or enlarged bilinearly. InputError when the image is not of `image_size`.
+    """
+    if image.shape[:2] != place.image_size.shape:
+        height, width = image.shape[:2]
+        raise InputError(f"The image is {height}x{width} pixels, its letterbox is for {place.image_size}.")
+    padded = np.full((*place.size.shape, 3), BORDER, np.uint8)
+    height, width = place.scaled_size.shape
+    how = cv2.INTER_AREA if place.factor < 1 else cv2.INTER_LINEAR
+    padded[:height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    return padded
 
 
 def use_one_thread() -> None:

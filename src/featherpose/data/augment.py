@@ -6,17 +6,21 @@ random draws come from the generator that is passed in (`sample_generator`): the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
+<<<<<<< HEAD
 from featherpose.crop import PADDING, Crop
+=======
+from featherpose.crop import Crop
+from featherpose.data.color import ColorAugmentation, happens, jitter_color
+>>>>>>> wt-scenes
 from featherpose.errors import RecipeError
 from featherpose.keypoint_names import standard_names
 from featherpose.size import Size
@@ -26,13 +30,11 @@ Image = NDArray[np.uint8]
 Label = TypeVar("Label", bound=np.number[Any])
 
 _LOWER = ("hip", "pelvis", "knee", "ankle", "heel", "toe")
-_LUMA = np.array([0.299, 0.587, 0.114])  # brightness of R, G, B (ITU-R BT.601)
-_GRAY_AXIS = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / np.sqrt(3)
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Strength of each augmentation. `*_prob` are probabilities; values are drawn uniformly from ranges.
+class PersonGeometry:
+    """Which region of the image the crop shows; a class of its own because these fields come first in a recipe.
 
     `scale` and `shift` cover the errors of a detector's boxes (Fang et al. 2017 draw such errors for training): once a
     box with errors on its four sides is extended to the input's aspect ratio, only size and center of the region
@@ -55,33 +57,19 @@ class Augmentation:
     """Probability of a half-body crop (upper or lower body), for persons with enough labeled keypoints."""
     half_body_keypoints: int = 8
     """Minimum number of labeled keypoints for a half-body crop."""
-    color_prob: float = 0.8
-    """Probability of a color change (the five ranges below)."""
-    brightness: float = 0.25
-    """Brightness is multiplied by 1 ± at most this."""
-    contrast: float = 0.25
-    """Contrast around middle gray is multiplied by 1 ± at most this."""
-    saturation: float = 0.4
-    """Saturation is multiplied by 1 ± at most this."""
-    hue: float = 12.0
-    """Largest rotation of the hue in degrees, in either direction (around the gray axis of RGB)."""
-    gamma: float = 0.3
-    """Exponent of the gamma curve is at most 1 plus this, or the inverse."""
-    gray_prob: float = 0.05
-    """Probability of a conversion to gray."""
-    blur_prob: float = 0.1
-    """Probability of a Gaussian blur, with a sigma of 0.4 to 1.4 pixels."""
-    noise_prob: float = 0.1
-    """Probability of gray Gaussian noise, with a standard deviation of 3 to 12 gray levels."""
+
+
+@dataclass(frozen=True)
+class Augmentation(ColorAugmentation, PersonGeometry):
+    """Strength of each augmentation. `*_prob` are probabilities; values are drawn uniformly from ranges."""
+
     occlusion_prob: float = 0.25
     """Probability of an occlusion by a rectangle of one color; keypoints under it stay labeled."""
     occlusion: tuple[float, float] = (0.1, 0.4)
     """Range of the sides of that rectangle, as a fraction of the crop's sides."""
 
     def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self) if field.name.endswith("_prob")):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RecipeError(f"{name} is {getattr(self, name)}; wanted a probability from 0 to 1.")
+        super().__post_init__()
         if not 0 < self.scale[0] <= self.scale[1]:
             raise RecipeError(f"scale is {self.scale}; wanted (smallest, largest) factor above 0, like (0.75, 1.25).")
         if not 0 <= self.occlusion[0] <= self.occlusion[1] <= 1:
@@ -90,8 +78,7 @@ class Augmentation:
     @classmethod
     def none(cls) -> Augmentation:
         """No augmentation: the plain crop, as in validation."""
-        never: dict[str, Any] = {field.name: 0.0 for field in fields(cls) if field.name.endswith("_prob")}
-        return cls(**never, scale=(1.0, 1.0), shift=0.0)
+        return cls(**cls.never(), scale=(1.0, 1.0), shift=0.0)
 
 
 def augment(
@@ -118,14 +105,15 @@ def augment(
     box_xyxy = _half_body(*first, skeleton, settings, rng)
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
+<<<<<<< HEAD
     crop = _random_crop(Crop.from_box(box_xyxy, size, mode, padding), settings, rng)
     pixels = _occlude(_jitter_color(images.warp(image, crop), settings, rng), settings, rng)
+=======
+    crop = _random_crop(Crop.from_box(box_xyxy, size, mode), settings, rng)
+    pixels = _occlude(jitter_color(images.warp(image, crop), settings, rng), settings, rng)
+>>>>>>> wt-scenes
     order = skeleton.flip_order if crop.flip else slice(None)
     return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]
-
-
-def _happens(probability: float, rng: np.random.Generator) -> bool:
-    return probability > 0 and rng.random() < probability
 
 
 def _half_body(
@@ -137,7 +125,7 @@ def _half_body(
 ) -> NDArray[np.float32] | None:
     """Keypoints (K, 2) -> box (4,) xyxy of the upper or lower body (as in HRNet's loader), or None: the whole body."""
     labeled = np.asarray(visibility > 0)
-    if not _happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_keypoints:
+    if not happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_keypoints:
         return None
     lower = _lower_body(skeleton)
     chosen = labeled & (lower if rng.random() < 0.5 else ~lower)
@@ -162,44 +150,14 @@ def _random_crop(crop: Crop, settings: Augmentation, rng: np.random.Generator) -
         crop,
         center=(crop.center[0] + shift_x * crop.extent[0], crop.center[1] + shift_y * crop.extent[1]),
         extent=(crop.extent[0] * scale, crop.extent[1] * scale),
-        rotation=turn if _happens(settings.rotation_prob, rng) else 0.0,
-        flip=_happens(settings.flip_prob, rng),
+        rotation=turn if happens(settings.rotation_prob, rng) else 0.0,
+        flip=happens(settings.flip_prob, rng),
     )
-
-
-def _jitter_color(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
-    pixels: NDArray[Any] = image
-    if _happens(settings.color_prob, rng):
-        pixels = cv2.LUT(cv2.transform(pixels, _color_matrix(settings, rng)), _gamma_table(settings, rng))
-    if _happens(settings.gray_prob, rng):
-        pixels = cv2.transform(pixels, np.tile(_LUMA, (3, 1)))
-    if _happens(settings.blur_prob, rng):
-        pixels = cv2.GaussianBlur(pixels, (0, 0), rng.uniform(0.4, 1.4))
-    if _happens(settings.noise_prob, rng):
-        grain = rng.standard_normal((*image.shape[:2], 1), np.float32) * rng.uniform(3, 12)
-        pixels = np.clip(pixels + grain + 0.5, 0, 255)
-    return pixels.astype(np.uint8, copy=False)
-
-
-def _color_matrix(settings: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
-    """(3, 4) matrix RGB1 -> RGB: hue, saturation, brightness and contrast combined."""
-    turn = np.deg2rad(rng.uniform(-settings.hue, settings.hue))
-    hue = np.cos(turn) * np.eye(3) + np.sin(turn) * _GRAY_AXIS + (1 - np.cos(turn)) / 3
-    spread = np.array([settings.saturation, settings.brightness, settings.contrast])
-    saturation, brightness, contrast = 1 + spread * rng.uniform(-1, 1, 3)
-    colors = saturation * np.eye(3) + (1 - saturation) * _LUMA
-    return np.column_stack([contrast * brightness * colors @ hue, np.full(3, 127.5 * (1 - contrast))])
-
-
-def _gamma_table(settings: Augmentation, rng: np.random.Generator) -> Image:
-    """(256,) lookup table of a gamma curve."""
-    exponent = (1 + settings.gamma) ** rng.uniform(-1, 1)
-    return (255 * (np.arange(256) / 255) ** exponent + 0.5).astype(np.uint8)
 
 
 def _occlude(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:
     """Image (h, w, 3) -> the same, with probability `occlusion_prob` partly covered by a rectangle of one color."""
-    if not _happens(settings.occlusion_prob, rng):
+    if not happens(settings.occlusion_prob, rng):
         return image
     size = np.array(image.shape[1::-1])
     sides = rng.uniform(*settings.occlusion, 2) * size

@@ -1,4 +1,4 @@
-"""Cache of decoded samples: each sample's image is decoded once and stored on disk as raw pixels.
+"""Cache of decoded images, of samples or of scenes: each is decoded once and stored on disk as raw pixels.
 
 A cache is a folder with `pixels.u8` (RGB uint8, all images concatenated, memory-mapped) and `index.npz` (offsets,
 shapes, which images could be decoded). Its name contains a digest of everything that determines its content. It is
@@ -16,22 +16,43 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
-from featherpose.data.sample import Sample
+from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_bytes
 from featherpose.errors import DataError, InputError
+from featherpose.size import Size
 
 PADDING = 1.25  # a crop shows the box enlarged by this factor, as Crop.from_box does
 ASPECT = 3 / 4  # width / height of the crop for which the cached height is computed
+LONG_SIDE = 416  # of whole images: as large as they are stored in shards, so one cache serves all input sizes
 ZOOM = 1.35  # augmentation may enlarge a person by this factor without upsampling cached pixels
 _LAYOUT = 1  # increase when the format of the cache files changes
 
 Progress = Callable[[int, int], None]  # images done, images in total
+
+
+class Stored(Protocol):
+    """What the cache needs of a record with a stored image, such as a Sample or a Scene."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def location(self) -> Location: ...
+    @property
+    def size(self) -> Size: ...
+
+
+class _Plan(NamedTuple):
+    """N images to cache, each with its cached pixels per stored pixel, and the numbers that these depend on."""
+
+    records: Sequence[Stored]
+    factors: list[float]
+    numbers: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,18 +80,22 @@ class Crops:
 
         `folder` holds all caches (default: `cache_folder()`). DataError when the cache cannot be written.
         """
-        caches = Path(folder) if folder else cache_folder()
-        place = caches / f"crops-{height}-{_digest(samples, height)}"
-        try:
-            with _lock(caches, place.name):
-                if not place.exists():
-                    _build(samples, height, place, progress or _no_progress, threads)
-        except OSError as error:
-            raise DataError(
-                f"cannot build the crop cache in {caches}: {error.strerror or error}; "
-                "free disk space there or set FEATHERPOSE_CACHE to another folder."
-            ) from error
-        return cls.open(place)
+        factors = [cached_factor(sample, height) for sample in samples]
+        plan = _Plan(samples, factors, (height, PADDING, ASPECT, ZOOM))
+        return cls.open(_built(plan, f"crops-{height}", folder, progress, threads))
+
+    @classmethod
+    def build_whole(
+        cls,
+        scenes: Sequence[Stored],
+        long_side: int = LONG_SIDE,
+        folder: Path | str | None = None,
+        progress: Progress | None = None,
+        threads: int = 2,
+    ) -> Crops:
+        """N scenes -> their whole images, as `build` does it, the longer side scaled down to at most `long_side`."""
+        factors = [min(1.0, long_side / max(scene.size.shape)) for scene in scenes]
+        return cls.open(_built(_Plan(scenes, factors, (long_side,)), f"scenes-{long_side}", folder, progress, threads))
 
     @classmethod
     def open(cls, place: Path) -> Crops:
@@ -119,15 +144,31 @@ def cached_factor(sample: Sample, height: int) -> float:
     return min(1.0, height * ZOOM / (PADDING * max(tall, width / ASPECT)))
 
 
-def _digest(samples: Sequence[Sample], height: int) -> str:
-    """Digest of everything that determines the content: shards (name and size), samples taken from them, scaling."""
-    digest = hashlib.sha256(repr((_LAYOUT, height, PADDING, ASPECT, ZOOM, len(samples))).encode())
-    for path in sorted({sample.location.path for sample in samples}):
+def _built(plan: _Plan, name: str, folder: Path | str | None, progress: Progress | None, threads: int) -> Path:
+    """Images to cache -> the folder of their cache, which is built if missing."""
+    caches = Path(folder) if folder else cache_folder()
+    place = caches / f"{name}-{_digest(plan)}"
+    try:
+        with _lock(caches, place.name):
+            if not place.exists():
+                _build(plan, place, progress or _no_progress, threads)
+    except OSError as error:
+        raise DataError(
+            f"cannot build the crop cache in {caches}: {error.strerror or error}; "
+            "free disk space there or set FEATHERPOSE_CACHE to another folder."
+        ) from error
+    return place
+
+
+def _digest(plan: _Plan) -> str:
+    """Digest of everything that determines the content: shards (name and size), images taken from them, scaling."""
+    digest = hashlib.sha256(repr((_LAYOUT, *plan.numbers, len(plan.records))).encode())
+    for path in sorted({record.location.path for record in plan.records}):
         digest.update(repr((path.name, path.stat().st_size)).encode())
-    for sample in samples:
-        at = sample.location
+    for record, factor in zip(plan.records, plan.factors, strict=True):
+        at = record.location
         place = (at.path.name, at.offset, at.nbytes, *((at.region,) if at.region else ()))
-        digest.update(repr((sample.key, place, sample.size.xy, cached_factor(sample, height))).encode())
+        digest.update(repr((record.key, place, record.size.xy, factor)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -145,20 +186,21 @@ def _lock(caches: Path, name: str) -> Generator[None]:
         yield
 
 
-def _build(samples: Sequence[Sample], height: int, place: Path, progress: Progress, threads: int) -> None:
+def _build(plan: _Plan, place: Path, progress: Progress, threads: int) -> None:
     part = place.with_name(f".{place.name}.part")
     shutil.rmtree(part, ignore_errors=True)  # left by a builder that was killed
     part.mkdir()
     try:
-        _fill(samples, height, part, progress, threads)
+        _fill(plan, part, progress, threads)
         part.rename(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _fill(samples: Sequence[Sample], height: int, part: Path, progress: Progress, threads: int) -> None:
+def _fill(plan: _Plan, part: Path, progress: Progress, threads: int) -> None:
     """Write both files of a cache into the folder `part`."""
-    index = _layout(samples, height)
+    records = plan.records
+    index = _layout(plan)
     total = int(index["shapes"].prod(1).sum()) * 3
     _refuse_full_disk(part, total)
     broken: dict[int, str] = {}
@@ -167,16 +209,16 @@ def _fill(samples: Sequence[Sample], height: int, part: Path, progress: Progress
 
         def store(row: int) -> None:
             try:
-                image = _decode(samples[row], tuple(index["shapes"][row]), cached_factor(samples[row], height))
+                image = _decode(records[row], tuple(index["shapes"][row]), plan.factors[row])
             except (InputError, ValueError) as error:
-                broken[row] = f"{samples[row].location.path.name}: {error}"
+                broken[row] = f"{records[row].location.path.name}: {error}"
                 return
             # Not through a memory map: with one, a full disk kills the process without an error.
             with writing:
                 file.seek(int(index["offsets"][row]))
                 file.write(image.data)
 
-        _run(store, len(samples), progress, threads)
+        _run(store, len(records), progress, threads)
         file.truncate(total)
         file.flush()
         os.fsync(file.fileno())
@@ -198,17 +240,17 @@ def _run(task: Callable[[int], None], count: int, progress: Progress, threads: i
             raise
 
 
-def _layout(samples: Sequence[Sample], height: int) -> dict[str, NDArray[Any]]:
+def _layout(plan: _Plan) -> dict[str, NDArray[Any]]:
     """Offsets and shapes of the cached images, from the sizes alone: shapes as `images.shrink` rounds them."""
-    sizes = np.array([sample.size.xy for sample in samples], np.int64).reshape(-1, 2)
-    wanted = np.array([cached_factor(sample, height) for sample in samples]).reshape(-1, 1)
+    sizes = np.array([record.size.xy for record in plan.records], np.int64).reshape(-1, 2)
+    wanted = np.array(plan.factors).reshape(-1, 1)
     cached = np.maximum(1, np.round(sizes * wanted)).astype(np.int64)
     nbytes = cached.prod(1) * 3
     return {
         "offsets": np.cumsum(nbytes) - nbytes,
         "shapes": cached[:, ::-1],
         "factors": cached / sizes,
-        "usable": np.ones(len(samples), bool),
+        "usable": np.ones(len(plan.records), bool),
     }
 
 
@@ -218,19 +260,19 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
         raise OSError(f"it needs {nbytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
 
 
-def _decode(sample: Sample, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
-    image, region = images.read(read_bytes(sample.location), name=sample.key), sample.location.region
-    actual, recorded = image.shape[:2], (region.size if region else sample.size).shape
+def _decode(record: Stored, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
+    image, region = images.read(read_bytes(record.location), name=record.key), record.location.region
+    actual, recorded = image.shape[:2], (region.size if region else record.size).shape
     if actual != recorded:
         raise ValueError(
-            f"{sample.key}: the image is {actual[0]}x{actual[1]} pixels, its record says {recorded[0]}x{recorded[1]}"
+            f"{record.key}: the image is {actual[0]}x{actual[1]} pixels, its record says {recorded[0]}x{recorded[1]}"
         )
     if region:
-        height, width = sample.size.shape
+        height, width = record.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]
     shrunk = images.shrink(image, factor)
     if shrunk.shape[:2] != shape:
-        raise ValueError(f"{sample.key}: shrunk to {shrunk.shape[:2]}, wanted {shape}")
+        raise ValueError(f"{record.key}: shrunk to {shrunk.shape[:2]}, wanted {shape}")
     return np.ascontiguousarray(shrunk)
 
 

@@ -18,7 +18,7 @@ from featherpose.errors import DataError
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
-_ORDER = 0xFFFF_FFFF  # an index that no sample has: its generator shuffles the epoch
+ORDER = 0xFFFF_FFFF  # an index that no sample has: its generator shuffles the epoch
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def epoch_order(
     number index + count, and so on: the number modulo `count` is its index, and each occurrence is augmented
     differently.
     """
-    rng = sample_generator(seed, epoch, _ORDER)
+    rng = sample_generator(seed, epoch, ORDER)
     if sampling_weights is None:
         return rng.permutation(count)
     return rng.permutation(

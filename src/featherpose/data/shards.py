@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import tarfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
 IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
+Record = TypeVar("Record")
 _BLOCK = 512  # size in bytes of the blocks of a tar file
 
 
@@ -44,16 +45,23 @@ def read_index(folder: Path | str) -> list[Sample]:
 
 def scan(folder: Path | str) -> Index:
     """Folder of `*.tar` shards -> Index of its samples (images not decoded) and of its broken samples."""
-    samples: dict[str, Sample] = {}
+    return Index(*read_records(find_shards(Path(folder)), _sample))
+
+
+def read_records(shards: Iterable[Path], parse: Callable[[Member], Record]) -> tuple[list[Record], list[str]]:
+    """Shards and what to make of the entries of one key -> the results by key, and a message for each broken one."""
+    records: dict[str, Record] = {}
+    found_in: dict[str, str] = {}
     broken: list[str] = []
-    for member in (member for shard in _shards(Path(folder)) for member in _members(shard)):
+    for member in (member for shard in shards for member in _members(shard)):
         try:
-            if member.key in samples:
-                raise ValueError("duplicate key, already found in " + samples[member.key].location.path.name)
-            samples[member.key] = _sample(member)
+            if member.key in records:
+                raise ValueError("duplicate key, already found in " + found_in[member.key])
+            records[member.key] = parse(member)
+            found_in[member.key] = member.shard.name
         except (InputError, ValueError, TypeError, KeyError, OverflowError) as error:
             broken.append(f"{member.shard.name}: {member.key}: {_reason(error)}")
-    return Index([samples[key] for key in sorted(samples)], broken)
+    return [records[key] for key in sorted(records)], broken
 
 
 def read_bytes(location: Location) -> bytes:
@@ -71,7 +79,7 @@ def read_bytes(location: Location) -> bytes:
     return data
 
 
-class _Member(NamedTuple):
+class Member(NamedTuple):
     """Entries of one shard with the same key."""
 
     shard: Path
@@ -79,8 +87,15 @@ class _Member(NamedTuple):
     record: bytes | None
     encoded_image: Location | None
 
+    def parts(self) -> tuple[dict[str, Any], Location]:
+        """The record, parsed, and the location of the image; ValueError where one of them is missing."""
+        if self.record is None or self.encoded_image is None:
+            raise ValueError(f"there is no {'record (.json)' if self.record is None else 'image (.webp)'} for this key")
+        return json.loads(self.record), self.encoded_image
 
-def _shards(folder: Path) -> list[Path]:
+
+def find_shards(folder: Path) -> list[Path]:
+    """Folder -> paths of its shards by name; DataError where there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; wanted a folder with shards (*.tar).")
     shards = sorted(folder.glob("*.tar"))
@@ -91,7 +106,7 @@ def _shards(folder: Path) -> list[Path]:
     return shards
 
 
-def _members(shard: Path) -> Iterator[_Member]:
+def _members(shard: Path) -> Iterator[Member]:
     """Path of a shard -> its keys in the order of the file, each with its record and the location of its image."""
     encoded_images: dict[str, Location] = {}
     records: dict[str, bytes] = {}
@@ -102,7 +117,7 @@ def _members(shard: Path) -> Iterator[_Member]:
         elif extension in IMAGE_SUFFIXES:
             encoded_images[key] = Location(shard, info.offset_data, info.size)
     for key in encoded_images | records:
-        yield _Member(shard, key, records.get(key), encoded_images.get(key))
+        yield Member(shard, key, records.get(key), encoded_images.get(key))
 
 
 def _files(shard: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
@@ -127,15 +142,15 @@ def _check_end(shard: Path, name: str, end: int) -> None:
             raise DataError(f"cannot read shard {shard} after {name}: it is truncated or damaged there; copy it again.")
 
 
-def _sample(member: _Member) -> Sample:
-    if member.record is None or member.encoded_image is None:
-        raise ValueError(f"there is no {'record (.json)' if member.record is None else 'image (.webp)'} for this key")
-    record: dict[str, Any] = json.loads(member.record)
+def _sample(member: Member) -> Sample:
+    record, encoded_image = member.parts()
     skeleton = _skeleton(record["skeleton"])
     size = Size(height=int(record["height"]), width=int(record["width"]))
     keypoints = np.array(record["keypoints"], np.float32)
     box = np.array(record["box_xywh"], np.float32)
-    _check_labels(keypoints, box, skeleton)
+    check_keypoints(keypoints, skeleton)
+    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
+        raise ValueError(f"box_xywh is {box.tolist()}, wanted x, y and a width and height above 0")
     return Sample(
         key=member.key,
         image=str(record["image"]),
@@ -147,7 +162,7 @@ def _sample(member: _Member) -> Sample:
         area=None if record.get("area") is None else float(record["area"]),
         size=size,
         scale=float(record.get("scale", 1.0)),
-        location=member.encoded_image,
+        location=encoded_image,
     )
 
 
@@ -157,15 +172,14 @@ def _skeleton(name: str) -> Skeleton:
     return SKELETONS[name]
 
 
-def _check_labels(keypoints: np.ndarray, box: np.ndarray, skeleton: Skeleton) -> None:
+def check_keypoints(keypoints: np.ndarray, skeleton: Skeleton) -> None:
+    """Keypoints (K, 3) of a record: x, y, visibility; ValueError where they cannot be those of the skeleton."""
     if keypoints.shape != (skeleton.num_keypoints, 3):
         raise ValueError(
             f"keypoints have shape {keypoints.shape}, wanted ({skeleton.num_keypoints}, 3) of {skeleton.name}"
         )
     if not np.isfinite(keypoints).all() or not np.isin(keypoints[:, 2], (0, 1, 2)).all():
         raise ValueError("keypoints must be finite numbers with visibility 0, 1 or 2")
-    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
-        raise ValueError(f"box_xywh is {box.tolist()}, wanted x, y and a width and height above 0")
 
 
 def _reason(error: Exception) -> str:

@@ -12,11 +12,9 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+from featherpose.boxes import BOX_TO_OUTLINE
 from featherpose.errors import DataError, MissingExtra
 from featherpose.skeleton import COCO17
-
-BOX_TO_OUTLINE = 0.53
-"""Average fraction of the box covered by the person's outline: used where the area is not annotated."""
 
 Annotation = Mapping[str, Any]
 

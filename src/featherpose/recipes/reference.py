@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -21,6 +22,7 @@ WIDTH = 100
 
 @cache
 def field_docs(section: type) -> dict[str, str]:
+<<<<<<< HEAD
     """Section of a recipe -> the docstring below each of its fields, inherited ones first, by name."""
     docs: dict[str, str] = {}
     for part in reversed(section.__mro__):
@@ -30,9 +32,15 @@ def field_docs(section: type) -> dict[str, str]:
 
 
 def _own_field_docs(section: type) -> dict[str, str]:
+=======
+    """Section of a recipe -> the docstring below each of its fields, by name, inherited fields first."""
+>>>>>>> wt-scenes
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
     assert isinstance(definition, ast.ClassDef)
     docs: dict[str, str] = {}
+    for base in reversed(section.__bases__):
+        if is_dataclass(base):
+            docs |= field_docs(base)
     for field, text in pairwise(definition.body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             docs[ast.unparse(field.target)] = str(text.value.value)

@@ -17,7 +17,7 @@ from featherpose.crop import Crop
 from featherpose.data.cache import Crops
 from featherpose.data.sample import Sample
 from featherpose.data.teacher import map_samples
-from featherpose.evaluation.coco import BOX_TO_OUTLINE
+from featherpose.boxes import BOX_TO_OUTLINE
 from featherpose.evaluation.pck import pck, validation_oks
 from featherpose.networks.preprocess import Normalize
 from featherpose.recipes.pose import PoseRecipe, PoseStage, PoseValidation
