@@ -1,4 +1,7 @@
-"""The networks: `create_network` builds one by name. The contract tests cover every network in `NETWORKS`."""
+"""The networks: `create_network` builds one for poses by name, `create_detector` one that detects people.
+
+The contract tests cover every network in `NETWORKS`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import nn
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks import (
     cpm,
+    feather_detect,
     feather_pose,
     hrnet,
     inverted_pose,
@@ -58,11 +62,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "rep_pose": rep_pose.rep_pose,
     "inverted_pose": inverted_pose.inverted_pose,
 }
+DETECTORS: dict[str, Callable[..., nn.Module]] = {"feather_detect": feather_detect.feather_detect}
 
 
 def stride_of(name: str) -> int:
     """Name of a network -> input pixels per heatmap cell, read from the builder's return type without building it."""
-    return getattr(get_type_hints(_builder(name)).get("return"), "stride", PoseNetwork.stride)
+    return getattr(get_type_hints(_builder(NETWORKS, name)).get("return"), "stride", PoseNetwork.stride)
 
 
 def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
@@ -72,7 +77,22 @@ def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.
     with one loss per stage returns the heatmaps of all S stages in train mode, (S, N, K, H / stride, W / stride).
     ModelError for an unknown name or option.
     """
-    build = _builder(name)
+    return _create(NETWORKS, name, num_keypoints, options)
+
+
+def create_detector(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
+    """Name, number of keypoints K and the detector's own options -> a freshly initialized detector in train mode.
+
+    Its input is a normalized float image (N, 3, H, W), its output `feather_detect.RawDetections`. ModelError for an
+    unknown name or option.
+    """
+    return _create(DETECTORS, name, num_keypoints, options)
+
+
+def _create(
+    networks: dict[str, Callable[..., nn.Module]], name: str, num_keypoints: int, options: dict[str, object]
+) -> nn.Module:
+    build = _builder(networks, name)
     known = [p for p in inspect.signature(build).parameters if p != "num_keypoints"]
     for option in options:
         if option not in known:
@@ -86,7 +106,8 @@ def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.
     return model
 
 
-def _builder(name: str) -> Callable[..., nn.Module]:
-    if name not in NETWORKS:
-        raise ModelError(f"Unknown network {name!r}.{did_you_mean(name, NETWORKS)}")
-    return NETWORKS[name]
+def _builder(networks: dict[str, Callable[..., nn.Module]], name: str) -> Callable[..., nn.Module]:
+    if name not in networks:
+        kind = "detector" if networks is DETECTORS else "network"
+        raise ModelError(f"Unknown {kind} {name!r}.{did_you_mean(name, networks)}")
+    return networks[name]

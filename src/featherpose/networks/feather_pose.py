@@ -6,9 +6,8 @@ showed no gain here (docs/log/2026-11-29-candidates.md).
 
 from __future__ import annotations
 
-from featherpose.errors import ModelError
 from featherpose.networks.efficientnet_lite0 import CHANNELS, efficientnet_lite0
-from featherpose.networks.fpn import BLOCK, FPNHead, Stages
+from featherpose.networks.fpn import FPNHead, Stages, check_channels
 from featherpose.networks.heads import PoseNetwork
 
 
@@ -17,7 +16,6 @@ def feather_pose(num_keypoints: int = 17, *, attention: str = "none", head_chann
 
     `head_channels` is the width of the FPN, a multiple of 16; otherwise ModelError.
     """
-    if head_channels < BLOCK or head_channels % BLOCK:
-        raise ModelError(f"head_channels is {head_channels}; wanted a multiple of {BLOCK}, which is fast on CPUs.")
+    check_channels("head_channels", head_channels)
     head = FPNHead(CHANNELS, num_keypoints, hidden=head_channels, attention=attention)
     return PoseNetwork(Stages(efficientnet_lite0()), head)

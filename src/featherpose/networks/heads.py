@@ -124,6 +124,16 @@ def resize_bilinear(x: Tensor, like: Tensor, *, align_corners: bool = False) -> 
     return nn.functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=align_corners)
 
 
+def check_multiples(height: int, width: int, multiple: int) -> None:
+    """Height and width of an input in pixels; ModelError unless both are multiples of `multiple`."""
+    if height % multiple or width % multiple:
+        wanted = [max(1, round(n / multiple)) * multiple for n in (height, width)]
+        raise ModelError(
+            f"The input is {height}x{width} (height x width); both must be multiples of {multiple}, "
+            f"for example {wanted[0]}x{wanted[1]}."
+        )
+
+
 class PoseNetwork(nn.Module):
     """A backbone and a head: normalized image (N, 3, H, W) -> heatmaps (N, K, H/4, W/4).
 
@@ -144,12 +154,8 @@ class PoseNetwork(nn.Module):
         height, width = x.shape[-2:]
         if self.fixed_size:
             self._check_fixed_size(height, width, self.fixed_size)
-        elif height % self.multiple or width % self.multiple:
-            wanted = [max(1, round(n / self.multiple)) * self.multiple for n in (height, width)]
-            raise ModelError(
-                f"The input is {height}x{width} (height x width); both must be multiples of {self.multiple}, "
-                f"for example {wanted[0]}x{wanted[1]}."
-            )
+        else:
+            check_multiples(height, width, self.multiple)
         return self.keypoint_head(self.backbone(x))
 
     def _check_fixed_size(self, height: int, width: int, expected: Size) -> None:
