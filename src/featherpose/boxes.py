@@ -26,12 +26,29 @@ def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> NDArray[np.float32]:
 
 def iou(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> NDArray[np.float32]:
     """(N, 4) and (M, 4) boxes -> (N, M) intersection over union; 0 where both are empty."""
-    a, b = np.asarray(boxes_xyxy, np.float32), np.asarray(others_xyxy, np.float32)
+    a = np.asarray(boxes_xyxy, np.float32)
+    b = np.asarray(others_xyxy, np.float32)
+    overlap = _overlap(a, b)
+    return _ratio(overlap, _area(a)[:, None] + _area(b)[None] - overlap)
+
+
+def overlap_of_first(boxes_xyxy: ArrayLike, others_xyxy: ArrayLike) -> NDArray[np.float32]:
+    """(N, 4) and (M, 4) boxes -> (N, M) intersection over the area of the first box; 0 where it is empty."""
+    a = np.asarray(boxes_xyxy, np.float32)
+    b = np.asarray(others_xyxy, np.float32)
+    overlap = _overlap(a, b)
+    return _ratio(overlap, np.broadcast_to(_area(a)[:, None], overlap.shape))
+
+
+def _overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 4) and (M, 4) boxes -> (N, M) area of the intersection."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    overlap = np.prod(np.maximum(high - low, 0), axis=-1)
-    union = _area(a)[:, None] + _area(b)[None] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return np.prod(np.maximum(high - low, 0), axis=-1)
+
+
+def _ratio(parts: NDArray[np.float32], wholes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.divide(parts, wholes, out=np.zeros_like(parts), where=wholes > 0)
 
 
 def jitter_boxes(boxes_xyxy: ArrayLike, amount: float, rng: np.random.Generator) -> NDArray[np.float32]:

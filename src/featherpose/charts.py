@@ -1,4 +1,4 @@
-"""Validation curves of a training run as one SVG chart: OKS accuracy, OKS and PCK over the epochs."""
+"""Validation curves of a training run as one SVG chart: every score in percent over the epochs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,33 @@ from typing import Any
 
 WIDTH, HEIGHT, MARGIN = 640, 300, 44
 FONT = 'font-family="sans-serif" font-size="12"'
-COLORS = {"oks_accuracy": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
-METRIC_NAMES = {"oks_accuracy": "OKS accuracy", "oks": "OKS", "pck": "PCK"}
+COLORS = {
+    "oks_accuracy": "#d1495b",
+    "oks": "#edae49",
+    "pck": "#00798c",
+    "box_ap": "#d1495b",
+    "box_ap50": "#edae49",
+    "box_recall": "#00798c",
+}
+METRIC_NAMES = {
+    "oks_accuracy": "OKS accuracy",
+    "oks": "OKS",
+    "pck": "PCK",
+    "box_ap": "AP",
+    "box_ap50": "AP50",
+    "box_recall": "recall",
+    "loss": "loss",
+}
 """Names of the validation metrics as shown to users."""
 
 
+def format_score(name: str, value: float) -> str:
+    """Metric and its value -> text: percent with one decimal, a loss with three."""
+    return f"{value:.3f}" if name == "loss" else f"{value:.1f}"
+
+
 def curves(history: Sequence[dict[str, Any]]) -> str:
-    """Validation results with epoch, pck and, where available, oks_accuracy and oks in percent -> SVG document."""
+    """Validation results, each with its epoch and scores by name -> SVG document; scores in percent are drawn."""
     last = max(1, history[-1]["epoch"])
     top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if name in r))
     known = {name: color for name, color in COLORS.items() if name in history[-1]}

@@ -37,8 +37,8 @@ def list_recipes(word: str, as_json: bool) -> None:
         raise click.UsageError(f"No recipe has {word!r} in its name; `featherpose recipe list` shows all.")
     width = max(map(len, found))
     for name, chosen in found.items():
-        sizes = ", ".join(f"{stage.epochs} x {stage.input_size}" for stage in chosen.stages)
-        click.echo(f"{name:{width}}  {sizes}; {chosen.optimizer.name}, {chosen.codec}")
+        sizes = ", ".join(f"{stage.epochs} x {stage.size}" for stage in chosen.stages)
+        click.echo(f"{name:{width}}  {sizes}; {chosen.optimizer.name}, {chosen.task}")
 
 
 @recipe.command()

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose.size import Size
 
-PADDING = 0
+NO_BOX = 0
 """Kind of a row without a box, which fills the rows of a batch up to the same number."""
 PERSON = 1
 """Kind of a box around one person."""

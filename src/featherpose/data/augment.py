@@ -15,12 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
-<<<<<<< HEAD
 from featherpose.crop import PADDING, Crop
-=======
-from featherpose.crop import Crop
 from featherpose.data.color import ColorAugmentation, happens, jitter_color
->>>>>>> wt-scenes
 from featherpose.errors import RecipeError
 from featherpose.keypoint_names import standard_names
 from featherpose.size import Size
@@ -105,13 +101,8 @@ def augment(
     box_xyxy = _half_body(*first, skeleton, settings, rng)
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
-<<<<<<< HEAD
     crop = _random_crop(Crop.from_box(box_xyxy, size, mode, padding), settings, rng)
-    pixels = _occlude(_jitter_color(images.warp(image, crop), settings, rng), settings, rng)
-=======
-    crop = _random_crop(Crop.from_box(box_xyxy, size, mode), settings, rng)
     pixels = _occlude(jitter_color(images.warp(image, crop), settings, rng), settings, rng)
->>>>>>> wt-scenes
     order = skeleton.flip_order if crop.flip else slice(None)
     return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]
 

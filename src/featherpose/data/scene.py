@@ -17,14 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherpose.boxes import BOX_TO_OUTLINE
+from featherpose.codecs.boxes import IGNORED, PERSON
 from featherpose.data.sample import Location
 from featherpose.data.shards import Member, check_keypoints, find_shards, read_records
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
-
-PERSON = 1
-IGNORE = 2
-"""Kinds of boxes: a detector shall find a person; what it finds in an ignored box is neither right nor wrong."""
 
 TEACHER_MIN_SCORE = 0.2
 """Boxes of a teacher with a lower score are left out; those from here up to the threshold are ignored."""
@@ -46,7 +43,7 @@ class Scene:
     scale: float  # stored pixels per pixel of the original image
     location: Location
     boxes_xywh: NDArray[np.float32]  # (M, 4), clipped to the image, which extends from 0 to its width and height
-    kinds: NDArray[np.int8]  # (M,) PERSON or IGNORE
+    kinds: NDArray[np.int8]  # (M,) PERSON or IGNORED
     keypoints: NDArray[np.float32]  # (M, 17, 2), COCO's order
     visibility: NDArray[np.uint8]  # (M, 17) 0 not labeled, 1 labeled but hidden, 2 visible
     areas: NDArray[np.float32]  # (M,) of the person's outline in square pixels; where not annotated, from the box
@@ -129,9 +126,9 @@ class _Person:
         return ""
 
     def kind(self, teacher_threshold: float) -> int:
-        """PERSON or IGNORE."""
+        """PERSON or IGNORED."""
         is_unsure = self.teacher_score is not None and self.teacher_score < teacher_threshold
-        return IGNORE if self.is_crowd or is_unsure else PERSON
+        return IGNORED if self.is_crowd or is_unsure else PERSON
 
 
 def _negative_weight(split: str, num_people: int) -> float:
@@ -145,7 +142,7 @@ def _notes(scenes: Sequence[Scene], left_out: Counter[str]) -> list[str]:
     posed = sum(int(scene.visibility.any(axis=1).sum()) for scene in scenes)
     notes = [
         f"{len(scenes)} images, {empty} of them without people: {np.count_nonzero(kinds == PERSON)} people,"
-        f" {posed} with keypoints, and {np.count_nonzero(kinds == IGNORE)} boxes to ignore."
+        f" {posed} with keypoints, and {np.count_nonzero(kinds == IGNORED)} boxes to ignore."
     ]
     if left_out:
         notes.append("Left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items()) + ".")

@@ -14,9 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
+from featherpose.codecs.boxes import IGNORED, PERSON
 from featherpose.crop import Crop
 from featherpose.data.color import ColorAugmentation, happens, jitter_color
-from featherpose.data.scene import IGNORE, PERSON, Scene
+from featherpose.data.scene import Scene
 from featherpose.errors import RecipeError
 from featherpose.letterbox import BORDER, Letterbox
 from featherpose.size import Size
@@ -62,7 +63,7 @@ class SceneLabels:
     """Labels of the M people in one image, in its pixels: corners of boxes are points, like keypoints."""
 
     boxes_xyxy: NDArray[np.float32]  # (M, 4)
-    kinds: NDArray[np.int8]  # (M,) PERSON or IGNORE
+    kinds: NDArray[np.int8]  # (M,) PERSON or IGNORED
     keypoints: NDArray[np.float32]  # (M, 17, 2), COCO's order
     visibility: NDArray[np.uint8]  # (M, 17) 0 not labeled, 1 labeled but hidden, 2 visible
     areas: NDArray[np.float32]  # (M,) of the whole person's outline in square pixels
@@ -119,7 +120,7 @@ class SceneLabels:
         whole = self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]
         is_cut = sides.prod(axis=1) < min_visible * whole.prod(axis=1)
         is_tiny = sides.min(axis=1) < MIN_SIDE
-        kinds = np.where((self.kinds == PERSON) & (is_cut | is_tiny), IGNORE, self.kinds).astype(np.int8)
+        kinds = np.where((self.kinds == PERSON) & (is_cut | is_tiny), IGNORED, self.kinds).astype(np.int8)
         is_inside = ((self.keypoints >= -0.5) & (self.keypoints < np.subtract(size.xy, 0.5))).all(axis=2)
         kept = (sides > 0).all(axis=1)
         return SceneLabels(

@@ -16,6 +16,7 @@ TERMS["lspetrest"] = TERMS["lspet"]
 TEACHER = (
     "Pseudo-labels of unlabeled keypoints: averaged heatmaps of two PP-TinyPose 256x192 (PaddleDetection, Apache-2.0)"
 )
+DETECTOR_TEACHER = "Boxes of VOC2012 that no human drew: RTMDet-nano at 640 px (OpenMMLab, Apache-2.0)"
 
 CHECKPOINTS = {
     "efficientnet-lite0-57934424.pth": "EfficientNet-Lite0, ImageNet weights of its authors (Tan and Le 2019) from the "

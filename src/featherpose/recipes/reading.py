@@ -10,10 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from featherpose.errors import RecipeError, did_you_mean
+from featherpose.recipes.detector import DetectorRecipe
 from featherpose.recipes.pose import Distill, PoseData, PoseRecipe
 from featherpose.recipes.recipe import Recipe, to_dict
 
-TASKS: dict[str, type[PoseRecipe]] = {"pose": PoseRecipe}
+TASKS: dict[str, type[PoseRecipe] | type[DetectorRecipe]] = {"pose": PoseRecipe, "detector": DetectorRecipe}
 """Task -> the recipe that describes its runs."""
 FREE_KEYS = ("options", "data.sampling_weights")
 """Mappings whose keys are not fields of a recipe: the options of a network, and names of sources."""

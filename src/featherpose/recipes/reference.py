@@ -6,14 +6,13 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Iterator
-from dataclasses import is_dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import yaml
 
-from featherpose.data.augment import Augmentation as ColorAugmentation
+from featherpose.data.color import ColorAugmentation
 from featherpose.recipes.reading import TASKS
 from featherpose.recipes.recipe import Recipe, Section, to_dict
 
@@ -22,24 +21,12 @@ WIDTH = 100
 
 @cache
 def field_docs(section: type) -> dict[str, str]:
-<<<<<<< HEAD
-    """Section of a recipe -> the docstring below each of its fields, inherited ones first, by name."""
-    docs: dict[str, str] = {}
-    for part in reversed(section.__mro__):
-        if part.__module__.startswith("featherpose."):
-            docs |= _own_field_docs(part)
-    return docs
-
-
-def _own_field_docs(section: type) -> dict[str, str]:
-=======
     """Section of a recipe -> the docstring below each of its fields, by name, inherited fields first."""
->>>>>>> wt-scenes
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(section))).body
     assert isinstance(definition, ast.ClassDef)
     docs: dict[str, str] = {}
     for base in reversed(section.__bases__):
-        if is_dataclass(base):
+        if base.__module__.startswith("featherpose."):
             docs |= field_docs(base)
     for field, text in pairwise(definition.body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):

@@ -49,7 +49,7 @@ def assign(
         points: (P, 2) x, y.
         strides: (P,) in pixels.
         labels_xyxy: (B, M, 4) boxes of persons and ignored regions; M may be 0.
-        kinds: (B, M) PADDING, PERSON or IGNORED (`codecs.boxes`).
+        kinds: (B, M) NO_BOX, PERSON or IGNORED (`codecs.boxes`).
     """
     if labels_xyxy.shape[1] == 0:
         background = torch.full(scores.shape, -1, dtype=torch.int64, device=scores.device)

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from featherpose import weights
-from featherpose.charts import METRIC_NAMES
+from featherpose.charts import METRIC_NAMES, format_score
 from featherpose.data.terms import CHECKPOINTS, TERMS
 from featherpose.networks.checkpoints import VERSION, read_facts
 from featherpose.recipes.recipe import Recipe, to_dict
@@ -42,6 +42,8 @@ def metadata(task: Task, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]
 def _without_paths(recipe: Recipe) -> dict[str, Any]:
     """The recipe without folders of this machine: files by name only."""
     plain = to_dict(recipe)
+    if "folders" in plain["data"]:
+        plain["data"]["folders"] = [Path(folder).name for folder in plain["data"]["folders"]]
     for *parents, field in PATHS:
         section = plain
         for parent in parents:
@@ -96,12 +98,13 @@ def markdown(card: dict[str, Any]) -> str:
     recipe, best, training = card["recipe"], card["best"], card["training"]
     samples = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
     names = [name for name in METRIC_NAMES if name in best]
-    rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(f"{r[n]:.1f}" for n in names)] for r in card["history"]]
+    rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(format_score(n, r[n]) for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 
 Best validation result ({card["validation_samples"]} samples): \
-{", ".join(f"{METRIC_NAMES[name]} {best[name]:.1f}" for name in names)} after epoch {best["epoch"] + 1}, \
+{", ".join(f"{METRIC_NAMES[name]} {format_score(name, best[name])}" for name in names)} \
+after epoch {best["epoch"] + 1}, \
 {card["hours"]} hours on {card["machine"]["device"]}.
 
 ![Validation scores by epoch](curves.svg)

@@ -28,7 +28,7 @@ class DetectionTargets(NamedTuple):
     boxes_xyxy: Tensor
     """(B, M, 4) float32."""
     kinds: Tensor
-    """(B, M) int8: PADDING, PERSON or IGNORED (`codecs.boxes`)."""
+    """(B, M) int8: NO_BOX, PERSON or IGNORED (`codecs.boxes`)."""
     keypoints: Tensor
     """(B, M, K, 2) float32."""
     visibility: Tensor

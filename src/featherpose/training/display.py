@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from featherpose.charts import METRIC_NAMES
+from featherpose.charts import METRIC_NAMES, format_score
 from featherpose.networks.checkpoints import PretrainedReport
 from featherpose.recipes.schedule import Epoch, peak_lr
 from featherpose.training.task import Task
@@ -26,7 +26,8 @@ class Display:
     def __init__(self, plan: list[Epoch], quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.plan = plan
-        self.score = ""
+        shown = {name: value for name, value in scores.items() if name not in ("oks", "box_ap50")}
+        self.score = "".join(f"{METRIC_NAMES[name]} {format_score(name, value)}  " for name, value in shown.items())
         self._steps: deque[tuple[int, float, float]] = deque(maxlen=50)  # samples, seconds, seconds waited
         self._last_line = time.monotonic()
         self._bar = Progress(
@@ -80,8 +81,9 @@ class Display:
 
     def validated(self, epoch: Epoch, scores: dict[str, float]) -> None:
         """Print the validation scores of an epoch."""
-        self.score = "".join(f"{METRIC_NAMES[name]} {value:.1f}  " for name, value in scores.items() if name != "oks")
-        score_text = ", ".join(f"{METRIC_NAMES[name]} {value:.1f}" for name, value in scores.items())
+        shown = {name: value for name, value in scores.items() if name not in ("oks", "box_ap50")}
+        self.score = "".join(f"{METRIC_NAMES[name]} {format_score(name, value)}  " for name, value in shown.items())
+        score_text = ", ".join(f"{METRIC_NAMES[name]} {format_score(name, value)}" for name, value in scores.items())
         self.message(f"Epoch {epoch.number + 1}/{len(self.plan)} validation: {score_text}")
 
     def step(self, epoch: Epoch, step: int, loss: float, lr: float, seconds: float, waited: float) -> dict[str, float]:

@@ -17,7 +17,7 @@ from featherpose.training.task import Batch
 
 
 def load(
-    dataset: Dataset[Any], batches: Sequence[Sequence[int]], workers: int, ranks: Ranks, pin: bool = False
+    dataset: Dataset[Any], batches: Sequence[Sequence[Any]], workers: int, ranks: Ranks, pin: bool = False
 ) -> Iterator[Batch]:
     """Dataset and the draw numbers of each batch -> the batches, collated.
 

@@ -143,6 +143,7 @@ class PoseTask:
         skeleton = self.labels.skeleton
         codec = codec_of(self.recipe, stage)
         return {
+            "kind": "pose",
             "network": self.recipe.network,
             "options": self.recipe.options,
             "num_keypoints": skeleton.num_keypoints,

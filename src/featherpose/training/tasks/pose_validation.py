@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featherpose import images
-from featherpose.boxes import xywh_to_xyxy
+from featherpose.boxes import BOX_TO_OUTLINE, xywh_to_xyxy
 from featherpose.codecs.heatmap import Codec, gaussian_filter, merge_flipped
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops
 from featherpose.data.sample import Sample
 from featherpose.data.teacher import map_samples
-from featherpose.boxes import BOX_TO_OUTLINE
 from featherpose.evaluation.pck import pck, validation_oks
 from featherpose.networks.preprocess import Normalize
 from featherpose.recipes.pose import PoseRecipe, PoseStage, PoseValidation
