@@ -120,8 +120,10 @@ def test_mosaic_quadrants_meet_at_one_point() -> None:
 
 
 def test_flip_swaps_left_and_right_keypoints() -> None:
-    image, labels = spotted(0)
+    image, spots = spotted(0)
+    labels = replace(spots, visibility=np.arange(17, dtype=np.uint8)[None] % 3)
     pixels, flipped = augment_scene(image, labels, IMAGE, replace(NONE, flip_prob=1.0), generator())
+    assert np.array_equal(flipped.visibility, labels.visibility[:, COCO17.flip_order])
     assert np.array_equal(pixels, image[:, ::-1])
     columns, rows = flipped.keypoints[0].astype(int).T
     np.testing.assert_allclose(pixels[rows, columns, 0], LEVELS[COCO17.flip_order], atol=1)
