@@ -9,6 +9,7 @@ from PIL import Image
 from featherpose import images
 from featherpose.crop import Crop
 from featherpose.errors import InputError
+from featherpose.letterbox import Letterbox
 from featherpose.size import Size
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -264,3 +265,18 @@ def test_shrink_averages_and_rounds_size():
     for factor in (0, 1.5, float("nan")):
         with pytest.raises(InputError, match="wanted more than 0 and at most 1"):
             images.shrink(image, factor)
+
+
+def test_letterbox_averages_and_pads_with_gray():
+    stripes = np.zeros((60, 80, 3), np.uint8)
+    stripes[:, ::4] = 200  # bilinear interpolation between columns 1 and 2 of each four would miss them
+    padded = images.letterbox(stripes, Letterbox.of(Size(height=60, width=80), 20))
+    assert padded.shape == (32, 32, 3)
+    assert np.unique(padded[:15, :20]).tolist() == [50]
+    padded[:15, :20] = 114
+    assert np.unique(padded).tolist() == [114]
+
+
+def test_letterbox_of_another_image_is_refused():
+    with pytest.raises(InputError, match="The image is 10x20 pixels, its letterbox is for 20x10"):
+        images.letterbox(np.zeros((10, 20, 3), np.uint8), Letterbox.of(Size(height=20, width=10), 32))

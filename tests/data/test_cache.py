@@ -104,6 +104,21 @@ def test_changed_content_changes_the_folder(samples: list[Sample], pack: Pack, c
     assert len(set(built)) == 5
 
 
+def test_cache_name_is_that_of_version_0_1(tmp_path: Path, caches: Path) -> None:
+    """Another name would have every user build the cache again."""
+    person = record("a")
+    write_shard(tmp_path / "own.tar", [("a.webp", b"not an image"), ("a.json", json.dumps(person).encode())])
+    assert Crops.build(read_index(tmp_path), 64, caches).folder.name == "crops-64-e12815aa3f41bdef"
+
+
+def test_whole_images_keep_their_size_up_to_416(samples: list[Sample], caches: Path) -> None:
+    crops = Crops.build_whole(samples, folder=caches)
+    assert np.array_equal(crops[0], images.read(read_bytes(samples[0].location)))
+    small = Crops.build_whole(samples, 160, caches)
+    assert [small[row].shape[:2] for row in range(3)] == [(160, 120), (40, 30), (160, 97)]
+    assert small.folder != crops.folder
+
+
 def test_cache_without_samples_is_empty(caches: Path) -> None:
     crops = Crops.build([], 64, caches)
     assert len(crops) == 0
