@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featherpose.data.scene import IGNORE, PERSON, Scene, read_scenes
+from featherpose.data.scene import IGNORED, PERSON, Scene, read_scenes
 from featherpose.errors import DataError
 from featherpose.size import Size
 from tests.data.conftest import write_shard
@@ -65,11 +65,11 @@ def test_scene_equals_its_record(tmp_path: Path) -> None:
 ENTRIES = [
     ("person", person(), (PERSON, BOX)),
     ("without iscrowd", {"box_xywh": BOX}, (PERSON, BOX)),
-    ("crowd region", person(iscrowd=1), (IGNORE, BOX)),
+    ("crowd region", person(iscrowd=1), (IGNORED, BOX)),
     ("label of a human", person(label="human"), (PERSON, BOX)),
     ("sure teacher", person(label="teacher", score=0.45), (PERSON, BOX)),
-    ("unsure teacher", person(label="teacher", score=0.449), (IGNORE, BOX)),
-    ("least score of a teacher", person(label="teacher", score=0.2), (IGNORE, BOX)),
+    ("unsure teacher", person(label="teacher", score=0.449), (IGNORED, BOX)),
+    ("least score of a teacher", person(label="teacher", score=0.2), (IGNORED, BOX)),
     ("too low a score", person(label="teacher", score=0.19), "1 boxes of the teacher with a score below 0.2"),
     ("partly outside", person([-10, 70, 30, 40]), (PERSON, [0, 70, 20, 20])),
     ("outside", person([130, 10, 20, 20]), "1 boxes without area inside the image"),
@@ -93,7 +93,7 @@ def test_box_is_person_ignored_or_left_out(entry: dict[str, Any], expected: Any,
 def test_teacher_threshold_decides_who_is_ignored(tmp_path: Path) -> None:
     folder = write(tmp_path, scene_record("a", person(label="teacher", score=0.5)))
     kinds = [read_scenes([folder], threshold)[0][0].kinds.item() for threshold in (0.5, 0.51)]
-    assert kinds == [PERSON, IGNORE]
+    assert kinds == [PERSON, IGNORED]
 
 
 NEGATIVES = [

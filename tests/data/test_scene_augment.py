@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from featherpose.data.sample import Location, sample_generator
-from featherpose.data.scene import IGNORE, PERSON, Scene
+from featherpose.data.scene import IGNORED, PERSON, Scene
 from featherpose.data.scene_augment import SceneAugmentation, SceneLabels, augment_scene, letterbox, mosaic, place
 from featherpose.errors import RecipeError
 from featherpose.size import Size
@@ -157,14 +157,14 @@ def test_scene_without_people_stays_empty() -> None:
 CLIPPED = [
     ("inside", [10, 10, 50, 90], PERSON, (PERSON, [10, 10, 50, 90])),
     ("a quarter remains", [-30, 10, 10, 90], PERSON, (PERSON, [0, 10, 10, 90])),
-    ("less than a quarter remains", [-31, 10, 10, 90], PERSON, (IGNORE, [0, 10, 10, 90])),
+    ("less than a quarter remains", [-31, 10, 10, 90], PERSON, (IGNORED, [0, 10, 10, 90])),
     ("cut at a corner", [236, 172, 276, 212], PERSON, (PERSON, [236, 172, 256, 192])),
     ("outside", [-50, 10, 0, 90], PERSON, None),
     ("4 px wide", [10, 10, 14, 90], PERSON, (PERSON, [10, 10, 14, 90])),
-    ("less than 4 px wide", [10, 10, 13.9, 90], PERSON, (IGNORE, [10, 10, 13.9, 90])),
-    ("less than 4 px high", [10, 10, 50, 13.9], PERSON, (IGNORE, [10, 10, 50, 13.9])),
-    ("ignored region", [-10, -10, 300, 300], IGNORE, (IGNORE, [0, 0, 256, 192])),
-    ("ignored region outside", [256, 10, 300, 90], IGNORE, None),
+    ("less than 4 px wide", [10, 10, 13.9, 90], PERSON, (IGNORED, [10, 10, 13.9, 90])),
+    ("less than 4 px high", [10, 10, 50, 13.9], PERSON, (IGNORED, [10, 10, 50, 13.9])),
+    ("ignored region", [-10, -10, 300, 300], IGNORED, (IGNORED, [0, 0, 256, 192])),
+    ("ignored region outside", [256, 10, 300, 90], IGNORED, None),
 ]
 
 

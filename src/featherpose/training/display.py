@@ -26,8 +26,7 @@ class Display:
     def __init__(self, plan: list[Epoch], quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
         self.plan = plan
-        shown = {name: value for name, value in scores.items() if name not in ("oks", "box_ap50")}
-        self.score = "".join(f"{METRIC_NAMES[name]} {format_score(name, value)}  " for name, value in shown.items())
+        self.score = ""
         self._steps: deque[tuple[int, float, float]] = deque(maxlen=50)  # samples, seconds, seconds waited
         self._last_line = time.monotonic()
         self._bar = Progress(
