@@ -65,7 +65,7 @@ def test_initial_scores_and_boxes_are_as_documented(detector):
     strides = points(SIZE, STRIDES)[1]
     assert 0.008 < raw.logits.sigmoid().mean() < 0.012
     widths = (raw.distances[..., 0] + raw.distances[..., 2]) / torch.from_numpy(strides)
-    assert 4.2 < widths.mean() < 4.4
+    assert 2.5 < widths.mean() < 2.8
     assert 0 < widths.std() < 0.2
 
 
