@@ -27,7 +27,7 @@ STRIDES = (8, 16, 32)  # input pixels per cell of the three maps
 LAYERS = 2  # separable convolutions of a head
 START_SCORE = 0.01  # otherwise background dominates the first steps (focal loss, Lin et al. 2017, section 4.1)
 START_LOGIT = -math.log((1 - START_SCORE) / START_SCORE)
-START_DISTANCE = 2.0  # before softplus: boxes start 4.3 strides wide and overlap people from the first step
+START_DISTANCE = 1.0  # before softplus: boxes start 2.6 strides wide and overlap people from the first step
 
 
 class RawDetections(NamedTuple):

@@ -19,6 +19,8 @@ from featherpose.training.assign import Assignment, assign
 QUALITY_WEIGHT = 1.0
 BOX_WEIGHT = 2.0
 KEYPOINT_WEIGHT = 0.3
+FAR_WEIGHT = 0.1  # of the logarithmic error of keypoints, beside 1 - OKS
+SMALLEST_AREA = 1e-6  # px²: instead of dividing by the area of an empty box
 BETA = 2.0  # of the quality focal loss, the best in the paper
 
 
@@ -95,7 +97,7 @@ def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
 
 
 def giou(boxes_xyxy: Tensor, others_xyxy: Tensor) -> Tensor:
-    """(R, 4) and (R, 4) boxes of positive area -> (R,) 1 - GIoU, 0 to 2.
+    """(R, 4) and (R, 4) boxes -> (R,) 1 - GIoU, 0 to 2.
 
     Rezatofighi et al. 2019, https://arxiv.org/abs/1902.09630: IoU minus the share of the enclosing box outside the
     union, so that boxes without overlap still attract each other.
@@ -105,7 +107,7 @@ def giou(boxes_xyxy: Tensor, others_xyxy: Tensor) -> Tensor:
     overlap = _area(torch.maximum(low, other_low), torch.minimum(high, other_high))
     hull = _area(torch.minimum(low, other_low), torch.maximum(high, other_high))
     union = _area(low, high) + _area(other_low, other_high) - overlap
-    return 1 - overlap / union + (hull - union) / hull
+    return 1 - overlap / union.clamp(min=SMALLEST_AREA) + (hull - union) / hull.clamp(min=SMALLEST_AREA)
 
 
 def keypoint_loss(
@@ -115,6 +117,9 @@ def keypoint_loss(
 
     1 - OKS over the labeled keypoints (Maji et al. 2022, section 3.4, https://arxiv.org/abs/2204.06806) plus the mean
     binary cross entropy of whether a keypoint is labeled; 0 for persons without any labeled keypoint.
+
+    OKS is exp(-e); where the scaled squared distance e is large, it has no gradient, and such keypoints would stay
+    there. Hence a small part of the loss is log(1 + e).
 
     Args:
         keypoints: in input pixels.
@@ -126,11 +131,12 @@ def keypoint_loss(
     """
     labeled = (visibility > 0).float()
     variance = (2 * torch.tensor(sigmas, device=keypoints.device)) ** 2 * areas.clamp(min=1)[:, None]  # (R, K)
-    similarity = torch.exp(-((keypoints - labels) ** 2).sum(2) / (2 * variance))
+    distance = ((keypoints - labels) ** 2).sum(2) / (2 * variance)  # (R, K)
+    error = 1 - torch.exp(-distance) + FAR_WEIGHT * torch.log1p(distance)
     count = labeled.sum(1)
-    oks = (similarity * labeled).sum(1) / count.clamp(min=1)
+    mean_error = (error * labeled).sum(1) / count.clamp(min=1)
     entropy = functional.binary_cross_entropy_with_logits(logits, labeled, reduction="none").mean(1)
-    return (1 - oks + entropy) * (count > 0)
+    return (mean_error + entropy) * (count > 0)
 
 
 def decode(points: Tensor, distances: Tensor) -> Tensor:
