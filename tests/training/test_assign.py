@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from featherpose.boxes import iou
-from featherpose.codecs.boxes import IGNORED, PADDING, PERSON, encode, points
+from featherpose.codecs.boxes import IGNORED, NO_BOX, PERSON, encode, points
 from featherpose.size import Size
 from featherpose.training.assign import SMALLEST_TARGET, assign, pairwise_iou
 
@@ -41,7 +41,7 @@ def counts_of(result, persons):
     return [int((result.persons == m).sum()) for m in range(persons)]
 
 
-@pytest.mark.parametrize("kinds", [[], [PADDING, PADDING]], ids=["no-rows", "only-padding"])
+@pytest.mark.parametrize("kinds", [[], [NO_BOX, NO_BOX]], ids=["no-rows", "only-padding"])
 def test_without_people_all_points_are_background(kinds):
     result = assign_image([[0, 0, 90, 90]] * len(kinds), kinds)
     assert (result.persons == -1).all()

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from featherpose import oks
 from featherpose.boxes import iou
 from featherpose.codecs import boxes
-from featherpose.codecs.boxes import IGNORED, PADDING, PERSON
+from featherpose.codecs.boxes import IGNORED, NO_BOX, PERSON
 from featherpose.networks.feather_detect import STRIDES, BoxHead, DetectorNetwork, KeypointBranch, RawDetections
 from featherpose.networks.fpn import FPN, Stages
 from featherpose.networks.initialize import initialize
@@ -183,7 +183,7 @@ def test_perfect_predictions_have_smallest_loss(field, change):
 
 @pytest.mark.parametrize("labels", [[[], []], PEOPLE], ids=["no-rows", "only-padding"])
 def test_images_without_people_only_lower_the_scores(labels):
-    targets = targets_of(labels, None if not labels[0] else [[PADDING] * 2] * 2)
+    targets = targets_of(labels, None if not labels[0] else [[NO_BOX] * 2] * 2)
     logits, distances, keypoints, visibility = gradients(untrained(), targets)
     assert (logits > 0).all()
     assert distances.count_nonzero() == keypoints.count_nonzero() == visibility.count_nonzero() == 0
