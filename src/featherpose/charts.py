@@ -36,9 +36,11 @@ def format_score(name: str, value: float) -> str:
 def curves(history: Sequence[dict[str, Any]]) -> str:
     """Validation results, each with its epoch and scores by name -> SVG document; scores in percent are drawn."""
     last = max(1, history[-1]["epoch"])
-    top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if name in r))
     known = {name: color for name, color in COLORS.items() if name in history[-1]}
-    lines = [_line([(r["epoch"] / last, r[name] / top) for r in history], color) for name, color in known.items()]
+    # A score is nan where the validation set has nothing that it measures.
+    curves = {name: [(r["epoch"], r[name]) for r in history if math.isfinite(r[name])] for name in known}
+    top = max(10.0, *(10 * math.ceil(score / 10) for curve in curves.values() for _, score in curve))
+    lines = [_line([(x / last, score / top) for x, score in curves[name]], color) for name, color in known.items()]
     names = [
         f'<text x="{MARGIN + 12 + 100 * i}" y="24" fill="{color}">{METRIC_NAMES[name]}</text>'
         for i, (name, color) in enumerate(known.items())

@@ -20,7 +20,7 @@ def test_list_prints_one_line_per_recipe() -> None:
     lines = run("list").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(RECIPES)
     (line,) = [line for line in lines if line.startswith("paper-cbam_lite_hrnet_18-256x192-coco ")]
-    assert "150 x 256x192; sgd, msra" in line
+    assert "150 x 256x192; sgd, pose" in line
 
 
 def test_list_filters_by_word_and_prints_json() -> None:

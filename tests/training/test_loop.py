@@ -226,6 +226,7 @@ def _slow_unless_narrow(name: str) -> Any:
 DIFFERENT = {
     (recipe.network, str(recipe.options), recipe.codec, recipe.loss, recipe.optimizer.name): name
     for name, recipe in reversed(RECIPES.items())
+    if isinstance(recipe, PoseRecipe)
 }
 
 

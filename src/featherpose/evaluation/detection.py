@@ -109,5 +109,5 @@ def _average_precision(found: Sequence[ImageDetections], threshold: float) -> fl
     hits = np.cumsum(right)
     precision = hits / np.arange(1, len(right) + 1)
     best_from_here = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(hits / total, np.linspace(0, 1, 101) - 1e-9)
+    at = np.searchsorted(hits / total, np.linspace(0, 1, 101))
     return float(np.append(best_from_here, 0.0)[np.minimum(at, len(right))].mean())

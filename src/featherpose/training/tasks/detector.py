@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featherpose import weights
+from featherpose.codecs.boxes import PERSON
 from featherpose.data.cache import Crops
 from featherpose.data.folder import find_folder
 from featherpose.data.rectangles import input_shapes, num_batches, shapes_of
@@ -185,10 +186,11 @@ def _split(scenes: Sequence[Scene], val_fraction: float, folder: Path) -> tuple[
     held_out = [scene for scene in scenes if is_validation(scene.image, val_fraction)]
     validation = [scene for scene in held_out if scene.source not in LABELED_BY_TEACHER]
     training = [scene for scene in scenes if not is_validation(scene.image, val_fraction)]
-    if not training or not validation:
+    people = [sum(np.count_nonzero(scene.kinds == PERSON) for scene in part) for part in (training, validation)]
+    if not all(people):
         raise DataError(
-            f"{folder}: with data.val_fraction={val_fraction:g}, {len(training)} images are for training and "
-            f"{len(validation)} for validation; choose another fraction, or add images."
+            f"{folder}: with data.val_fraction={val_fraction:g}, {people[0]} people are in the training set and "
+            f"{people[1]} in the validation set; choose another fraction, or add images."
         )
     return training, validation
 
