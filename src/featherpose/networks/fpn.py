@@ -26,7 +26,9 @@ def scaled(channels: Sequence[int], width: float) -> list[int]:
         raise ModelError(
             f"width is {width}; it scales the channels and must be finite and above 0, for example width=0.5."
         )
-    return [max(1, math.floor(c * width / BLOCK + 0.5)) * BLOCK for c in channels]
+    # Not `round`, which takes halves to the even number: the steps would be uneven.
+    blocks = [math.floor(c * width / BLOCK + 0.5) for c in channels]
+    return [max(1, count) * BLOCK for count in blocks]
 
 
 class Stages(nn.Module):
@@ -42,7 +44,7 @@ class Stages(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x)  # (N, C, h, w) at 1/2, 1/4, 1/8, ... of the input
             maps.append(x)
         return maps[1:]
 
@@ -64,10 +66,10 @@ class FPNHead(nn.Module):
         self.final_layer = nn.Conv2d(hidden, num_keypoints, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        lateral_maps = [
-            project(attend(x)) for project, attend, x in zip(self.laterals, self.attention, maps, strict=True)
-        ]
-        x = lateral_maps[-1]
+        branches = zip(self.laterals, self.attention, maps, strict=True)
+        lateral_maps = [project(attend(x)) for project, attend, x in branches]  # (N, hidden, h, w) each
+        x = lateral_maps[-1]  # (N, hidden, H/32, W/32)
         for lateral_map, smooth in zip(reversed(lateral_maps[:-1]), reversed(self.smooth), strict=True):
-            x = smooth(lateral_map + upsample_nearest(x, lateral_map.shape[-1] // x.shape[-1]))
-        return self.final_layer(x)
+            factor = lateral_map.shape[-1] // x.shape[-1]
+            x = smooth(lateral_map + upsample_nearest(x, factor))  # (N, hidden, h, w) of the lateral map
+        return self.final_layer(x)  # (N, K, H/4, W/4)
