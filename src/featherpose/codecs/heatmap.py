@@ -22,17 +22,26 @@ Border = Literal["constant", "reflect"]
 
 def _derivatives(value: ArrayLike, first: ArrayLike, second: ArrayLike, mixed: ArrayLike | None = None) -> Double:
     """Weights along one axis -> (5, n) weights that turn the values in a square into derivatives x, y, xx, xy, yy."""
-    value, first, second = (np.asarray(weights, np.float64) for weights in (value, first, second))
-    rows = [(value, first), (first, value), (value, second), (first, first), (second, value)]
-    weights = np.array([np.outer(down, across) for down, across in rows], np.float64)
+    value = np.asarray(value, np.float64)
+    first = np.asarray(first, np.float64)
+    second = np.asarray(second, np.float64)
+    # Each derivative applies one weighting down the columns and one across the rows.
+    pairs = [(value, first), (first, value), (value, second), (first, first), (second, value)]
+    weights = np.array([np.outer(down, across) for down, across in pairs], np.float64)  # (5, side, side)
     if mixed is not None:
         weights[3] = mixed
     return weights.reshape(5, -1)
 
 
-# Offsets (n, 2) x, y around a cell; the squares in row-major order.
-NEIGHBORS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
-SQUARE_3, SQUARE_5 = (np.array([(x, y) for y in side for x in side]) for side in (range(-1, 2), range(-2, 3)))
+def _square(radius: int) -> NDArray[np.int64]:
+    """Radius in cells -> offsets ((2 radius + 1)^2, 2) x, y of a square around a cell, in row-major order."""
+    side = range(-radius, radius + 1)
+    return np.array([(x, y) for y in side for x in side])
+
+
+NEIGHBORS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])  # offsets (4, 2) x, y: right, left, below, above
+SQUARE_3 = _square(1)
+SQUARE_5 = _square(2)
 # DERIVATIVES_5 is DARK's, whose second differences are central differences of central differences; _3 is UDP-Pose's.
 DERIVATIVES_5 = _derivatives([0, 0, 1, 0, 0], [0, -0.5, 0, 0.5, 0], [0.25, 0, -0.5, 0, 0.25])
 DERIVATIVES_3 = _derivatives([0, 1, 0], [-0.5, 0, 0.5], [1, -2, 1], [[0.5, -0.5, 0], [-0.5, 1, -0.5], [0, -0.5, 0.5]])
@@ -78,12 +87,18 @@ class Codec(ABC):
         The weight is 1 where visible > 0, and 0 where the Gaussian's patch of 3 sigma is outside the map. A keypoint
         of weight 0 has a map of zeros.
         """
-        mean, patch = self._place(np.asarray(keypoints, np.float64) / self.cell)
-        center, radius, size = mean if patch is None else patch, 3 * self.sigma, np.asarray(self.heatmap_size.xy)
-        inside = ((center - radius < size) & (center + radius + 1 >= 0)).all(axis=-1)
+        mean, patch = self._place(np.asarray(keypoints, np.float64) / self.cell)  # (..., K, 2) in cells
+        center = mean if patch is None else patch
+        radius = 3 * self.sigma
+        size = np.asarray(self.heatmap_size.xy)
+        # As in the published code, the exclusive end of the patch is compared with 0, one cell beyond the border.
+        inside = ((center - radius < size) & (center + radius + 1 >= 0)).all(axis=-1)  # (..., K)
         weights = ((np.asarray(visible) > 0) & inside).astype(np.float32)
-        across, down = (self._profile(mean, patch, axis) for axis in (0, 1))
-        return (weights[..., None] * down)[..., :, None] * across[..., None, :], weights
+        # A Gaussian is the product of its profiles: h + w exponentials instead of h * w.
+        across = self._profile(mean, patch, axis=0)  # (..., K, w)
+        down = self._profile(mean, patch, axis=1)  # (..., K, h)
+        weighted = weights[..., None] * down
+        return weighted[..., :, None] * across[..., None, :], weights
 
     def decode(self, heatmaps: ArrayLike) -> tuple[Array, Array]:
         """Heatmaps (..., K, h, w) -> keypoints (..., K, 2) in crop pixels and scores (..., K), the maxima.
@@ -91,8 +106,9 @@ class Codec(ABC):
         The largest cell, the first one in row-major order, or (0, 0) where no cell is above 0, plus the codec's offset.
         """
         maps = np.asarray(heatmaps, np.float32)
-        cells, scores = peaks(maps)
-        return ((cells + self._offset(maps, cells)) * self.cell).astype(np.float32), scores
+        cells, scores = peaks(maps)  # (..., K, 2), (..., K)
+        keypoints = (cells + self._offset(maps, cells)) * self.cell
+        return keypoints.astype(np.float32), scores
 
     @abstractmethod
     def _place(self, cells: Double) -> tuple[Double, Double | None]:
@@ -105,8 +121,9 @@ class Codec(ABC):
 
     def _profile(self, mean: Double, patch: Double | None, axis: int) -> Array:
         """Means and patch centers (..., K, 2) -> (..., K, length) values of the Gaussian along one axis."""
-        places = np.arange(self.heatmap_size.xy[axis])
-        values = np.exp(-((places - mean[..., axis, None]) ** 2) / (2 * self.sigma**2))
+        places = np.arange(self.heatmap_size.xy[axis])  # (length,)
+        distances = places - mean[..., axis, None]  # (..., K, length)
+        values = np.exp(-(distances**2) / (2 * self.sigma**2))
         if patch is not None:
             values *= np.abs(places - patch[..., axis, None]) <= 3 * self.sigma
         return values.astype(np.float32)
@@ -126,12 +143,15 @@ class Msra(Codec):
     name: ClassVar[str] = "msra"
 
     def _place(self, cells: Double) -> tuple[Double, Double | None]:
-        return (cells, None) if self.unbiased else (_nearest(cells), _nearest(cells))
+        if self.unbiased:
+            return cells, None
+        nearest = _nearest(cells)
+        return nearest, nearest
 
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
         inner = (cells > 1) & (cells < np.array(self.heatmap_size.xy) - 1)
-        right, left, below, above = np.moveaxis(values_around(maps, cells, NEIGHBORS), -1, 0)
-        slopes = np.stack([right - left, below - above], axis=-1)
+        right, left, below, above = np.moveaxis(values_around(maps, cells, NEIGHBORS), -1, 0)  # (..., K) each
+        slopes = np.stack([right - left, below - above], axis=-1)  # (..., K, 2)
         return 0.25 * np.sign(slopes, dtype=np.float64) * inner.all(axis=-1, keepdims=True)
 
 
@@ -168,13 +188,16 @@ class Newton(Codec):
 
     def _offset(self, maps: Array, cells: NDArray[np.int64]) -> Double:
         blurred = gaussian_filter(maps, self.kernel) if self.rescales else blur(maps, self.kernel, self.border)
-        step = newton_step(self.logarithm(values_around(blurred, cells, self.square)), self.derivatives, self.epsilon)
-        moves = (cells >= self.static_border) & (cells < np.array(self.heatmap_size.xy) - self.static_border)
+        logarithms = self.logarithm(values_around(blurred, cells, self.square))  # (..., K, n)
+        step = newton_step(logarithms, self.derivatives, self.epsilon)  # (..., K, 2)
+        end = np.array(self.heatmap_size.xy) - self.static_border
+        moves = (cells >= self.static_border) & (cells < end)
         return step * moves.all(axis=-1, keepdims=True)
 
     def logarithm(self, values: ArrayLike) -> Double:
         """Blurred values (...) -> their logarithms (...) after clipping to `bounds`."""
-        return np.log(np.clip(np.asarray(values, np.float64), *self.bounds))
+        low, high = self.bounds
+        return np.log(np.clip(np.asarray(values, np.float64), low, high))
 
 
 @dataclass(frozen=True)
@@ -236,8 +259,8 @@ def peaks(heatmaps: Array) -> tuple[NDArray[np.int64], Array]:
 
     Of equal cells, the first in row-major order; (0, 0) where no cell is above 0.
     """
-    flat = _rows(heatmaps)
-    index = flat.argmax(axis=-1)
+    flat = _rows(heatmaps)  # (..., K, h * w)
+    index = flat.argmax(axis=-1)  # (..., K)
     values = np.take_along_axis(flat, index[..., None], axis=-1)[..., 0]
     index = np.where(values > 0, index, 0)
     width = heatmaps.shape[-1]
@@ -250,7 +273,8 @@ def values_around(maps: Array, cells: NDArray[np.int64], places: NDArray[np.int6
     Beyond the border the outermost cells are repeated.
     """
     height, width = maps.shape[-2:]
-    x, y = np.moveaxis(np.clip(cells[..., None, :] + places, 0, (width - 1, height - 1)), -1, 0)
+    inside = np.clip(cells[..., None, :] + places, 0, (width - 1, height - 1))  # (..., K, n, 2)
+    x, y = np.moveaxis(inside, -1, 0)  # (..., K, n) each
     return np.take_along_axis(_rows(maps), y * width + x, axis=-1)
 
 
@@ -259,11 +283,14 @@ def newton_step(values: Double, derivatives: Double, epsilon: float = 0.0) -> Do
 
     `epsilon` is added to both second derivatives; where the determinant of the Hessian is 0 the step is 0.
     """
-    x, y, xx, xy, yy = np.moveaxis(values @ derivatives.T, -1, 0)
-    xx, yy = xx + epsilon, yy + epsilon
+    x, y, xx, xy, yy = np.moveaxis(values @ derivatives.T, -1, 0)  # (...) each
+    xx = xx + epsilon
+    yy = yy + epsilon
     determinant = xx * yy - xy * xy
-    step = np.stack([xy * y - yy * x, xy * x - xx * y], axis=-1)
-    return step * (determinant != 0)[..., None] / np.where(determinant == 0, 1, determinant)[..., None]
+    # Cramer's rule for Hessian * step = -gradient, divided by the determinant at the end.
+    step = np.stack([xy * y - yy * x, xy * x - xx * y], axis=-1)  # (..., 2)
+    solvable = determinant != 0
+    return step * solvable[..., None] / np.where(solvable, determinant, 1)[..., None]
 
 
 def merge_flipped(heatmaps: Array, flipped: Array, flip_order: NDArray[np.int64], shift: bool) -> Array:
@@ -273,6 +300,7 @@ def merge_flipped(heatmaps: Array, flipped: Array, flip_order: NDArray[np.int64]
     first column stays (as in HRNet).
     """
     back = flipped[..., flip_order, :, ::-1]
+    # Flipped back, cell j shows pixel 4 j + 3 in place of 4 j: three quarters of a cell, which HRNet rounds to one.
     if shift:
         back = np.concatenate([back[..., :1], back[..., :-1]], axis=-1)
     return (heatmaps + back) * np.float32(0.5)
@@ -286,7 +314,8 @@ def gaussian_filter(heatmaps: ArrayLike, kernel: int = 11) -> Array:
     """
     maps = np.asarray(heatmaps, np.float32)
     blurred = blur(maps, kernel, "constant")
-    before, after = (array.max(axis=(-2, -1), keepdims=True) for array in (maps, blurred))
+    before = maps.max(axis=(-2, -1), keepdims=True)  # (..., 1, 1)
+    after = blurred.max(axis=(-2, -1), keepdims=True)
     return blurred * (before / np.where(after == 0, 1, after))
 
 
@@ -296,15 +325,20 @@ def blur(maps: Array, kernel: int, border: Border) -> Array:
     In double precision, so that a flat map stays exactly flat: a Newton step would magnify rounding errors.
     """
     height, width = maps.shape[-2:]
-    down, across = blur_matrix(height, kernel, border), blur_matrix(width, kernel, border).T
-    blurred = [down @ cells @ across for cells in maps.reshape(-1, height, width)]  # one by one: less memory
+    down = blur_matrix(height, kernel, border)  # (h, h)
+    across = blur_matrix(width, kernel, border).T  # (w, w)
+    # One by one: all maps at once in double precision would need several times their memory.
+    blurred = [down @ cells @ across for cells in maps.reshape(-1, height, width)]
     return np.array(blurred, np.float32).reshape(maps.shape)
 
 
 def blur_matrix(length: int, kernel: int, border: Border) -> Double:
     """(length, length) matrix that blurs a column of cells when multiplied from the left."""
-    padded = np.pad(np.eye(length), [(kernel // 2, kernel // 2), (0, 0)], border)
-    return np.tensordot(gaussian_kernel(kernel), [padded[i : i + length] for i in range(kernel)], 1)
+    # The blur of every unit vector: `shifted[i]` reads cells that are i - kernel // 2 away, padding included.
+    margin = kernel // 2
+    padded = np.pad(np.eye(length), [(margin, margin), (0, 0)], border)  # (length + 2 margin, length)
+    shifted = [padded[i : i + length] for i in range(kernel)]
+    return np.tensordot(gaussian_kernel(kernel), shifted, 1)
 
 
 def gaussian_kernel(kernel: int) -> Double:
@@ -313,7 +347,8 @@ def gaussian_kernel(kernel: int) -> Double:
     sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV uses tables that differ between versions.)
     """
     sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8
-    weights = np.exp(-((np.arange(kernel) - kernel // 2) ** 2) / (2 * sigma**2))
+    distances = np.arange(kernel) - kernel // 2
+    weights = np.exp(-(distances**2) / (2 * sigma**2))
     return weights / weights.sum()
 
 

@@ -31,12 +31,14 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         del factor
-        hidden = self.reduce(x.mean((2, 3))).relu()
+        hidden = self.reduce(x.mean((2, 3))).relu()  # (N, C/16)
         if self.use_maximum:
-            hidden = torch.stack((hidden, self.reduce(x.amax((2, 3))).relu()))
-        gate = self.expand(hidden)
-        gate = gate.sum(0) if self.use_maximum else gate
-        return x * gate.sigmoid()[:, :, None, None]
+            hidden_of_maximum = self.reduce(x.amax((2, 3))).relu()  # (N, C/16)
+            hidden = torch.stack((hidden, hidden_of_maximum))  # (2, N, C/16)
+        gate = self.expand(hidden)  # (N, C), or (2, N, C) with both pools
+        if self.use_maximum:
+            gate = gate.sum(0)  # (N, C)
+        return x * gate.sigmoid()[:, :, None, None]  # (N, C, H, W)
 
 
 class SpatialGate(nn.Module):
@@ -53,8 +55,11 @@ class SpatialGate(nn.Module):
         self.bn = nn.BatchNorm2d(1, momentum=0.01)
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
-        pooled = torch.cat((x.amax(1, keepdim=True), x.mean(1, keepdim=True)), 1)
-        return self.bn(self.conv(upsample_nearest(pooled, factor))).sigmoid()
+        maximum = x.amax(1, keepdim=True)  # (N, 1, H, W)
+        mean = x.mean(1, keepdim=True)  # (N, 1, H, W)
+        pooled = torch.cat((maximum, mean), 1)  # (N, 2, H, W)
+        pooled = upsample_nearest(pooled, factor)  # (N, 2, H * factor, W * factor)
+        return self.bn(self.conv(pooled)).sigmoid()  # (N, 1, H * factor, W * factor)
 
 
 class CoordinateGate(nn.Module):
@@ -75,11 +80,15 @@ class CoordinateGate(nn.Module):
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         height, width = x.shape[-2:]
-        profile = torch.cat((x.mean(3, keepdim=True), x.mean(2, keepdim=True).transpose(2, 3)), 2)
-        hidden = self.reduce(profile).repeat_interleave(factor, dim=2)
-        hidden = nn.functional.hardswish(self.bn(hidden)[:, :, ::factor])
-        rows, columns = hidden.split((height, width), dim=2)
-        return x * self.rows(rows).sigmoid() * self.columns(columns.transpose(2, 3)).sigmoid()
+        row_means = x.mean(3, keepdim=True)  # (N, C, H, 1)
+        column_means = x.mean(2, keepdim=True).transpose(2, 3)  # (N, C, W, 1)
+        profile = torch.cat((row_means, column_means), 2)  # (N, C, H + W, 1)
+        # Repeated for the statistics of the norm alone; afterwards every value is kept once.
+        hidden = self.reduce(profile).repeat_interleave(factor, dim=2)  # (N, hidden, (H + W) * factor, 1)
+        hidden = nn.functional.hardswish(self.bn(hidden)[:, :, ::factor])  # (N, hidden, H + W, 1)
+        rows, columns = hidden.split((height, width), dim=2)  # (N, hidden, H, 1), (N, hidden, W, 1)
+        x = x * self.rows(rows).sigmoid()  # gate (N, C, H, 1)
+        return x * self.columns(columns.transpose(2, 3)).sigmoid()  # gate (N, C, 1, W)
 
 
 class Unchanged(nn.Module):
@@ -87,7 +96,7 @@ class Unchanged(nn.Module):
 
     def forward(self, x: Tensor, factor: int = 1) -> Tensor:
         del factor
-        return x
+        return x  # (N, C, H, W)
 
 
 class Attention(nn.Module):
@@ -99,8 +108,10 @@ class Attention(nn.Module):
         self.spatial = spatial
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.channel(x)
-        return x if self.spatial is None else x * self.spatial(x)
+        x = self.channel(x)  # (N, C, H, W)
+        if self.spatial is None:
+            return x
+        return x * self.spatial(x)  # gate (N, 1, H, W)
 
 
 def cbam(channels: int) -> Attention:

@@ -42,7 +42,8 @@ def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str,
     """
     own = model.state_dict()
     name, weights = _read(source, own)
-    weights = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")} | weights
+    counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
+    weights = counters | weights
     problems = _differences(own, weights)
     if problems:
         raise ModelError(f"The weights of {name} do not fit this network: {'; '.join(problems)}.")
@@ -67,17 +68,22 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_nam
     """
     own = model.state_dict()
     _, given = _read(path, own)
-    theirs = read_facts(path).get("skeleton", {}).get("keypoint_names", [])
-    if list(theirs) not in ([], list(keypoint_names)):
-        last = [name for name in given if "final_layer" in name and name in own]
-        names = standard_names(theirs), standard_names(keypoint_names)
-        given.update({name: _by_keypoint(given[name], own[name], *names) for name in last})
+    theirs = list(read_facts(path).get("skeleton", {}).get("keypoint_names", []))
+    if theirs and theirs != list(keypoint_names):
+        # In one spelling, so that names of two conventions match ("LHip" and "left_hip").
+        their_names = standard_names(theirs)
+        our_names = standard_names(keypoint_names)
+        for name in given:
+            if "final_layer" in name and name in own:
+                given[name] = _by_keypoint(given[name], own[name], their_names, our_names)
     fitting = {name: tensor for name, tensor in given.items() if name in own and own[name].shape == tensor.shape}
     if len(fitting) < len(own) / 2:
         problems = _differences(own, given)
         raise ModelError(f"The weights of {path} belong to another network: {'; '.join(problems)}.")
     model.load_state_dict({**own, **fitting})
-    return PretrainedReport(list(fitting), [n for n in own if n not in fitting], [n for n in given if n not in fitting])
+    fresh = [name for name in own if name not in fitting]
+    ignored = [name for name in given if name not in fitting]
+    return PretrainedReport(list(fitting), fresh, ignored)
 
 
 def _by_keypoint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
@@ -140,6 +146,7 @@ def _read_as_named(source: str | os.PathLike[str] | Mapping[str, object]) -> tup
 def _content(path: Path) -> object:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path)
+    # A pickle may contain code; `weights_only` reads tensors and nothing else.
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -169,8 +176,9 @@ def _translated_name(name: str, own: Weights) -> str:
     """Tensor name of another code base, with or without its prefix for backbone or head -> the network's name."""
     found_prefix = next((prefix for prefix in FOREIGN if name.startswith(prefix)), "")
     bare = name.removeprefix(found_prefix)
-    translated = [f"backbone.{n}" for n in backbone_names(name)]
-    return next((n for n in (name, f"backbone.{bare}", f"keypoint_head.{bare}", *translated) if n in own), name)
+    candidates = [name, f"backbone.{bare}", f"keypoint_head.{bare}"]
+    candidates += [f"backbone.{translated}" for translated in backbone_names(name)]
+    return next((candidate for candidate in candidates if candidate in own), name)
 
 
 def _differences(own: Weights, given: Weights) -> list[str]:
@@ -187,4 +195,5 @@ def _differences(own: Weights, given: Weights) -> list[str]:
 
 
 def _some(names: list[str]) -> str:
-    return "; ".join(names[:MAX_NAMES_SHOWN]) + ("; ..." if len(names) > MAX_NAMES_SHOWN else "")
+    shown = "; ".join(names[:MAX_NAMES_SHOWN])
+    return f"{shown}; ..." if len(names) > MAX_NAMES_SHOWN else shown

@@ -22,6 +22,7 @@ def count_macs(model: nn.Module, size: Size) -> int:
     Counted: convolutions, transposed convolutions (at their input), linear layers, matrix products. Not counted:
     norms, activations, pooling, resizing, gates. Nothing is computed: a copy runs on the meta device.
     """
+    # On the meta device tensors have shapes but no data, so that large networks are counted at once.
     meta_copy = copy.deepcopy(model).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         meta_copy(torch.empty(1, 3, *size.shape, device="meta"))

@@ -15,7 +15,9 @@ from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import ConvUnit
 
-CHANNELS, HIDDEN, FEATURES = 128, 512, 32  # of most layers, of the first stage's classifier, of the features
+CHANNELS = 128  # of most layers
+HIDDEN = 512  # of the first stage's classifier
+FEATURES = 32  # of the image features that the later stages read
 LATER_STAGES = 5
 
 
@@ -28,7 +30,7 @@ class Refinement(nn.Module):
         self.model = nn.Sequential(*(ConvUnit(i, CHANNELS, 11) for i in inputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
+        return self.model(x)  # (N, 128, h, w)
 
 
 class CPM(nn.Module):
@@ -53,9 +55,11 @@ class CPM(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        heatmaps, features = [self.stem(x)], self.middle(x)
+        heatmaps = [self.stem(x)]  # (N, K, H/8, W/8)
+        features = self.middle(x)  # (N, 128, H/8, W/8)
         for reduce_features, refine, classify in zip(self.middle_conv, self.cpm_stages, self.out_convs, strict=True):
-            heatmaps.append(classify(refine(torch.cat((heatmaps[-1], reduce_features(features)), 1))))
+            inputs = torch.cat((heatmaps[-1], reduce_features(features)), 1)  # (N, K + 32, H/8, W/8)
+            heatmaps.append(classify(refine(inputs)))  # (N, K, H/8, W/8)
         return heatmaps
 
 
@@ -79,7 +83,9 @@ class IntermediateSupervision(nn.Module):
     """
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        return torch.stack(list(stages)) if self.training else stages[-1]
+        if self.training:
+            return torch.stack(list(stages))  # (S, N, K, h, w)
+        return stages[-1]  # (N, K, h, w)
 
 
 class PoseMachine(PoseNetwork):

@@ -32,10 +32,11 @@ def efficientnet_lite0() -> list[nn.Sequential]:
     stages = [nn.Sequential(ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6))]
     stages += [nn.Sequential() for _ in STAGES[1:]]
     in_channels = STEM_CHANNELS
-    for number, (stage, sizes) in enumerate(zip(stages, STAGES, strict=True)):
+    for stage, sizes in zip(stages, STAGES, strict=True):
         for expansion, channels, kernel, blocks in sizes:
             for _ in range(blocks):
-                stride = 2 if number and not len(stage) else 1
+                # The first stage begins with the stem, which has the stride; the others are still empty here.
+                stride = 2 if len(stage) == 0 else 1
                 stage.append(InvertedResidual(in_channels, channels, expansion=expansion, stride=stride, kernel=kernel))
                 in_channels = channels
     for part in nn.ModuleList(stages).modules():

@@ -26,7 +26,9 @@ def scaled(channels: Sequence[int], width: float) -> list[int]:
         raise ModelError(
             f"width is {width}; it scales the channels and must be finite and above 0, for example width=0.5."
         )
-    return [max(1, math.floor(c * width / BLOCK + 0.5)) * BLOCK for c in channels]
+    # Not `round`, which takes halves to the even number: the steps would be uneven.
+    blocks = [math.floor(c * width / BLOCK + 0.5) for c in channels]
+    return [max(1, count) * BLOCK for count in blocks]
 
 
 class Stages(nn.Module):
@@ -42,7 +44,7 @@ class Stages(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x)  # (N, C, h, w) at 1/2, 1/4, 1/8, ... of the input
             maps.append(x)
         return maps[1:]
 
@@ -100,7 +102,7 @@ class FPNHead(nn.Module):
         self.final_layer = nn.Conv2d(hidden, num_keypoints, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        lateral_maps = [
-            project(attend(x)) for project, attend, x in zip(self.laterals, self.attention, maps, strict=True)
-        ]
-        return self.final_layer(top_down(lateral_maps, list(self.smooth))[0])
+        branches = zip(self.laterals, self.attention, maps, strict=True)
+        lateral_maps = [project(attend(x)) for project, attend, x in branches]  # (N, hidden, h, w) each
+        finest = top_down(lateral_maps, list(self.smooth))[0]  # (N, hidden, H/4, W/4)
+        return self.final_layer(finest)  # (N, K, H/4, W/4)

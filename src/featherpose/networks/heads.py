@@ -25,7 +25,8 @@ class SeparableConv(nn.Module):
         self.pointwise_conv = ConvUnit(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise_conv(self.depthwise_conv(x))
+        x = self.depthwise_conv(x)  # (N, C_in, H, W)
+        return self.pointwise_conv(x)  # (N, C_out, H, W)
 
 
 class IterativeHead(nn.Module):
@@ -42,10 +43,11 @@ class IterativeHead(nn.Module):
         self.projects = nn.ModuleList(SeparableConv(i, o) for i, o in zip(coarse_first, outputs, strict=True))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        x = self.projects[0](maps[-1])
+        x = self.projects[0](maps[-1])  # (N, channels[2], H/32, W/32)
         for project, finer in zip(self.projects[1:], reversed(maps[:-1]), strict=True):
-            x = project(finer + resize_bilinear(x, finer, align_corners=True))
-        return x
+            upsampled = resize_bilinear(x, finer, align_corners=True)  # shape of `finer`
+            x = project(finer + upsampled)  # (N, channels of the next finer map, h, w)
+        return x  # (N, channels[0], H/4, W/4)
 
 
 class FinalLayer(nn.Module):
@@ -56,7 +58,7 @@ class FinalLayer(nn.Module):
         self.final_layer = nn.Conv2d(channels, num_keypoints, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.final_layer(x)
+        return self.final_layer(x)  # (N, K, H/4, W/4)
 
 
 class DeconvolutionHead(nn.Module):
@@ -77,7 +79,8 @@ class DeconvolutionHead(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.final_layer(self.deconv_layers(x))
+        x = self.deconv_layers(x)  # (N, 256, H/4, W/4)
+        return self.final_layer(x)  # (N, K, H/4, W/4)
 
 
 class AttentionHead(nn.Module):
@@ -102,19 +105,24 @@ class AttentionHead(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         contribution = self._upsampled_last if self.upsample == "nearest" else self._upsampled_first
-        weights = self.final_layer.weight.split(self.channels, dim=1)
+        weights = self.final_layer.weight.split(self.channels, dim=1)  # (K, C_b, 1, 1) of each branch b
         branches = zip(maps, self.attention, weights, strict=True)
         parts = [contribution(x, maps[0], cast(Attention, attend), weight) for x, attend, weight in branches]
-        return sum(parts[1:], parts[0]) + cast(Tensor, self.final_layer.bias)[:, None, None]
+        heatmaps = sum(parts[1:], parts[0])  # (N, K, H/4, W/4)
+        return heatmaps + cast(Tensor, self.final_layer.bias)[:, None, None]
 
     def _upsampled_last(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
         factor = finest.shape[-1] // x.shape[-1]
-        gated = attention.channel(x, factor)
-        heatmaps = upsample_nearest(nn.functional.conv2d(gated, weight), factor)
-        return heatmaps if attention.spatial is None else heatmaps * attention.spatial(gated, factor)
+        gated = attention.channel(x, factor)  # (N, C_b, h, w)
+        heatmaps = nn.functional.conv2d(gated, weight)  # (N, K, h, w)
+        heatmaps = upsample_nearest(heatmaps, factor)  # (N, K, H/4, W/4)
+        if attention.spatial is None:
+            return heatmaps
+        return heatmaps * attention.spatial(gated, factor)  # gate (N, 1, H/4, W/4)
 
     def _upsampled_first(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
-        return nn.functional.conv2d(attention(resize_bilinear(x, finest)), weight)
+        gated = attention(resize_bilinear(x, finest))  # (N, C_b, H/4, W/4)
+        return nn.functional.conv2d(gated, weight)  # (N, K, H/4, W/4)
 
 
 def resize_bilinear(x: Tensor, like: Tensor, *, align_corners: bool = False) -> Tensor:
@@ -156,10 +164,12 @@ class PoseNetwork(nn.Module):
             self._check_fixed_size(height, width, self.fixed_size)
         else:
             check_multiples(height, width, self.multiple)
-        return self.keypoint_head(self.backbone(x))
+        features = self.backbone(x)  # one map, or maps at 1/4 to 1/32 of the input, finest first
+        return self.keypoint_head(features)  # (N, K, H / stride, W / stride)
 
     def _check_fixed_size(self, height: int, width: int, expected: Size) -> None:
         if (height, width) != expected.shape:
+            # `Size.of` refuses a text that is wider than tall; then the hint names the sides.
             hint = f"{height}x{width}" if width <= height else f"{{height: {height}, width: {width}}}"
             raise ModelError(
                 f"The input is {height}x{width} (height x width); this network is built for "

@@ -28,13 +28,14 @@ class Fuse(Exchange):
         super().__init__(channels, _halve, outputs)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return [self._fused(i, maps) for i in range(len(self))]
+        return [self._fused(i, maps) for i in range(len(self))]  # (N, C_i, h_i, w_i) each
 
     def _fused(self, i: int, maps: Sequence[Tensor]) -> Tensor:
-        parts = [self._apply_path(j, i, maps[j]) for j in range(i)]
+        parts = [self._apply_path(j, i, maps[j]) for j in range(i)]  # (N, C_i, h_i, w_i) each
         if i < len(maps) - 1:
             parts.append(self._sum_from_coarser(i, maps))
-        return sum(parts[1:], maps[i] + parts[0]).relu_()
+        total = sum(parts[1:], maps[i] + parts[0])
+        return total.relu_()  # in place is safe: the sum is a new tensor
 
 
 def _halve(source: int, in_channels: int, out_channels: int) -> nn.Sequential:
@@ -58,7 +59,8 @@ class HighResolutionModule(nn.Module):
         self.fuse_layers = Fuse(channels, outputs)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return self.fuse_layers([blocks(x) for blocks, x in zip(self.branches, maps, strict=True)])
+        maps = [blocks(x) for blocks, x in zip(self.branches, maps, strict=True)]  # same shapes
+        return self.fuse_layers(maps)
 
 
 class HRNet(nn.Module):
@@ -78,10 +80,14 @@ class HRNet(nn.Module):
         before = [STEM_CHANNELS]
         for stage in range(stages):
             after = [width * 2**i for i in range(stage + 2)]
-            finest_only = stage == stages - 1 and not all_maps
-            outputs = [len(after)] * (MODULES[stage] - 1) + [1 if finest_only else len(after)]
-            self.add_module(f"transition{stage + 1}", Transition(before, after, _downsample))
-            self.add_module(f"stage{stage + 2}", nn.Sequential(*(HighResolutionModule(after, n) for n in outputs)))
+            outputs = [len(after)] * MODULES[stage]
+            if stage == stages - 1 and not all_maps:
+                outputs[-1] = 1  # nothing reads the coarser maps of the last module
+            transition = Transition(before, after, _downsample)
+            modules = [HighResolutionModule(after, number) for number in outputs]
+            # Numbered as published, where `layer1` is the first stage.
+            self.add_module(f"transition{stage + 1}", transition)
+            self.add_module(f"stage{stage + 2}", nn.Sequential(*modules))
             before = after
         self.stages = stages
         self.all_maps = all_maps
@@ -90,11 +96,11 @@ class HRNet(nn.Module):
         init_normal(self)
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
-        x = self.bn1(self.conv1(x)).relu_()
-        x = self.bn2(self.conv2(x)).relu_()
-        maps = [self.layer1(x)]
+        x = self.bn1(self.conv1(x)).relu_()  # (N, 64, H/2, W/2)
+        x = self.bn2(self.conv2(x)).relu_()  # (N, 64, H/4, W/4)
+        maps = [self.layer1(x)]  # (N, 256, H/4, W/4)
         for stage in range(self.stages):
-            maps = self.get_submodule(f"transition{stage + 1}")(maps)
+            maps = self.get_submodule(f"transition{stage + 1}")(maps)  # one more map, at half the resolution
             maps = self.get_submodule(f"stage{stage + 2}")(maps)
         return maps if self.all_maps else maps[0]
 

@@ -29,27 +29,33 @@ TIMM = {"conv_dw": "depthwise.conv", "bn1": "depthwise.bn", "conv_pw": "pointwis
 
 def backbone_names(name: str) -> list[str]:
     """A tensor's name in a checkpoint of torchvision or timm -> its possible names in our backbones."""
-    names = [rule(match) for pattern, rule in RULES.items() if (match := re.fullmatch(pattern, name))]
-    return [n for n in names if n]
+    matches = [(rule, re.fullmatch(pattern, name)) for pattern, rule in RULES.items()]
+    names = [rule(match) for rule, match in matches if match]
+    return [translated for translated in names if translated]  # "" where a rule does not know the layer
 
 
 def _mobilenet_v2_end(match: re.Match[str]) -> str:
     """`features.0` is the stem, `features.18` the last 1x1."""
     place, part, rest = match.groups()
-    unit = {"0": "conv1", str(len(_BLOCKS) + 1): "conv2"}.get(place, "")
-    return unit and f"{unit}.{PARTS[part]}.{rest}"
+    units = {"0": "conv1", str(len(_BLOCKS) + 1): "conv2"}
+    if place not in units:
+        return ""
+    return f"{units[place]}.{PARTS[part]}.{rest}"
 
 
 def _mobilenet_v2_unit(match: re.Match[str]) -> str:
     block, unit, part, rest = match.groups()
-    return f"{_BLOCKS.get(block, '')}.conv.{unit}.{PARTS[part]}.{rest}"
+    place = _BLOCKS.get(block, "")
+    return f"{place}.conv.{unit}.{PARTS[part]}.{rest}"
 
 
 def _mobilenet_v2_last(match: re.Match[str]) -> str:
     """There, the 1x1 without activation is not a unit: convolution and norm are the block's last two layers."""
     block, layer, rest = match.groups()
     last = 1 if block == "1" else 2  # the first block has no leading 1x1
-    return f"{_BLOCKS.get(block, '')}.conv.{last}.{PARTS.get(str(int(layer) - last), '')}.{rest}"
+    place = _BLOCKS.get(block, "")
+    part = PARTS.get(str(int(layer) - last), "")
+    return f"{place}.conv.{last}.{part}.{rest}"
 
 
 def _mobilenet_v3(match: re.Match[str]) -> str:
@@ -59,19 +65,22 @@ def _mobilenet_v3(match: re.Match[str]) -> str:
 
 def _shufflenet_v2_end(match: re.Match[str]) -> str:
     """`conv1` is the stem, `conv5` the last 1x1."""
-    place, part, rest = match.groups()
-    return f"{'conv1' if place == '1' else 'layers.3'}.{PARTS[part]}.{rest}"
+    number, part, rest = match.groups()
+    unit = "conv1" if number == "1" else "layers.3"
+    return f"{unit}.{PARTS[part]}.{rest}"
 
 
 def _shufflenet_v2_branch(match: re.Match[str]) -> str:
     stage, unit, branch, layer, rest = match.groups()
-    known = BRANCH1 if branch == "1" else BRANCH2
-    return f"layers.{int(stage) - 2}.{unit}.branch{branch}.{known.get(layer, '')}.{rest}"
+    layers = BRANCH1 if branch == "1" else BRANCH2
+    part = layers.get(layer, "")
+    return f"layers.{int(stage) - 2}.{unit}.branch{branch}.{part}.{rest}"  # torchvision counts stages from 2
 
 
 def _timm_stem(match: re.Match[str]) -> str:
     layer, rest = match.groups()
-    return f"conv1.{'conv' if layer == 'conv_stem' else 'bn'}.{rest}"
+    part = "conv" if layer == "conv_stem" else "bn"
+    return f"conv1.{part}.{rest}"
 
 
 def _timm_block(match: re.Match[str]) -> str:
@@ -81,31 +90,40 @@ def _timm_block(match: re.Match[str]) -> str:
 
 def _lite0_stem(match: re.Match[str]) -> str:
     layer, rest = match.groups()
-    return f"stages.0.0.{'conv' if layer == 'conv_stem' else 'bn'}.{rest}"
+    part = "conv" if layer == "conv_stem" else "bn"
+    return f"stages.0.0.{part}.{rest}"
 
 
 def _lite0_block(match: re.Match[str]) -> str:
     block, layer, rest = match.groups()
     unit, part = LITE0[layer].split(".")
-    unit = str(int(unit) - 1) if block == "0" else unit
-    return f"{_LITE0_BLOCKS.get(block, '')}.conv.{unit}.{part}.{rest}"
+    if block == "0":
+        unit = str(int(unit) - 1)
+    place = _LITE0_BLOCKS.get(block, "")
+    return f"{place}.conv.{unit}.{part}.{rest}"
 
 
 def _lite0_blocks() -> dict[str, str]:
     """Running index of EfficientNet-Lite0's blocks -> our stage and index within it."""
-    places = ["stages.0.1"]
+    places = ["stages.0.1"]  # after the stem
     for stage, sizes in enumerate(efficientnet_lite0.STAGES[1:], 1):
-        places += [f"stages.{stage}.{i}" for i in range(sum(blocks for *_, blocks in sizes))]
+        depth = sum(blocks for *_, blocks in sizes)
+        places += [f"stages.{stage}.{i}" for i in range(depth)]
     return {str(number): place for number, place in enumerate(places)}
 
 
 def _blocks() -> dict[str, str]:
     """torchvision's running index of MobileNetV2's blocks -> our stage and index within it."""
-    places = [f"layer{s}.{i}" for s, (_, _, blocks, _) in enumerate(mobilenet_v2.STAGES, 1) for i in range(blocks)]
+    places: list[str] = []
+    for stage, (_, _, blocks, _) in enumerate(mobilenet_v2.STAGES, 1):
+        places += [f"layer{stage}.{i}" for i in range(blocks)]
     return {str(number): place for number, place in enumerate(places, 1)}
 
 
-_BLOCKS, _LITE0_BLOCKS = _blocks(), _lite0_blocks()
+_BLOCKS = _blocks()
+_LITE0_BLOCKS = _lite0_blocks()
+# Pattern of a tensor's name -> the rule that translates it. A name may match several; `checkpoints` takes the one that
+# the network has.
 RULES: dict[str, Callable[[re.Match[str]], str]] = {
     r"features\.(\d+)\.([01])\.(\w+)": _mobilenet_v2_end,
     r"features\.(\d+)\.conv\.(\d)\.([01])\.(\w+)": _mobilenet_v2_unit,

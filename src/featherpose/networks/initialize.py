@@ -80,5 +80,6 @@ def _init_layer(layer: nn.Conv2d | nn.Linear) -> None:
         nn.init.zeros_(layer.bias)
         return
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    fan_out = layer.weight.shape[0] * layer.weight[0, 0].numel() / groups
+    kernel_area = layer.weight[0, 0].numel()  # 1 for a linear layer
+    fan_out = layer.weight.shape[0] * kernel_area / groups
     nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_out))

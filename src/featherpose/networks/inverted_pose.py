@@ -24,12 +24,15 @@ EXPANSION = 3
 def _stage(in_channels: int, channels: int, depth: int) -> nn.Sequential:
     block = partial(InvertedResidual, expansion=EXPANSION, activation=relu)
     first = block(in_channels, channels, stride=2)
-    return nn.Sequential(first, *(block(channels, channels, stride=1) for _ in range(depth - 1)))
+    others = [block(channels, channels, stride=1) for _ in range(depth - 1)]
+    return nn.Sequential(first, *others)
 
 
 def inverted_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str = "cbam") -> PoseNetwork:
     """InvertedPose: 0.7 M parameters; `width` scales the channels."""
     *channels, hidden = scaled((*CHANNELS, HEAD_CHANNELS), width)
     stem = ConvUnit(3, channels[0], 3, stride=2)
-    backbone = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
-    return PoseNetwork(backbone, FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))
+    sizes = zip(channels[:-1], channels[1:], DEPTHS, strict=True)
+    stages = [_stage(in_channels, out_channels, depth) for in_channels, out_channels, depth in sizes]
+    head = FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention)
+    return PoseNetwork(Stages([stem, *stages]), head)

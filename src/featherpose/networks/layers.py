@@ -34,11 +34,11 @@ class ConvUnit(nn.Module):
         super().__init__()
         groups = in_channels if depthwise else groups
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=not norm)
-        self.bn = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.bn = nn.BatchNorm2d(out_channels) if norm else nn.Identity()  # identities, so that `forward` has no branch
         self.activate = activation() if activation else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activate(self.bn(self.conv(x)))
+        return self.activate(self.bn(self.conv(x)))  # (N, C_out, H / stride, W / stride)
 
 
 class BasicBlock(nn.Module):
@@ -58,8 +58,9 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(in_channels, channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn1(self.conv1(x)).relu_()
-        return self.bn2(self.conv2(y)).add_(self.downsample(x)).relu_()
+        y = self.bn1(self.conv1(x)).relu_()  # (N, C, H / stride, W / stride)
+        y = self.bn2(self.conv2(y))  # same shape
+        return y.add_(self.downsample(x)).relu_()
 
 
 class Bottleneck(nn.Module):
@@ -82,9 +83,10 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn1(self.conv1(x)).relu_()
-        y = self.bn2(self.conv2(y)).relu_()
-        return self.bn3(self.conv3(y)).add_(self.downsample(x)).relu_()
+        y = self.bn1(self.conv1(x)).relu_()  # (N, C, H, W)
+        y = self.bn2(self.conv2(y)).relu_()  # (N, C, H / stride, W / stride)
+        y = self.bn3(self.conv3(y))  # (N, 4 C, H / stride, W / stride)
+        return y.add_(self.downsample(x)).relu_()
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
@@ -117,9 +119,9 @@ class ShuffleUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride > 1:
-            return interleave(self.branch1(x), self.branch2(x))
-        kept, worked = x.chunk(2, dim=1)
-        return interleave(kept, self.branch2(worked))
+            return interleave(self.branch1(x), self.branch2(x))  # (N, C, H / stride, W / stride)
+        kept, worked = x.chunk(2, dim=1)  # (N, C/2, H, W) each
+        return interleave(kept, self.branch2(worked))  # (N, C, H, W)
 
 
 class TwiceCountedBatchNorm(nn.BatchNorm2d):
@@ -133,8 +135,8 @@ class TwiceCountedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        return super().forward(input)
+            self.num_batches_tracked.add_(1)  # PyTorch adds the other one
+        return super().forward(input)  # (N, C, H, W)
 
 
 def upsample_nearest(x: Tensor, factor: int) -> Tensor:
@@ -155,6 +157,6 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
     every later layer would have to convert them.
     """
     if second.is_contiguous(memory_format=torch.channels_last):
-        last = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=4)
-        return last.flatten(3).permute(0, 3, 1, 2)
-    return torch.stack((first, second), dim=2).flatten(1, 2)
+        last = torch.stack((first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1)), dim=4)  # (N, H, W, C/2, 2)
+        return last.flatten(3).permute(0, 3, 1, 2)  # (N, C, H, W)
+    return torch.stack((first, second), dim=2).flatten(1, 2)  # (N, C/2, 2, H, W) -> (N, C, H, W)

@@ -50,9 +50,10 @@ class Stem(nn.Module):
         self.linear_conv = ConvUnit(channels, half)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = self.conv1(x).chunk(2, dim=1)
-        second = self.linear_conv(self.depthwise_conv(self.expand_conv(second)))
-        return interleave(self.branch1(first), second)
+        first, second = self.conv1(x).chunk(2, dim=1)  # (N, 16, H/2, W/2) each
+        second = self.expand_conv(second)  # (N, 32, H/2, W/2)
+        second = self.linear_conv(self.depthwise_conv(second))  # (N, 16, H/4, W/4)
+        return interleave(self.branch1(first), second)  # (N, 32, H/4, W/4)
 
 
 class CrossResolutionWeighting(nn.Module):
@@ -70,8 +71,8 @@ class CrossResolutionWeighting(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         height, width = maps[-1].shape[-2:]
-        pooled = torch.cat([average_pool_to(x, (height, width)) for x in maps], dim=1)
-        gates = self.conv2(self.conv1(pooled)).split(self.channels, dim=1)
+        pooled = torch.cat([average_pool_to(x, (height, width)) for x in maps], dim=1)  # (N, sum of C_i, h, w)
+        gates = self.conv2(self.conv1(pooled)).split(self.channels, dim=1)  # (N, C_i, h, w) each
         return [x * upsample_nearest(gate, x.shape[-1] // width) for x, gate in zip(maps, gates, strict=True)]
 
 
@@ -84,7 +85,9 @@ class SpatialWeighting(nn.Module):
         self.conv2 = ConvUnit(channels // reduction, channels, norm=False, activation=nn.Sigmoid)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv2(self.conv1(x.mean((2, 3), keepdim=True)))
+        mean = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        gate = self.conv2(self.conv1(mean))  # (N, C, 1, 1)
+        return x * gate  # (N, C, H, W)
 
 
 class Block(nn.Module):
@@ -104,10 +107,10 @@ class Block(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        passed, worked = zip(*(x.chunk(2, dim=1) for x in maps), strict=True)
-        worked = self.cross_resolution_weighting(worked)
-        steps = zip(passed, worked, self.depthwise_convs, self.spatial_weighting, strict=True)
-        return [interleave(kept, weigh(convolve(x))) for kept, x, convolve, weigh in steps]
+        halves = [x.chunk(2, dim=1) for x in maps]  # two of (N, C_i / 2, h_i, w_i) per map
+        worked = self.cross_resolution_weighting([second for _, second in halves])
+        branches = zip(halves, worked, self.depthwise_convs, self.spatial_weighting, strict=True)
+        return [interleave(first, weigh(convolve(x))) for (first, _), x, convolve, weigh in branches]
 
 
 class Fuse(Exchange):
@@ -129,16 +132,19 @@ class Fuse(Exchange):
         self.halved = halved
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        finest = self._finest(maps)
-        coarser = [self._coarser(i, maps, finest) for i in range(1, len(maps))]
+        finest = self._finest(maps)  # (N, C_0, H/4, W/4)
+        coarser = [self._coarser(i, maps, finest) for i in range(1, len(maps))]  # (N, C_i, h_i, w_i) each
+        # Not in place: the paths to the coarser maps read y_0 before its ReLU, and their gradient needs it.
         return [finest.relu(), *coarser]
 
     def _finest(self, maps: Sequence[Tensor]) -> Tensor:
-        sent = self._sum_from_coarser(0, maps)
-        return torch.add(maps[0], sent, alpha=0.5) if self.halved else torch.add(sent, maps[0], alpha=2)
+        received = self._sum_from_coarser(0, maps)  # (N, C_0, H/4, W/4)
+        if self.halved:
+            return torch.add(maps[0], received, alpha=0.5)
+        return torch.add(received, maps[0], alpha=2)
 
     def _coarser(self, i: int, maps: Sequence[Tensor], finest: Tensor) -> Tensor:
-        y = torch.add(maps[i], self._apply_path(0, i, finest), alpha=2)
+        y = torch.add(maps[i], self._apply_path(0, i, finest), alpha=2)  # (N, C_i, h_i, w_i)
         for j in range(1, i):
             y += self._apply_path(j, i, maps[j])
         if i < len(maps) - 1:
@@ -177,7 +183,8 @@ class LiteModule(nn.Module):
         self.fuse_layers = Fuse(channels, halved=halved)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return self.fuse_layers(self.layers(maps))
+        maps = self.layers(maps)  # same shapes
+        return self.fuse_layers(maps)
 
 
 class LiteHRNet(nn.Module):
@@ -203,22 +210,27 @@ class LiteHRNet(nn.Module):
         before: Sequence[int] = (STEM_CHANNELS,)
         for stage, modules in enumerate(MODULES[depth]):
             after = channels[: stage + 2]
-            self.add_module(f"transition{stage}", Transition(before, after, _downsample))
-            self.add_module(f"stage{stage}", nn.Sequential(*(create_module(after) for _ in range(modules))))
+            transition = Transition(before, after, _downsample)
+            stage_modules = [create_module(after) for _ in range(modules)]
+            self.add_module(f"transition{stage}", transition)
+            self.add_module(f"stage{stage}", nn.Sequential(*stage_modules))
             before = after
+        # Part of the backbone, because published checkpoints name it `backbone.head_layer`.
         self.head_layer = IterativeHead(channels) if iterative else nn.Identity()
 
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
-        maps = self.stage0(self.transition0([self.stem(x)]))
-        maps = self.stage1(self.transition1(maps))
-        maps = self.stage2(self.transition2(maps))
-        return self.head_layer(maps)
+        x = self.stem(x)  # (N, 32, H/4, W/4)
+        maps = self.stage0(self.transition0([x]))  # (N, C, H/4, W/4), (N, 2 C, H/8, W/8)
+        maps = self.stage1(self.transition1(maps))  # ..., (N, 4 C, H/16, W/16)
+        maps = self.stage2(self.transition2(maps))  # ..., (N, 8 C, H/32, W/32)
+        return self.head_layer(maps)  # the four maps, or (N, C, H/4, W/4)
 
 
 def lite_hrnet(depth: int, num_keypoints: int, width: int) -> PoseNetwork:
     """Lite-HRNet of `depth` 18 or 30 as published, with the iterative head; `width` channels at 1/4."""
     channels = branch_channels(width)
-    return PoseNetwork(LiteHRNet(depth, channels, LiteModule, iterative=True), FinalLayer(channels[0], num_keypoints))
+    backbone = LiteHRNet(depth, channels, LiteModule, iterative=True)
+    return PoseNetwork(backbone, FinalLayer(channels[0], num_keypoints))
 
 
 def cbam_lite_hrnet(
@@ -233,7 +245,8 @@ def cbam_lite_hrnet(
         if value not in known:
             raise ModelError(f"Unknown {option} {value!r}.{did_you_mean(value, known)}")
     channels = branch_channels(width)
-    in_block, in_head = (attention, "none") if attention_at == "block" else (None, attention)
+    in_block = attention if attention_at == "block" else None
+    in_head = attention if attention_at == "head" else "none"
     head = AttentionHead(channels, num_keypoints, attention=in_head, upsample=upsample)
     create_module = partial(LiteModule, attention=in_block, halved=fuse == "halved")
     return PoseNetwork(LiteHRNet(depth, channels, create_module), head)

@@ -28,7 +28,8 @@ class DepthwiseSeparable(nn.Module):
         self.pointwise = ConvUnit(in_channels, channels, activation=nn.ReLU6)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise(self.depthwise(x))
+        x = self.depthwise(x)  # (N, C_in, H / stride, W / stride)
+        return self.pointwise(x)  # (N, C, H / stride, W / stride)
 
 
 class MobileNetV1(nn.Module):
@@ -37,19 +38,24 @@ class MobileNetV1(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6)
-        inputs = [STEM_CHANNELS, *(channels for channels, _, _ in STAGES)]
-        self.layers = nn.Sequential(*(_stage(i, *sizes) for i, sizes in zip(inputs, STAGES, strict=False)))
+        self.layers = nn.Sequential()
+        in_channels = STEM_CHANNELS
+        for channels, blocks, stride in STAGES:
+            self.layers.append(_stage(in_channels, channels, blocks, stride))
+            in_channels = channels
 
     def init_weights(self) -> None:
         init_truncated_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(self.conv1(x))
+        x = self.conv1(x)  # (N, 32, H/2, W/2)
+        return self.layers(x)  # (N, 1024, H/32, W/32)
 
 
 def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     first = DepthwiseSeparable(in_channels, channels, stride)
-    return nn.Sequential(first, *(DepthwiseSeparable(channels, channels) for _ in range(blocks - 1)))
+    others = [DepthwiseSeparable(channels, channels) for _ in range(blocks - 1)]
+    return nn.Sequential(first, *others)
 
 
 def mobilenet_v1(num_keypoints: int = 17) -> PoseNetwork:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
 from featherpose.networks.layers import Activation, ConvUnit
 
-STEM_CHANNELS, LAST_CHANNELS = 32, 1280
+STEM_CHANNELS = 32
+LAST_CHANNELS = 1280  # of the classifier's 1x1
 STAGES = (  # expansion, channels, blocks, stride of the first (paper, table 2)
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -41,15 +42,17 @@ class InvertedResidual(nn.Module):
     ) -> None:
         super().__init__()
         hidden = in_channels * expansion
-        self.conv = nn.Sequential(
-            *([ConvUnit(in_channels, hidden, activation=activation)] if expansion > 1 else []),
-            ConvUnit(hidden, hidden, kernel, stride=stride, depthwise=True, activation=activation),
-            ConvUnit(hidden, channels, activation=None),
-        )
+        self.conv = nn.Sequential()
+        if expansion > 1:
+            self.conv.append(ConvUnit(in_channels, hidden, activation=activation))
+        self.conv.append(ConvUnit(hidden, hidden, kernel, stride=stride, depthwise=True, activation=activation))
+        # An activation here would lose information in the few channels of the output (paper, section 3.2).
+        self.conv.append(ConvUnit(hidden, channels, activation=None))
         self.has_shortcut = stride == 1 and in_channels == channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.has_shortcut else self.conv(x)
+        y = self.conv(x)  # (N, C, H / stride, W / stride)
+        return x + y if self.has_shortcut else y
 
 
 class MobileNetV2(nn.Module):
@@ -60,20 +63,20 @@ class MobileNetV2(nn.Module):
         self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6)
         in_channels = STEM_CHANNELS
         for stage, (expansion, channels, blocks, stride) in enumerate(STAGES, 1):
-            self.add_module(f"layer{stage}", _stage(in_channels, channels, expansion, [stride] + [1] * (blocks - 1)))
+            self.add_module(f"layer{stage}", _stage(in_channels, channels, expansion, blocks, stride))
             in_channels = channels
         self.conv2 = ConvUnit(in_channels, LAST_CHANNELS, activation=nn.ReLU6)
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.children():
-            x = layer(x)
-        return x
+        for layer in self.children():  # conv1, layer1 to layer7, conv2
+            x = layer(x)  # at 1/2, 1/2, 1/4, 1/8, 1/16, 1/16, 1/32, 1/32, 1/32 of the input
+        return x  # (N, 1280, H/32, W/32)
 
 
-def _stage(in_channels: int, channels: int, expansion: int, strides: list[int]) -> nn.Sequential:
-    inputs = [in_channels] + [channels] * (len(strides) - 1)
-    blocks = zip(inputs, strides, strict=True)
-    return nn.Sequential(*(InvertedResidual(i, channels, expansion=expansion, stride=s) for i, s in blocks))
+def _stage(in_channels: int, channels: int, expansion: int, blocks: int, stride: int) -> nn.Sequential:
+    first = InvertedResidual(in_channels, channels, expansion=expansion, stride=stride)
+    others = [InvertedResidual(channels, channels, expansion=expansion, stride=1) for _ in range(blocks - 1)]
+    return nn.Sequential(first, *others)
 
 
 def mobilenet_v2(num_keypoints: int = 17) -> PoseNetwork:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ from featherpose.networks.initialize import init_truncated_normal
 from featherpose.networks.layers import Activation, ConvUnit, relu
 
 STEM_CHANNELS = 16
-NORM = {"eps": 1e-3, "momentum": 0.01}
+NORM_EPS = 1e-3
+NORM_MOMENTUM = 0.01
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,19 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.fc1(x.mean((2, 3), keepdim=True)).relu_()
-        return x * nn.functional.hardsigmoid(self.fc2(hidden))
+        mean = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        hidden = self.fc1(mean).relu_()  # (N, hidden, 1, 1)
+        gate = nn.functional.hardsigmoid(self.fc2(hidden))  # (N, C, 1, 1)
+        return x * gate  # (N, C, H, W)
 
 
 def _make_divisible(channels: int, divisor: int = 8) -> int:
     """Channels -> nearest multiple of the divisor, rounded up if it is below 90 % of them (authors' code)."""
-    nearest = max(divisor, (channels + divisor // 2) // divisor * divisor)
-    return nearest + divisor if nearest < 0.9 * channels else nearest
+    nearest = (channels + divisor // 2) // divisor * divisor
+    nearest = max(divisor, nearest)
+    if nearest < 0.9 * channels:
+        return nearest + divisor
+    return nearest
 
 
 class Block(nn.Module):
@@ -85,32 +92,37 @@ class Block(nn.Module):
     def __init__(self, in_channels: int, row: Row) -> None:
         super().__init__()
         hidden = row.hidden
-        self.block = nn.Sequential(
-            *([ConvUnit(in_channels, hidden, activation=row.activation)] if hidden != in_channels else []),
-            ConvUnit(hidden, hidden, row.kernel, stride=row.stride, depthwise=True, activation=row.activation),
-            *([SqueezeExcitation(hidden)] if row.squeeze else []),
-            ConvUnit(hidden, row.channels, activation=None),
-        )
+        activation = row.activation
+        depthwise = partial(ConvUnit, stride=row.stride, depthwise=True, activation=activation)
+        self.block = nn.Sequential()
+        if hidden != in_channels:  # the first block expands nothing
+            self.block.append(ConvUnit(in_channels, hidden, activation=activation))
+        self.block.append(depthwise(hidden, hidden, row.kernel))
+        if row.squeeze:
+            self.block.append(SqueezeExcitation(hidden))
+        self.block.append(ConvUnit(hidden, row.channels, activation=None))
         self.has_shortcut = row.stride == 1 and in_channels == row.channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x) if self.has_shortcut else self.block(x)
+        y = self.block(x)  # (N, C, H / stride, W / stride)
+        return x + y if self.has_shortcut else y
 
 
 class MobileNetV3(nn.Sequential):
     """The backbone: image (N, 3, H, W) -> (N, 6 x the last row's channels, H/32, W/32)."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        inputs = [STEM_CHANNELS, *(row.channels for row in rows)]
-        self.channels = 6 * inputs[-1]
-        super().__init__(
-            ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.Hardswish),
-            *(Block(i, row) for i, row in zip(inputs, rows, strict=False)),
-            ConvUnit(inputs[-1], self.channels, activation=nn.Hardswish),
-        )
+        super().__init__(ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.Hardswish))
+        in_channels = STEM_CHANNELS
+        for row in rows:
+            self.append(Block(in_channels, row))
+            in_channels = row.channels
+        self.channels = 6 * in_channels
+        self.append(ConvUnit(in_channels, self.channels, activation=nn.Hardswish))
         for part in self.modules():
             if isinstance(part, nn.BatchNorm2d):
-                part.eps, part.momentum = NORM["eps"], NORM["momentum"]
+                part.eps = NORM_EPS
+                part.momentum = NORM_MOMENTUM
 
     def init_weights(self) -> None:
         init_truncated_normal(self)

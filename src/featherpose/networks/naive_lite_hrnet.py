@@ -27,13 +27,14 @@ class ShuffleModule(nn.Module):
         self.fuse_layers = Fuse(channels)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        return self.fuse_layers([units(x) for units, x in zip(self.layers, maps, strict=True)])
+        maps = [units(x) for units, x in zip(self.layers, maps, strict=True)]  # same shapes
+        return self.fuse_layers(maps)
 
 
 def naive_lite_hrnet_18(num_keypoints: int = 17, *, width: int = 30) -> PoseNetwork:
     """Naive Lite-HRNet-18 with `width` channels at 1/4: 0.76 M parameters."""
-    channels = branch_channels(width)
-    return PoseNetwork(LiteHRNet(18, channels, ShuffleModule, iterative=True), FinalLayer(width, num_keypoints))
+    backbone = LiteHRNet(18, branch_channels(width), ShuffleModule, iterative=True)
+    return PoseNetwork(backbone, FinalLayer(width, num_keypoints))
 
 
 def wider_naive_lite_hrnet_18(num_keypoints: int = 17) -> PoseNetwork:

@@ -23,7 +23,8 @@ class Normalize(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(STD).view(3, 1, 1), persistent=False)
 
     def forward(self, crops: Tensor) -> Tensor:
-        return (crops.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        channels_first = crops.permute(0, 3, 1, 2).float()  # (N, 3, H, W), values 0 to 255
+        return (channels_first - self.mean) / self.std  # (N, 3, H, W)
 
 
 def normalize(crops: Tensor) -> Tensor:

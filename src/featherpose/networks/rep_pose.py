@@ -35,15 +35,20 @@ class RepUnit(nn.Module):
         self.same = nn.BatchNorm2d(channels) if stride == 1 and in_channels == channels else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.full(x).add_(self.point(x))
-        return (y if self.same is None else y.add_(self.same(x))).relu_()
+        y = self.full(x).add_(self.point(x))  # (N, C, H / stride, W / stride)
+        if self.same is not None:
+            y = y.add_(self.same(x))
+        return y.relu_()
 
     def merged(self) -> nn.Sequential:
         """One 3x3 convolution with bias, then ReLU: equivalent to this unit in eval mode."""
-        full, point = self.full.conv, self.point.conv
+        full = self.full.conv
+        point = self.point.conv
         branches = [_folded(full.weight, self.full.bn), _folded(point.weight, self.point.bn)]
         if self.same is not None:
-            branches.append(_folded(nn.init.dirac_(torch.empty_like(point.weight)), self.same))
+            identity = nn.init.dirac_(torch.empty_like(point.weight))  # as a 1x1 convolution
+            branches.append(_folded(identity, self.same))
+        # The branches are linear up to their sum, so the sum of their kernels does the same.
         kernels, biases = zip(*branches, strict=True)
         conv = nn.Conv2d(full.in_channels, full.out_channels, 3, full.stride[0], 1).to(full.weight)
         with torch.no_grad():
@@ -58,11 +63,13 @@ def _folded(weight: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
     A 1x1 kernel is padded with zeros to 3x3.
     """
     norm = cast(nn.BatchNorm2d, norm)
-    mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
-    gain = norm.weight.double() / (variance + norm.eps).sqrt()
+    mean = cast(Tensor, norm.running_mean).double()  # (C,)
+    variance = cast(Tensor, norm.running_var).double()  # (C,)
+    gain = norm.weight.double() / (variance + norm.eps).sqrt()  # (C,)
+    bias = norm.bias.double() - mean * gain  # (C,)
+    kernel = weight.double() * gain[:, None, None, None]  # (C, C_in, 3, 3) or (C, C_in, 1, 1)
     margin = (3 - weight.shape[-1]) // 2
-    kernel = nn.functional.pad(weight.double() * gain[:, None, None, None], [margin] * 4)
-    return kernel, norm.bias.double() - mean * gain
+    return nn.functional.pad(kernel, [margin] * 4), bias  # (C, C_in, 3, 3)
 
 
 def merged(network: nn.Module) -> nn.Module:
@@ -82,7 +89,9 @@ class RepPose(PoseNetwork):
 
 
 def _stage(in_channels: int, channels: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(RepUnit(in_channels, channels, 2), *(RepUnit(channels, channels) for _ in range(depth - 1)))
+    first = RepUnit(in_channels, channels, 2)
+    others = [RepUnit(channels, channels) for _ in range(depth - 1)]
+    return nn.Sequential(first, *others)
 
 
 def rep_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str = "cbam") -> RepPose:
@@ -90,5 +99,7 @@ def rep_pose(num_keypoints: int = 17, *, width: float = 1.0, attention: str = "c
     *channels, hidden = scaled((*CHANNELS, HEAD_CHANNELS), width)
     # No branches here: torch 2.13 writes out of bounds in the gradient of a 1x1 with stride 2 and 3 input channels.
     stem = ConvUnit(3, channels[0], 3, stride=2)
-    backbone = Stages([stem, *(_stage(*sizes) for sizes in zip(channels[:-1], channels[1:], DEPTHS, strict=True))])
-    return RepPose(backbone, FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention))
+    sizes = zip(channels[:-1], channels[1:], DEPTHS, strict=True)
+    stages = [_stage(in_channels, out_channels, depth) for in_channels, out_channels, depth in sizes]
+    head = FPNHead(channels[1:], num_keypoints, hidden=hidden, attention=attention)
+    return RepPose(Stages([stem, *stages]), head)

@@ -28,23 +28,29 @@ class GroupUnit(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, *, stride: int = 1, groups: int = GROUPS) -> None:
         super().__init__()
-        hidden, branch_channels = channels // 4, channels if stride == 1 else channels - in_channels
+        hidden = channels // 4
+        # With stride 2 the input is concatenated, so that the convolutions give only the other channels.
+        branch_channels = channels if stride == 1 else channels - in_channels
         self.g_conv_1x1_compress = ConvUnit(in_channels, hidden, groups=groups)
         self.depthwise_conv3x3_bn = ConvUnit(hidden, hidden, 3, stride=stride, depthwise=True, activation=None)
         self.g_conv_1x1_expand = ConvUnit(hidden, branch_channels, groups=GROUPS, activation=None)
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        y = channel_shuffle(self.depthwise_conv3x3_bn(self.g_conv_1x1_compress(x)), GROUPS)
-        y = self.g_conv_1x1_expand(y)
+        y = self.g_conv_1x1_compress(x)  # (N, C/4, H, W)
+        y = self.depthwise_conv3x3_bn(y)  # (N, C/4, H / stride, W / stride)
+        y = channel_shuffle(y, GROUPS)
+        y = self.g_conv_1x1_expand(y)  # (N, C, H, W), or (N, C - C_in, H/2, W/2)
         if self.stride == 1:
             return (x + y).relu_()
-        return torch.cat((nn.functional.avg_pool2d(x, 3, 2, 1), y.relu_()), 1)
+        pooled = nn.functional.avg_pool2d(x, 3, 2, 1)  # (N, C_in, H/2, W/2)
+        return torch.cat((pooled, y.relu_()), 1)  # (N, C, H/2, W/2)
 
 
 def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     """Channel shuffle: (N, C, H, W) with channels ordered by group -> one channel of each group in turn."""
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    grouped = x.unflatten(1, (groups, -1))  # (N, groups, C / groups, H, W)
+    return grouped.transpose(1, 2).flatten(1, 2)  # (N, C, H, W)
 
 
 class ShuffleNetV1(nn.Module):
@@ -54,9 +60,13 @@ class ShuffleNetV1(nn.Module):
         super().__init__()
         self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        (first, *_), inputs = STAGES, [STEM_CHANNELS, *(channels for channels, _ in STAGES)]
-        stages = zip(inputs, STAGES, strict=False)
-        self.layers = nn.Sequential(*(_stage(i, *sizes, groups=1 if sizes is first else GROUPS) for i, sizes in stages))
+        self.layers = nn.Sequential()
+        in_channels = STEM_CHANNELS
+        for number, (channels, units) in enumerate(STAGES):
+            # The stem has too few channels for a grouped 1x1 (paper, section 3.2).
+            groups = 1 if number == 0 else GROUPS
+            self.layers.append(_stage(in_channels, channels, units, groups=groups))
+            in_channels = channels
 
     def init_weights(self) -> None:
         """Standard deviation 0.01 in the stem, else 1 / input channels per group; norms: weight 1, bias 0.0001."""
@@ -69,12 +79,15 @@ class ShuffleNetV1(nn.Module):
                 nn.init.constant_(part.bias, NORM_BIAS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(self.maxpool(self.conv1(x)))
+        x = self.conv1(x)  # (N, 24, H/2, W/2)
+        x = self.maxpool(x)  # (N, 24, H/4, W/4)
+        return self.layers(x)  # (N, 960, H/32, W/32)
 
 
 def _stage(in_channels: int, channels: int, units: int, *, groups: int) -> nn.Sequential:
     first = GroupUnit(in_channels, channels, stride=2, groups=groups)
-    return nn.Sequential(first, *(GroupUnit(channels, channels) for _ in range(units - 1)))
+    others = [GroupUnit(channels, channels) for _ in range(units - 1)]
+    return nn.Sequential(first, *others)
 
 
 def shufflenet_v1(num_keypoints: int = 17) -> PoseNetwork:

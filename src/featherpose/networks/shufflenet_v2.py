@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
 from featherpose.networks.layers import ConvUnit, ShuffleUnit
 
-STEM_CHANNELS, LAST_CHANNELS = 24, 1024
+STEM_CHANNELS = 24
+LAST_CHANNELS = 1024  # of the 1x1 after the stages
 STAGES = ((116, 4), (232, 8), (464, 4))  # channels and units at width 1x (paper, table 5)
 
 
@@ -22,17 +23,23 @@ class ShuffleNetV2(nn.Module):
         super().__init__()
         self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        inputs = [STEM_CHANNELS, *(channels for channels, _ in STAGES)]
-        stages = [_stage(i, channels, units) for i, (channels, units) in zip(inputs, STAGES, strict=False)]
-        self.layers = nn.Sequential(*stages, ConvUnit(inputs[-1], LAST_CHANNELS))
+        self.layers = nn.Sequential()
+        in_channels = STEM_CHANNELS
+        for channels, units in STAGES:
+            self.layers.append(_stage(in_channels, channels, units))
+            in_channels = channels
+        self.layers.append(ConvUnit(in_channels, LAST_CHANNELS))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(self.maxpool(self.conv1(x)))
+        x = self.conv1(x)  # (N, 24, H/2, W/2)
+        x = self.maxpool(x)  # (N, 24, H/4, W/4)
+        return self.layers(x)  # (N, 1024, H/32, W/32)
 
 
 def _stage(in_channels: int, channels: int, units: int) -> nn.Sequential:
     first = ShuffleUnit(in_channels, channels, stride=2)
-    return nn.Sequential(first, *(ShuffleUnit(channels, channels) for _ in range(units - 1)))
+    others = [ShuffleUnit(channels, channels) for _ in range(units - 1)]
+    return nn.Sequential(first, *others)
 
 
 def shufflenet_v2(num_keypoints: int = 17) -> PoseNetwork:

@@ -26,18 +26,20 @@ class ResNet(nn.Module):
         in_channels = 64
         for stage, blocks in enumerate(BLOCKS[depth]):
             channels = 64 * 2**stage
-            self.add_module(f"layer{stage + 1}", _stage(in_channels, channels, blocks, stride=min(stage, 1) + 1))
+            stride = 1 if stage == 0 else 2  # the pooling before the first stage halves the resolution already
+            self.add_module(f"layer{stage + 1}", _stage(in_channels, channels, blocks, stride))
             in_channels = channels * Bottleneck.expansion
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.children():
-            x = layer(x)
-        return x
+        for layer in self.children():  # conv1, bn1, relu, maxpool, layer1 to layer4
+            x = layer(x)  # at 1/2 (conv1), 1/4 (maxpool, layer1), 1/8, 1/16, 1/32 of the input
+        return x  # (N, 2048, H/32, W/32)
 
 
-def _stage(in_channels: int, channels: int, blocks: int, *, stride: int) -> nn.Sequential:
+def _stage(in_channels: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
     first = Bottleneck(in_channels, channels, stride)
-    return nn.Sequential(first, *(Bottleneck(channels * Bottleneck.expansion, channels) for _ in range(blocks - 1)))
+    others = [Bottleneck(channels * Bottleneck.expansion, channels) for _ in range(blocks - 1)]
+    return nn.Sequential(first, *others)
 
 
 def simple_baseline(depth: int, num_keypoints: int) -> PoseNetwork:

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
 
 CHANNELS = 96  # of the first stage; each later stage doubles them
-DEPTHS, HEADS = (2, 2, 6, 2), (3, 6, 12, 24)  # Swin-T (paper, section 3.3); 32 channels per head
+DEPTHS = (2, 2, 6, 2)  # blocks per stage (paper, section 3.3, Swin-T)
+HEADS = (3, 6, 12, 24)  # per stage, of 32 channels each
 LAST_CHANNELS = CHANNELS * 2 ** (len(DEPTHS) - 1)
-PATCH, WINDOW = 4, 7  # side lengths: of a patch in pixels, of a window in patches
+PATCH = 4  # side length in pixels
+WINDOW = 7  # side length in patches
 INIT_STD = 0.02  # standard deviation of initial linear weights and position bias tables (official code)
 MASK_VALUE = -100.0  # added to the attention of two tokens that are neighbors only because of the cyclic shift
 
@@ -38,65 +40,81 @@ class WindowAttention(nn.Module):
         self.register_buffer("relative_position_index", position_bias_indices(), persistent=False)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
-        self.heads, self.shift = heads, shift
+        self.heads = heads
+        self.shift = shift
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
-        x = nn.functional.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
+        x = nn.functional.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))  # (N, H', W', C), whole windows
         size = (x.shape[1], x.shape[2])
         shift = tuple(self.shift if side > WINDOW else 0 for side in size)
-        shifted = x.roll([-tokens for tokens in shift], (1, 2)) if any(shift) else x
-        mask = self._position_bias() + (shift_mask(size, shift, x) if any(shift) else 0)
-        y = merge_windows(self._attend(split_windows(shifted), mask), size)
-        y = y.roll(shift, (1, 2)) if any(shift) else y
-        return y[:, :height, :width]
+        if any(shift):
+            x = x.roll([-tokens for tokens in shift], (1, 2))
+        bias = self._position_bias()  # (heads, 49, 49)
+        if any(shift):
+            bias = bias + shift_mask(size, shift, x)  # (n, heads, 49, 49)
+        windows = self._attend(split_windows(x), bias)  # (N, n, 49, C)
+        y = merge_windows(windows, size)  # (N, H', W', C)
+        if any(shift):
+            y = y.roll(shift, (1, 2))
+        return y[:, :height, :width]  # (N, H, W, C)
 
-    def _attend(self, windows: Tensor, mask: Tensor) -> Tensor:
+    def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
         """Windows (N, n, 49, C) and attention bias (heads, 49, 49) or (n, heads, 49, 49) -> windows (N, n, 49, C)."""
-        query, key, value = self.qkv(windows).unflatten(3, (3, self.heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        products = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        return self.proj(((products + mask).softmax(-1) @ value).transpose(2, 3).flatten(3))
+        qkv = self.qkv(windows).unflatten(3, (3, self.heads, -1))  # (N, n, 49, 3, heads, 32)
+        query, key, value = qkv.permute(3, 0, 1, 4, 2, 5)  # (N, n, heads, 49, 32) each
+        products = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)  # (N, n, heads, 49, 49)
+        attended = (products + bias).softmax(-1) @ value  # (N, n, heads, 49, 32)
+        return self.proj(attended.transpose(2, 3).flatten(3))  # (N, n, 49, C)
 
     def _position_bias(self) -> Tensor:
         """The learned relative position bias, (heads, 49, 49)."""
-        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+        bias = self.relative_position_bias_table[self.relative_position_index]  # (49, 49, heads)
+        return bias.permute(2, 0, 1)
 
 
 def position_bias_indices() -> Tensor:
     """(49, 49) row indices into the position bias table for each pair of tokens of a window: 13 x (dy + 6) + dx + 6."""
     position = torch.arange(WINDOW * WINDOW)
-    y, x = position // WINDOW, position % WINDOW
-    dy, dx = y[:, None] - y, x[:, None] - x
+    y = position // WINDOW
+    x = position % WINDOW
+    dy = y[:, None] - y  # (49, 49), -6 to 6
+    dx = x[:, None] - x
     return (2 * WINDOW - 1) * (dy + WINDOW - 1) + dx + WINDOW - 1
 
 
 def split_windows(x: Tensor) -> Tensor:
     """Map (N, H, W, C) -> its windows in row-major order (N, n, 49, C)."""
     across = x.shape[2] // WINDOW
-    return x.unflatten(2, (across, WINDOW)).unflatten(1, (-1, WINDOW)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    whole = x.unflatten(2, (across, WINDOW)).unflatten(1, (-1, WINDOW))  # (N, down, 7, across, 7, C)
+    return whole.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (N, n, 49, C)
 
 
 def merge_windows(windows: Tensor, size: tuple[int, int]) -> Tensor:
     """Windows (N, n, 49, C) of a map of `size` (height, width) -> the map (N, H, W, C)."""
-    whole = windows.unflatten(1, (size[0] // WINDOW, -1)).unflatten(3, (WINDOW, WINDOW))
-    return whole.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    height, _ = size
+    whole = windows.unflatten(1, (height // WINDOW, -1)).unflatten(3, (WINDOW, WINDOW))  # (N, down, across, 7, 7, C)
+    return whole.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (N, H, W, C)
 
 
 def shift_mask(size: tuple[int, int], shift: Sequence[int], like: Tensor) -> Tensor:
     """Size and shift of a map (height, width) -> attention mask (n, 1, 49, 49), 0 for neighbors before the shift."""
-    rows, columns = (_region_ids(side, moved, like) for side, moved in zip(size, shift, strict=True))
-    labels = split_windows((3 * rows[:, None] + columns)[None, :, :, None])[0, :, :, 0]
-    return ((labels[:, :, None] != labels[:, None, :]).to(like.dtype) * MASK_VALUE)[:, None]
+    rows = _region_ids(size[0], shift[0], like)  # (H,)
+    columns = _region_ids(size[1], shift[1], like)  # (W,)
+    regions = 3 * rows[:, None] + columns  # (H, W), a number for each of up to nine regions
+    labels = split_windows(regions[None, :, :, None])[0, :, :, 0]  # (n, 49)
+    differ = labels[:, :, None] != labels[:, None, :]  # (n, 49, 49)
+    return (differ.to(like.dtype) * MASK_VALUE)[:, None]
 
 
 def _region_ids(side: int, moved: int, like: Tensor) -> Tensor:
     """(side,) 0 before the last window, 1 in it, 2 in the rows or columns wrapped around by the shift."""
     position = torch.arange(side, device=like.device)
-    return (
-        (position >= side - WINDOW).int() + (position >= side - moved).int()
-        if moved
-        else torch.zeros_like(position).int()
-    )
+    if not moved:
+        return torch.zeros_like(position).int()
+    in_last_window = (position >= side - WINDOW).int()
+    wrapped_around = (position >= side - moved).int()
+    return in_last_window + wrapped_around
 
 
 class Block(nn.Module):
@@ -113,8 +131,8 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self.attn(self.norm1(x))  # (N, H, W, C)
+        return x + self.mlp(self.norm2(x))  # (N, H, W, C)
 
 
 class PatchMerging(nn.Module):
@@ -126,15 +144,17 @@ class PatchMerging(nn.Module):
         self.norm = nn.LayerNorm(4 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        neighbors = [x[:, top::2, left::2] for left in (0, 1) for top in (0, 1)]
-        return self.reduction(self.norm(torch.cat(neighbors, 3)))
+        # Column by column, the order of the published weights.
+        neighbors = [x[:, top::2, left::2] for left in (0, 1) for top in (0, 1)]  # (N, H/2, W/2, C) each
+        merged = torch.cat(neighbors, 3)  # (N, H/2, W/2, 4 C)
+        return self.reduction(self.norm(merged))  # (N, H/2, W/2, 2 C)
 
 
 class ChannelsLast(nn.Module):
     """(N, C, H, W) -> (N, H, W, C)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1)
+        return x.permute(0, 2, 3, 1)  # (N, H, W, C)
 
 
 class SwinTransformer(nn.Sequential):
@@ -145,11 +165,14 @@ class SwinTransformer(nn.Sequential):
         layers: list[nn.Module] = [nn.Sequential(patches, ChannelsLast(), nn.LayerNorm(CHANNELS))]
         for stage, (depth, heads) in enumerate(zip(DEPTHS, HEADS, strict=True)):
             channels = CHANNELS * 2**stage
-            if stage:
+            if stage > 0:
                 layers.append(PatchMerging(channels // 2))
-            layers.append(nn.Sequential(*(Block(channels, heads, i % 2 * (WINDOW // 2)) for i in range(depth))))
-        names = [*map(str, range(len(layers))), "norm"]
-        super().__init__(OrderedDict(zip(names, [*layers, nn.LayerNorm(LAST_CHANNELS)], strict=True)))
+            # Every other block shifts its windows by half a window, so that neighboring windows exchange information.
+            shifts = [0 if i % 2 == 0 else WINDOW // 2 for i in range(depth)]
+            layers.append(nn.Sequential(*(Block(channels, heads, shift) for shift in shifts)))
+        modules = OrderedDict((str(index), layer) for index, layer in enumerate(layers))
+        modules["norm"] = nn.LayerNorm(LAST_CHANNELS)
+        super().__init__(modules)
 
     def init_weights(self) -> None:
         """As in the official code; the patch embedding convolution keeps PyTorch's default initialization."""
@@ -165,7 +188,8 @@ class SwinTransformer(nn.Sequential):
                 nn.init.zeros_(weight)
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input).permute(0, 3, 1, 2)
+        tokens = super().forward(input)  # (N, H/32, W/32, 768)
+        return tokens.permute(0, 3, 1, 2)  # (N, 768, H/32, W/32)
 
 
 def swin_t(num_keypoints: int = 17) -> PoseNetwork:

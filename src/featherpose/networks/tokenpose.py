@@ -22,7 +22,8 @@ from featherpose.networks.heads import PoseNetwork
 from featherpose.networks.hrnet import STEM_CHANNELS, HRNet
 from featherpose.size import Size
 
-DIM, HIDDEN = 192, 576  # dimension of a token, and of the hidden layer of the feed-forward block
+DIM = 192  # of a token
+HIDDEN = 576  # dimension of the hidden layer of the feed-forward block
 INIT_STD = 0.02  # standard deviation of initial linear weights and tokens (official code)
 INPUT_SIZE = Size(height=256, width=192)
 
@@ -41,9 +42,10 @@ class SelfAttention(nn.Module):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.to_qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = self.to_qkv(x).unflatten(2, (3, self.heads, -1))  # (N, T, 3, heads, D / heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, heads, T, D / heads) each
         attended = nn.functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
-        return self.to_out(attended.transpose(1, 2).flatten(2))
+        return self.to_out(attended.transpose(1, 2).flatten(2))  # (N, T, D)
 
 
 class FeedForward(nn.Module):
@@ -55,7 +57,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(DIM, HIDDEN), nn.GELU(), no_dropout, nn.Linear(HIDDEN, DIM))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        return self.net(x)  # (N, T, D)
 
 
 class Residual(nn.Module):
@@ -66,7 +68,7 @@ class Residual(nn.Module):
         self.fn = nn.Sequential(OrderedDict(norm=nn.LayerNorm(DIM), fn=inner))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.fn(x)
+        return x + self.fn(x)  # (N, T, D)
 
 
 class Transformer(nn.Module):
@@ -81,7 +83,7 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, places: Tensor) -> Tensor:
         x = self.layers[0](x)
         for block in self.layers[1:]:
-            x = block(x + places)
+            x = block(x + places)  # (N, T, D)
         return x
 
 
@@ -108,8 +110,10 @@ class TokenHead(nn.Module):
         table = sine_table(height // patch[0], width // patch[1])
         self.pos_embedding = nn.Parameter(table, requires_grad=False)
         self.patch_to_embedding = nn.Linear(channels * patch[0] * patch[1], DIM)
-        several = len(transformers) > 1
-        self.transformers = [f"transformer{i}" if several else "transformer" for i in range(1, len(transformers) + 1)]
+        # As in the official checkpoints: numbered from 1 where there are several.
+        self.transformers = ["transformer"]
+        if len(transformers) > 1:
+            self.transformers = [f"transformer{number}" for number in range(1, len(transformers) + 1)]
         for name, transformer in zip(self.transformers, transformers, strict=True):
             self.add_module(name, transformer)
         self.mlp_head = _linear_layers(DIM * len(transformers), heatmap_size[0] * heatmap_size[1])
@@ -128,16 +132,18 @@ class TokenHead(nn.Module):
                 nn.init.zeros_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        patches = self.patch_to_embedding(split_patches(x, self.patch))
-        keypoint_tokens = self.keypoint_token.expand(x.shape[0], -1, -1)
-        number = keypoint_tokens.shape[1]
-        places = nn.functional.pad(self.pos_embedding, (0, 0, number, 0))  # keypoint tokens have no position
-        tokens = torch.cat((keypoint_tokens, patches), 1) + places
+        patches = self.patch_to_embedding(split_patches(x, self.patch))  # (N, P, D), P patches
+        keypoint_tokens = self.keypoint_token.expand(x.shape[0], -1, -1)  # (N, K, D)
+        num_keypoints = keypoint_tokens.shape[1]
+        # Keypoint tokens have no position: zeros.
+        places = nn.functional.pad(self.pos_embedding, (0, 0, num_keypoints, 0))  # (1, K + P, D)
+        tokens = torch.cat((keypoint_tokens, patches), 1) + places  # (N, K + P, D)
         read: list[Tensor] = []
         for name in self.transformers:
-            tokens = self.get_submodule(name)(tokens, places)
-            read.append(tokens[:, :number])
-        return self.mlp_head(torch.cat(read, 2)).unflatten(2, self.heatmap_size)
+            tokens = self.get_submodule(name)(tokens, places)  # (N, K + P, D)
+            read.append(tokens[:, :num_keypoints])
+        cells = self.mlp_head(torch.cat(read, 2))  # (N, K, h * w)
+        return cells.unflatten(2, self.heatmap_size)  # (N, K, h, w)
 
 
 def _linear_layers(read: int, cells: int) -> nn.Sequential:
@@ -153,9 +159,12 @@ def _linear_layers(read: int, cells: int) -> nn.Sequential:
 
 def split_patches(x: Tensor, patch: tuple[int, int]) -> Tensor:
     """Map (N, C, h, w) -> its patches in row-major order (N, patches, values), values ordered row, column, channel."""
-    rows, columns = x.shape[2] // patch[0], x.shape[3] // patch[1]
-    cells = x.unflatten(3, (columns, patch[1])).unflatten(2, (rows, patch[0]))
-    return cells.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    height, width = patch
+    rows = x.shape[2] // height
+    columns = x.shape[3] // width
+    cells = x.unflatten(3, (columns, width)).unflatten(2, (rows, height))  # (N, C, rows, height, columns, width)
+    cells = cells.permute(0, 2, 4, 3, 5, 1)  # (N, rows, columns, height, width, C)
+    return cells.flatten(3).flatten(1, 2)  # (N, rows * columns, height * width * C)
 
 
 def sine_table(rows: int, columns: int) -> Tensor:
@@ -165,15 +174,18 @@ def sine_table(rows: int, columns: int) -> Tensor:
     of 10,000.
     """
     half = torch.arange(DIM // 2)
-    wavelengths = 10000 ** (2 * (half // 2).float() / (DIM // 2))
+    wavelengths = 10000 ** (2 * (half // 2).float() / (DIM // 2))  # (96,), each one twice: for sine and cosine
 
     def waves(n: int) -> Tensor:
+        """Number of patches along an axis -> (n, 96) sines and cosines of their positions."""
         places = torch.arange(1, n + 1, dtype=torch.float32)
-        angles = (places / (places[-1] + 1e-6) * (2 * math.pi))[:, None] / wavelengths
+        positions = places / (places[-1] + 1e-6) * (2 * math.pi)
+        angles = positions[:, None] / wavelengths  # (n, 96)
         return torch.where(half % 2 == 0, angles.sin(), angles.cos())
 
-    down, across = waves(rows), waves(columns)
-    table = torch.cat((down[:, None].expand(-1, columns, -1), across.expand(rows, -1, -1)), 2)
+    down = waves(rows)[:, None].expand(-1, columns, -1)  # (rows, columns, 96)
+    across = waves(columns).expand(rows, -1, -1)  # (rows, columns, 96)
+    table = torch.cat((down, across), 2)  # (rows, columns, D)
     return table.flatten(0, 1)[None]
 
 
@@ -195,15 +207,18 @@ def tokenpose(
     """
     size = _parse_input_size(input_size)
     heatmap_size = (size.height // PoseNetwork.stride, size.width // PoseNetwork.stride)
-    patch = patch or (max(1, size.height // 64), max(1, size.width // 64))
+    if patch is None:
+        patch = (max(1, size.height // 64), max(1, size.width // 64))
     if heatmap_size[0] % patch[0] or heatmap_size[1] % patch[1]:
         raise ModelError(
             f"input_size is {size} (height x width), which cannot be split into patches of "
             f"{4 * patch[0]}x{4 * patch[1]} pixels; 256x192, 256x256 and 384x288 can."
         )
+    # `patch` is in heatmap cells; on a map of smaller stride (T: the image itself) it has more cells.
     scale = PoseNetwork.stride // stride
     map_shape = (channels, scale * heatmap_size[0], scale * heatmap_size[1])
-    head = TokenHead(num_keypoints, map_shape, (scale * patch[0], scale * patch[1]), heatmap_size, transformers)
+    map_patch = (scale * patch[0], scale * patch[1])
+    head = TokenHead(num_keypoints, map_shape, map_patch, heatmap_size, transformers)
     return PoseNetwork(backbone, head, fixed_size=size)
 
 
