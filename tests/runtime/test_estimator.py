@@ -182,7 +182,7 @@ def test_flip_test_swaps_sides_and_averages(name):
     estimator = Estimator(LeftRightSession(name), flip_test=True)
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
     crop = Crop.from_box(box, Size(height=64, width=48), codec.crop_mode)
-    crops = images.warp(image, crop)[None]
+    crops = images.warp(image, crop.matrix, crop.size)[None]
     merged = merge_flipped(
         *(estimator.session.run(side)["heatmaps"] for side in (crops, crops[:, :, ::-1])),
         COCO17.flip_order,

@@ -104,7 +104,7 @@ class Estimator:
         manifest = self.session.manifest
         crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
         keypoints, keypoint_scores = self._predict(
-            np.stack([images.warp(image, crop, antialias=True) for crop in crops])
+            np.stack([images.warp(image, crop.matrix, crop.size, antialias=True) for crop in crops])
         )
         in_image = [crop.to_image(points) for crop, points in zip(crops, keypoints, strict=True)]
         return np.array(in_image, np.float32), keypoint_scores

@@ -163,7 +163,9 @@ def validation_set_of(labeled: LabeledSet, stage: Stage, codec: Codec, validatio
     zoom = np.array([transform.matrix[0, 0] for transform in transforms])
     samples = [labeled.samples[row] for row in rows]
     return ValidationSet(
-        crops=np.stack([images.warp(crops[row], transform) for row, transform in zip(rows, transforms, strict=True)]),
+        crops=np.stack(
+            [images.warp(crops[row], crop.matrix, crop.size) for row, crop in zip(rows, transforms, strict=True)]
+        ),
         keypoints=np.array(
             [transform.to_crop(k) for transform, k in zip(transforms, keypoints, strict=True)], np.float32
         ),
