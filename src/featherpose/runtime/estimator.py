@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
 from featherpose.boxes import box_of_keypoints
-from featherpose.codecs.heatmap import gaussian_filter, merge_flipped
+from featherpose.codecs.keypoints import keypoints_of_crops
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
@@ -114,14 +114,14 @@ class Estimator:
         if not self.flip_test and not self.blur_kernel:
             outputs = self.session.run(crops)
             return outputs["keypoints"], outputs["scores"]
-        manifest, codec = self.session.manifest, self.session.manifest.make_codec()
-        heatmaps = self.session.run(crops)["heatmaps"]
-        if self.flip_test:
-            mirrored = self.session.run(crops[:, :, ::-1])["heatmaps"]
-            heatmaps = merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=codec.flip_shift)
-        if self.blur_kernel:
-            heatmaps = gaussian_filter(heatmaps, self.blur_kernel)
-        return codec.decode(heatmaps)
+        return keypoints_of_crops(
+            lambda crops: self.session.run(crops)["heatmaps"],
+            crops,
+            self.session.manifest.make_codec(),
+            self.session.manifest.skeleton.flip_order,
+            flip_test=self.flip_test,
+            blur_kernel=self.blur_kernel,
+        )
 
 
 def _refined(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,9 +11,9 @@ from typing import Any
 
 from featherpose import files, images, weights
 from featherpose.draw import draw
-from featherpose.errors import InputError
-from featherpose.formats import native
-from featherpose.formats.person_boxes import Boxes, PersonBoxes, from_json
+from featherpose.errors import InputError, with_name
+from featherpose.formats import native, person_boxes
+from featherpose.formats.person_boxes import Boxes, PersonBoxes
 from featherpose.poses import Poses
 from featherpose.runtime.estimator import Estimator
 
@@ -95,7 +94,7 @@ def predict(
                     )
             except InputError as error:
                 poses.pop(image_file.name, None)
-                failures.append(_line(image_file.path, error))
+                failures.append(with_name(image_file.path, error))
         if progress:
             progress(len(image_files), len(image_files))
     finally:
@@ -163,26 +162,16 @@ def _box_lookup(
         return lambda image_file: (None, None)
     if whole_image:
         raise InputError("--boxes and --whole-image contradict each other: leave one out.")
-    name, person_boxes = _read_boxes(boxes)
-    return lambda image_file: _boxes_of(image_file, person_boxes, name)
-
-
-def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, PersonBoxes]:
     if isinstance(boxes, dict | list):
-        return "the boxes", from_json(boxes)
-    try:
-        return str(boxes), from_json(json.loads(Path(boxes).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{boxes}: cannot be read ({error.strerror}). Check the path after --boxes.") from None
-    except ValueError as error:
-        raise InputError(f"{boxes}: not JSON ({error}).") from None
-    except InputError as error:
-        raise InputError(f"{boxes}: {error}") from None
+        boxes_name, known_boxes = "the boxes", person_boxes.from_json(boxes)
+    else:
+        boxes_name, known_boxes = str(boxes), person_boxes.read(Path(boxes), "Check the path after --boxes.")
+    return lambda image_file: _boxes_of(image_file, known_boxes, boxes_name)
 
 
-def _boxes_of(image_file: ImageFile, person_boxes: PersonBoxes, file: str) -> Boxes:
+def _boxes_of(image_file: ImageFile, known_boxes: PersonBoxes, file: str) -> Boxes:
     for name in (image_file.name, image_file.path.as_posix()):
-        found = person_boxes.of(name, whole_name=not image_file.unique_filename)
+        found = known_boxes.of(name, whole_name=not image_file.unique_filename)
         if found is not None:
             return found
     raise InputError(f'{image_file.path}: no entry in {file}. Add "{image_file.name}": [] if it contains no person.')
@@ -212,7 +201,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror}). Choose another --out.") from None
-
-
-def _line(path: Path, error: InputError) -> str:
-    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"

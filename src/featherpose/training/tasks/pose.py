@@ -14,7 +14,8 @@ from torch import nn
 from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.codecs import CODECS
-from featherpose.codecs.heatmap import Codec, gaussian_filter, merge_flipped
+from featherpose.codecs.heatmap import Codec
+from featherpose.codecs.keypoints import keypoints_of_crops
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops, Progress
 from featherpose.data.folder import find_data
@@ -22,12 +23,12 @@ from featherpose.data.sample import Sample, epoch_length, is_validation, possibl
 from featherpose.data.samples import labeled_samples
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
-from featherpose.evaluation.coco import BOX_TO_OUTLINE
 from featherpose.evaluation.pck import pck, validation_oks
 from featherpose.networks import stride_of
 from featherpose.networks.preprocess import Normalize
+from featherpose.oks import person_area
 from featherpose.recipes.recipe import Data, Recipe, Stage, Validation
-from featherpose.skeleton import COCO17, SKELETONS, Skeleton
+from featherpose.skeleton import COCO17, Skeleton, find_skeleton
 from featherpose.training.batches import TrainingSet
 from featherpose.training.distill import LABELS
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
@@ -195,15 +196,15 @@ def predict_keypoints(
     With several processes, each predicts its share of the samples, and all get all keypoints.
     """
     crops = validation_set.crops[ranks.index :: ranks.count]
-    heatmaps = predict(network, crops, device)
-    if validation_set.validation.flip_test:
-        flipped = predict(network, crops[:, :, ::-1].copy(), device)
-        heatmaps = merge_flipped(
-            heatmaps, flipped, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
-        )
-    if validation_set.validation.blur_kernel:
-        heatmaps = gaussian_filter(heatmaps, validation_set.validation.blur_kernel)
-    return ranks.gather(validation_set.codec.decode(heatmaps)[0])
+    keypoints, _ = keypoints_of_crops(
+        lambda crops: predict(network, crops, device),
+        crops,
+        validation_set.codec,
+        validation_set.skeleton.flip_order,
+        flip_test=validation_set.validation.flip_test,
+        blur_kernel=validation_set.validation.blur_kernel,
+    )
+    return ranks.gather(keypoints)
 
 
 def _scores(predicted: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
@@ -243,10 +244,8 @@ def _sampling_weights(sources: list[str], data: Data) -> NDArray[np.float64] | N
 
 def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
     """The recipe's `skeleton` (a known name, a YAML file, or "data" for the one of all samples) -> skeleton."""
-    if name in SKELETONS:
-        return SKELETONS[name]
     if name != "data":
-        return Skeleton.from_yaml(name)
+        return find_skeleton(name)
     skeletons = {sample.skeleton.name: sample.skeleton for sample in samples}
     if len(skeletons) > 1:
         raise DataError(
@@ -292,4 +291,4 @@ def _boxes(samples: list[Sample]) -> NDArray[np.float32]:
 
 
 def _area(sample: Sample) -> float:
-    return sample.area or BOX_TO_OUTLINE * float(sample.box_xywh[2] * sample.box_xywh[3])
+    return person_area(sample.area or None, sample.box_xywh)
