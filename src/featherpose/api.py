@@ -63,10 +63,8 @@ def estimate(
     """
     from featherpose import images
 
-    if (boxes is None) != whole_image:
-        raise InputError("Give the person boxes: either boxes=[[left, top, right, bottom], ...] or whole_image=True.")
     pixels = image if isinstance(image, np.ndarray) else images.read(image)
-    return open_estimator(model, device)(pixels, boxes)
+    return open_estimator(model, device)(pixels, boxes, whole_image=whole_image)
 
 
 def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:

@@ -9,13 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featherpose import files, images, weights
+from featherpose.boxes import whole_image_box
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
 from featherpose.formats import native, person_boxes
 from featherpose.formats.person_boxes import Boxes, PersonBoxes
 from featherpose.poses import Poses
 from featherpose.runtime.estimator import Estimator
+from featherpose.size import Size
 
 AnyPath = str | os.PathLike[str]
 
@@ -74,7 +78,7 @@ def predict(
     interrupt, poses.json contains the images done so far. `flip_test` and `refine` are options of `Estimator`.
     `progress` is called with the number of images done and the total.
     """
-    lookup = _box_lookup(boxes, whole_image)
+    boxes_of = _box_lookup(boxes, whole_image)
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
     image_files, failures = find_images(sources, out)
     _check_overwriting(image_files, out, json_file)
@@ -86,7 +90,8 @@ def predict(
                 progress(done, len(image_files))
             try:
                 image = images.read(image_file.path, max_pixels=max_pixels)
-                poses[image_file.name] = estimator(image, *lookup(image_file))
+                size = Size(height=image.shape[0], width=image.shape[1])
+                poses[image_file.name] = estimator(image, *boxes_of(image_file, size))
                 if draw_images:
                     _write(
                         out / image_file.drawn_name,
@@ -151,22 +156,22 @@ def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
 
 def _box_lookup(
     boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
-) -> Callable[[ImageFile], tuple[Any, Any]]:
-    """The options `boxes` and `whole_image` -> a function from an image to its boxes and their scores."""
+) -> Callable[[ImageFile, Size], Boxes]:
+    """The options `boxes` and `whole_image` -> a function from an image and its size to its boxes and their scores."""
     if boxes is None and not whole_image:
         raise InputError(
-            "Person boxes are missing, and this version has no person detector; type --boxes FILE (JSON, see "
-            "featherpose predict --help), or --whole-image if every image shows one person."
+            "This version has no person detector: type --boxes FILE (JSON, see featherpose predict --help), or"
+            " --whole-image if every image shows one person."
         )
     if boxes is None:
-        return lambda image_file: (None, None)
+        return lambda _, size: (whole_image_box(size), np.ones(1, np.float32))
     if whole_image:
         raise InputError("--boxes and --whole-image contradict each other: leave one out.")
     if isinstance(boxes, dict | list):
         boxes_name, known_boxes = "the boxes", person_boxes.from_json(boxes)
     else:
         boxes_name, known_boxes = str(boxes), person_boxes.read(Path(boxes), "Check the path after --boxes.")
-    return lambda image_file: _boxes_of(image_file, known_boxes, boxes_name)
+    return lambda image_file, _: _boxes_of(image_file, known_boxes, boxes_name)
 
 
 def _boxes_of(image_file: ImageFile, known_boxes: PersonBoxes, file: str) -> Boxes:
