@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featherpose.nms import oks_nms, soft_oks_nms
-from featherpose.oks import oks
+from featherpose.oks import oks, person_area
 from featherpose.skeleton import COCO17
 
 SIGMAS = np.array(COCO17.sigmas)
@@ -111,3 +111,8 @@ def test_pose_at_the_threshold_is_kept() -> None:
 def test_soft_oks_nms_limits_the_number() -> None:
     persons = np.arange(30)[:, None, None] * 1000 + np.zeros((30, 17, 2))
     assert soft_oks_nms(persons, np.linspace(1, 0.1, 30), [8000] * 30, SIGMAS, max_poses=5).tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("annotated", "area"), [(None, 0.53 * 1200), (0.0, 0.0), (500, 500.0)])
+def test_unknown_area_is_a_share_of_the_box(annotated: float | None, area: float) -> None:
+    assert person_area(annotated, [10, 20, 30, 40]) == pytest.approx(area)

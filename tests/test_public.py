@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import click
+import numpy as np
 import pytest
 
 import featherpose
@@ -82,3 +83,11 @@ def test_training_needs_a_recipe():
 def test_unknown_label_format_is_refused():
     with pytest.raises(InputError, match="Format 'yolo' is not known; wanted coco or mpii"):
         featherpose.evaluate("default", "nowhere", format="yolo")
+
+
+def test_estimate_needs_boxes_or_whole_image():
+    image = np.zeros((40, 30, 3), np.uint8)
+    assert len(featherpose.estimate(image, boxes=[], model="small", device="cpu")) == 0
+    assert len(featherpose.estimate(image, whole_image=True, model="small", device="cpu")) == 1
+    with pytest.raises(InputError, match="no person detector"):
+        featherpose.estimate(image, model="small", device="cpu")

@@ -14,6 +14,7 @@ from featherpose.skeleton import (
     RIGHT,
     SKELETONS,
     Skeleton,
+    find_skeleton,
     keypoints_without_sigma,
     map_keypoints,
     unpaired_keypoints,
@@ -152,3 +153,12 @@ def test_file_without_skeleton_is_refused(tmp_path, text):
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(InputError, match=r"s\.yaml"):
         Skeleton.from_yaml(tmp_path / "s.yaml")
+
+
+def test_skeleton_is_found_by_name_or_file(tmp_path):
+    skeleton = Skeleton.from_names("one", ["a"])
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(skeleton.to_dict()))
+    assert find_skeleton("mpii16") is MPII16
+    assert find_skeleton(str(tmp_path / "s.yaml")) == skeleton
+    with pytest.raises(InputError, match=r"Unknown skeleton 'coco16'\. Did you mean 'coco17'\? A YAML file works"):
+        find_skeleton("coco16")

@@ -63,10 +63,8 @@ def estimate(
     """
     from featherpose import images
 
-    if (boxes is None) != whole_image:
-        raise InputError("Give the person boxes: either boxes=[[left, top, right, bottom], ...] or whole_image=True.")
     pixels = image if isinstance(image, np.ndarray) else images.read(image)
-    return open_estimator(model, device)(pixels, boxes)
+    return open_estimator(model, device)(pixels, boxes, whole_image=whole_image)
 
 
 def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:
@@ -90,12 +88,12 @@ def list_models() -> list[Model]:
 
     Read from the models' cards: needs no torch.
     """
-    from featherpose import weights
+    from featherpose import files, weights
     from featherpose.zoo.models import read_latency, read_model
 
     aliases = {name: alias for alias, name in weights.ALIASES.items()}
     latency = read_latency()
-    cards = [json.loads(weights.find(name, ".json").read_text(encoding="utf-8")) for name in weights.shipped()]
+    cards = [files.read_json(weights.find(name, ".json")) for name in weights.shipped()]
     found = [read_model(card, aliases.get(card["name"]), latency) for card in cards]
     return sorted(found, key=lambda model: -model.ap)
 

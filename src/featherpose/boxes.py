@@ -1,15 +1,15 @@
-"""Boxes: formats, IoU, random errors, boxes from keypoints. Arrays (N, 4) in pixels, float32."""
+"""Boxes: formats, checks, IoU, random errors, boxes from keypoints. Arrays (N, 4) in pixels, float32."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from featherpose.errors import InputError
+from featherpose.size import Size
 
 BOX_MARGINS = np.array([-0.07, -0.14, 0.07, 0.09])
 """From the bounds of a person's keypoints to the person's box: what is added to left, top, right, bottom, as a fraction
 of the larger side of the bounds. Medians over the 7,635 COCO persons in the training set of pose-train with at least
 eight labeled keypoints: 0.065, 0.135, 0.075, 0.092 from the labeled keypoints to the annotated box."""
-
-BOX_TO_OUTLINE = 0.53
-"""Average fraction of the box covered by the person's outline: used where the area is not annotated."""
 
 
 def xywh_to_xyxy(boxes_xywh: ArrayLike) -> NDArray[np.float32]:
@@ -75,6 +75,40 @@ def box_of_keypoints(keypoints: ArrayLike, confident: ArrayLike) -> NDArray[np.f
     if not (high > low).all():
         return None
     return np.concatenate([low, high]) + (BOX_MARGINS * (high - low).max()).astype(np.float32)
+
+
+def whole_image_box(image_size: Size) -> NDArray[np.float32]:
+    """Size of an image -> the box (1, 4) of one person who fills it."""
+    return np.array([(0, 0, *image_size.xy)], np.float32)
+
+
+def check_boxes(boxes_xyxy: ArrayLike, image_size: Size) -> NDArray[np.float32]:
+    """Boxes of persons in an image of `image_size` -> (N, 4) float32; no box in any form gives (0, 4).
+
+    InputError for another shape, and for the first box that is not finite, has no area or is outside the image.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            boxes = np.asarray(boxes_xyxy, np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The boxes are not numbers ({error}), wanted (N, 4): left, top, right, bottom.") from None
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise InputError(f"The boxes have shape {boxes.shape}, wanted (N, 4): left, top, right, bottom.")
+    left, top, right, bottom = boxes.T
+    finite = np.asarray(np.isfinite(boxes).all(axis=1))
+    _refuse(~finite, boxes, "is not finite; leave such boxes out")
+    _refuse((right <= left) | (bottom <= top), boxes, "has no area; wanted left < right and top < bottom")
+    outside: NDArray[np.bool_] = (right <= 0) | (bottom <= 0) | (left >= image_size.width) | (top >= image_size.height)
+    _refuse(outside, boxes, f"lies outside the image of {image_size} pixels; leave it out")
+    return boxes
+
+
+def _refuse(wrong: NDArray[np.bool_], boxes: NDArray[np.float32], why: str) -> None:
+    if wrong.any():
+        index = int(wrong.argmax())
+        raise InputError(f"Box {index} {[round(float(side), 2) for side in boxes[index]]} {why}.")
 
 
 def _area(boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:

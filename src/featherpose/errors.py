@@ -46,6 +46,17 @@ class MissingExtra(FeatherposeError):
         super().__init__(f"{what} needs libraries that are not installed; type: pip install 'featherpose[{extra}]'")
 
 
+def with_name(name: object, error: Exception) -> str:
+    """Name of what an error is about -> its message, which begins with the name unless it says it already.
+
+    >>> with_name("a.jpg", InputError("the file is empty."))
+    'a.jpg: the file is empty.'
+    >>> with_name("a.jpg", InputError("holiday/a.jpg: the file is empty."))
+    'holiday/a.jpg: the file is empty.'
+    """
+    return str(error) if str(name) in str(error) else f"{name}: {error}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Unknown name and the known names -> the end of a message: the closest names, or all of them.
 

@@ -1,11 +1,28 @@
-"""Atomic file writing."""
+"""Atomic file writing; reading JSON files."""
 
 import errno
+import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
-from featherpose.errors import InputError
+from featherpose.errors import FeatherposeError, InputError
+
+
+def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = InputError) -> Any:
+    """Path of a JSON file -> its value.
+
+    Args:
+        wanted: last sentence of the message for a file that cannot be read: what to do then.
+        error: class of the error.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
+    except ValueError as problem:
+        raise error(f"{path}: not JSON ({problem}). {wanted}".rstrip()) from None
 
 
 def replace(path: Path, data: bytes) -> None:

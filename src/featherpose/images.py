@@ -1,4 +1,4 @@
-"""Reading and writing images, and warping one crop. Inside the package an image is RGB, uint8, (H, W, 3)."""
+"""Reading, writing and warping images. Inside the package an image is RGB, uint8, (H, W, 3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Generator
-from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -41,15 +39,6 @@ _DECODE_ERRORS = (
 )
 _SHORT_MAX = 32766  # OpenCV 4 cannot warp an image that is wider or taller
 _pillow_limit = threading.Lock()
-
-
-class Region(Protocol):
-    """What `warp` needs of a crop: the matrix image -> crop (2, 3) and the crop's size."""
-
-    @cached_property
-    def matrix(self) -> NDArray[np.float64]: ...
-    @property
-    def size(self) -> Size: ...
 
 
 def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> NDArray[np.uint8]:
@@ -168,20 +157,23 @@ def write(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: in
     files.replace(path, data.getvalue())
 
 
-def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: bool = False) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3) and a crop -> the crop's pixels, uint8 (h, w, 3), bilinear, `border` outside the image.
+def warp(
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: Size, border: int = 0, *, antialias: bool = False
+) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3), matrix (2, 3) image -> result pixels, size (h, w) of the result -> uint8 (h, w, 3).
 
-    With `antialias` an image of at least twice the crop's resolution is first averaged down by an integer factor;
-    plain bilinear interpolation reads four pixels for each pixel of the crop and ignores the others.
+    Bilinear; `border` is the gray level outside the image. With `antialias` an image of at least twice the result's
+    resolution is first averaged down by an integer factor; plain bilinear interpolation reads four pixels for each
+    pixel of the result and ignores the others.
     """
-    matrix, step = crop.matrix, 1
-    if antialias:  # image pixels per crop pixel, in the direction with the fewest
+    step = 1
+    if antialias:  # image pixels per result pixel, in the direction with the fewest
         step = max(1, int(1e-6 + 1 / np.linalg.norm(matrix[:, :2], axis=0).max()))
     if step > 1 or max(image.shape[:2]) > _SHORT_MAX:
-        image, matrix = _covered_region(image, matrix, crop.size, step, border)
+        image, matrix = _covered_region(image, matrix, size, step, border)
     edge = (border, border, border)
     warped = cv2.warpAffine(
-        image, matrix, crop.size.xy, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=edge
+        image, matrix, size.xy, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=edge
     )
     return warped.astype(np.uint8, copy=False)
 
@@ -189,13 +181,13 @@ def warp(image: NDArray[np.uint8], crop: Region, border: int = 0, *, antialias: 
 def _covered_region(
     image: NDArray[np.uint8], matrix: NDArray[np.float64], size: Size, step: int, border: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Image and matrix -> the region that the crop shows, averaged over step x step pixels, and its own matrix."""
+    """Image and matrix -> the region that the result shows, averaged over step x step pixels, and its own matrix."""
     back = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))
     corners = np.array([(x, y, 1) for x in (-1, size.width) for y in (-1, size.height)]) @ back[:2].T
     limit = np.array([image.shape[1], image.shape[0]])
     low = np.clip(np.floor(corners.min(axis=0)) - step, -1e9, 1e9).astype(np.int64)
     high = np.clip(np.ceil(corners.max(axis=0)) + step + 1, 1, limit).astype(np.int64)
-    # Steps start at the crop's edge, not at the image's: the same person gives the same crop at any position.
+    # Steps start at the result's edge, not at the image's: the same person gives the same crop at any position.
     start = np.minimum(low + np.maximum(-low, 0) // step * step, limit - 1)
     steps = np.maximum(-(-(high - start) // step), 1)
     (left, top), (right, bottom) = start, start + steps * step

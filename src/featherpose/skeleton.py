@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose.errors import InputError
+from featherpose.errors import InputError, did_you_mean
 from featherpose.keypoint_names import is_left_of_pair, mirrored_name, sideless_name, standard_names
 
 LEFT, RIGHT, MIDDLE = (255, 138, 40), (56, 152, 255), (120, 220, 90)
@@ -236,3 +236,12 @@ LSP14 = _standard(
 """LSP's 14 keypoints (Johnson and Everingham 2010); hips and shoulders are placed as in MPII."""
 
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14)}
+
+
+def find_skeleton(name: str) -> Skeleton:
+    """Name of a built-in skeleton, or path of a YAML file -> Skeleton; InputError for an unknown name."""
+    if name.endswith((".yaml", ".yml")):
+        return Skeleton.from_yaml(name)
+    if name not in SKELETONS:
+        raise InputError(f"Unknown skeleton {name!r}.{did_you_mean(name, SKELETONS)} A YAML file works, too.")
+    return SKELETONS[name]

@@ -187,7 +187,7 @@ def test_nms_choices_are_those_of_the_evaluation() -> None:
 BAD = {
     "data": (["--data", "nowhere"], DataError, "There is no folder nowhere"),
     "model": (["--model", "nowhere.onnx"], ModelError, "nowhere.onnx: no such model file"),
-    "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read as JSON"),
+    "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read (No such file"),
     "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
     "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
     "padding": (["--padding", "0"], InputError, "padding is 0.0, wanted a factor above 0"),

@@ -102,7 +102,7 @@ def test_exit_code_1_if_some_failed_2_if_all(run, tmp_path):
 def test_missing_boxes_raise_input_error(run, tmp_path):
     image_file(tmp_path / "a.jpg")
     result = run("a.jpg")
-    assert isinstance(result.exception, InputError) and "Person boxes are missing" in str(result.exception)
+    assert isinstance(result.exception, InputError) and "no person detector" in str(result.exception)
 
 
 def test_max_megapixels_limits_image_size(run, tmp_path):

@@ -64,7 +64,7 @@ def test_no_augmentation_equals_plain_crop(mode: str) -> None:
     )
     crop, moved, visibility = augment(image, keypoints, LABELED, box, COCO17, SIZE, NONE, generator(), mode)
     plain = Crop.from_box([30, 40, 90, 130], SIZE, mode)
-    assert np.array_equal(crop, images.warp(image, plain))
+    assert np.array_equal(crop, images.warp(image, plain.matrix, plain.size))
     np.testing.assert_allclose(moved, plain.to_crop(keypoints), atol=1e-4)
     assert np.array_equal(visibility, LABELED)
 

@@ -68,8 +68,8 @@ def test_region_and_image_give_the_same_crop(tmp_path: Path) -> None:
     crops, image = Crops.build(samples, 64, tmp_path / "caches"), images.read(tmp_path / "photo-1.png")
     assert crops.usable.all()
     for row, box in enumerate(xywh_to_xyxy(crops.boxes_to_cache([sample.box_xywh for sample in samples]))):
-        shown = images.warp(crops[row], Crop.from_box(box, SMALL, "msra"))
-        whole = images.warp(image, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), SMALL, "msra"))
+        shown = images.warp(crops[row], Crop.from_box(box, SMALL).matrix, SMALL)
+        whole = images.warp(image, Crop.from_box(xywh_to_xyxy(np.array(boxes[row])), SMALL).matrix, SMALL)
         assert np.abs(shown.astype(int) - whole).max() <= 1  # warping rounds positions to 1/32 pixel
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featherpose import images
+from featherpose.boxes import xyxy_to_xywh
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, Skeleton
@@ -61,7 +62,7 @@ def lookup_predictor(
     answers = {tuple(np.float32(a["bbox"])): np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray) -> Poses:
-        boxes = np.column_stack([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]])
+        boxes = xyxy_to_xywh(boxes_xyxy)
         nearest = [min(answers, key=lambda known, box=box: np.abs(np.subtract(known, box)).sum()) for box in boxes]
         keypoints = np.array([modify(answers[box][:, :2]) for box in nearest]).reshape(-1, 17, 2)
         ones = np.ones(len(boxes))

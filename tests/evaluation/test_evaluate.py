@@ -248,8 +248,8 @@ def test_unusable_boxes_are_skipped_and_counted(dataset: Coco, tmp_path: Path) -
 
 
 BOX_FILES = {
-    "missing": (None, "cannot be read as JSON"),
-    "not JSON": ("{", "cannot be read as JSON"),
+    "missing": (None, "cannot be read .*type --boxes gt"),
+    "not JSON": ("{", "not JSON .*type --boxes gt"),
     "no boxes": ("3", "The boxes are a JSON int; wanted"),
     "no detections": ("[]", "no box on any of the 4 images"),
     "no entries": ("{}", "no entry for photo-5"),

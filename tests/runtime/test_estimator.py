@@ -96,10 +96,23 @@ def test_no_boxes_give_empty_poses(estimator, boxes):
     assert poses.keypoints.shape == (0, 17, 2) and poses.image_size == Size(height=160, width=200)
 
 
-def test_boxes_none_is_whole_image(estimator):
-    poses = estimator(make_image(), None)
-    assert poses.boxes.tolist() == [[0, 0, 200, 160]]
+def test_whole_image_shows_one_person(estimator):
+    poses = estimator(make_image(), whole_image=True)
+    assert poses.boxes.tolist() == [[0, 0, 200, 160]] and poses.box_scores.tolist() == [1]
     assert np.array_equal(poses.keypoints, estimator(make_image(), [[0, 0, 200, 160]]).keypoints)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({}, r"no person detector: give the boxes of the persons, .* or whole_image=True", id="neither"),
+        pytest.param({"boxes_xyxy": [], "whole_image": True}, "contradict each other", id="both"),
+    ],
+)
+def test_boxes_or_whole_image_must_be_given(estimator, options, message):
+    with pytest.raises(InputError, match=message) as caught:
+        estimator(make_image(), **options)
+    assert "\n" not in str(caught.value)
 
 
 def test_partly_outside_box_is_accepted(estimator):
@@ -182,7 +195,7 @@ def test_flip_test_swaps_sides_and_averages(name):
     estimator = Estimator(LeftRightSession(name), flip_test=True)
     poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
     crop = Crop.from_box(box, Size(height=64, width=48), codec.crop_mode)
-    crops = images.warp(image, crop)[None]
+    crops = images.warp(image, crop.matrix, crop.size)[None]
     merged = merge_flipped(
         *(estimator.session.run(side)["heatmaps"] for side in (crops, crops[:, :, ::-1])),
         COCO17.flip_order,

@@ -145,7 +145,7 @@ def test_missing_entry_and_bad_box_name_image(tmp_path, model):
 def bad_options(folder):
     a, spoilt = folder / "a.jpg", folder / "spoilt.json"
     return [
-        ({}, "Person boxes are missing.*--boxes FILE.*--whole-image"),
+        ({}, "no person detector: type --boxes FILE.*--whole-image"),
         ({"whole_image": True, "boxes": {}}, "contradict each other"),
         ({"boxes": folder / "none.json"}, r"none\.json: cannot be read"),
         ({"boxes": spoilt}, r"spoilt\.json: not JSON"),

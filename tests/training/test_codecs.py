@@ -63,7 +63,7 @@ def test_every_codec_from_recipe_to_poses(
     (person,) = json.loads((tmp_path / "poses" / "poses.json").read_text())["images"][0]["instances"]
 
     crop = Crop.from_box(BOX, manifest.input_size, manifest.crop_mode, manifest.padding)
-    pixels = images.warp(images.read(image_path), crop, antialias=True)
+    pixels = images.warp(images.read(image_path), crop.matrix, crop.size, antialias=True)
     heatmaps = Session.open(model, "cpu", 1).run(pixels[None])["heatmaps"]
     wanted = crop.to_image(codec.decode(heatmaps)[0][0])
     found = np.array([place[:2] for place in person["keypoints"].values()])

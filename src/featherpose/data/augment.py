@@ -102,7 +102,8 @@ def augment(
     if box_xyxy is None:
         box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
     crop = _random_crop(Crop.from_box(box_xyxy, size, mode, padding), settings, rng)
-    pixels = _occlude(jitter_color(images.warp(image, crop), settings, rng), settings, rng)
+    warped = images.warp(image, crop.matrix, crop.size)
+    pixels = _occlude(jitter_color(warped, settings, rng), settings, rng)
     order = skeleton.flip_order if crop.flip else slice(None)
     return pixels, crop.to_crop(points)[..., order, :].astype(np.float32), visibility[..., order]
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose.boxes import BOX_TO_OUTLINE
 from featherpose.codecs.boxes import IGNORED, PERSON
 from featherpose.data.sample import Location
 from featherpose.data.shards import Member, check_keypoints, find_shards, read_records
+from featherpose.oks import person_area
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
@@ -112,7 +112,7 @@ class _Person:
         return cls(
             box_xywh=clipped,
             keypoints=keypoints,
-            area=float(entry.get("area") or BOX_TO_OUTLINE * clipped[2] * clipped[3]),
+            area=person_area(entry.get("area") or None, clipped),
             is_crowd=bool(entry.get("iscrowd")),
             teacher_score=float(entry["score"]) if entry.get("label") == "teacher" else None,
         )

@@ -154,7 +154,7 @@ def augment_scene(
     """RGB uint8 (h, w, 3) and its labels -> network input of `size`, uint8 (H, W, 3), labels in input pixels."""
     height, width = pixels.shape[:2]
     crop = place(Size(height=height, width=width), size, settings, rng)
-    warped = images.warp(pixels, crop, BORDER, antialias=True)
+    warped = images.warp(pixels, crop.matrix, crop.size, BORDER, antialias=True)
     moved = labels.transformed(crop.matrix).clipped(size, settings.min_visible)
     return jitter_color(warped, settings, rng), moved
 

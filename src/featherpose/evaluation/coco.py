@@ -5,15 +5,15 @@ input are checked here first. Every score is a fraction, 0 to 1, and nan where t
 find (COCO's own code returns -1).
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
-from featherpose.boxes import BOX_TO_OUTLINE
+from featherpose import files
 from featherpose.errors import DataError, MissingExtra
+from featherpose.oks import person_area
 from featherpose.skeleton import COCO17
 
 Annotation = Mapping[str, Any]
@@ -91,9 +91,7 @@ def bbox_ap(ground_truth: Mapping[str, Any] | str | Path, results: Sequence[Anno
 
 def area(annotation: Annotation) -> float:
     """COCO annotation -> the person's area in px²: as annotated, else 0.53 of the box area."""
-    if annotation.get("area") is not None:
-        return float(annotation["area"])
-    return BOX_TO_OUTLINE * annotation["bbox"][2] * annotation["bbox"][3]
+    return person_area(annotation.get("area"), annotation["bbox"])
 
 
 def evaluator() -> tuple[Any, Any]:
@@ -106,13 +104,12 @@ def evaluator() -> tuple[Any, Any]:
 
 
 def _read(ground_truth: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
-    truth, name = ground_truth, "The ground truth"
-    if isinstance(truth, str | Path):
-        name = str(truth)
-        try:
-            truth = json.loads(Path(truth).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{name}: cannot be read as JSON ({error}).") from None
+    if isinstance(ground_truth, str | Path):
+        name = str(ground_truth)
+        truth = files.read_json(Path(ground_truth), error=DataError)
+    else:
+        name = "The ground truth"
+        truth = ground_truth
     missing = [key for key in ("images", "annotations", "categories") if key not in truth]
     if missing:
         raise DataError(f"{name} has no {' and no '.join(missing)}; wanted a COCO annotation file.")

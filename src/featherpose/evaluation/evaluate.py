@@ -13,9 +13,7 @@ A person's score is the box score x the mean of the keypoint scores above 0.2.
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +23,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import images
 from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import DataError, InputError, did_you_mean
 from featherpose.evaluation.coco import CocoScores, area, evaluator, keypoint_ap
-from featherpose.evaluation.result import Evaluation, Predict
+from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
+from featherpose.evaluation.result import Evaluation
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
 from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
@@ -66,6 +64,11 @@ class _ImageBoxes:
     boxes: NDArray[np.float32]  # (N, 4) xyxy
     scores: NDArray[np.float32]  # (N,)
 
+    @property
+    def size(self) -> Size:
+        """As annotated."""
+        return Size(height=self.record["height"], width=self.record["width"])
+
 
 def evaluate(
     dataset: Dataset,
@@ -89,29 +92,22 @@ def evaluate(
     _check_options(labeled, nms, jitter)
     suppress = NMS["none" if labeled else nms or "oks"]
     entries = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
-    start, broken, results = time.perf_counter(), list[str](), list[dict[str, Any]]()
-    instances = outside = 0
-    for done, entry in enumerate(entries):
-        _report_progress(progress, done, len(entries))
-        try:
-            found = _pose(dataset, entry, predict)
-        except InputError as error:
-            broken.append(_line(entry, error))
-            continue
-        instances, outside = instances + len(found), outside + len(entry.boxes) - len(found)
-        results += to_results(found[suppress(found)], entry.record["id"], category)
-    _report_progress(progress, len(entries), len(entries))
-    seconds = time.perf_counter() - start
-    if broken and len(broken) == len(entries):
-        raise DataError(f"None of the {len(entries)} images could be used; first error: {broken[0]}")
+    usable = [_usable(entry) for entry in entries]
+    labeled_images = [LabeledImage(entry.record["file_name"], entry.boxes, entry.size) for entry in usable]
+    predictions = predict_images(dataset.images, labeled_images, predict, dataset.skeleton, progress)
+    results: list[dict[str, Any]] = []
+    instances = 0
+    outside = 0
+    for given, entry, found in zip(entries, usable, predictions.poses, strict=True):
+        if found is not None:
+            found = replace(found, box_scores=entry.scores)
+            instances += len(found)
+            outside += len(given.boxes) - len(found)
+            results += to_results(found[suppress(found)], entry.record["id"], category)
     scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
-    notes = _notes(dataset, len(entries), len(broken), outside, results)
-    return Evaluation(scores, results, len(entries) - len(broken), instances, seconds, tuple(broken), tuple(notes))
-
-
-def _report_progress(progress: Callable[[int, int], None] | None, done: int, total: int) -> None:
-    if progress:
-        progress(done, total)
+    broken = predictions.broken
+    notes = tuple(_notes(dataset, len(entries), len(broken), outside, results))
+    return Evaluation(scores, results, predictions.num_images, instances, predictions.seconds, broken, notes)
 
 
 def _check_options(labeled: bool, nms: str | None, jitter: float) -> None:
@@ -158,18 +154,12 @@ def _is_evaluated(person: Mapping[str, Any]) -> bool:
 
 def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     """Boxes of a JSON file by image; images without a box are left out."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        loaded = person_boxes.from_json(values)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); wanted boxes, or type --boxes gt.") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    loaded = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.")
     entries: list[_ImageBoxes] = []
     for record in dataset.truth["images"]:
         name = record["file_name"]
         # COCO detections name an image by its id and leave out empty images; the other formats name all images by file.
-        found = loaded.by_name.get(str(record["id"])) if isinstance(values, list) else loaded.of(name)
+        found = loaded.by_name.get(str(record["id"])) if loaded.complete else loaded.of(name)
         if found is None and not loaded.complete:
             raise InputError(f'{path}: no entry for {name}; add "{name}": [] if it contains no person.')
         if found and len(found[0]):
@@ -179,28 +169,12 @@ def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     return entries
 
 
-def _pose(dataset: Dataset, entry: _ImageBoxes, predict: Predict) -> Poses:
-    """Image -> Poses in all boxes that have an area and overlap the image, with their box scores."""
-    image = images.read(dataset.images / entry.record["file_name"])
-    size = Size(height=image.shape[0], width=image.shape[1])
-    annotated = Size(height=entry.record["height"], width=entry.record["width"])
-    if size != annotated:
-        raise InputError(f"the image has {size} pixels, but is annotated with {annotated}.")
+def _usable(entry: _ImageBoxes) -> _ImageBoxes:
+    """The same image with the boxes that have an area and overlap the image."""
+    size = entry.size
     left, top, right, bottom = entry.boxes.T
-    usable = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < size.width) & (top < size.height)
-    found = predict(image, entry.boxes[usable])
-    _check_skeleton(found.skeleton, dataset.skeleton)
-    if len(found) != usable.sum():
-        raise DataError(f"{len(found)} poses for {usable.sum()} boxes; evaluation needs one pose per box.")
-    return replace(found, box_scores=entry.scores[usable])
-
-
-def _check_skeleton(model: Skeleton, data: Skeleton) -> None:
-    if model.keypoint_names != data.keypoint_names:
-        raise DataError(
-            f"The model predicts the {model.num_keypoints} keypoints of {model.name}, the data set labels the"
-            f" {data.num_keypoints} of {data.name}; evaluate on data with the model's keypoints."
-        )
+    kept = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < size.width) & (top < size.height)
+    return replace(entry, boxes=entry.boxes[kept], scores=entry.scores[kept])
 
 
 def _keep_all(found: Poses) -> NDArray[np.int64]:
@@ -231,11 +205,6 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
 }
 """How duplicates are suppressed: Poses -> indices of the poses kept. "soft" drops no pose up to 20 poses, and only the
 worst beyond; the scores of the poses kept do not change."""
-
-
-def _line(entry: _ImageBoxes, error: InputError) -> str:
-    name = str(entry.record["file_name"])
-    return str(error) if name in str(error) else f"{name}: {error}"
 
 
 def _notes(

@@ -7,7 +7,6 @@ of the same name. COCO places hips and shoulders differently from MPII, which co
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import images
 from featherpose.data.mpii import Mpii
-from featherpose.errors import DataError, InputError
+from featherpose.errors import DataError
 from featherpose.evaluation.pckh import PARTS, pckh
-from featherpose.evaluation.result import Evaluation, Predict
+from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
+from featherpose.evaluation.result import Evaluation
 from featherpose.skeleton import MPII16, Skeleton
 
 LIMBS = tuple(keypoint for part, keypoints in PARTS.items() if part != "head" for keypoint in keypoints)
@@ -61,30 +60,21 @@ def evaluate_mpii(
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for row, image_name in enumerate(samples.image_names):
         rows[image_name].append(row)
-    start, broken, instances = time.perf_counter(), list[str](), 0
+    labeled = [LabeledImage(name, samples.boxes_xyxy[image_rows]) for name, image_rows in rows.items()]
+    predictions = predict_images(samples.images, labeled, predict, skeleton, progress)
     keypoints = np.full((len(samples), MPII16.num_keypoints, 2), np.inf)  # missed
-    for done, (image_name, image_rows) in enumerate(rows.items()):
-        if progress:
-            progress(done, len(rows))
-        try:
-            found = predict(images.read(samples.images / image_name), samples.boxes_xyxy[image_rows])
-        except InputError as error:
-            broken.append(str(error) if image_name in str(error) else f"{image_name}: {error}")
-            continue
-        instances += len(image_rows)
-        for row, person in zip(image_rows, found.keypoints, strict=True):
-            keypoints[row, columns] = person[predicted_columns]
-    if progress:
-        progress(len(rows), len(rows))
-    if len(broken) == len(rows):
-        raise DataError(f"None of the {len(rows)} images could be used; first error: {broken[0]}")
+    instances = 0
+    for image_rows, found in zip(rows.values(), predictions.poses, strict=True):
+        if found is not None:
+            instances += len(found)
+            for row, person in zip(image_rows, found.keypoints, strict=True):
+                keypoints[row, columns] = person[predicted_columns]
     results = [
         {"image": image_name, "keypoints": _plain(person)}
         for image_name, person in zip(samples.image_names, keypoints, strict=True)
     ]
-    seconds = time.perf_counter() - start
     scores = _scores(keypoints, samples, np.isin(np.arange(MPII16.num_keypoints), columns))
-    return Evaluation(scores, results, len(rows) - len(broken), instances, seconds, tuple(broken))
+    return Evaluation(scores, results, predictions.num_images, instances, predictions.seconds, predictions.broken)
 
 
 def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
-
-from featherpose.poses import Poses
-
-Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], Poses]
-"""RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom -> Poses of N persons in the same order."""
 
 
 class Scores(Protocol):

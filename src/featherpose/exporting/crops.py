@@ -67,7 +67,7 @@ def _whole(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
     image = images.read(path)
     height, width = image.shape[:2]
     crop = Crop.from_box((0, 0, width, height), manifest.input_size, manifest.crop_mode, padding=1)
-    return images.warp(image, crop)
+    return images.warp(image, crop.matrix, crop.size)
 
 
 def _shard_crops(folder: Path, manifest: Manifest) -> Crops:
@@ -75,5 +75,6 @@ def _shard_crops(folder: Path, manifest: Manifest) -> Crops:
     for sample in _spread(read_index(folder)):
         box = xywh_to_xyxy(sample.box_xywh[None])[0]
         crop = Crop.from_box(box, manifest.input_size, manifest.crop_mode, manifest.padding)
-        crops[sample.key] = images.warp(images.read(read_bytes(sample.location), name=sample.key), crop)
+        image = images.read(read_bytes(sample.location), name=sample.key)
+        crops[sample.key] = images.warp(image, crop.matrix, crop.size)
     return crops

@@ -9,14 +9,14 @@ from typing import Any
 from torch import nn
 
 from featherpose.codecs import CODECS
-from featherpose.errors import InputError, ModelError, did_you_mean
+from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.onnx import export
 from featherpose.manifest import Manifest
 from featherpose.networks import create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.size import Size
-from featherpose.skeleton import SKELETONS, Skeleton
+from featherpose.skeleton import Skeleton, find_skeleton
 
 REQUIRED_OPTIONS = {
     "network": "--network NAME",
@@ -85,13 +85,7 @@ def _manifest(facts: dict[str, Any]) -> Manifest:
 
 
 def _skeleton(value: str | dict[str, Any]) -> Skeleton:
-    if isinstance(value, dict):
-        return Skeleton.from_dict(value)
-    if value.endswith((".yaml", ".yml")):
-        return Skeleton.from_yaml(value)
-    if value not in SKELETONS:
-        raise ModelError(f"Unknown skeleton {value!r}.{did_you_mean(value, SKELETONS)} A YAML file works, too.")
-    return SKELETONS[value]
+    return Skeleton.from_dict(value) if isinstance(value, dict) else find_skeleton(value)
 
 
 def _create(manifest: Manifest) -> nn.Module:

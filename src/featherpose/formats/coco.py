@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.size import Size
@@ -19,8 +20,7 @@ PERSON = 1
 def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> list[dict[str, Any]]:
     """Poses of one image -> its COCO results. `score` is the person's score; v of each keypoint is its score."""
     keypoints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
-    boxes = poses.boxes.astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
+    boxes = xyxy_to_xywh(poses.boxes).astype(np.float64)
     return [
         {
             "image_id": image_id,
@@ -58,7 +58,7 @@ def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: Size) 
             f"COCO results: {max(lengths)} numbers in keypoints, wanted 3 x {skeleton.num_keypoints} ({skeleton.name})."
         )
     keypoints = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
-    boxes = np.array([_box(row, points) for row, points in zip(rows, keypoints[..., :2], strict=True)], np.float32)
+    boxes = np.stack([_box(row, points) for row, points in zip(rows, keypoints[..., :2], strict=True)])
     ones = np.ones(len(rows), np.float32)
     poses = Poses(keypoints[..., :2], keypoints[..., 2], boxes, ones, skeleton, image_size)
     mean = poses.person_scores  # of the keypoints alone, because every box score is 1 here
@@ -67,8 +67,7 @@ def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: Size) 
     return Poses(poses.keypoints, poses.scores, boxes, scores, skeleton, image_size)
 
 
-def _box(row: Mapping[str, Any], points: NDArray[np.float32]) -> list[float]:
+def _box(row: Mapping[str, Any], points: NDArray[np.float32]) -> NDArray[np.float32]:
     if "bbox" in row:
-        left, top, width, height = row["bbox"]
-        return [left, top, left + width, top + height]
-    return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
+        return xywh_to_xyxy(row["bbox"])
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])

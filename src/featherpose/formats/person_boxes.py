@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose import files
+from featherpose.boxes import xywh_to_xyxy
 from featherpose.errors import InputError
 
 PERSON = 1
@@ -24,7 +26,11 @@ Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class PersonBoxes:
-    """Boxes by image name. `complete`: an image without an entry contains no person; otherwise it is missing."""
+    """Boxes by image name.
+
+    `complete`: COCO detections, which name an image by its id and leave out images without a person. In the other
+    formats an image without an entry is missing.
+    """
 
     by_name: dict[str, Boxes]
     complete: bool = False
@@ -41,6 +47,15 @@ class PersonBoxes:
             if key in self.by_name:
                 return self.by_name[key]
         return _boxes(name, []) if self.complete and not whole_name else None
+
+
+def read(path: Path, wanted: str = "") -> PersonBoxes:
+    """JSON file in one of the three formats -> PersonBoxes. `wanted`: what to do where the file cannot be read."""
+    values = files.read_json(path, wanted)
+    try:
+        return from_json(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def from_json(values: Any) -> PersonBoxes:
@@ -64,22 +79,22 @@ def _from_annotations(values: dict[str, Any]) -> PersonBoxes:
     rows: dict[Any, list[tuple[Any, float]]] = {image["id"]: [] for image in values["images"]}
     for person in values["annotations"]:
         if person["category_id"] in person_categories and not person.get("iscrowd", 0):
-            rows[person["image_id"]].append((_to_xyxy(person["bbox"]), 1.0))
+            rows[person["image_id"]].append((person["bbox"], 1.0))
     names = {image["id"]: image["file_name"] for image in values["images"]}
-    return PersonBoxes({names[image_id]: _boxes(names[image_id], found) for image_id, found in rows.items()})
+    return PersonBoxes({names[image_id]: _from_xywh(names[image_id], found) for image_id, found in rows.items()})
 
 
 def _from_detections(values: list[Any]) -> PersonBoxes:
     rows: defaultdict[str, list[tuple[Any, float]]] = defaultdict(list)
     for person in values:
         if person.get("category_id", PERSON) == PERSON:
-            rows[str(person["image_id"])].append((_to_xyxy(person["bbox"]), float(person.get("score", 1))))
-    return PersonBoxes({name: _boxes(name, found) for name, found in rows.items()}, complete=True)
+            rows[str(person["image_id"])].append((person["bbox"], float(person.get("score", 1))))
+    return PersonBoxes({name: _from_xywh(name, found) for name, found in rows.items()}, complete=True)
 
 
-def _to_xyxy(box_xywh: list[float]) -> list[float]:
-    left, top, width, height = box_xywh
-    return [left, top, left + width, top + height]
+def _from_xywh(name: str, rows: list[tuple[Any, float]]) -> Boxes:
+    boxes_xywh, scores = _boxes(name, rows)
+    return xywh_to_xyxy(boxes_xywh), scores
 
 
 def _boxes(name: str, rows: list[tuple[Any, float]]) -> Boxes:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose import images
-from featherpose.boxes import box_of_keypoints
-from featherpose.codecs.heatmap import gaussian_filter, merge_flipped
+from featherpose.boxes import box_of_keypoints, check_boxes, whole_image_box
+from featherpose.codecs.keypoints import keypoints_of_crops
 from featherpose.crop import Crop
 from featherpose.errors import InputError
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
@@ -78,16 +78,29 @@ class Estimator:
         )
 
     def __call__(
-        self, image: NDArray[np.uint8], boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None
+        self,
+        image: NDArray[np.uint8],
+        boxes_xyxy: ArrayLike | None = None,
+        box_scores: ArrayLike | None = None,
+        *,
+        whole_image: bool = False,
     ) -> Poses:
         """RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom in its pixels -> Poses of N persons.
 
-        `boxes_xyxy=None`: the whole image shows one person. `box_scores` (N,) default to 1. The boxes in Poses are the
-        given ones, also with `refine`.
+        The boxes in Poses are the given ones, also with `refine`.
+
+        Args:
+            boxes_xyxy: no box gives no poses.
+            box_scores: (N,); None: 1 each.
+            whole_image: the image shows one person who fills it, in place of `boxes_xyxy`.
+
+        Raises:
+            InputError: neither or both of `boxes_xyxy` and `whole_image`, or values that cannot be used.
         """
         _check_image(image)
         size = Size(height=image.shape[0], width=image.shape[1])
-        boxes = _boxes([(0, 0, *size.xy)] if boxes_xyxy is None else boxes_xyxy, size)
+        check_choice(boxes_xyxy, whole_image)
+        boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
         scores = _scores(box_scores, len(boxes))
         manifest = self.session.manifest
         if not len(boxes):
@@ -104,7 +117,7 @@ class Estimator:
         manifest = self.session.manifest
         crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
         keypoints, keypoint_scores = self._predict(
-            np.stack([images.warp(image, crop, antialias=True) for crop in crops])
+            np.stack([images.warp(image, crop.matrix, crop.size, antialias=True) for crop in crops])
         )
         in_image = [crop.to_image(points) for crop, points in zip(crops, keypoints, strict=True)]
         return np.array(in_image, np.float32), keypoint_scores
@@ -114,14 +127,25 @@ class Estimator:
         if not self.flip_test and not self.blur_kernel:
             outputs = self.session.run(crops)
             return outputs["keypoints"], outputs["scores"]
-        manifest, codec = self.session.manifest, self.session.manifest.make_codec()
-        heatmaps = self.session.run(crops)["heatmaps"]
-        if self.flip_test:
-            mirrored = self.session.run(crops[:, :, ::-1])["heatmaps"]
-            heatmaps = merge_flipped(heatmaps, mirrored, manifest.skeleton.flip_order, shift=codec.flip_shift)
-        if self.blur_kernel:
-            heatmaps = gaussian_filter(heatmaps, self.blur_kernel)
-        return codec.decode(heatmaps)
+        return keypoints_of_crops(
+            lambda crops: self.session.run(crops)["heatmaps"],
+            crops,
+            self.session.manifest.make_codec(),
+            self.session.manifest.skeleton.flip_order,
+            flip_test=self.flip_test,
+            blur_kernel=self.blur_kernel,
+        )
+
+
+def check_choice(boxes: object, whole_image: bool) -> None:
+    """InputError unless exactly one is given: boxes (None: not given), or that the whole image shows one person."""
+    if boxes is None and not whole_image:
+        raise InputError(
+            "This version has no person detector: give the boxes of the persons, [[left, top, right, bottom], ...], or"
+            " whole_image=True if the image shows one person."
+        )
+    if boxes is not None and whole_image:
+        raise InputError("Boxes and whole_image=True contradict each other: leave one out.")
 
 
 def _refined(
@@ -144,31 +168,6 @@ def _check_image(image: NDArray[np.uint8]) -> None:
             f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order "
             "(gray: np.repeat(gray[..., None], 3, 2); from OpenCV: bgr[..., ::-1])."
         )
-
-
-def _boxes(boxes_xyxy: ArrayLike, size: Size) -> NDArray[np.float32]:
-    try:
-        with np.errstate(over="ignore"):
-            boxes = np.asarray(boxes_xyxy, np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The boxes are not numbers ({error}), wanted (N, 4): left, top, right, bottom.") from None
-    if boxes.size == 0:
-        return boxes.reshape(0, 4)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"The boxes have shape {boxes.shape}, wanted (N, 4): left, top, right, bottom.")
-    left, top, right, bottom = boxes.T
-    finite = np.array([np.isfinite(box).all() for box in boxes])
-    _refuse(~finite, boxes, "is not finite; leave such boxes out")
-    _refuse((right <= left) | (bottom <= top), boxes, "has no area; wanted left < right and top < bottom")
-    outside: NDArray[np.bool_] = (right <= 0) | (bottom <= 0) | (left >= size.width) | (top >= size.height)
-    _refuse(outside, boxes, f"lies outside the image of {size} pixels; leave it out")
-    return boxes
-
-
-def _refuse(wrong: NDArray[np.bool_], boxes: NDArray[np.float32], why: str) -> None:
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise InputError(f"Box {index} {[round(float(side), 2) for side in boxes[index]]} {why}.")
 
 
 def _scores(box_scores: ArrayLike | None, number: int) -> NDArray[np.float32]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,13 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featherpose import files, images, weights
+from featherpose.boxes import whole_image_box
 from featherpose.draw import draw
-from featherpose.errors import InputError
-from featherpose.formats import native
-from featherpose.formats.person_boxes import Boxes, PersonBoxes, from_json
+from featherpose.errors import InputError, with_name
+from featherpose.formats import native, person_boxes
+from featherpose.formats.person_boxes import Boxes, PersonBoxes
 from featherpose.poses import Poses
 from featherpose.runtime.estimator import Estimator
+from featherpose.size import Size
 
 AnyPath = str | os.PathLike[str]
 
@@ -75,7 +78,7 @@ def predict(
     interrupt, poses.json contains the images done so far. `flip_test` and `refine` are options of `Estimator`.
     `progress` is called with the number of images done and the total.
     """
-    lookup = _box_lookup(boxes, whole_image)
+    boxes_of = _box_lookup(boxes, whole_image)
     out, json_file = Path(out), Path(json_file or Path(out) / "poses.json")
     image_files, failures = find_images(sources, out)
     _check_overwriting(image_files, out, json_file)
@@ -87,7 +90,8 @@ def predict(
                 progress(done, len(image_files))
             try:
                 image = images.read(image_file.path, max_pixels=max_pixels)
-                poses[image_file.name] = estimator(image, *lookup(image_file))
+                size = Size(height=image.shape[0], width=image.shape[1])
+                poses[image_file.name] = estimator(image, *boxes_of(image_file, size))
                 if draw_images:
                     _write(
                         out / image_file.drawn_name,
@@ -95,7 +99,7 @@ def predict(
                     )
             except InputError as error:
                 poses.pop(image_file.name, None)
-                failures.append(_line(image_file.path, error))
+                failures.append(with_name(image_file.path, error))
         if progress:
             progress(len(image_files), len(image_files))
     finally:
@@ -152,37 +156,27 @@ def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
 
 def _box_lookup(
     boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
-) -> Callable[[ImageFile], tuple[Any, Any]]:
-    """The options `boxes` and `whole_image` -> a function from an image to its boxes and their scores."""
+) -> Callable[[ImageFile, Size], Boxes]:
+    """The options `boxes` and `whole_image` -> a function from an image and its size to its boxes and their scores."""
     if boxes is None and not whole_image:
         raise InputError(
-            "Person boxes are missing, and this version has no person detector; type --boxes FILE (JSON, see "
-            "featherpose predict --help), or --whole-image if every image shows one person."
+            "This version has no person detector: type --boxes FILE (JSON, see featherpose predict --help), or"
+            " --whole-image if every image shows one person."
         )
     if boxes is None:
-        return lambda image_file: (None, None)
+        return lambda _, size: (whole_image_box(size), np.ones(1, np.float32))
     if whole_image:
         raise InputError("--boxes and --whole-image contradict each other: leave one out.")
-    name, person_boxes = _read_boxes(boxes)
-    return lambda image_file: _boxes_of(image_file, person_boxes, name)
-
-
-def _read_boxes(boxes: AnyPath | dict[str, Any] | list[Any]) -> tuple[str, PersonBoxes]:
     if isinstance(boxes, dict | list):
-        return "the boxes", from_json(boxes)
-    try:
-        return str(boxes), from_json(json.loads(Path(boxes).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"{boxes}: cannot be read ({error.strerror}). Check the path after --boxes.") from None
-    except ValueError as error:
-        raise InputError(f"{boxes}: not JSON ({error}).") from None
-    except InputError as error:
-        raise InputError(f"{boxes}: {error}") from None
+        boxes_name, known_boxes = "the boxes", person_boxes.from_json(boxes)
+    else:
+        boxes_name, known_boxes = str(boxes), person_boxes.read(Path(boxes), "Check the path after --boxes.")
+    return lambda image_file, _: _boxes_of(image_file, known_boxes, boxes_name)
 
 
-def _boxes_of(image_file: ImageFile, person_boxes: PersonBoxes, file: str) -> Boxes:
+def _boxes_of(image_file: ImageFile, known_boxes: PersonBoxes, file: str) -> Boxes:
     for name in (image_file.name, image_file.path.as_posix()):
-        found = person_boxes.of(name, whole_name=not image_file.unique_filename)
+        found = known_boxes.of(name, whole_name=not image_file.unique_filename)
         if found is not None:
             return found
     raise InputError(f'{image_file.path}: no entry in {file}. Add "{image_file.name}": [] if it contains no person.')
@@ -212,7 +206,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror}). Choose another --out.") from None
-
-
-def _line(path: Path, error: InputError) -> str:
-    return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"

@@ -14,7 +14,7 @@ from featherpose.data.samples import labeled_samples
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
 from featherpose.recipes.pose import PoseData, PoseRecipe
-from featherpose.skeleton import COCO17, SKELETONS, Skeleton
+from featherpose.skeleton import COCO17, Skeleton, find_skeleton
 from featherpose.training.distill import LABELS
 
 
@@ -95,10 +95,8 @@ def _sampling_weights(sources: list[str], data: PoseData) -> NDArray[np.float64]
 
 def _skeleton(name: str, samples: list[Sample]) -> Skeleton:
     """The recipe's `skeleton` (a known name, a YAML file, or "data" for the one of all samples) -> skeleton."""
-    if name in SKELETONS:
-        return SKELETONS[name]
     if name != "data":
-        return Skeleton.from_yaml(name)
+        return find_skeleton(name)
     skeletons = {sample.skeleton.name: sample.skeleton for sample in samples}
     if len(skeletons) > 1:
         raise DataError(

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featherpose import images
-from featherpose.boxes import BOX_TO_OUTLINE, xywh_to_xyxy
-from featherpose.codecs.heatmap import Codec, gaussian_filter, merge_flipped
+from featherpose.boxes import xywh_to_xyxy
+from featherpose.codecs.heatmap import Codec
+from featherpose.codecs.keypoints import keypoints_of_crops
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops
-from featherpose.data.sample import Sample
 from featherpose.data.teacher import map_samples
 from featherpose.evaluation.pck import pck, validation_oks
 from featherpose.networks.preprocess import Normalize
+from featherpose.oks import person_area
 from featherpose.recipes.pose import PoseRecipe, PoseStage, PoseValidation
 from featherpose.skeleton import Skeleton
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
@@ -45,21 +46,23 @@ class ValidationSet:
 
 def validation_set_of(labels: PoseLabels, stage: PoseStage, codec: Codec, recipe: PoseRecipe) -> ValidationSet:
     """The validation set at the input size of this stage, with human annotations only."""
-    crops = Crops.build(labels.samples, stage.input_size.height)
-    rows = labels.validation_rows[crops.usable[labels.validation_rows]]
-    keypoints, visible = map_samples(labels.samples, labels.skeleton)
-    keypoints, boxes = crops.to_cache(keypoints)[rows], crops.boxes_to_cache(labels.boxes_xywh)[rows]
-    transforms = [Crop.from_box(box, stage.input_size, codec.crop_mode, recipe.padding) for box in xywh_to_xyxy(boxes)]
-    zoom = np.array([transform.matrix[0, 0] for transform in transforms])
+    images_of = Crops.build(labels.samples, stage.input_size.height)
+    rows = labels.validation_rows[images_of.usable[labels.validation_rows]]
     samples = [labels.samples[row] for row in rows]
+    keypoints, visible = map_samples(labels.samples, labels.skeleton)
+    keypoints = images_of.to_cache(keypoints)[rows]  # (N, K, 2) in pixels of the cached images
+    boxes_xywh = images_of.boxes_to_cache(labels.boxes_xywh)[rows]
+    crops = [Crop.from_box(box, stage.input_size, codec.crop_mode, recipe.padding) for box in xywh_to_xyxy(boxes_xywh)]
+    zoom = np.array([crop.matrix[0, 0] for crop in crops])  # crop pixels per cached pixel
+    pixels = [images.warp(images_of[row], crop.matrix, crop.size) for row, crop in zip(rows, crops, strict=True)]
+    in_crop = [crop.to_crop(points) for crop, points in zip(crops, keypoints, strict=True)]
+    areas = np.array([person_area(sample.area or None, sample.box_xywh) for sample in samples])
     return ValidationSet(
-        crops=np.stack([images.warp(crops[row], transform) for row, transform in zip(rows, transforms, strict=True)]),
-        keypoints=np.array(
-            [transform.to_crop(k) for transform, k in zip(transforms, keypoints, strict=True)], np.float32
-        ),
+        crops=np.stack(pixels),
+        keypoints=np.array(in_crop, np.float32),
         visible=visible[rows],
-        sides=boxes[:, 2:].max(axis=1) * zoom,
-        areas=np.array([_area(sample) for sample in samples]) * crops.factors[rows].prod(axis=1) * zoom**2,
+        sides=boxes_xywh[:, 2:].max(axis=1) * zoom,
+        areas=areas * images_of.factors[rows].prod(axis=1) * zoom**2,
         is_coco=np.array([sample.skeleton.landmarks == "coco" for sample in samples], bool),
         skeleton=labels.skeleton,
         codec=codec,
@@ -83,15 +86,15 @@ def predict_keypoints(
     With several processes, each predicts its share of the samples, and all get all keypoints.
     """
     crops = validation_set.crops[ranks.index :: ranks.count]
-    heatmaps = predict(network, crops, device)
-    if validation_set.validation.flip_test:
-        flipped = predict(network, crops[:, :, ::-1].copy(), device)
-        heatmaps = merge_flipped(
-            heatmaps, flipped, validation_set.skeleton.flip_order, shift=validation_set.codec.flip_shift
-        )
-    if validation_set.validation.blur_kernel:
-        heatmaps = gaussian_filter(heatmaps, validation_set.validation.blur_kernel)
-    return ranks.gather(validation_set.codec.decode(heatmaps)[0])
+    keypoints, _ = keypoints_of_crops(
+        lambda crops: predict(network, crops, device),
+        crops,
+        validation_set.codec,
+        validation_set.skeleton.flip_order,
+        flip_test=validation_set.validation.flip_test,
+        blur_kernel=validation_set.validation.blur_kernel,
+    )
+    return ranks.gather(keypoints)
 
 
 def _scores(predicted: NDArray[np.float32], validation_set: ValidationSet) -> dict[str, float]:
@@ -116,7 +119,3 @@ def predict(network: nn.Module, crops: NDArray[np.uint8], device: torch.device, 
     parts = [network(normalize(torch.from_numpy(crops[i : i + batch]).to(device))) for i in range(0, len(crops), batch)]
     network.train(was_training)
     return torch.cat(parts).float().cpu().numpy()
-
-
-def _area(sample: Sample) -> float:
-    return sample.area or BOX_TO_OUTLINE * float(sample.box_xywh[2] * sample.box_xywh[3])
