@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,15 +19,25 @@ def some_poses(number: int, ids=None) -> Poses:
     return Poses(keypoints, scores, rng.uniform(0, 99, (number, 4)).round(2), np.ones(number), COCO17, SIZE, ids)
 
 
-@pytest.mark.parametrize(
-    "poses",
-    [
-        pytest.param({}, id="no images"),
-        pytest.param({"a.jpg": some_poses(0)}, id="no person"),
-        pytest.param({"b/a.jpg": some_poses(2), "a.jpg": some_poses(1)}, id="two images, in order"),
-        pytest.param({"a.jpg": some_poses(2, np.array([7, 3]))}, id="tracked"),
-    ],
-)
+DOCUMENTS = [
+    pytest.param({}, id="no images"),
+    pytest.param({"a.jpg": some_poses(0)}, id="no person"),
+    pytest.param({"b/a.jpg": some_poses(2), "a.jpg": some_poses(1)}, id="two images, in order"),
+    pytest.param({"a.jpg": some_poses(2, np.array([7, 3]))}, id="tracked"),
+]
+SCHEMA = Path(__file__).parents[2] / "docs" / "poses.schema.json"
+
+
+@pytest.mark.parametrize("poses", DOCUMENTS)
+def test_document_follows_the_schema(poses):
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    document = json.loads(native.to_text(native.to_document(poses, COCO17, "feather_pose")))
+    assert list(validator.iter_errors(document)) == []
+    assert list(validator.iter_errors({**document, "version": native.VERSION + 1}))
+
+
+@pytest.mark.parametrize("poses", DOCUMENTS)
 def test_document_roundtrip(poses):
     text = native.to_text(native.to_document(poses, COCO17, model="tiny"))
     assert text.count("\n") == max(len(poses), 1) + 2, "one line per image"
