@@ -34,7 +34,7 @@ from featherpose.evaluation.pck import validation_oks
 from featherpose.evaluation.pckh import pckh
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
-from featherpose.manifest import VERSION, Manifest
+from featherpose.manifest import VERSION, PoseManifest
 from featherpose.recipes.recipe import from_dict
 from featherpose.skeleton import MPII16
 from featherpose.training.tasks import pose
@@ -42,7 +42,7 @@ from featherpose.training.tasks import pose
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
-def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
+def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float, float]:
     """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     stage = next(stage for stage in recipe.stages if stage.input_size == manifest.input_size)
@@ -68,7 +68,7 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     return bootstrap(score, len(rows))
 
 
-def evaluate_on_test_sets(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
+def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: Path) -> list[dict[str, Any]]:
     """Network, its manifest and shipped name, and the data folder -> scores in percent on both test sets."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
