@@ -37,7 +37,7 @@ from featherpose import files, weights
 from featherpose.errors import did_you_mean
 from featherpose.exporting import export
 from featherpose.exporting.crops import synthetic
-from featherpose.manifest import Manifest
+from featherpose.manifest import PoseManifest
 from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
@@ -90,7 +90,7 @@ def export_fresh(name: str, path: Path, size: Size | None = None, options: Mappi
     torch.manual_seed(SEED)
     network = create_network(name, **(options or {}))
     size = size or getattr(network, "fixed_size", None) or SIZE
-    manifest = Manifest(
+    manifest = PoseManifest(
         network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
     )
     export(calibrated(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})

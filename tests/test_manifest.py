@@ -5,10 +5,19 @@ import pytest
 
 from featherpose.codecs.heatmap import Dark, Msra, Udp
 from featherpose.errors import ModelError
-from featherpose.manifest import VERSION, Manifest, read_manifest
+from featherpose.kinds import KINDS
+from featherpose.manifest import (
+    MANIFESTS,
+    VERSION,
+    DetectorManifest,
+    Manifest,
+    PoseManifest,
+    of_kind,
+    read_manifest,
+)
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, MPII16
-from tests.tiny_model import SIZE, tiny_manifest, tiny_model
+from tests.tiny_model import SIZE, tiny_image_manifest, tiny_manifest, tiny_model
 
 LARGE = Size(height=256, width=192)
 
@@ -21,11 +30,40 @@ FULL = tiny_manifest(
 )
 
 
-@pytest.mark.parametrize("manifest", [tiny_manifest(), FULL, tiny_manifest(skeleton=MPII16, input_size=LARGE)])
+EXAMPLES = {
+    "pose": tiny_manifest(),
+    "full": FULL,
+    "mpii": tiny_manifest(skeleton=MPII16, input_size=LARGE),
+    "detector": tiny_image_manifest("detector"),
+    "detector of a skeleton": tiny_image_manifest("detector", skeleton=COCO17),
+    "poses": tiny_image_manifest("poses"),
+    "bottom_up": tiny_image_manifest("bottom_up"),
+}
+
+
+@pytest.mark.parametrize("manifest", EXAMPLES.values(), ids=EXAMPLES)
 def test_manifest_json_roundtrip(manifest):
     back = Manifest.from_json(manifest.to_json())
     assert back == manifest and back.to_json() == manifest.to_json()
-    assert isinstance(back.input_size, Size) and isinstance(back.accuracy, tuple)
+    assert type(back) is MANIFESTS[manifest.kind] and isinstance(back.accuracy, tuple)
+
+
+def test_every_kind_has_a_manifest():
+    assert list(MANIFESTS) == list(KINDS)
+    assert {kind: manifest.kind for kind, manifest in MANIFESTS.items()} == {kind: kind for kind in KINDS}
+
+
+def test_fixed_sizes_are_those_of_the_file():
+    assert tiny_manifest().sizes == {"H": 64, "W": 48, "K": 17, "h": 16, "w": 12}
+    assert [EXAMPLES[kind].sizes for kind in ("detector", "poses", "bottom_up")] == [{}, {"K": 17}, {}]
+
+
+def test_file_of_version_2_is_read_unchanged():
+    """As featherpose 0.1 wrote it, with the keys in its order."""
+    values = json.loads(FULL.to_json())
+    order = "network skeleton input_size codec crop_mode padding options recipe training accuracy parity kind version"
+    back = Manifest.from_json(json.dumps({key: values[key] for key in order.split()}))
+    assert type(back) is PoseManifest and back == FULL and isinstance(back.input_size, Size)
 
 
 def test_codec_is_built_from_parameters():
@@ -49,6 +87,10 @@ def changed_skeleton(**changes) -> str:
     return changed(skeleton=json.loads(FULL.to_json())["skeleton"] | changes)
 
 
+def of_image(kind: str, **changes) -> str:
+    return json.dumps(json.loads(tiny_image_manifest(kind).to_json()) | changes)
+
+
 def without(key: str) -> str:
     return json.dumps({k: v for k, v in json.loads(FULL.to_json()).items() if k != key})
 
@@ -69,7 +111,9 @@ BAD = [
     ("no version", without("version"), "version None"),
     ("missing key", without("padding"), "lacks padding"),
     ("unknown key", changed(paddding=1), r"unknown key 'paddding'\. Did you mean 'padding'"),
-    ("kind", changed(kind="detektor"), r"kind 'detektor' is unknown\. Known: pose"),
+    ("kind", changed(kind="detektor"), r"kind 'detektor' is unknown\. Did you mean 'detector'"),
+    ("no kind", without("kind"), "kind 'None' is unknown"),
+    ("fields of another kind", changed(kind="detector"), r"lacks long_side, conf"),
     ("crop mode", changed(crop_mode="upd"), r"'upd' is unknown\. Did you mean 'udp'"),
     ("codec", changed(codec={"name": "mrsa"}), r"'mrsa' is unknown\. Did you mean 'msra'"),
     ("codec without a name", changed(codec={}), "codec 'None' is unknown"),
@@ -101,6 +145,20 @@ BAD = [
     ("half a stride", changed(codec={"name": "msra", "stride": 2.5}), r"stride is 2\.5, wanted"),
     ("sigma", changed(codec={"name": "msra", "sigma": "x"}), "sigma is 'x', wanted"),
     ("pair of three", changed_skeleton(flip_pairs=[[1, 2, 3]]), r"\(1, 2, 3\) is not a pair of keypoint indices"),
+    ("field of a detector", changed(long_side=640), "unknown key 'long_side'"),
+    ("skeleton is null", changed(skeleton=None), r"wrong type \(skeleton: None\)"),
+    ("long side of a detector", of_image("detector", long_side=100), "long_side is 100, wanted a multiple of 32"),
+    ("no long side", of_image("detector", long_side=0), "long_side is 0"),
+    ("long side is text", of_image("detector", long_side="640"), r"wrong type \(long_side: '640'\)"),
+    ("conf of a detector", of_image("detector", conf=30), "conf is 30, wanted a score from 0 to 1"),
+    ("conf below zero", of_image("poses", conf=-0.1), r"conf is -0\.1"),
+    ("padding of a detector", of_image("detector", padding=1.25), "unknown key 'padding'"),
+    ("poses without a skeleton", of_image("poses", skeleton=None), r"wrong type \(skeleton: None\)"),
+    ("codec without maps", of_image("bottom_up", codec={"name": "x"}), "maps of codec 'x' are None"),
+    ("no maps", of_image("bottom_up", codec={"name": "x", "maps": []}), r"maps of codec 'x' are \[\]"),
+    ("maps twice", of_image("bottom_up", codec={"name": "x", "maps": ["a", "a"]}), "wanted a list of different names"),
+    ("maps are text", of_image("bottom_up", codec={"name": "x", "maps": "ab"}), "maps of codec 'x' are 'ab'"),
+    ("nameless codec of maps", of_image("bottom_up", codec={"maps": ["a"]}), "has no name"),
     ("color", changed_skeleton(colors=[[9]] * len(COCO17.limbs)), r"\(9,\) is not three numbers"),
 ]
 
@@ -113,6 +171,12 @@ def test_invalid_manifests_raise(text, message, tmp_path):
     pytest.importorskip("onnx")
     with pytest.raises(ModelError, match=r"m\.onnx: .*" + message):
         read_manifest(tiny_model(tmp_path / "m.onnx", metadata=text))
+
+
+def test_model_of_another_kind_is_refused():
+    assert of_kind(FULL, PoseManifest, "m.onnx") is FULL
+    with pytest.raises(ModelError, match=r"^m\.onnx: tiny is a model of kind pose, wanted one of kind detector;"):
+        of_kind(FULL, DetectorManifest, "m.onnx")
 
 
 def test_manifest_is_read_without_engine(tmp_path):

@@ -18,16 +18,19 @@ from featherpose import examples, weights
 from featherpose.codecs import CODECS
 from featherpose.crop import MODES
 from featherpose.errors import ModelError
-from featherpose.manifest import KINDS, VERSION, Manifest
+from featherpose.kinds import KINDS, POSE, Kind
+from featherpose.manifest import MANIFESTS, VERSION, Manifest, PoseManifest
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
-from tests.test_manifest import BAD
-from tests.tiny_model import tiny_manifest, tiny_model
+from tests.test_manifest import BAD, EXAMPLES
+from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
 
 TEXT = (Path(__file__).parents[1] / "docs/model-format.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", TEXT, re.DOTALL)
 EXAMPLE = next(block for language, block in BLOCKS if language == "python")
 SCHEMA: Any = Draft202012Validator(json.loads(next(block for language, block in BLOCKS if language == "json")))
+DEFINITIONS = SCHEMA.schema["$defs"]
+POSE_FIELDS = DEFINITIONS["pose"]["properties"]
 PRINTED = next(block for _, block in BLOCKS if block.startswith("nose "))
 
 MODEL = weights.find("feather_pose-192x128")
@@ -88,34 +91,56 @@ def test_example_refuses_another_version(tmp_path: Path):
 
 def test_graph_is_the_documented_one():
     session: Any = onnxruntime.InferenceSession(str(MODEL), providers=["CPUExecutionProvider"])
-    rows = re.findall(r"^\| `(\w+)` \| (?:in|out)put \| (\w+) \| \((.*?)\)", TEXT, re.MULTILINE)
-    letters = {"H": 192, "W": 128, "K": 17, "h": 48, "w": 32, "2": 2, "3": 3}
-    documented = [(name, dtype, [letters.get(side, side) for side in shape.split(", ")]) for name, dtype, shape in rows]
+    sizes = {"H": 192, "W": 128, "K": 17, "h": 48, "w": 32}
+    declared = [(tensor.name, tensor.dtype, tensor.shape_of(sizes)) for tensor in (POSE.input, *POSE.outputs)]
     types = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
     nodes = [*session.get_inputs(), *session.get_outputs()]
-    assert documented == [(node.name, types[node.type], node.shape) for node in nodes]
+    assert declared == [(node.name, types[node.type], node.shape) for node in nodes]
     assert list(session.get_modelmeta().custom_metadata_map) == ["featherpose"]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_documented_tables_are_those_of_the_kinds(kind: Kind):
+    section = TEXT.split(f"## Input and outputs of kind `{kind.name}`\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (input|output) \| (\w+) \| \((.*?)\)", section, re.MULTILINE)
+    tensors = [("input", kind.input), *(("output", output) for output in kind.outputs)]
+    assert rows == [(t.name, side, t.dtype, ", ".join(map(str, t.shape))) for side, t in tensors]
+
+
+def test_example_refuses_other_kinds(tmp_path: Path):
+    pytest.importorskip("onnx")
+    with pytest.raises(AssertionError, match="is a model of kind detector, this program runs kind pose"):
+        run_example(tiny_image_model(tmp_path / "m.onnx", tiny_image_manifest("detector")), BOXES[0])
 
 
 def names_of(cls: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
 
 
-def test_schema_has_the_fields_of_the_manifest():
-    fields = SCHEMA.schema["properties"]
-    assert set(fields) == set(SCHEMA.schema["required"]) == names_of(Manifest)
-    assert all("description" in field for field in fields.values())
-    assert set(fields["skeleton"]["properties"]) == names_of(Skeleton)
-    assert set(fields["input_size"]["properties"]) == names_of(Size)
+@pytest.mark.parametrize(("kind", "manifest"), MANIFESTS.items(), ids=MANIFESTS)
+def test_schema_has_the_fields_of_every_kind(kind: str, manifest: type[Manifest]):
+    common, own = SCHEMA.schema["properties"], DEFINITIONS[kind]["properties"]
+    assert set(common) == set(SCHEMA.schema["required"]) == names_of(Manifest) | {"kind"}
+    assert set(own) - {"kind"} == set(DEFINITIONS[kind]["required"]) == names_of(manifest) - names_of(Manifest)
+    assert own["kind"]["const"] == kind
+    for field in (*common.values(), *own.values()):
+        shared = DEFINITIONS.get(field.get("$ref", "").removeprefix("#/$defs/"), {})
+        assert "description" in field | shared or "const" in field
+
+
+def test_schema_has_the_values_of_the_manifest():
+    assert SCHEMA.schema["properties"]["version"]["const"] == VERSION
+    assert [entry["$ref"].removeprefix("#/$defs/") for entry in SCHEMA.schema["oneOf"]] == list(KINDS)
+    assert set(DEFINITIONS["skeleton"]["properties"]) == names_of(Skeleton)
+    assert set(POSE_FIELDS["input_size"]["properties"]) == names_of(Size)
+    assert POSE_FIELDS["crop_mode"]["enum"] == list(MODES)
     parameters = set().union(*map(names_of, CODECS.values())) - {"size"}
-    assert set(fields["codec"]["properties"]) == {"name", *parameters}
-    assert fields["version"]["const"] == VERSION
-    assert (fields["kind"]["enum"], fields["crop_mode"]["enum"]) == (list(KINDS), list(MODES))
-    assert fields["codec"]["properties"]["name"]["enum"] == list(CODECS)
+    assert set(POSE_FIELDS["codec"]["properties"]) == {"name", *parameters}
+    assert POSE_FIELDS["codec"]["properties"]["name"]["enum"] == list(CODECS)
 
 
 def test_schema_has_the_defaults_of_the_codecs():
-    parameters = SCHEMA.schema["properties"]["codec"]["properties"]
+    parameters = POSE_FIELDS["codec"]["properties"]
     for codec in CODECS.values():
         for field in dataclasses.fields(codec):
             assert field.name == "size" or parameters[field.name]["default"] == field.default
@@ -137,7 +162,12 @@ def test_schema_accepts_shipped_manifests(name: str):
     ],
     ids=["msra", "without parameters", "dark", "udp"],
 )
-def test_schema_accepts_every_codec(manifest: Manifest):
+def test_schema_accepts_every_codec(manifest: PoseManifest):
+    assert SCHEMA.is_valid(json.loads(manifest.to_json()))
+
+
+@pytest.mark.parametrize("manifest", EXAMPLES.values(), ids=EXAMPLES)
+def test_schema_accepts_every_kind(manifest: Manifest):
     assert SCHEMA.is_valid(json.loads(manifest.to_json()))
 
 

@@ -34,7 +34,7 @@ from featherpose.evaluation.pck import validation_oks
 from featherpose.evaluation.pckh import pckh
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
-from featherpose.manifest import VERSION, Manifest
+from featherpose.manifest import VERSION, PoseManifest
 from featherpose.recipes.pose import PoseRecipe
 from featherpose.recipes.reading import from_dict
 from featherpose.skeleton import MPII16
@@ -45,7 +45,7 @@ from featherpose.training.tasks.pose_validation import predict_keypoints, valida
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
-def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, float]:
+def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float, float]:
     """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     assert isinstance(recipe, PoseRecipe)
@@ -72,7 +72,7 @@ def validation_interval(model: nn.Module, manifest: Manifest) -> tuple[float, fl
     return bootstrap(score, len(rows))
 
 
-def evaluate_on_test_sets(model: Any, manifest: Manifest, name: str, data: Path) -> list[dict[str, Any]]:
+def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: Path) -> list[dict[str, Any]]:
     """Network, its manifest and shipped name, and the data folder -> scores in percent on both test sets."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"

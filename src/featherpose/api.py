@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from featherpose.evaluation.coco import CocoScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
-    from featherpose.manifest import Manifest
+    from featherpose.manifest import PoseManifest
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.predict import Report
@@ -222,7 +222,7 @@ def evaluate(
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator, estimator.session.manifest.skeleton, progress)
+        evaluation = evaluate_mpii(read_mpii(data), estimator, estimator.manifest.skeleton, progress)
     else:
         evaluation = evaluate_coco(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
     if out is not None:
@@ -397,7 +397,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
     input_size: Size | str | None = None,
-) -> tuple[Path, Manifest]:
+) -> tuple[Path, PoseManifest]:
     """Weights file (.safetensors, .pth) -> path of the exported .onnx file and its manifest.
 
     The file is written only if the parity check (torch against onnxruntime) passes.

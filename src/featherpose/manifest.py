@@ -1,7 +1,8 @@
 """The manifest: the description of an exported model, one JSON text inside the .onnx file.
 
 The runtime knows nothing about a model that the manifest does not contain. The text is stored in the file's metadata
-under the key "featherpose"; `read_manifest` finds it without an engine and without reading the weights.
+under the key "featherpose"; `read_manifest` finds it without an engine and without reading the weights. Each kind of
+model (`kinds`) has a class of its own here, with the fields that it needs beside the common ones.
 """
 
 from __future__ import annotations
@@ -9,58 +10,128 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Codec
 from featherpose.crop import MODES
 from featherpose.errors import InputError, ModelError, did_you_mean
+from featherpose.kinds import BOTTOM_UP, DETECTOR, KINDS, POSE, POSES, SIDE_MULTIPLE, Tensor, grouping_map
 from featherpose.onnx_metadata import MalformedFile, find_text
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 VERSION = 2
-KINDS = ("pose",)
 _TYPES: dict[str, tuple[type, ...]] = {
-    **{"network": (str,), "options": (dict,), "input_size": (dict,), "padding": (int, float), "codec": (dict,)},
-    **{"skeleton": (dict,), "recipe": (dict,), "training": (dict,), "accuracy": (list,), "parity": (dict,)},
+    **{"network": (str,), "options": (dict,), "input_size": (dict,), "crop_mode": (str,), "padding": (int, float)},
+    **{"codec": (dict,), "skeleton": (dict,), "long_side": (int,), "conf": (int, float), "recipe": (dict,)},
+    **{"training": (dict,), "accuracy": (list,), "parity": (dict,)},
 }
 """Types of the fields in JSON."""
 _EXPORT = "Create one with `featherpose export`."
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """Everything needed to run, evaluate and cite an exported model.
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ABC):
+    """What the file of a model of any kind says, to run, evaluate and cite it.
 
-    `input_size` is in px; `codec` the codec's name and its parameters; `recipe` the training recipe with its digest;
-    `training` the data and their terms; `accuracy` one dict per measurement; `parity` the differences between
-    onnxruntime and torch. docs/model-format.md has the JSON schema.
+    `recipe` is the training recipe with its digest; `training` the data and their terms; `accuracy` one dict per
+    measurement; `parity` the differences between onnxruntime and torch. docs/model-format.md has the JSON schema.
     """
 
+    kind: ClassVar[str]
+    """Key of `kinds.KINDS`."""
+    nullable: ClassVar[frozenset[str]] = frozenset()
+    """Fields that may be null."""
+
     network: str
-    skeleton: Skeleton
-    input_size: Size
-    codec: dict[str, Any]
-    crop_mode: str = "msra"
-    padding: float = 1.25
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     recipe: dict[str, Any] = field(default_factory=dict[str, Any])
     training: dict[str, Any] = field(default_factory=dict[str, Any])
     accuracy: tuple[dict[str, Any], ...] = ()
     parity: dict[str, Any] = field(default_factory=dict[str, Any])
-    kind: str = "pose"
     version: int = VERSION
 
     def __post_init__(self) -> None:
-        _refuse_unknown("kind", self.kind, KINDS)
+        self._check()
+
+    @abstractmethod
+    def _check(self) -> None:
+        """ModelError unless the fields of this kind fit together."""
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs of the graph."""
+        return KINDS[self.kind].outputs
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The letters in the shapes of input and outputs (`kinds.Kind`) whose values are fixed in the file."""
+        return {}
+
+    def to_json(self) -> str:
+        """Manifest -> JSON text; equal manifests give equal text."""
+        values = {"kind": self.kind, **dataclasses.asdict(self)}
+        return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """JSON text from `to_json` -> the manifest of its kind.
+
+        ModelError for unknown versions and kinds, and for unknown or missing keys.
+        """
+        try:
+            values: Any = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ModelError(f"the manifest is not JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise ModelError("the manifest is not a JSON object")
+        _refuse_version(values.get("version"))
+        _refuse_unknown("kind", str(values.get("kind")), MANIFESTS)
+        manifest = MANIFESTS[values["kind"]]
+        _refuse_keys(values, ["kind", *(f.name for f in dataclasses.fields(manifest))])
+        _refuse_types(values, manifest.nullable)
+        try:
+            return manifest(**_field_values(values))
+        except (TypeError, AttributeError, InputError) as error:
+            raise ModelError(f"the manifest has a value of a wrong type ({error})") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseManifest(Manifest):
+    """A model that predicts the keypoints of one person in each crop.
+
+    `input_size` is that of a crop in px; `codec` the codec's name and its parameters; `padding` the factor by which a
+    crop is larger than its box.
+    """
+
+    kind: ClassVar[str] = POSE.name
+
+    skeleton: Skeleton
+    input_size: Size
+    codec: dict[str, Any]
+    crop_mode: str = "msra"
+    padding: float = 1.25
+
+    def _check(self) -> None:
+        """ModelError unless codec and crop mode are known and fit together."""
         _refuse_unknown("crop_mode", self.crop_mode, MODES)
         _refuse_unknown("codec", str(self.codec.get("name")), CODECS)
         if not self.padding > 0:
             raise ModelError(f"padding is {self.padding}, wanted a factor above 0")
         self.make_codec()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """H and W of a crop, K, and h and w of a heatmap."""
+        cells = self.make_codec().heatmap_size
+        return {
+            **{"H": self.input_size.height, "W": self.input_size.width, "K": self.skeleton.num_keypoints},
+            **{"h": cells.height, "w": cells.width},
+        }
 
     def make_codec(self) -> Codec:
         """The codec that decodes this model's heatmaps to keypoints."""
@@ -73,28 +144,93 @@ class Manifest:
             raise ModelError(f"codec {self.codec} does not fit crop_mode {self.crop_mode!r}")
         return codec
 
-    def to_json(self) -> str:
-        """Manifest -> JSON text; equal manifests give equal text."""
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
 
-    @classmethod
-    def from_json(cls, text: str) -> Manifest:
-        """JSON text from `to_json` -> Manifest. ModelError for unknown versions and for unknown or missing keys."""
-        try:
-            values: Any = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ModelError(f"the manifest is not JSON ({error})") from None
-        if not isinstance(values, dict):
-            raise ModelError("the manifest is not a JSON object")
-        _refuse_version(values.get("version"))
-        _refuse_keys(values, [f.name for f in dataclasses.fields(cls)])
-        _refuse_types(values)
-        try:
-            skeleton = Skeleton.from_dict(values["skeleton"])
-            values |= {"input_size": Size(**values["input_size"]), "accuracy": tuple(values["accuracy"])}
-            return cls(**values | {"skeleton": skeleton})
-        except (TypeError, AttributeError, InputError) as error:
-            raise ModelError(f"the manifest has a value of a wrong type ({error})") from None
+@dataclass(frozen=True, kw_only=True)
+class ImageManifest(Manifest):
+    """A model that takes a whole image, scaled to a long side of `long_side` px.
+
+    Persons with a score below `conf` are left out where no other threshold is given.
+    """
+
+    long_side: int
+    conf: float
+
+    def _check(self) -> None:
+        """ModelError for sizes that the graph cannot take, and for a threshold that is not a score."""
+        if self.long_side < SIDE_MULTIPLE or self.long_side % SIDE_MULTIPLE:
+            raise ModelError(f"long_side is {self.long_side}, wanted a multiple of {SIDE_MULTIPLE} pixels")
+        if not 0 <= self.conf <= 1:
+            raise ModelError(f"conf is {self.conf}, wanted a score from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorManifest(ImageManifest):
+    """A model that finds the boxes of persons. `skeleton` is that of its training data, where they have one."""
+
+    kind: ClassVar[str] = DETECTOR.name
+    nullable: ClassVar[frozenset[str]] = frozenset({"skeleton"})
+
+    skeleton: Skeleton | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosesManifest(ImageManifest):
+    """A model that finds the boxes and keypoints of persons in one stage."""
+
+    kind: ClassVar[str] = POSES.name
+
+    skeleton: Skeleton
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """K."""
+        return {"K": self.skeleton.num_keypoints}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BottomUpManifest(ImageManifest):
+    """A model whose maps a grouping codec turns into poses.
+
+    `codec` has the codec's `name`, the names of the `maps` that it takes, and its parameters.
+    """
+
+    kind: ClassVar[str] = BOTTOM_UP.name
+
+    skeleton: Skeleton
+    codec: dict[str, Any]
+
+    def _check(self) -> None:
+        """As for every kind that takes an image; the codec must name itself and its maps."""
+        super()._check()
+        if not isinstance(self.codec.get("name"), str):
+            raise ModelError(f"codec {self.codec} has no name")
+        maps: Any = self.codec.get("maps")
+        named = isinstance(maps, list) and all(isinstance(name, str) for name in maps)
+        if not named or not maps or len(set(maps)) < len(maps):
+            raise ModelError(f"the maps of codec {self.codec['name']!r} are {maps!r}, wanted a list of different names")
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The maps that the codec names."""
+        return tuple(grouping_map(name) for name in self.codec["maps"])
+
+
+MANIFESTS: dict[str, type[Manifest]] = {
+    manifest.kind: manifest for manifest in (PoseManifest, DetectorManifest, PosesManifest, BottomUpManifest)
+}
+"""Kind of model -> the class of its manifest."""
+
+M = TypeVar("M", bound=Manifest)
+
+
+def of_kind(manifest: Manifest, wanted: type[M], path: str | os.PathLike[str]) -> M:
+    """The manifest of the file at `path`, if it is of the wanted kind; otherwise ModelError."""
+    if not isinstance(manifest, wanted):
+        raise ModelError(
+            f"{path}: {manifest.network} is a model of kind {manifest.kind}, wanted one of kind {wanted.kind}; choose"
+            " another --model."
+        )
+    return manifest
 
 
 def _refuse_version(version: object) -> None:
@@ -118,12 +254,24 @@ def _refuse_keys(values: dict[str, Any], wanted: list[str]) -> None:
         raise ModelError(f"the manifest has an unknown key {unknown[0]!r}.{did_you_mean(unknown[0], wanted)}")
 
 
-def _refuse_types(values: dict[str, Any]) -> None:
-    wrong = [name for name, types in _TYPES.items() if type(values[name]) not in types]
+def _refuse_types(values: dict[str, Any], nullable: frozenset[str]) -> None:
+    given = [name for name in values if not (values[name] is None and name in nullable)]
+    wrong = [name for name in given if name in _TYPES and type(values[name]) not in _TYPES[name]]
     if not wrong and any(type(entry) is not dict for entry in values["accuracy"]):
         wrong = ["accuracy"]
     if wrong:
         raise ModelError(f"the manifest has a value of a wrong type ({wrong[0]}: {values[wrong[0]]!r})")
+
+
+def _field_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Values in JSON -> values of the fields."""
+    fields = {name: value for name, value in values.items() if name != "kind"}
+    fields["accuracy"] = tuple(fields["accuracy"])
+    if "input_size" in fields:
+        fields["input_size"] = Size(**fields["input_size"])
+    if fields.get("skeleton") is not None:
+        fields["skeleton"] = Skeleton.from_dict(fields["skeleton"])
+    return fields
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

@@ -15,7 +15,7 @@ from featherpose.errors import DataError, FeatherposeError, InputError, ModelErr
 from featherpose.evaluation.evaluate import NMS
 from featherpose.skeleton import LSP14, MPII16
 from tests.evaluation.folders import SAMPLES, UNLABELED, person, write_folder
-from tests.tiny_model import tiny_manifest, tiny_model
+from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("faster_coco_eval")
@@ -26,6 +26,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs the command in a folder with a tiny model and a data set."""
     monkeypatch.chdir(tmp_path)
     model = str(tiny_model(tmp_path / "tiny.onnx"))
+    tiny_image_model(tmp_path / "detector.onnx", tiny_image_manifest("detector"))
     write_folder(tmp_path / "people")
 
     def call(*words: str) -> Result:
@@ -187,6 +188,11 @@ def test_nms_choices_are_those_of_the_evaluation() -> None:
 BAD = {
     "data": (["--data", "nowhere"], DataError, "There is no folder nowhere"),
     "model": (["--model", "nowhere.onnx"], ModelError, "nowhere.onnx: no such model file"),
+    "kind of the model": (
+        ["--model", "detector.onnx"],
+        ModelError,
+        "is a model of kind detector, wanted",
+    ),
     "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read (No such file"),
     "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
     "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from featherpose import images
 from featherpose.cli.predict import predict
-from featherpose.errors import InputError
+from featherpose.errors import InputError, ModelError
 from tests.runtime.test_predict import image_file
-from tests.tiny_model import tiny_model
+from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model
 
 pytest.importorskip("onnx")
 
@@ -97,6 +97,15 @@ def test_exit_code_1_if_some_failed_2_if_all(run, tmp_path):
     none = run("bad.jpg", "--whole-image")
     assert none.exit_code == 2 and "1 of 1 images failed" in none.stderr
     assert run("--whole-image").exit_code == 2
+
+
+def test_model_of_another_kind_is_refused(run, tmp_path):
+    image_file(tmp_path / "a.jpg")
+    tiny_image_model(tmp_path / "tiny.onnx", tiny_image_manifest("detector"))
+    result = run("a.jpg", "--whole-image")
+    assert isinstance(result.exception, ModelError)
+    assert str(result.exception).startswith("tiny.onnx: tiny_detector is a model of kind detector, wanted one of kind")
+    assert not (tmp_path / "out").exists()
 
 
 def test_missing_boxes_raise_input_error(run, tmp_path):

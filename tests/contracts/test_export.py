@@ -11,7 +11,7 @@ onnx = pytest.importorskip("onnx")
 
 from featherpose.exporting import export
 from featherpose.exporting.crops import image_crops, synthetic
-from featherpose.manifest import Manifest, read_manifest
+from featherpose.manifest import PoseManifest, read_manifest
 from featherpose.networks import NETWORKS, create_network, hrnet, lite_hrnet, stride_of, tokenpose
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
@@ -24,7 +24,9 @@ SIZE = Size(height=96, width=64)
 
 
 def make_manifest(name, size):
-    return Manifest(network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)})
+    return PoseManifest(
+        network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
+    )
 
 
 def calibrated(manifest, **options):

@@ -8,7 +8,7 @@ pytest.importorskip("onnx")
 from torch import nn
 
 from featherpose.exporting import export
-from featherpose.manifest import Manifest
+from featherpose.manifest import PoseManifest
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
@@ -41,9 +41,9 @@ def tiny(seed: int = 0, num_keypoints: int = 17) -> Tiny:
     return model
 
 
-def manifest(**changes) -> Manifest:
+def manifest(**changes) -> PoseManifest:
     facts = {"network": "tiny", "skeleton": COCO17, "input_size": SIZE, "codec": {"name": "msra", "sigma": 1.5}}
-    return Manifest(**facts | changes)
+    return PoseManifest(**facts | changes)
 
 
 @pytest.fixture(scope="session")

@@ -121,10 +121,12 @@ def test_invalid_width_is_refused(width):
 @pytest.fixture
 def manifest():
     pytest.importorskip("onnx")
-    from featherpose.manifest import Manifest
+    from featherpose.manifest import PoseManifest
     from featherpose.skeleton import COCO17
 
-    return Manifest(network="rep_pose", skeleton=COCO17, input_size=Size(height=96, width=64), codec={"name": "msra"})
+    return PoseManifest(
+        network="rep_pose", skeleton=COCO17, input_size=Size(height=96, width=64), codec={"name": "msra"}
+    )
 
 
 def test_export_merges_the_branches(manifest, tmp_path):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -5,12 +7,12 @@ from featherpose import images
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import gaussian_filter, merge_flipped
 from featherpose.crop import Crop
-from featherpose.errors import InputError
+from featherpose.errors import InputError, ModelError
 from featherpose.poses import Poses
 from featherpose.runtime.estimator import Estimator
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
-from tests.tiny_model import tiny_manifest, tiny_model
+from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
 
 pytest.importorskip("onnx")
 
@@ -170,7 +172,27 @@ def test_blur_kernel_must_be_odd(model, blur_kernel):
         Estimator.open(model, "cpu", blur_kernel=blur_kernel)
 
 
-class LeftRightSession:
+@pytest.mark.parametrize("kind", ["detector", "poses", "bottom_up"])
+def test_model_of_another_kind_is_refused(tmp_path, kind):
+    model = tiny_image_model(tmp_path / "m.onnx", tiny_image_manifest(kind))
+    with pytest.raises(ModelError, match=rf"m\.onnx: tiny_{kind} is a model of kind {kind}, wanted one of kind pose"):
+        Estimator.open(model, "cpu", threads=1)
+
+
+def test_flip_test_without_heatmaps_is_refused(tmp_path):
+    model = tiny_model(tmp_path / "m.onnx", heatmaps=False)
+    assert len(Estimator.open(model, "cpu", threads=1)(make_image(), [BOX])) == 1
+    with pytest.raises(ModelError, match=r"m\.onnx: gives no heatmaps, which flip_test and blur_kernel need"):
+        Estimator.open(model, "cpu", threads=1, flip_test=True)(make_image(), [BOX])
+
+
+class FakeSession:
+    """What an Estimator needs of a session beside its manifest and `run`."""
+
+    path = Path("fake.onnx")
+
+
+class LeftRightSession(FakeSession):
     """A network that tells left from right: the spot on the right of the crop is left_eye (1), the other one 2."""
 
     def __init__(self, codec):
@@ -193,7 +215,7 @@ def test_flip_test_swaps_sides_and_averages(name):
     image[20:24, 4:8] = image[20:24, 28:32] = 255
     box = (4.8, 6.4, 43.2, 57.6)  # padded by 1.25, the crop is the whole image
     estimator = Estimator(LeftRightSession(name), flip_test=True)
-    poses, codec = estimator(image, [box]), estimator.session.manifest.make_codec()
+    poses, codec = estimator(image, [box]), estimator.manifest.make_codec()
     crop = Crop.from_box(box, Size(height=64, width=48), codec.crop_mode)
     crops = images.warp(image, crop.matrix, crop.size)[None]
     merged = merge_flipped(
@@ -208,7 +230,7 @@ def test_flip_test_swaps_sides_and_averages(name):
     assert poses.keypoints[0, 1, 0] > poses.keypoints[0, 2, 0] + 16, "left keypoints stay left"
 
 
-class PerfectSession:
+class PerfectSession(FakeSession):
     """A perfect network: the codec's Gaussians at the centroid of the bright pixels of the crop."""
 
     def __init__(self, codec):
@@ -255,7 +277,7 @@ def test_blur_is_applied_before_decoding(model):
     assert not np.array_equal(*keypoints), "the numpy codec adds the quarter offset, the plain graph does not"
 
 
-class RecordingSession:
+class RecordingSession(FakeSession):
     """Predicts a person's true keypoints in any crop and records the extents of the crops.
 
     Red and green of the image encode the position of each pixel; `scores` are the keypoint scores.

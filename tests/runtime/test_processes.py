@@ -47,7 +47,7 @@ def test_forked_child_opens_engines_of_one_thread(estimator: Estimator, keypoint
 
     def estimate() -> None:
         found = keypoints_of(estimator, 5)
-        own_engines = [batch for process, batch in estimator.session._engines if process == os.getpid()]
+        own_engines = [sizes for process, sizes in estimator.session._engines if process == os.getpid()]
         sender.send((found, own_engines, estimator.session.threads_here))
 
     child = multiprocessing.get_context("fork").Process(target=estimate, daemon=True)
@@ -56,7 +56,7 @@ def test_forked_child_opens_engines_of_one_thread(estimator: Estimator, keypoint
     found, own_engines, threads = receiver.recv()
     child.join(WAIT)
     assert child.exitcode == 0
-    assert (own_engines, threads) == ([4, 1], 1)
+    assert (own_engines, threads) == ([(4,), (1,)], 1)
     np.testing.assert_allclose(found, keypoints, atol=0.01)
 
 

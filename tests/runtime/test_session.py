@@ -8,7 +8,7 @@ from featherpose.runtime import session as session_file
 from featherpose.runtime.session import Session
 from featherpose.size import Size
 from featherpose.skeleton import MPII16
-from tests.tiny_model import tiny_manifest, tiny_model
+from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
 
 pytest.importorskip("onnx")
 
@@ -16,6 +16,11 @@ pytest.importorskip("onnx")
 @pytest.fixture(scope="module")
 def session(tmp_path_factory) -> Session:
     return Session.open(tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx"), "cpu", threads=1)
+
+
+def opened(session: Session) -> list[tuple[int, ...]]:
+    """The sizes for which a session has engines, in the order in which they were opened."""
+    return [sizes for _, sizes in session._engines]
 
 
 def crops(number: int) -> np.ndarray:
@@ -40,12 +45,12 @@ def test_result_is_independent_of_batch(session):
 
 def test_batches_are_split_and_engines_lazy(tmp_path):
     fresh = Session.open(tiny_model(tmp_path / "m.onnx"), "cpu", threads=1)
-    assert [batch for _, batch in fresh._engines] == [1]
+    assert opened(fresh) == [(1,)]
     assert [stop - start for start, stop in fresh._splits(11)] == [4, 4, 1, 1, 1]
     fresh.run(crops(6))
-    assert [batch for _, batch in fresh._engines] == [1, 4]
-    for (_, batch), engine in fresh._engines.items():
-        assert engine.get_inputs()[0].shape == [batch, 64, 48, 3], "a dynamic batch size would be slow"
+    assert opened(fresh) == [(1,), (4,)]
+    for (_, sizes), engine in fresh._engines.items():
+        assert engine.get_inputs()[0].shape == [*sizes, 64, 48, 3], "a dynamic batch size would be slow"
 
 
 def test_mirrored_views_are_accepted(session):
@@ -60,6 +65,84 @@ def test_mirrored_views_are_accepted(session):
 )
 def test_invalid_crops_raise(session, wrong):
     with pytest.raises(InputError, match=r"wanted uint8 \(N, 64, 48, 3\)"):
+        session.run(wrong)
+
+
+def test_heatmaps_are_optional(tmp_path):
+    plain = Session.open(tiny_model(tmp_path / "m.onnx", heatmaps=False), "cpu", threads=1)
+    assert {name: array.shape for name, array in plain.run(crops(0)).items()} == {
+        "keypoints": (0, 17, 2),
+        "scores": (0, 17),
+    }
+
+
+def image_of(persons: list[tuple[int, int]], height: int = 64, width: int = 96) -> np.ndarray:
+    """(1, H, W, 3), gray, with a red square of 32 pixels for each person, given by its left and top."""
+    image = np.full((1, height, width, 3), 128, np.uint8)
+    for left, top in persons:
+        image[0, top : top + 32, left : left + 32] = (255, 0, 0)
+    return image
+
+
+def image_session(folder, kind, **changes) -> Session:
+    model = tiny_image_model(folder / "m.onnx", tiny_image_manifest(kind, **changes))
+    return Session.open(model, "cpu", threads=1)
+
+
+PERSONS = [[], [(64, 32)], [(0, 0), (64, 0), (32, 32)]]
+
+
+@pytest.mark.parametrize("persons", PERSONS, ids=len)
+def test_detector_outputs_vary_with_the_image(tmp_path, persons):
+    session = image_session(tmp_path, "detector")
+    outputs = session.run(image_of(persons))
+    assert outputs["boxes_xyxy"].shape == (len(persons), 4) and outputs["scores"].shape == (len(persons),)
+    assert outputs["boxes_xyxy"].tolist() == [[x, y, x + 31, y + 31] for x, y in persons]
+
+
+@pytest.mark.parametrize("persons", PERSONS, ids=len)
+def test_poses_outputs_vary_with_the_image(tmp_path, persons):
+    session = image_session(tmp_path, "poses")
+    number = len(persons)
+    shapes = {"boxes_xyxy": (number, 4), "box_scores": (number,), "keypoints": (number, 17, 2), "scores": (number, 17)}
+    assert {name: array.shape for name, array in session.run(image_of(persons)).items()} == shapes
+
+
+def test_bottom_up_gives_the_maps_of_its_codec(tmp_path):
+    session = image_session(tmp_path, "bottom_up")
+    outputs = session.run(image_of([(64, 32)], height=96))
+    assert {name: array.shape for name, array in outputs.items()} == {
+        "heatmaps": (1, 17, 24, 24),
+        "tags": (1, 17, 24, 24),
+    }
+    assert np.argwhere(outputs["heatmaps"][0, 0] > 0.9).min(axis=0).tolist() == [8, 16]
+
+
+def test_engines_of_recent_image_sizes_are_kept(tmp_path):
+    session = image_session(tmp_path, "detector", long_side=640)
+    assert opened(session) == [(480, 640)], "the size of most photographs is opened first"
+    for height in (32, 64, 96):
+        session.run(image_of([], height=height))
+    session.run(image_of([], height=480, width=640))  # used again: the oldest is now 32 x 96
+    session.run(image_of([], height=128))
+    assert opened(session) == [(480, 640), (64, 96), (96, 96), (128, 96)]
+    for (_, sizes), engine in session._engines.items():
+        assert engine.get_inputs()[0].shape == [1, *sizes, 3], "free sides would be slow"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(image_of([])[0], id="no batch"),
+        pytest.param(np.repeat(image_of([]), 2, axis=0), id="two images"),
+        pytest.param(image_of([]).astype(np.float32), id="floats"),
+        pytest.param(image_of([], height=65), id="height"),
+        pytest.param(image_of([], width=0), id="no columns"),
+    ],
+)
+def test_invalid_images_raise(tmp_path, wrong):
+    session = image_session(tmp_path, "detector")
+    with pytest.raises(InputError, match=r"input image is .*, wanted uint8 \(1, H, W, 3\), H and W multiples of 32"):
         session.run(wrong)
 
 
@@ -134,6 +217,12 @@ def damaged(path, where: bytes, by: bytes):
     return path
 
 
+def image_model(path, kind, **changes):
+    """The graph of a kind, with a changed manifest."""
+    whole = tiny_image_manifest(kind)
+    return tiny_image_model(path, whole, metadata=tiny_image_manifest(kind, **changes).to_json())
+
+
 def with_manifest(**changes):
     """A function that writes the same graph with a changed manifest."""
     return lambda path: tiny_model(path, metadata=tiny_manifest(**changes).to_json())
@@ -143,16 +232,35 @@ BROKEN = [
     ("an unknown operator", lambda p: damaged(tiny_model(p), b"AveragePool", b"AveragePoor"), "cannot load it"),
     ("a cut file", lambda p: p.write_bytes(tiny_model(p).read_bytes()[:-9]) and p, "not a complete ONNX file"),
     ("no manifest", lambda p: tiny_model(p, metadata=""), "no manifest"),
-    ("another output name", lambda p: damaged(tiny_model(p), b"heatmaps", b"heatmapz"), r"wanted crops .* heatmaps"),
+    (
+        "another output name",
+        lambda p: damaged(tiny_model(p), b"heatmaps", b"heatmapz"),
+        r"heatmapz \(float32\); a model of kind pose has crops \(uint8\) -> keypoints, scores, heatmaps \(float32\)",
+    ),
+    (
+        "manifest of another kind",
+        lambda p: tiny_model(p, metadata=tiny_image_manifest("detector").to_json()),
+        r"has crops \(uint8\), .*; a model of kind detector has image \(uint8\) -> boxes_xyxy, scores \(float32\)",
+    ),
+    (
+        "maps that the codec does not name",
+        lambda p: image_model(p, "bottom_up", codec={"name": "tiny", "maps": ["heatmaps"]}),
+        r"tags \(float32\); a model of kind bottom_up has image \(uint8\) -> heatmaps \(float32\)",
+    ),
+    (
+        "keypoints of another skeleton in an image",
+        lambda p: image_model(p, "poses", skeleton=MPII16),
+        r"keypoints is \['M', 17, 2\] in the graph, wanted \['M', 16, 2\]",
+    ),
     (
         "manifest with another skeleton",
         with_manifest(skeleton=MPII16),
-        r"\[1, 17, 2\] in the graph, \[1, 16, 2\] in the manifest",
+        r"\[1, 17, 2\] in the graph, wanted \[1, 16, 2\] by its manifest",
     ),
     (
         "manifest with another input size",
         with_manifest(input_size=Size(height=64, width=64)),
-        r"\[1, 64, 64, 3\] in the manifest",
+        r"wanted \[1, 64, 64, 3\] by its manifest",
     ),
     ("a fixed batch size", lambda p: tiny_model(p, batch=8), r"\[8, 64, 48, 3\] in the graph"),
     ("missing file", lambda p: p, "cannot be read"),

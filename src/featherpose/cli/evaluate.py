@@ -158,10 +158,10 @@ def evaluate(
 def _describe(model: str) -> dict[str, Any]:
     """Name or file of a model -> its file, and network and input size from its manifest."""
     from featherpose import weights
-    from featherpose.manifest import read_manifest
+    from featherpose.manifest import PoseManifest, of_kind, read_manifest
 
     file = weights.find(model)
-    manifest = read_manifest(file)
+    manifest = of_kind(read_manifest(file), PoseManifest, file)
     return {"model": str(file), "network": manifest.network, "input_size": manifest.input_size.to_dict()}
 
 

@@ -10,7 +10,7 @@ import click
 from featherpose.cli.options import NETWORK_OPTIONS, parse_size
 
 if TYPE_CHECKING:
-    from featherpose.manifest import Manifest
+    from featherpose.manifest import PoseManifest
     from featherpose.size import Size
 
 
@@ -66,7 +66,7 @@ def export(
         click.echo(describe(path, manifest))
 
 
-def describe(path: Path, manifest: Manifest) -> str:
+def describe(path: Path, manifest: PoseManifest) -> str:
     """Path of the exported file and its manifest -> the parity result as a short table."""
     parity = manifest.parity
     height, width = manifest.make_codec().heatmap_size.shape

@@ -13,7 +13,7 @@ from featherpose.boxes import xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.data.shards import read_bytes, read_index
 from featherpose.errors import InputError
-from featherpose.manifest import Manifest
+from featherpose.manifest import PoseManifest
 from featherpose.size import Size
 
 Item = TypeVar("Item")
@@ -37,7 +37,7 @@ def synthetic(size: Size) -> Crops:
     }
 
 
-def image_crops(manifest: Manifest, folder: Path | None = None) -> Crops:
+def image_crops(manifest: PoseManifest, folder: Path | None = None) -> Crops:
     """Crops of the manifest's size from up to 12 images, or samples of shards (*.tar), in `folder`.
 
     Without a folder: the example images included in featherpose. Images are used whole.
@@ -63,14 +63,14 @@ def _spread(items: list[Item]) -> list[Item]:
     return [items[i * len(items) // MAX_IMAGES] for i in range(MAX_IMAGES)] if len(items) > MAX_IMAGES else items
 
 
-def _whole(path: Path, manifest: Manifest) -> NDArray[np.uint8]:
+def _whole(path: Path, manifest: PoseManifest) -> NDArray[np.uint8]:
     image = images.read(path)
     height, width = image.shape[:2]
     crop = Crop.from_box((0, 0, width, height), manifest.input_size, manifest.crop_mode, padding=1)
     return images.warp(image, crop.matrix, crop.size)
 
 
-def _shard_crops(folder: Path, manifest: Manifest) -> Crops:
+def _shard_crops(folder: Path, manifest: PoseManifest) -> Crops:
     crops: Crops = {}
     for sample in _spread(read_index(folder)):
         box = xywh_to_xyxy(sample.box_xywh[None])[0]

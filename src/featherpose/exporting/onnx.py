@@ -24,10 +24,11 @@ from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.decode import graph_decoder
 from featherpose.exporting.parity import Outputs, check_parity
-from featherpose.manifest import Manifest
+from featherpose.kinds import POSE
+from featherpose.manifest import PoseManifest
 from featherpose.networks.preprocess import Normalize
 from featherpose.onnx_metadata import KEY
-from featherpose.runtime.session import OUTPUTS, Session
+from featherpose.runtime.session import Session
 
 # onnxruntime runs average pooling of opset 19 and later outside its fast memory layout, 3 to 4 times slower:
 # the latency of cbam_lite_hrnet_18 grows by 10 % at the exporter's default opset 20.
@@ -47,7 +48,7 @@ class ChangesForExport(Protocol):
 class Graph(nn.Module):
     """The exported graph: crops uint8 (N, H, W, 3) RGB -> keypoints (N, K, 2) px, scores (N, K), heatmaps."""
 
-    def __init__(self, network: nn.Module, manifest: Manifest) -> None:
+    def __init__(self, network: nn.Module, manifest: PoseManifest) -> None:
         super().__init__()
         self.normalize = Normalize()
         self.network = network
@@ -73,10 +74,10 @@ class Graph(nn.Module):
 def export(
     model: nn.Module,
     path: str | Path,
-    manifest: Manifest,
+    manifest: PoseManifest,
     *,
     crops: Mapping[str, NDArray[np.uint8]] | None = None,
-) -> Manifest:
+) -> PoseManifest:
     """Network, path of an .onnx file and its manifest -> the manifest with the parity result added.
 
     The file is written only if torch and onnxruntime agree (`parity.check_parity`) on `crops`, by name and uint8
@@ -90,7 +91,7 @@ def export(
     _check_heatmaps(graph, manifest, next(iter(parity_inputs.values())))
     example = torch.from_numpy(np.stack(list(parity_inputs.values())[:2]))
     written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph of the trained form
-    file = to_onnx(written, example, "crops", OUTPUTS)
+    file = to_onnx(written, example, POSE.input.name, POSE.output_names)
     codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
@@ -145,7 +146,7 @@ def _check_path(path: Path) -> None:
         raise InputError(f"{path.parent} is not a folder; create it first, or choose another one for {path.name}.")
 
 
-def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Manifest) -> parity_crops.Crops:
+def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: PoseManifest) -> parity_crops.Crops:
     height, width = manifest.input_size.shape
     checked = parity_crops.image_crops(manifest) if crops is None else dict(crops)
     for name, crop in checked.items():
@@ -154,7 +155,7 @@ def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Mani
     return checked
 
 
-def _check_heatmaps(graph: Graph, manifest: Manifest, crop: NDArray[np.uint8]) -> None:
+def _check_heatmaps(graph: Graph, manifest: PoseManifest, crop: NDArray[np.uint8]) -> None:
     """The network must accept the manifest's input size and output the heatmaps that its skeleton and codec require."""
     (height, width), num_keypoints = manifest.make_codec().heatmap_size.shape, manifest.skeleton.num_keypoints
     with torch.inference_mode():
@@ -206,7 +207,7 @@ def _strip_metadata(file: onnx.ModelProto) -> None:
         item.doc_string = ""
 
 
-def _with_manifest(file: onnx.ModelProto, manifest: Manifest) -> bytes:
+def _with_manifest(file: onnx.ModelProto, manifest: PoseManifest) -> bytes:
     del file.metadata_props[:]
     file.metadata_props.add(key=KEY, value=manifest.to_json())
     return file.SerializeToString()

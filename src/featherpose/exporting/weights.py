@@ -12,7 +12,7 @@ from featherpose.codecs import CODECS
 from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.onnx import export
-from featherpose.manifest import Manifest
+from featherpose.manifest import PoseManifest
 from featherpose.networks import create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.size import Size
@@ -27,7 +27,7 @@ REQUIRED_OPTIONS = {
 
 def export_weights(
     weights: str | Path, out: str | Path | None = None, *, crops: str | Path | None = None, **given: Any
-) -> tuple[Path, Manifest]:
+) -> tuple[Path, PoseManifest]:
     """Weights file (.safetensors, .pth) -> path of the .onnx file (default: next to the weights) and its manifest.
 
     `crops` is a folder of images or shards for the parity check; `given` as in `open_weights`.
@@ -45,7 +45,7 @@ def open_weights(
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
     input_size: Size | None = None,
-) -> tuple[nn.Module, Manifest]:
+) -> tuple[nn.Module, PoseManifest]:
     """Weights file (.safetensors, .pth) -> the network with these weights, in eval mode, and its manifest.
 
     Arguments override the file's metadata; a file without metadata (.pth) needs network, skeleton and input size.
@@ -68,16 +68,16 @@ def open_weights(
     return model.eval(), manifest
 
 
-def _manifest(facts: dict[str, Any]) -> Manifest:
+def _manifest(facts: dict[str, Any]) -> PoseManifest:
     results = facts.get("results")
     codec: dict[str, Any] = facts.get("codec") or {"name": "msra", "stride": stride_of(facts["network"])}
-    return Manifest(
+    return PoseManifest(
         network=facts["network"],
         options=facts["options"],
         skeleton=_skeleton(facts["skeleton"]),
         input_size=Size.of(facts["input_size"]),
         codec=codec,
-        crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode,
+        crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else PoseManifest.crop_mode,
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
         accuracy=({"data": "validation set of the training data", **results},) if results else (),
@@ -88,7 +88,7 @@ def _skeleton(value: str | dict[str, Any]) -> Skeleton:
     return Skeleton.from_dict(value) if isinstance(value, dict) else find_skeleton(value)
 
 
-def _create(manifest: Manifest) -> nn.Module:
+def _create(manifest: PoseManifest) -> nn.Module:
     try:
         return create_network(manifest.network, manifest.skeleton.num_keypoints, **manifest.options)
     except (TypeError, ValueError) as error:

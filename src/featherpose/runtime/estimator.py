@@ -11,7 +11,8 @@ from featherpose import images
 from featherpose.boxes import box_of_keypoints, check_boxes, whole_image_box
 from featherpose.codecs.keypoints import keypoints_of_crops
 from featherpose.crop import Crop
-from featherpose.errors import InputError
+from featherpose.errors import InputError, ModelError
+from featherpose.manifest import PoseManifest, of_kind
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
 from featherpose.runtime.session import Session
 from featherpose.size import Size
@@ -42,7 +43,8 @@ class Estimator:
             raise InputError(f"blur_kernel is {blur_kernel}, wanted 0 (none) or an odd number of heatmap cells.")
         if padding is not None and not padding > 0:
             raise InputError(f"padding is {padding}, wanted a factor above 0, such as 1.25.")
-        codec = session.manifest.make_codec()
+        self.manifest = of_kind(session.manifest, PoseManifest, session.path)
+        codec = self.manifest.make_codec()
         if blur_kernel and codec.blurs:
             raise InputError(
                 f"blur_kernel is {blur_kernel}, but this model's codec, {codec.name}, smooths heatmaps itself; "
@@ -52,7 +54,7 @@ class Estimator:
         self.flip_test = flip_test
         self.blur_kernel = blur_kernel
         self.refine = refine
-        self.padding = session.manifest.padding if padding is None else padding
+        self.padding = self.manifest.padding if padding is None else padding
 
     @classmethod
     def open(
@@ -102,7 +104,7 @@ class Estimator:
         check_choice(boxes_xyxy, whole_image)
         boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
         scores = _scores(box_scores, len(boxes))
-        manifest = self.session.manifest
+        manifest = self.manifest
         if not len(boxes):
             return Poses.empty(manifest.skeleton, size)
         keypoints, keypoint_scores = self._estimate(image, boxes)
@@ -114,7 +116,7 @@ class Estimator:
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Image and one or more boxes (N, 4) -> keypoints (N, K, 2) in image pixels and scores (N, K)."""
-        manifest = self.session.manifest
+        manifest = self.manifest
         crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
         keypoints, keypoint_scores = self._predict(
             np.stack([images.warp(image, crop.matrix, crop.size, antialias=True) for crop in crops])
@@ -128,13 +130,21 @@ class Estimator:
             outputs = self.session.run(crops)
             return outputs["keypoints"], outputs["scores"]
         return keypoints_of_crops(
-            lambda crops: self.session.run(crops)["heatmaps"],
+            self._heatmaps,
             crops,
-            self.session.manifest.make_codec(),
-            self.session.manifest.skeleton.flip_order,
+            self.manifest.make_codec(),
+            self.manifest.skeleton.flip_order,
             flip_test=self.flip_test,
             blur_kernel=self.blur_kernel,
         )
+
+    def _heatmaps(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        outputs = self.session.run(crops)
+        if "heatmaps" not in outputs:
+            raise ModelError(
+                f"{self.session.path}: gives no heatmaps, which flip_test and blur_kernel need; leave them out."
+            )
+        return outputs["heatmaps"]
 
 
 def check_choice(boxes: object, whole_image: bool) -> None:

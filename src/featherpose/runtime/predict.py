@@ -103,10 +103,10 @@ def predict(
         if progress:
             progress(len(image_files), len(image_files))
     finally:
-        session = estimator.session
-        document = native.to_document(poses, session.manifest.skeleton, session.manifest.network)
+        manifest = estimator.manifest
+        document = native.to_document(poses, manifest.skeleton, manifest.network)
         _write_json(json_file, document)
-    return Report(poses, failures, json_file, document, session.device, session.threads)
+    return Report(poses, failures, json_file, document, estimator.session.device, estimator.session.threads)
 
 
 def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile], list[str]]:

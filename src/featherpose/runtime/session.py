@@ -1,10 +1,11 @@
-"""Loads and runs an exported model. The only module that imports onnxruntime."""
+"""Loads and runs an exported model of any kind. The only module that imports onnxruntime."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as engine_errors  # pyright: ignore[reportAttributeAccessIssue]
 
 from featherpose.errors import DeviceError, InputError, ModelError
+from featherpose.kinds import KINDS, SIDE_MULTIPLE, Kind
 from featherpose.machine import DEVICES, available_threads
-from featherpose.manifest import Manifest, read_manifest
+from featherpose.manifest import ImageManifest, Manifest, read_manifest
 
 log = logging.getLogger("featherpose")
-
-OUTPUTS = ("keypoints", "scores", "heatmaps")
 
 BATCH_SIZES = {"cpu": (4, 1), "cuda": (32, 4, 1)}
 """Batches are split into these sizes. With a dynamic batch size the engine loses its fast memory layout, so there is
@@ -27,6 +27,10 @@ one engine per size, opened on first use (a few tenths of a second). Split, not 
 the same at batch size 1, 2, 4 or 8 on one core (27.2, 25.8, 26.7, 29.8 ms, CBAM-LiteHRNet-18, plain export), so a
 padded crop costs as much as a real one and an additional run almost nothing."""
 
+MAX_ENGINES = 4
+"""Engines that a process keeps open: those used last. One is needed for each batch size, or for each size of image."""
+
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _CUDA_HINT = "Type: pip install 'onnxruntime-gpu[cuda,cudnn]' (or choose --device cpu)."
 _ENGINE_ERRORS: tuple[type[Exception], ...] = (
@@ -55,12 +59,23 @@ class Session:
         self.manifest = manifest
         self.device = device
         self.threads = threads
-        self._engines: dict[tuple[int, int], Any] = {}
-        """(process, batch size) -> engine; one of another process is kept, since closing it would wait for threads."""
+        self._engines: dict[tuple[int, tuple[int, ...]], Any] = {}
+        """(process, sizes) -> engine for these sizes of the input (`Kind.per_engine`)."""
+        self._last_used: dict[tuple[int, tuple[int, ...]], float] = {}
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Session.open, (self.path, self.device, self.threads)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the model."""
+        return KINDS[self.manifest.kind]
+
+    @property
+    def batch_size(self) -> int:
+        """Number of inputs per run at which the throughput is highest."""
+        return BATCH_SIZES[self.device][0] if "N" in self.kind.per_engine else 1
 
     @property
     def threads_here(self) -> int:
@@ -77,34 +92,48 @@ class Session:
         manifest = read_manifest(path)
         session = cls(Path(path), manifest, _choose_device(device), threads or available_threads())
         try:
-            session._engine(1)
+            session._engine(session._first_sizes())
         except DeviceError:
             if device != "auto":
                 raise
             session.device = "cpu"
-            session._engine(1)
+            session._engine(session._first_sizes())
         if device == "auto":
             _log_once(f"running on {session.device}, {session.threads} threads")
         return session
 
-    def run(self, crops: NDArray[np.uint8]) -> Outputs:
-        """Crops uint8 (N, H, W, 3) RGB -> outputs by name, float32.
+    def run(self, batch: NDArray[np.uint8]) -> Outputs:
+        """Input uint8 RGB -> outputs by name, float32; `kinds` has the shapes.
 
-        `keypoints` (N, K, 2) in crop pixels, `scores` (N, K), `heatmaps` (N, K, h, w).
+        Crops (N, H, W, 3) of the manifest's size for a model of kind "pose"; one image (1, H, W, 3), both sides
+        multiples of 32, for the others. InputError for anything else.
         """
-        height, width = self.manifest.input_size.shape
-        if crops.dtype != np.uint8 or crops.shape[1:] != (height, width, 3):
-            raise InputError(f"Crops are {crops.dtype} {crops.shape}, wanted uint8 (N, {height}, {width}, 3).")
-        rows = [self._run(self._engine(stop - start), crops[start:stop]) for start, stop in self._splits(len(crops))]
+        self._check_input(batch)
+        if "N" not in self.kind.per_engine:
+            return self._run(self._engine(batch.shape[1:3]), batch)
+        rows = [self._run(self._engine((stop - start,)), batch[start:stop]) for start, stop in self._splits(len(batch))]
         if not rows:
             return self._empty()
-        return {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-    def _run(self, engine: Any, crops: NDArray[np.uint8]) -> Outputs:
+    def _check_input(self, batch: NDArray[np.uint8]) -> None:
+        shape = self.kind.input.shape_of(self.manifest.sizes)
+        wanted = f"wanted uint8 ({', '.join(map(str, shape))})"
+        fits = batch.dtype == np.uint8 and batch.ndim == len(shape)
+        fits = fits and all(isinstance(a, str) or a == b for a, b in zip(shape, batch.shape, strict=True))
+        if isinstance(self.manifest, ImageManifest):
+            wanted += f", H and W multiples of {SIDE_MULTIPLE}"
+            fits = fits and all(side > 0 and side % SIDE_MULTIPLE == 0 for side in batch.shape[1:3])
+        if not fits:
+            raise InputError(f"The input {self.kind.input.name} is {batch.dtype} {batch.shape}, {wanted}.")
+
+    def _run(self, engine: Any, batch: NDArray[np.uint8]) -> Outputs:
+        names = [node.name for node in engine.get_outputs()]
         try:
-            return dict(zip(OUTPUTS, engine.run(OUTPUTS, {"crops": np.ascontiguousarray(crops)}), strict=True))
+            arrays = engine.run(names, {self.kind.input.name: np.ascontiguousarray(batch)})
         except _ENGINE_ERRORS as error:
             raise ModelError(f"{self.path}: inference failed ({_first_line(error)}). Export the model again.") from None
+        return dict(zip(names, arrays, strict=True))
 
     def _splits(self, number: int) -> list[tuple[int, int]]:
         """Batch of `number` crops -> start and end of each run, largest sizes first."""
@@ -116,17 +145,38 @@ class Session:
                 start += size
         return cuts
 
-    def _engine(self, batch: int) -> Any:
-        key = os.getpid(), batch
-        if key not in self._engines:
-            self._engines[key] = _open(self.path, self.manifest, self.device, self.threads_here, batch)
-        return self._engines[key]
+    def _first_sizes(self) -> tuple[int, ...]:
+        """Sizes of the engine that is opened first, to load the model and check its graph: those most likely to be
+        used, one crop or a landscape photograph of 4:3."""
+        if not isinstance(self.manifest, ImageManifest):
+            return (1,)
+        long_side = self.manifest.long_side
+        return -(-long_side * 3 // (4 * SIDE_MULTIPLE)) * SIDE_MULTIPLE, long_side
+
+    def _engine(self, sizes: tuple[int, ...]) -> Any:
+        key = os.getpid(), sizes
+        self._last_used[key] = time.monotonic()
+        engine = self._engines.get(key)
+        if engine is None:
+            engine = _open(self.path, self.manifest, self.device, self.threads_here, sizes)
+            self._engines[key] = engine
+            self._close_unused()
+        return engine
+
+    def _close_unused(self) -> None:
+        """Close this process's engines but those used last. Others are kept: closing one of a process that was forked
+        would wait for threads that this process does not have."""
+        own = [key for key in list(self._engines) if key[0] == os.getpid()]
+        own.sort(key=self._last_used.__getitem__)
+        for key in own[:-MAX_ENGINES]:
+            self._engines.pop(key, None)
 
     def _empty(self) -> Outputs:
-        num_keypoints = self.manifest.skeleton.num_keypoints
-        cells = self.manifest.make_codec().heatmap_size.shape
-        shapes = ((0, num_keypoints, 2), (0, num_keypoints), (0, num_keypoints, *cells))
-        return {name: np.zeros(shape, np.float32) for name, shape in zip(OUTPUTS, shapes, strict=True)}
+        """Outputs for no crops."""
+        names = [node.name for node in self._engine((1,)).get_outputs()]
+        sizes = {**self.manifest.sizes, "N": 0}
+        declared = {output.name: output for output in self.manifest.outputs}
+        return {name: np.zeros([int(side) for side in declared[name].shape_of(sizes)], np.float32) for name in names}
 
 
 def _choose_device(device: str) -> str:
@@ -141,13 +191,15 @@ def _choose_device(device: str) -> str:
     return ("cuda" if has_cuda else "cpu") if device == "auto" else device
 
 
-def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int) -> Any:
-    """Load the model into an engine for one batch size."""
+def _open(path: Path, manifest: Manifest, device: str, threads: int, sizes: tuple[int, ...]) -> Any:
+    """Load the model into an engine for these sizes of its input."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised; the engine's log would repeat them
-    options.add_free_dimension_override_by_name("N", batch)
+    fixed = dict(zip(KINDS[manifest.kind].per_engine, sizes, strict=True))
+    for letter, size in fixed.items():
+        options.add_free_dimension_override_by_name(letter, size)
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds the CUDA libraries installed by pip
     try:
@@ -161,25 +213,42 @@ def _open(path: Path, manifest: Manifest, device: str, threads: int, batch: int)
         raise ModelError(f"{path}: onnxruntime cannot load it ({_first_line(error)}). {hint}.") from None
     if engine.get_providers()[0] != _PROVIDERS[device]:  # onnxruntime itself falls back silently
         raise DeviceError(f"cuda was requested, but the CUDA libraries could not be loaded. {_CUDA_HINT}")
-    _check_graph(path, manifest, engine, batch)
+    _check_graph(path, manifest, engine, fixed)
     return engine
 
 
-def _check_graph(path: Path, manifest: Manifest, engine: Any, batch: int) -> None:
-    """ModelError unless the graph has the inputs and outputs that the manifest declares."""
-    (height, width), num_keypoints = manifest.input_size.shape, manifest.skeleton.num_keypoints
-    wanted = {
-        "crops": [batch, height, width, 3],
-        "keypoints": [batch, num_keypoints, 2],
-        "scores": [batch, num_keypoints],
-    }
+def _check_graph(path: Path, manifest: Manifest, engine: Any, fixed: dict[str, int]) -> None:
+    """ModelError unless the graph has the input and the outputs that its kind and its manifest declare.
+
+    `fixed`: the letters of the input that this engine is opened for.
+    """
+    kind = KINDS[manifest.kind]
     nodes = [*engine.get_inputs(), *engine.get_outputs()]
-    found = {node.name: list(node.shape) for node in nodes}
-    if {"crops", *OUTPUTS} - found.keys() or engine.get_inputs()[0].type != "tensor(uint8)":
-        raise ModelError(f"{path}: its graph has {', '.join(found)}, wanted crops (uint8) -> {', '.join(OUTPUTS)}.")
-    for name, shape in wanted.items():
-        if found[name] != shape:
-            raise ModelError(f"{path}: {name} is {found[name]} in the graph, {shape} in the manifest. Export it again.")
+    found: dict[str, str] = {node.name: str(_DTYPES.get(node.type, node.type)) for node in nodes}
+    declared = {tensor.name: tensor for tensor in (kind.input, *manifest.outputs)}
+    required = {name: tensor.dtype for name, tensor in declared.items() if name in found or not tensor.optional}
+    if found != required or [node.name for node in engine.get_inputs()] != [kind.input.name]:
+        has = ", ".join(f"{name} ({dtype})" for name, dtype in found.items())
+        wanted = f"{kind.input.name} (uint8) -> {', '.join(output.name for output in manifest.outputs)} (float32)"
+        raise ModelError(f"{path}: its graph has {has}; a model of kind {kind.name} has {wanted}.")
+    for node in nodes:
+        shape = declared[node.name].shape_of(manifest.sizes | fixed)
+        if not _fits(list(node.shape), shape, node.name == kind.input.name):
+            raise ModelError(
+                f"{path}: {node.name} is {node.shape} in the graph, wanted {shape} by its manifest. Export it again."
+            )
+
+
+def _fits(found: list[int | str | None], declared: list[int | str], is_input: bool) -> bool:
+    """Whether a shape in the graph is the declared one.
+
+    The engine does not know every side of an output; it gives a name or None for the others. Sides of the input must
+    be fixed.
+    """
+    if len(found) != len(declared):
+        return False
+    sides = [(a, b) for a, b in zip(found, declared, strict=True) if isinstance(b, int)]
+    return all(a == b or not (is_input or isinstance(a, int)) for a, b in sides)
 
 
 def _first_line(error: Exception) -> str:
