@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
+from featherpose.kinds import SIDE_MULTIPLE
 from featherpose.size import Size
 
-STRIDE = 32
-"""Sides of the input are multiples of this, the largest stride of the networks."""
 BORDER = 114
 """Gray level of the padding: what detectors have been trained with since YOLOv3."""
 
@@ -40,7 +39,10 @@ class Letterbox:
             height=max(1, round(image_size.height * factor)),
             width=max(1, round(image_size.width * factor)),
         )
-        padded = Size(height=-(-scaled.height // STRIDE) * STRIDE, width=-(-scaled.width // STRIDE) * STRIDE)
+        padded = Size(
+            height=-(-scaled.height // SIDE_MULTIPLE) * SIDE_MULTIPLE,
+            width=-(-scaled.width // SIDE_MULTIPLE) * SIDE_MULTIPLE,
+        )
         return cls(image_size, scaled, padded)
 
     @property

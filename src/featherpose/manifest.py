@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Codec
-from featherpose.crop import MODES
+from featherpose.crop import MODES, PADDING
 from featherpose.errors import InputError, ModelError, did_you_mean
 from featherpose.kinds import BOTTOM_UP, DETECTOR, KINDS, POSE, POSES, SIDE_MULTIPLE, Tensor, grouping_map
 from featherpose.onnx_metadata import MalformedFile, find_text
@@ -114,7 +114,7 @@ class PoseManifest(Manifest):
     input_size: Size
     codec: dict[str, Any]
     crop_mode: str = "msra"
-    padding: float = 1.25
+    padding: float = PADDING
 
     def _check(self) -> None:
         """ModelError unless codec and crop mode are known and fit together."""

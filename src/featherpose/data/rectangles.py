@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherpose.data.sample import ORDER, sample_generator
-from featherpose.letterbox import STRIDE
+from featherpose.kinds import SIDE_MULTIPLE
 from featherpose.size import Size
 
 ASPECT = 3 / 4  # short side / long side: most photos are 4:3 or 3:2
@@ -20,7 +20,7 @@ ASPECT = 3 / 4  # short side / long side: most photos are 4:3 or 3:2
 
 def input_shapes(long_side: int) -> tuple[Size, Size, Size]:
     """Long side of the input in px, a multiple of 32 -> the sizes of landscape, square and portrait inputs."""
-    short_side = math.ceil(long_side * ASPECT / STRIDE) * STRIDE
+    short_side = math.ceil(long_side * ASPECT / SIDE_MULTIPLE) * SIDE_MULTIPLE
     return (
         Size(height=short_side, width=long_side),
         Size(height=long_side, width=long_side),

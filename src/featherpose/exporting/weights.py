@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from featherpose.codecs import CODECS
+from featherpose.crop import PADDING
 from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.onnx import export
@@ -78,6 +79,7 @@ def _manifest(facts: dict[str, Any]) -> PoseManifest:
         input_size=Size.of(facts["input_size"]),
         codec=codec,
         crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else PoseManifest.crop_mode,
+        padding=facts.get("padding", PADDING),
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
         accuracy=({"data": "validation set of the training data", **results},) if results else (),

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from featherpose import files
 from featherpose.errors import ModelError
 from featherpose.keypoint_names import standard_names
+from featherpose.manifest import Manifest
 from featherpose.networks.imagenet import backbone_names
 
 Weights = Mapping[str, Tensor]
@@ -29,7 +30,11 @@ Weights = Mapping[str, Tensor]
 FOREIGN = ("head.", "pre_feature.", "transformer.", "features.")
 VERSION = 2
 """Of the metadata that `featherpose train` writes into a weights file."""
-FACTS = ("network", "options", "skeleton", "input_size", "codec", "recipe", "training", "results")
+FACTS = (
+    *("kind", "network", "options", "skeleton", "input_size", "padding", "codec", "long_side", "conf"),
+    *("recipe", "training", "results"),
+)
+"""Keys of that metadata: fields of the manifest, and `results`, the validation result of these weights."""
 MAX_NAMES_SHOWN = 3  # names of each kind listed in an error message
 UNSAFE_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in the error of PyTorch's restricted unpickler about anything but tensors
 
@@ -110,6 +115,13 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
             return dict(file.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
         raise _unreadable(Path(path), error) from error
+
+
+def to_metadata(manifest: Manifest, results: Mapping[str, Any]) -> dict[str, str]:
+    """Manifest of a model and the validation result of its weights -> metadata of the weights file, as JSON by key."""
+    described = json.loads(manifest.to_json())
+    facts = {key: described[key] for key in FACTS if key in described}
+    return {key: json.dumps(value) for key, value in {"version": VERSION, **facts, "results": results}.items()}
 
 
 def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:

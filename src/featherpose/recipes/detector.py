@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from featherpose.data.scene_augment import SceneAugmentation
-from featherpose.letterbox import STRIDE
+from featherpose.kinds import SIDE_MULTIPLE
 from featherpose.recipes.recipe import Recipe, Section, Stage, ValFraction
 from featherpose.size import Size
 
@@ -36,8 +36,8 @@ class DetectorStage(Stage, frozen=True):
     @field_validator("long_side")
     @classmethod
     def _is_multiple(cls, value: int) -> int:
-        if value % STRIDE:
-            raise ValueError(f"{value} is not a multiple of {STRIDE}.")
+        if value % SIDE_MULTIPLE:
+            raise ValueError(f"{value} is not a multiple of {SIDE_MULTIPLE}.")
         return value
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections import Counter
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import yaml
 from featherpose import weights
 from featherpose.charts import METRIC_NAMES, format_score
 from featherpose.data.terms import CHECKPOINTS, TERMS
-from featherpose.networks.checkpoints import VERSION, read_facts
+from featherpose.networks.checkpoints import read_facts, to_metadata
 from featherpose.recipes.recipe import Recipe, to_dict
 from featherpose.recipes.schedule import Epoch
 from featherpose.size import Size
@@ -28,15 +27,9 @@ PATHS = (("data", "folder"), ("pretrained",), ("skeleton",), ("distill", "teache
 
 
 def metadata(task: Task, epoch: Epoch, result: dict[str, Any]) -> dict[str, str]:
-    """Metadata of a weights file: everything the export needs, each value as JSON."""
-    facts = {
-        "version": VERSION,
-        **task.describe(epoch.stage),
-        "recipe": {"digest": task.recipe.digest, **_without_paths(task.recipe)},
-        "training": training(task),
-        "results": result,
-    }
-    return {key: json.dumps(value) for key, value in facts.items()}
+    """Metadata of a weights file: the manifest that the exported file will have, and a validation result."""
+    recipe = {"digest": task.recipe.digest, **_without_paths(task.recipe)}
+    return to_metadata(task.describe(epoch.stage, recipe=recipe, training=training(task)), result)
 
 
 def _without_paths(recipe: Recipe) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from featherpose.manifest import Manifest
 from featherpose.recipes.recipe import Recipe, Stage
 from featherpose.recipes.schedule import Epoch
 from featherpose.training.ranks import Ranks
@@ -88,6 +89,6 @@ class Task(Protocol):
         """Whether the weights of the first validation result are to be kept rather than those of the other."""
         ...
 
-    def describe(self, stage: Stage) -> dict[str, Any]:
-        """What a weights file says about the model: kind, network, keypoints, input and how outputs are decoded."""
+    def describe(self, stage: Stage, *, recipe: dict[str, Any], training: dict[str, Any]) -> Manifest:
+        """Stage, and where the weights come from -> what their file and the exported file say about the model."""
         ...

@@ -20,6 +20,7 @@ from featherpose.data.sample import is_validation
 from featherpose.data.scene import Scene, read_scenes
 from featherpose.data.terms import DETECTOR_TEACHER
 from featherpose.errors import DataError
+from featherpose.manifest import DetectorManifest
 from featherpose.networks import create_detector
 from featherpose.recipes.detector import DetectorRecipe, DetectorStage
 from featherpose.recipes.recipe import Stage
@@ -34,6 +35,8 @@ from featherpose.training.task import Batch, Progress
 from featherpose.training.tasks.detector_training import SceneDataset, SceneSet, scene_draws
 from featherpose.training.tasks.detector_validation import DetectorValidationSet, validate, validation_set_of
 
+CONF = 0.3
+"""Score below which a detection is left out where no other threshold is given."""
 LABELED_BY_TEACHER = ("voc2012",)
 """Sources whose boxes are partly a teacher's: they are not in the validation set."""
 
@@ -137,17 +140,18 @@ class DetectorTask:
         """A larger input ranks above any score: the run is meant to end there. Then AP and recall count alike."""
         return _rank(result) > _rank(other)
 
-    def describe(self, stage: Stage) -> dict[str, Any]:
-        """What a weights file says about the model."""
+    def describe(self, stage: Stage, *, recipe: dict[str, Any], training: dict[str, Any]) -> DetectorManifest:
+        """Stage, and where the weights come from -> what their file and the exported file say about the model."""
         assert isinstance(stage, DetectorStage)
-        return {
-            "kind": "detector",
-            "network": self.recipe.network,
-            "options": self.recipe.options,
-            "num_keypoints": COCO17.num_keypoints,
-            "skeleton": COCO17.to_dict(),
-            "long_side": stage.long_side,
-        }
+        return DetectorManifest(
+            network=self.recipe.network,
+            options=self.recipe.options,
+            skeleton=COCO17,
+            long_side=stage.long_side,
+            conf=CONF,
+            recipe=recipe,
+            training=training,
+        )
 
     def _shapes(self, stage: DetectorStage) -> Any:
         return shapes_of([scene.size for scene in self.training_scenes], stage.long_side)

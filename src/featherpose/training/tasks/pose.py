@@ -17,6 +17,7 @@ from featherpose.codecs.heatmap import Codec
 from featherpose.data.folder import find_data
 from featherpose.data.terms import TEACHER
 from featherpose.errors import ModelError
+from featherpose.manifest import PoseManifest
 from featherpose.networks import create_network, stride_of
 from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.recipes.recipe import Stage
@@ -137,21 +138,22 @@ class PoseTask:
         """A larger input ranks above any score: the run is meant to end there. Without OKS accuracy, PCK decides."""
         return _rank(result) > _rank(other)
 
-    def describe(self, stage: Stage) -> dict[str, Any]:
-        """What a weights file says about the model."""
+    def describe(self, stage: Stage, *, recipe: dict[str, Any], training: dict[str, Any]) -> PoseManifest:
+        """Stage, and where the weights come from -> what their file and the exported file say about the model."""
         assert isinstance(stage, PoseStage)
-        skeleton = self.labels.skeleton
         codec = codec_of(self.recipe, stage)
-        return {
-            "kind": "pose",
-            "network": self.recipe.network,
-            "options": self.recipe.options,
-            "num_keypoints": skeleton.num_keypoints,
-            "skeleton": skeleton.to_dict(),
-            "input_size": stage.input_size.to_dict(),
-            "padding": self.recipe.padding,
-            "codec": {"name": codec.name, **{key: value for key, value in asdict(codec).items() if key != "size"}},
-        }
+        parameters = {key: value for key, value in asdict(codec).items() if key != "size"}
+        return PoseManifest(
+            network=self.recipe.network,
+            options=self.recipe.options,
+            skeleton=self.labels.skeleton,
+            input_size=stage.input_size,
+            codec={"name": codec.name, **parameters},
+            crop_mode=codec.crop_mode,
+            padding=self.recipe.padding,
+            recipe=recipe,
+            training=training,
+        )
 
 
 def codec_of(recipe: PoseRecipe, stage: PoseStage) -> Codec:
