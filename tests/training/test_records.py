@@ -24,7 +24,7 @@ def test_records_after_saved_state_are_dropped(tmp_path: Path) -> None:
     for record in (
         {"step": 50, "loss": 1.0, "lr": 0.1},
         validated,
-        {"step": 100, "loss": 0.5},
+        {"step": 100, "loss": 0.5, "lr": 0.1},
         {"step": 100, "pck": 3.0},
     ):
         first.add(record)
