@@ -46,7 +46,8 @@ def train(
 
     Weights, training state and a run card are written to --out. A run that Ctrl-C or --max-minutes stopped, or that was
     killed, continues with --resume and ends with the same weights. best.safetensors holds the weights with the best
-    score on the validation set; `featherpose export` converts them to ONNX.
+    score on the validation set (paper-* recipes select none: last.safetensors); `featherpose export` converts them to
+    ONNX.
 
     Custom data set: --data MY.json --pretrained default fine-tunes the shipped weights on the keypoints that your file
     defines. Without a RECIPE, custom-feather_pose is used.
@@ -79,4 +80,5 @@ def train(
     if as_json:
         import json
 
-        click.echo(json.dumps({"finished": outcome.finished, "folder": str(outcome.folder), "best": outcome.best}))
+        facts = {"finished": outcome.finished, "folder": str(outcome.folder), "weights": str(outcome.weights)}
+        click.echo(json.dumps({**facts, "best": outcome.best}))
