@@ -12,6 +12,7 @@ from featherpose.cli import options
 @click.command()
 @click.argument("recipe", required=False)
 @click.option("--data", metavar="PATH", help="Training data: a COCO keypoints file (.json), or a folder of shards.")
+@click.option("--val-data", metavar="PATH", help="Validation data, given as --data is.  [default: a part of --data]")
 @click.option(
     "--pretrained",
     metavar="MODEL",
@@ -32,6 +33,7 @@ from featherpose.cli import options
 def train(
     recipe: str | None,
     data: str | None,
+    val_data: str | None,
     pretrained: str | None,
     settings: tuple[str, ...],
     out: Path | None,
@@ -69,6 +71,7 @@ def train(
         recipe,
         out,
         data=data,
+        val_data=val_data,
         pretrained=pretrained,
         settings=settings,
         resume=resume,

@@ -23,6 +23,8 @@ class PoseData(Section, frozen=True):
 
     folder: str = "pose-train"
     """Data set: path of a folder of shards or a COCO keypoints file, or name of a folder in FEATHERPOSE_DATA/data."""
+    val_folder: str = ""
+    """Data set for validation, given as `folder` is (train2017 and val2017); empty: a part of `folder`."""
     labels: Literal["ground_truth", "ground_truth+pseudo", "pseudo"] = "ground_truth+pseudo"
     """Labels to train on: `ground_truth`; `ground_truth+pseudo`, with gaps filled from teacher-labels.npz; `pseudo`."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -32,7 +34,7 @@ class PoseData(Section, frozen=True):
     sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """How often a sample of a source is drawn per epoch, such as `lspet: 0.5`; other sources are drawn once."""
     val_fraction: ValFraction = 0.05
-    """Fraction 1/n of the images held out for validation, selected by image name; 0.2 gives an 80/20 split."""
+    """Fraction 1/n of the images of `folder` held out for validation, by image name; unused with `val_folder`."""
 
 
 class PoseStage(Stage, frozen=True):
@@ -98,7 +100,16 @@ class PoseRecipe(Recipe, frozen=True):
     @property
     def problem(self) -> str:
         """Message for an unknown name, or for a field that was changed but has no effect; "" if there is none."""
-        return self._unknown_name() or super().problem
+        return self._unknown_name() or self._second_validation_set() or super().problem
+
+    def _second_validation_set(self) -> str:
+        """Message for a recipe that names a validation set and a fraction of the training data as well, or ""."""
+        default = PoseData().val_fraction
+        if not self.data.val_folder or self.data.val_fraction == default:
+            return ""
+        return (
+            f"data.val_fraction has no effect with data.val_folder; remove one of them (the fraction: set {default})."
+        )
 
     def _unknown_name(self) -> str:
         """Message for an unknown codec, loss or skeleton, or ""; `create_network` checks the network."""

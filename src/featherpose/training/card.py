@@ -23,7 +23,7 @@ from featherpose.size import Size
 from featherpose.training.state import RunState
 from featherpose.training.task import Task
 
-PATHS = (("data", "folder"), ("pretrained",), ("skeleton",), ("distill", "teacher"))
+PATHS = (("data", "folder"), ("data", "val_folder"), ("pretrained",), ("skeleton",), ("distill", "teacher"))
 """Fields of a recipe that may hold a path of this machine."""
 
 
