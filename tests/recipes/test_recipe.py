@@ -48,6 +48,7 @@ def test_override_changes_single_fields() -> None:
         ("optimizer.momentum=0.5", "optimizer.momentum has no effect without optimizer.name=sgd"),
         ("schedule.milestones=[3]", "schedule.milestones has no effect without schedule.name=multistep"),
         ("distill.weight=0.3", "distill.weight has no effect without distill.teacher"),
+        ("data={sources: [coco], keypoint_boxes: [lsp]}", "data.keypoint_boxes has no effect without the same source"),
     ],
 )
 def test_invalid_setting_raises_with_hint(setting: str, message: str) -> None:
@@ -83,6 +84,7 @@ def test_paper_recipes_match_published_settings(name: str) -> None:
     assert (recipe.optimizer.name, recipe.stages[0].batch_size, recipe.stages[0].epochs) == ("sgd", 256, 150)
     assert recipe.data.val_fraction == 0.2, "an 80/20 split"
     assert recipe.validation.flip_test
+    assert recipe.data.keypoint_boxes == (), "MPII is evaluated in its annotated squares"
     assert not recipe.validation.select_best, "the fifth that is reported selects nothing"
     plan = epochs(recipe, full_batches(1000))
     lrs = [peak_lr(recipe.optimizer, e.stage) * lr_ratio(recipe.schedule, e.first, plan) for e in plan]

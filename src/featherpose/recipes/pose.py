@@ -33,6 +33,8 @@ class PoseData(Section, frozen=True):
     """Sources whose samples are used, such as coco and mpii; empty: all sources."""
     sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """How often a sample of a source is drawn per epoch, such as `lspet: 0.5`; other sources are drawn once."""
+    keypoint_boxes: tuple[str, ...] = ("mpii",)
+    """Sources whose boxes are computed from the keypoints: MPII's annotated squares show people smaller than COCO's."""
     val_fraction: ValFraction = 0.05
     """Fraction 1/n of the images of `folder` held out for validation, by image name; unused with `val_folder`."""
 
@@ -139,6 +141,10 @@ class PoseRecipe(Recipe, frozen=True):
             "validation.blur_kernel": self.validation.blur_kernel
             and CODECS[self.codec].blurs
             and "codec=msra (this codec applies its own Gaussian filter)",
+            "data.keypoint_boxes": bool(data.sources)
+            and data.keypoint_boxes != PoseData().keypoint_boxes
+            and set(data.keypoint_boxes) - set(data.sources)
+            and "the same source in data.sources",
             "data.sampling_weights": bool(data.sources)
             and set(data.sampling_weights) - set(data.sources)
             and "the same source in data.sources",

@@ -204,7 +204,8 @@ def _recipe_for_row(base: PoseRecipe, row: Row, source: str, skeleton: str) -> P
         "network": row.network,
         "options": row.options,
         "skeleton": skeleton,
-        "data": base.data.model_copy(update={"sources": (source,)}),
+        # MPII is evaluated in its annotated squares, so it is trained in them.
+        "data": base.data.model_copy(update={"sources": (source,), "keypoint_boxes": ()}),
         "stages": (base.stages[0].model_copy(update={"input_size": row.size, "sigma": sigma}),),
     }
     if base.validation.blur_kernel and sigma == 3.0:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from featherpose.data.folder import find_data
 from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
-from featherpose.data.samples import labeled_samples
+from featherpose.data.samples import labeled_samples, with_keypoint_boxes
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
 from featherpose.recipes.pose import PoseData, PoseRecipe
@@ -70,6 +70,7 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
         held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
         if held_out.all() or not held_out.any():
             raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
+    samples = with_keypoint_boxes(samples, data.keypoint_boxes)
     keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
     if not len(training):
