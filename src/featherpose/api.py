@@ -236,6 +236,7 @@ def train(
     out: AnyPath | None = None,
     *,
     data: AnyPath | None = None,
+    val_data: AnyPath | None = None,
     pretrained: AnyPath | None = None,
     settings: Iterable[str] = (),
     resume: bool = False,
@@ -253,6 +254,7 @@ def train(
         recipe: None: that of the run to resume, else with `data` the recipe for custom data sets.
         out: None: runs/ and the recipe's name.
         data: folder of shards or COCO keypoints file, in place of the recipe's data and skeleton.
+        val_data: the same for validation; None: a part of `data`.
         pretrained: weights to initialize from, a file or a shipped name.
         settings: "key=value" overrides of recipe fields.
         resume: continue from the training state in `out`.
@@ -279,7 +281,7 @@ def train(
         )
     name = recipe.network if isinstance(recipe, Recipe) else Path(recipe).stem
     return loop.train(
-        open_recipe(recipe, settings, data=data, pretrained=pretrained),
+        open_recipe(recipe, settings, data=data, val_data=val_data, pretrained=pretrained),
         Path("runs") / name if out is None else Path(out),
         resume=resume,
         max_minutes=max_minutes,
@@ -346,12 +348,14 @@ def open_recipe(
     settings: Iterable[str] = (),
     *,
     data: AnyPath | None = None,
+    val_data: AnyPath | None = None,
     pretrained: AnyPath | None = None,
 ) -> Recipe:
     """Recipe (object, name or YAML file) and "key=value" overrides -> Recipe.
 
-    `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton. `pretrained`
-    gives the weights to initialize from, a file or a shipped name.
+    `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton, `val_data` one
+    to validate on in place of a part of `data`. `pretrained` gives the weights to initialize from, a file or a shipped
+    name.
     """
     from featherpose.recipes.reading import load, override, with_data
     from featherpose.recipes.recipe import Recipe
@@ -360,8 +364,10 @@ def open_recipe(
     if not isinstance(recipe, Recipe):
         is_file = Path(recipe).suffix in (".yaml", ".yml")
         recipe = load(Path(recipe)) if is_file else get_recipe(os.fspath(recipe))
+    if val_data is not None and data is None:
+        raise RecipeError("There is validation data but no training data: give both --data and --val-data.")
     if data is not None:
-        recipe = with_data(recipe, os.fspath(data))
+        recipe = with_data(recipe, os.fspath(data), "" if val_data is None else os.fspath(val_data))
     if pretrained is not None:
         recipe = recipe.model_copy(update={"pretrained": os.fspath(pretrained)})
     return override(recipe, settings)

@@ -102,7 +102,7 @@ def test_row_trains_exports_evaluates_benchmarks(row: str, folders: tuple[Path, 
     trained = run("train", row, *settings, "--out", tmp_path / "run", "--device", "cpu", "--workers", 0)
     assert trained["finished"] and 0 <= trained["best"]["pck"] <= 100
 
-    exported = run("export", tmp_path / "run/best.safetensors", "--out", tmp_path / "row.onnx")
+    exported = run("export", tmp_path / "run/last.safetensors", "--out", tmp_path / "row.onnx")
     manifest = exported["manifest"]
     assert (manifest["network"], manifest["input_size"]) == (recipe.network, {"height": SIZE, "width": SIZE})
     assert (manifest["codec"]["name"], manifest["skeleton"]["keypoint_names"]) == (recipe.codec, KEYPOINT_NAMES[source])

@@ -181,32 +181,85 @@ def standing_keypoints() -> NDArray[np.float32]:
     return np.column_stack([40 + 6 * (steps % 3), 20 + 5 * steps]).astype(np.float32)
 
 
-def test_half_body_crop_enlarges_one_half() -> None:
-    halves = replace(NONE, half_body_prob=1.0)
-    shown = [
-        augment(random_image(SIZE), standing_keypoints(), LABELED, WHOLE, COCO17, SIZE, halves, generator(seed))[1]
-        for seed in range(20)
-    ]
-    inside = [((moved > 0) & (moved < np.array(SIZE.xy))).all(1) for moved in shown]
-    upper, lower = np.arange(17) < 11, np.arange(17) >= 11
-    assert all(seen[upper].all() or seen[lower].all() for seen in inside)
-    assert {bool(seen[upper].all()) for seen in inside} == {True, False}
-    spread = [np.ptp(moved[:, 1]) for moved in shown]
-    assert min(spread) > 1.05 * np.ptp(standing_keypoints()[:, 1])
+HALVES = replace(NONE, half_body_prob=1.0)
+UPPER = np.arange(17) < 11
+
+
+def shown_half(visibility: NDArray[np.uint8], seed: int) -> str:
+    """Name of the half whose mean is the center of the crop and whose bounds, x 1.5, fill it; else "whole"."""
+    keypoints = standing_keypoints()
+    shown = augment(random_image(SIZE), keypoints, visibility, WHOLE, COCO17, SIZE, HALVES, generator(seed))[1]
+    for name, half in (("upper", UPPER), ("lower", ~UPPER)):
+        points = keypoints[half & (visibility > 0)]
+        if not len(points):
+            continue
+        width, height = 1.5 * np.ptp(points, axis=0)
+        zoom = SIZE.height / max(height, width * SIZE.height / SIZE.width)
+        expected = (keypoints - points.mean(axis=0)) * zoom + np.array(SIZE.xy) / 2
+        if np.allclose(shown, expected, atol=1e-3):
+            return name
+    np.testing.assert_allclose(shown, keypoints, atol=1e-4)
+    return "whole"
+
+
+def labeled(rows: Any) -> NDArray[np.uint8]:
+    visibility = np.zeros(17, np.uint8)
+    visibility[list(rows)] = 2
+    return visibility
 
 
 @pytest.mark.parametrize(
-    ("labeled", "least"), [(range(17), 18), (range(7), 8), ((0, 1, 11, 12), 4)], ids=["few", "seven", "two of a half"]
+    ("rows", "expected"),
+    [
+        ((), {"whole"}),
+        (range(8), {"whole"}),
+        (range(9), {"upper"}),
+        ((*range(7), 11, 12), {"upper"}),
+        ((0, 1, *range(11, 17)), {"whole"}),
+        ((0, 1, 2, *range(11, 17)), {"upper", "lower"}),
+        (range(17), {"upper", "lower"}),
+    ],
+    ids=["nobody", "eight", "no lower", "two lower", "two upper, eight", "three upper", "all"],
 )
-def test_few_labels_disable_half_body_crops(labeled: Any, least: int) -> None:
-    visibility = np.zeros(17, np.uint8)
-    visibility[list(labeled)] = 2
-    halves = replace(NONE, half_body_prob=1.0, half_body_keypoints=least)
-    for seed in range(10):
-        _, moved, _ = augment(
-            random_image(SIZE), standing_keypoints(), visibility, WHOLE, COCO17, SIZE, halves, generator(seed)
-        )
-        np.testing.assert_allclose(moved, standing_keypoints(), atol=1e-4)
+def test_half_body_crop_is_hrnets(rows: Any, expected: set[str]) -> None:
+    assert {shown_half(labeled(rows), seed) for seed in range(12)} == expected
+
+
+def test_half_without_upper_keypoints_is_lower() -> None:
+    """A skeleton whose upper half has two keypoints: the lower one is shown, whatever is drawn."""
+    names = (
+        "nose",
+        "neck",
+        *(f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle", "toe")),
+    )
+    legs = Skeleton.from_names("legs", names)
+    keypoints = np.column_stack([np.linspace(30, 60, 10), np.linspace(20, 100, 10)]).astype(np.float32)
+    shown = [
+        augment(random_image(SIZE), keypoints, np.ones(10), WHOLE, legs, SIZE, HALVES, generator(seed))[1]
+        for seed in range(8)
+    ]
+    center = np.array(SIZE.xy) / 2
+    assert all(np.allclose(points[2:].mean(axis=0), center, atol=1e-3) for points in shown)
+
+
+def test_upper_half_is_drawn_with_hrnets_probability() -> None:
+    halves = [shown_half(LABELED, seed) for seed in range(400)]
+    assert halves.count("upper") / len(halves) == pytest.approx(0.69, abs=0.07)
+
+
+def test_scale_sigma_draws_a_clipped_normal() -> None:
+    pair = Skeleton("pair", ("a", "b"), (), (), (0.1,) * 2, ())
+    points = np.array([[48.0, 64], [58, 64]], np.float32)
+    normal = replace(NONE, scale=(0.65, 1.35), scale_sigma=0.35)
+    grown = []
+    for seed in range(400):
+        a, b = augment(random_image(SIZE), points, np.ones(2), WHOLE, pair, SIZE, normal, generator(seed))[1]
+        grown.append(10 / (b - a)[0])
+    clipped = np.isclose(grown, 0.65, atol=1e-3) | np.isclose(grown, 1.35, atol=1e-3)
+    assert min(grown) >= 0.65 - 1e-3
+    assert max(grown) <= 1.35 + 1e-3
+    assert clipped.mean() == pytest.approx(0.317, abs=0.07), "beyond one deviation on either side"
+    assert np.mean(grown) == pytest.approx(1, abs=0.05)
 
 
 def test_transform_stays_within_ranges() -> None:
@@ -265,6 +318,7 @@ BAD = [
     ({"noise_prob": -0.1}, "noise_prob is -0.1"),
     ({"scale": (0, 1)}, r"scale is \(0, 1\); wanted \(smallest, largest\)"),
     ({"scale": (1.2, 0.8)}, "scale is"),
+    ({"scale_sigma": -0.1}, "scale_sigma is -0.1; wanted a deviation above 0"),
     ({"occlusion": (0.2, 1.2)}, "occlusion is"),
 ]
 

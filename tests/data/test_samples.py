@@ -11,7 +11,10 @@ from featherpose import images
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.data.cache import Crops
-from featherpose.data.samples import labeled_samples
+from featherpose.data.sample import Sample
+from featherpose.data.samples import labeled_samples, with_keypoint_boxes
+from featherpose.data.shards import read_index
+from featherpose.data.teacher import coco_targets, teacher_labels
 from featherpose.errors import DataError
 from featherpose.size import Size
 from tests.data.conftest import Pack, random_image, record
@@ -185,3 +188,57 @@ def test_real_regions_have_the_cached_size(shared: Path, tmp_path: Path) -> None
         cut = whole[region.top : region.top + height, region.left : region.left + width]
         assert cut.shape[:2] == sample.size.shape
         np.testing.assert_array_equal(crops[row].shape[1::-1], np.round(np.array(sample.size.xy) * crops.factors[row]))
+
+
+def test_no_samples_have_no_keypoint_boxes() -> None:
+    assert with_keypoint_boxes([], ["mpii"]) == []
+
+
+def mpii_person(key: str, **changes: Any) -> dict[str, Any]:
+    """A person of MPII whose keypoints span x 40 to 80 and y 30 to 130 in an image of 120 x 160, head top first."""
+    steps = np.linspace(1, 0, 16)
+    steps[9] = 0
+    keypoints = [[float(40 + 40 * step), float(30 + 100 * step), 2] for step in steps]
+    return record(key, "mpii16", source="mpii", keypoints=keypoints, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [33, 26, 87, 139]),
+        ({"head": 0}, [33, 16, 87, 139]),
+        ({"height": 132}, [33, 26, 87, 132]),
+        ({"labeled": 7}, None),
+        ({"source": "coco"}, None),
+    ],
+    ids=["head top", "no head top", "image edge", "few keypoints", "other source"],
+)
+def test_mpii_box_is_that_of_the_keypoints(changes: dict[str, Any], expected: list[float] | None, pack: Pack) -> None:
+    changed = dict(changes)
+    person = mpii_person("a")
+    if "head" in changed:
+        person["keypoints"][9][2] = changed.pop("head")
+    for keypoint in person["keypoints"][changed.pop("labeled", 16) :]:
+        keypoint[2] = 0
+    (sample,) = read_index(pack({**person, **changed}).parent)
+    (found,) = with_keypoint_boxes([sample], ["mpii"])
+    box = sample.box_xywh if expected is None else np.array(expected, np.float32) - [0, 0, *expected[:2]]
+    np.testing.assert_allclose(found.box_xywh, box, atol=1e-3)
+
+
+def mean_fill(samples: list[Sample], shared: Path) -> float:
+    """Mean larger side of the bounds of COCO's keypoints, gaps filled from the teacher, as a fraction of the crop."""
+    targets = coco_targets(samples, teacher_labels(shared / "data/pose-train"))
+    fills = []
+    for sample, keypoints, weights in zip(samples, targets.keypoints, targets.weights, strict=True):
+        if np.count_nonzero(weights) >= 8:
+            crop = Crop.from_box(xywh_to_xyxy(sample.box_xywh), Size(height=256, width=192))
+            fills.append((np.ptp(crop.to_crop(keypoints[weights > 0]), axis=0) / crop.size.xy).max())
+    return float(np.mean(fills))
+
+
+def test_real_mpii_people_fill_the_crop_as_coco(real_samples: list[Sample], shared: Path) -> None:
+    mpii = [sample for sample in real_samples if sample.source == "mpii"]
+    coco = [sample for sample in real_samples if sample.source == "coco"][::5]
+    assert mean_fill(mpii, shared) < 0.5
+    assert mean_fill(with_keypoint_boxes(mpii, ["mpii"]), shared) == pytest.approx(mean_fill(coco, shared), abs=0.02)

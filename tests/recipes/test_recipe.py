@@ -48,6 +48,7 @@ def test_override_changes_single_fields() -> None:
         ("optimizer.momentum=0.5", "optimizer.momentum has no effect without optimizer.name=sgd"),
         ("schedule.milestones=[3]", "schedule.milestones has no effect without schedule.name=multistep"),
         ("distill.weight=0.3", "distill.weight has no effect without distill.teacher"),
+        ("data={sources: [coco], keypoint_boxes: [lsp]}", "data.keypoint_boxes has no effect without the same source"),
     ],
 )
 def test_invalid_setting_raises_with_hint(setting: str, message: str) -> None:
@@ -83,9 +84,33 @@ def test_paper_recipes_match_published_settings(name: str) -> None:
     assert (recipe.optimizer.name, recipe.stages[0].batch_size, recipe.stages[0].epochs) == ("sgd", 256, 150)
     assert recipe.data.val_fraction == 0.2, "an 80/20 split"
     assert recipe.validation.flip_test
+    assert recipe.data.keypoint_boxes == (), "MPII is evaluated in its annotated squares"
+    assert not recipe.validation.select_best, "the fifth that is reported selects nothing"
     plan = epochs(recipe, full_batches(1000))
     lrs = [peak_lr(recipe.optimizer, e.stage) * lr_ratio(recipe.schedule, e.first, plan) for e in plan]
     assert lrs == pytest.approx([2.5e-3] * 40 + [2.5e-4] * 40 + [2.5e-5] * 70)
+
+
+@pytest.mark.parametrize(
+    ("row", "rotation", "scale", "half_body"),
+    [
+        ("hrnet_w32-384x288-coco", 45, 0.35, 0.3),
+        ("simple_baseline_resnet152-384x288-coco", 45, 0.35, 0.3),
+        ("lite_hrnet_18-384x288-coco", 30, 0.25, 0.3),
+        ("cbam_lite_hrnet_18-256x192-coco", 30, 0.25, 0.3),
+        ("hrnet_w32-256x256-mpii", 30, 0.25, 0),
+        ("lite_hrnet_18-256x256-mpii", 30, 0.25, 0),
+    ],
+)
+def test_paper_rows_augment_as_hrnet_does(row: str, rotation: float, scale: float, half_body: float) -> None:
+    recipe = RECIPES[f"paper-{row}"]
+    assert isinstance(recipe, PoseRecipe)
+    augmentation = recipe.augmentation
+    assert augmentation.rotation == 2 * rotation, "a normal of this deviation, clipped at twice it"
+    assert (augmentation.scale, augmentation.scale_sigma) == ((1 - scale, 1 + scale), scale)
+    assert (augmentation.half_body_prob, augmentation.half_body_keypoints) == (half_body, 8)
+    assert (augmentation.flip_prob, augmentation.rotation_prob, augmentation.shift) == (0.5, 0.6, 0)
+    assert augmentation.color_prob == augmentation.occlusion_prob == 0
 
 
 def test_every_table_row_has_paper_and_baseline() -> None:

@@ -120,6 +120,16 @@ def test_validation_interval_skips_epochs(synthetic_shards: Path, tmp_path: Path
     assert [r["epoch"] for r in json.loads((tmp_path / "run" / "card.json").read_text())["history"]] == [1]
 
 
+def test_without_selection_the_last_weights_count(synthetic_shards: Path, tmp_path: Path) -> None:
+    chosen = recipe(synthetic_shards, validation={"select_best": False}, optimizer={"lr": 1e-9})
+    outcome = train(chosen, tmp_path / "run")
+    assert outcome.weights == tmp_path / "run" / "last.safetensors"
+    assert outcome.best["epoch"] == 1
+    assert outcome.best == read_facts(outcome.weights)["results"]
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert "Validation result of the last weights, which no score selected" in (tmp_path / "run/card.md").read_text()
+
+
 def test_card_without_oks_reports_only_pck(uninterrupted_run: Path) -> None:
     card = json.loads((uninterrupted_run / "card.json").read_text())
     history = [{key: value for key, value in r.items() if key not in ("oks_accuracy", "oks")} for r in card["history"]]

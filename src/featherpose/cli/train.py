@@ -12,6 +12,7 @@ from featherpose.cli import options
 @click.command()
 @click.argument("recipe", required=False)
 @click.option("--data", metavar="PATH", help="Training data: a COCO keypoints file (.json), or a folder of shards.")
+@click.option("--val-data", metavar="PATH", help="Validation data, given as --data is.  [default: a part of --data]")
 @click.option(
     "--pretrained",
     metavar="MODEL",
@@ -32,6 +33,7 @@ from featherpose.cli import options
 def train(
     recipe: str | None,
     data: str | None,
+    val_data: str | None,
     pretrained: str | None,
     settings: tuple[str, ...],
     out: Path | None,
@@ -46,7 +48,8 @@ def train(
 
     Weights, training state and a run card are written to --out. A run that Ctrl-C or --max-minutes stopped, or that was
     killed, continues with --resume and ends with the same weights. best.safetensors holds the weights with the best
-    score on the validation set; `featherpose export` converts them to ONNX.
+    score on the validation set (paper-* recipes select none: last.safetensors); `featherpose export` converts them to
+    ONNX.
 
     Custom data set: --data MY.json --pretrained default fine-tunes the shipped weights on the keypoints that your file
     defines. Without a RECIPE, custom-feather_pose is used.
@@ -68,6 +71,7 @@ def train(
         recipe,
         out,
         data=data,
+        val_data=val_data,
         pretrained=pretrained,
         settings=settings,
         resume=resume,
@@ -79,4 +83,5 @@ def train(
     if as_json:
         import json
 
-        click.echo(json.dumps({"finished": outcome.finished, "folder": str(outcome.folder), "best": outcome.best}))
+        facts = {"finished": outcome.finished, "folder": str(outcome.folder), "weights": str(outcome.weights)}
+        click.echo(json.dumps({**facts, "best": outcome.best}))

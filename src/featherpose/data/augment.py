@@ -25,7 +25,11 @@ from featherpose.skeleton import Skeleton
 Image = NDArray[np.uint8]
 Label = TypeVar("Label", bound=np.number[Any])
 
+UPPER_HALF_PROB = 0.69
+"""HRNet takes the upper half where a standard normal draw is below 0.5."""
+
 _LOWER = ("hip", "pelvis", "knee", "ankle", "heel", "toe")
+_HALF_BODY_SCALE = 1.5  # of the keypoints' bounds: heads and feet extend beyond their keypoints
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,18 @@ class PersonGeometry:
     """Probability of a horizontal flip (left and right keypoints are swapped)."""
     scale: tuple[float, float] = (0.75, 1.25)
     """Range of the factor by which the region is enlarged: below 1 the person gets larger."""
+    scale_sigma: float = 0.0
+    """Above 0, that factor is normal around 1 with this deviation, clipped to `scale` (HRNet: 0.35); 0: uniform."""
     shift: float = 0.08
     """Largest shift of the region, as a fraction of its width and height."""
     rotation_prob: float = 0.6
     """Probability of a rotation."""
     rotation: float = 40.0
-    """Largest rotation in degrees, either way; drawn from a clipped normal, sigma half of this: mostly small angles."""
+    """Largest rotation in degrees, either way; drawn from a clipped normal, sigma half of this (HRNet's 45: 90)."""
     half_body_prob: float = 0.3
-    """Probability of a half-body crop (upper or lower body), for persons with enough labeled keypoints."""
+    """Probability of a half-body crop (upper or lower body), as HRNet has it, for persons with enough keypoints."""
     half_body_keypoints: int = 8
-    """Minimum number of labeled keypoints for a half-body crop."""
+    """A half-body crop needs more labeled keypoints than this."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class Augmentation(ColorAugmentation, PersonGeometry):
         super().__post_init__()
         if not 0 < self.scale[0] <= self.scale[1]:
             raise RecipeError(f"scale is {self.scale}; wanted (smallest, largest) factor above 0, like (0.75, 1.25).")
+        if self.scale_sigma < 0:
+            raise RecipeError(f"scale_sigma is {self.scale_sigma}; wanted a deviation above 0, or 0 for none.")
         if not 0 <= self.occlusion[0] <= self.occlusion[1] <= 1:
             raise RecipeError(f"occlusion is {self.occlusion}; wanted (smallest, largest) side from 0 to 1.")
 
@@ -96,12 +104,15 @@ def augment(
     of the keypoints. With several sets of keypoints (T, K, 2), as of labels and teacher, the first one determines the
     half-body crop.
     """
-    points, num_keypoints = np.asarray(keypoints, np.float32), skeleton.num_keypoints
+    points = np.asarray(keypoints, np.float32)
+    num_keypoints = skeleton.num_keypoints
     first = points.reshape(-1, num_keypoints, 2)[0], visibility.reshape(-1, num_keypoints)[0]
-    box_xyxy = _half_body(*first, skeleton, settings, rng)
-    if box_xyxy is None:
-        box_xyxy = xywh_to_xyxy(np.asarray(box_xywh, np.float32))
-    crop = _random_crop(Crop.from_box(box_xyxy, size, mode, padding), settings, rng)
+    half = _half_body(*first, skeleton, settings, rng)
+    if half is None:
+        plain = Crop.from_box(xywh_to_xyxy(np.asarray(box_xywh, np.float32)), size, mode, padding)
+    else:
+        plain = Crop.from_box(half, size, mode, padding=1.0)
+    crop = _random_crop(plain, settings, rng)
     warped = images.warp(image, crop.matrix, crop.size)
     pixels = _occlude(jitter_color(warped, settings, rng), settings, rng)
     order = skeleton.flip_order if crop.flip else slice(None)
@@ -115,17 +126,27 @@ def _half_body(
     settings: Augmentation,
     rng: np.random.Generator,
 ) -> NDArray[np.float32] | None:
-    """Keypoints (K, 2) -> box (4,) xyxy of the upper or lower body (as in HRNet's loader), or None: the whole body."""
+    """Keypoints (K, 2) -> region (4,) xyxy of the upper or lower body (as HRNet's loader), or None: the whole body.
+
+    The upper half is chosen with `UPPER_HALF_PROB`, a half with fewer than three keypoints only where the other one has
+    no more. The region is 1.5 x the bounds of the half's keypoints, around their mean: no padding comes on top.
+    """
     labeled = np.asarray(visibility > 0)
-    if not happens(settings.half_body_prob, rng) or labeled.sum() < settings.half_body_keypoints:
+    if not happens(settings.half_body_prob, rng) or labeled.sum() <= settings.half_body_keypoints:
         return None
-    lower = _lower_body(skeleton)
-    chosen = labeled & (lower if rng.random() < 0.5 else ~lower)
-    low, high = keypoints[chosen].min(0, initial=np.inf), keypoints[chosen].max(0, initial=-np.inf)
-    if chosen.sum() < 3 or min(high - low) <= 1:
+    lower = labeled & _lower_body(skeleton)
+    upper = labeled & ~lower
+    takes_upper = happens(UPPER_HALF_PROB, rng) and upper.sum() > 2
+    half = keypoints[upper if takes_upper or lower.sum() <= 2 else lower]
+    if len(half) < 2:
         return None
-    grown = 0.25 * (high - low)  # 1.5 x the keypoints' bounds: heads and feet extend beyond their keypoints
-    return np.concatenate([low - grown, high + grown])
+    bounds = np.ptp(half, axis=0)
+    # HRNet does not check this; a region of one pixel shows nothing.
+    if bounds.max() <= 1:
+        return None
+    center = half.mean(axis=0)
+    extent = _HALF_BODY_SCALE * np.maximum(bounds, 1)
+    return np.concatenate([center - extent / 2, center + extent / 2])
 
 
 @cache
@@ -135,7 +156,7 @@ def _lower_body(skeleton: Skeleton) -> NDArray[np.bool_]:
 
 def _random_crop(crop: Crop, settings: Augmentation, rng: np.random.Generator) -> Crop:
     """Plain crop -> the same region, randomly scaled, shifted, rotated and flipped."""
-    scale = rng.uniform(*settings.scale)
+    scale = _scale(settings, rng)
     shift_x, shift_y = rng.uniform(-settings.shift, settings.shift, 2)
     turn = settings.rotation * min(1.0, max(-1.0, rng.normal(0, 0.5)))
     return replace(
@@ -145,6 +166,14 @@ def _random_crop(crop: Crop, settings: Augmentation, rng: np.random.Generator) -
         rotation=turn if happens(settings.rotation_prob, rng) else 0.0,
         flip=happens(settings.flip_prob, rng),
     )
+
+
+def _scale(settings: Augmentation, rng: np.random.Generator) -> float:
+    """One draw of the factor by which the region is enlarged."""
+    smallest, largest = settings.scale
+    if settings.scale_sigma == 0:
+        return rng.uniform(smallest, largest)
+    return min(largest, max(smallest, rng.normal(1, settings.scale_sigma)))
 
 
 def _occlude(image: Image, settings: Augmentation, rng: np.random.Generator) -> Image:

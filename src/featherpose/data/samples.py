@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from featherpose.boxes import BOX_MARGINS, box_of_keypoints, xyxy_to_xywh
 from featherpose.data.cache import ASPECT
 from featherpose.data.coco import Coco, Record, is_coco, read_coco
 from featherpose.data.sample import Location, Region, Sample
@@ -24,6 +26,10 @@ from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma,
 REGION_SCALE = 1.5
 """Side of a person's region, in heights of the box extended to 3:4. A crop shows 1.25; augmentation shifts and rotates
 it."""
+
+HEAD_TOP_MARGIN = 0.04
+"""From a labeled top of the head up to the person's box, as a fraction of the larger side of the keypoints' bounds;
+`boxes.BOX_MARGINS` counts from the eyes and ears."""
 
 
 def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
@@ -51,6 +57,30 @@ def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
     )
     samples = [_sample(coco, person, image_records[person["image_id"]], number, nbytes) for number, person in chosen]
     return samples, Counter(reason for reason in reasons if reason)
+
+
+def with_keypoint_boxes(samples: Sequence[Sample], sources: Collection[str]) -> list[Sample]:
+    """Samples -> the same, those of `sources` with a box around their keypoints, in which they are as large as COCO's.
+
+    A sample keeps its annotated box where fewer than half of its keypoints are labeled.
+    """
+    return [_with_keypoint_box(sample) if sample.source in sources else sample for sample in samples]
+
+
+def _with_keypoint_box(sample: Sample) -> Sample:
+    labeled = sample.visibility > 0
+    box = box_of_keypoints(sample.keypoints, labeled)
+    if box is None:
+        return sample
+    names = sample.skeleton.keypoint_names
+    if "head_top" in names and labeled[names.index("head_top")]:
+        bounds = np.ptp(sample.keypoints[labeled], axis=0)
+        box[1] -= (BOX_MARGINS[1] + HEAD_TOP_MARGIN) * bounds.max()
+    # Annotated boxes end at the image's edges, too.
+    box = np.clip(box, 0, np.array(2 * sample.size.xy, np.float32))
+    if not (box[2:] > box[:2]).all():
+        return sample
+    return replace(sample, box_xywh=xyxy_to_xywh(box))
 
 
 def _unusable(person: Record, image_record: Record) -> str:

@@ -23,6 +23,8 @@ class PoseData(Section, frozen=True):
 
     folder: str = "pose-train"
     """Data set: path of a folder of shards or a COCO keypoints file, or name of a folder in FEATHERPOSE_DATA/data."""
+    val_folder: str = ""
+    """Data set for validation, given as `folder` is (train2017 and val2017); empty: a part of `folder`."""
     labels: Literal["ground_truth", "ground_truth+pseudo", "pseudo"] = "ground_truth+pseudo"
     """Labels to train on: `ground_truth`; `ground_truth+pseudo`, with gaps filled from teacher-labels.npz; `pseudo`."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3
@@ -31,8 +33,10 @@ class PoseData(Section, frozen=True):
     """Sources whose samples are used, such as coco and mpii; empty: all sources."""
     sampling_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """How often a sample of a source is drawn per epoch, such as `lspet: 0.5`; other sources are drawn once."""
+    keypoint_boxes: tuple[str, ...] = ("mpii",)
+    """Sources whose boxes are computed from the keypoints: MPII's annotated squares show people smaller than COCO's."""
     val_fraction: ValFraction = 0.05
-    """Fraction 1/n of the images held out for validation, selected by image name; 0.2 gives an 80/20 split."""
+    """Fraction 1/n of the images of `folder` held out for validation, by image name; unused with `val_folder`."""
 
 
 class PoseStage(Stage, frozen=True):
@@ -98,7 +102,16 @@ class PoseRecipe(Recipe, frozen=True):
     @property
     def problem(self) -> str:
         """Message for an unknown name, or for a field that was changed but has no effect; "" if there is none."""
-        return self._unknown_name() or super().problem
+        return self._unknown_name() or self._second_validation_set() or super().problem
+
+    def _second_validation_set(self) -> str:
+        """Message for a recipe that names a validation set and a fraction of the training data as well, or ""."""
+        default = PoseData().val_fraction
+        if not self.data.val_folder or self.data.val_fraction == default:
+            return ""
+        return (
+            f"data.val_fraction has no effect with data.val_folder; remove one of them (the fraction: set {default})."
+        )
 
     def _unknown_name(self) -> str:
         """Message for an unknown codec, loss or skeleton, or ""; `create_network` checks the network."""
@@ -128,6 +141,10 @@ class PoseRecipe(Recipe, frozen=True):
             "validation.blur_kernel": self.validation.blur_kernel
             and CODECS[self.codec].blurs
             and "codec=msra (this codec applies its own Gaussian filter)",
+            "data.keypoint_boxes": bool(data.sources)
+            and data.keypoint_boxes != PoseData().keypoint_boxes
+            and set(data.keypoint_boxes) - set(data.sources)
+            and "the same source in data.sources",
             "data.sampling_weights": bool(data.sources)
             and set(data.sampling_weights) - set(data.sources)
             and "the same source in data.sources",

@@ -58,11 +58,17 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     return from_dict(values, "--set")
 
 
-def with_data(recipe: Recipe, folder: str) -> Recipe:
-    """Recipe and data set -> the recipe on that data set, with its skeleton and its annotations as the only labels."""
+def with_data(recipe: Recipe, folder: str, val_folder: str = "") -> Recipe:
+    """Recipe and data set -> the recipe on that data set, with its skeleton, its keypoints and its boxes as annotated.
+
+    `val_folder` is a validation set of its own; without it, the recipe's fraction of the data set is held out.
+    """
     if not isinstance(recipe, PoseRecipe):
         raise RecipeError(f"{folder}: --data is for pose recipes; this one trains a {recipe.task}, from data.folders.")
-    data = PoseData(folder=folder, labels="ground_truth", val_fraction=recipe.data.val_fraction)
+    val_fraction = PoseData().val_fraction if val_folder else recipe.data.val_fraction
+    data = PoseData(
+        folder=folder, val_folder=val_folder, labels="ground_truth", keypoint_boxes=(), val_fraction=val_fraction
+    )
     changed = recipe.model_copy(update={"data": data, "skeleton": "data", "distill": Distill()})
     return from_dict(to_dict(changed), folder)
 

@@ -110,6 +110,8 @@ class Validation(Section, frozen=True):
 
     interval: Positive = 1
     """Number of epochs between validations; the last epoch is always validated."""
+    select_best: bool = True
+    """Export the weights with the best score; false: the last ones, so that the reported score chose nothing."""
 
 
 class Recipe(Section, frozen=True):

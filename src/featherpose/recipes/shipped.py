@@ -118,27 +118,33 @@ PRETRAIN_DETECTOR = DetectorRecipe(
 )
 
 # The paper, section 4: SGD, batch size 256, 150 epochs, lr 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip
-# test, post-Gaussian filter, quarter offset. It does not state momentum, augmentation and sigma: those are HRNet's.
+# test, post-Gaussian filter, quarter offset. It leaves open: momentum (here 0.9), weight decay (none), initialization
+# (random), sigma, augmentation and the training boxes (all three HRNet's), and which epoch is reported: the last one,
+# so that the fifth on which the scores are computed selects nothing.
 PAPER = PoseRecipe(
     data=PoseData(labels="ground_truth", val_fraction=0.2),
     unbiased=False,
     stages=(PoseStage(epochs=150, batch_size=256),),
-    augmentation=Augmentation(
-        scale=(0.65, 1.35),
-        shift=0.0,
-        rotation=80.0,
-        rotation_prob=0.6,
-        color_prob=0.0,
-        gray_prob=0.0,
-        blur_prob=0.0,
-        noise_prob=0.0,
-        occlusion_prob=0.0,
-    ),
     optimizer=Optimizer(name="sgd", lr=2.5e-3, lr_base_batch_size=256, weight_decay=0.0),
     schedule=Schedule(name="multistep", warmup=0, milestones=(40, 80)),
     ema_decay=0.0,
-    validation=PoseValidation(flip_test=True, blur_kernel=11),
+    validation=PoseValidation(flip_test=True, blur_kernel=11, select_best=False),
 )
+
+# HRNet's augmentation on COCO: rotations and scales of normal deviations 45 degrees and 0.35, half bodies, no shift and
+# no change of color.
+HRNET_COCO = replace(
+    Augmentation.none(),
+    flip_prob=0.5,
+    scale=(0.65, 1.35),
+    scale_sigma=0.35,
+    rotation_prob=0.6,
+    rotation=2 * 45.0,
+    half_body_prob=0.3,
+)
+# On MPII, and for Lite-HRNet on both data sets: 30 degrees and 0.25. On MPII without half bodies.
+LITE_HRNET_COCO = replace(HRNET_COCO, rotation=2 * 30.0, scale=(0.75, 1.25), scale_sigma=0.25)
+HRNET_MPII = replace(LITE_HRNET_COCO, half_body_prob=0.0)
 
 # Later methods: AdamW, cosine schedule with warm-up, EMA weights, color and occlusion augmentation, UDP's unbiased
 # coordinates, which are decoded with DARK's step.
@@ -198,14 +204,32 @@ def _recipe_for_row(base: PoseRecipe, row: Row, source: str, skeleton: str) -> P
         "network": row.network,
         "options": row.options,
         "skeleton": skeleton,
-        "data": base.data.model_copy(update={"sources": (source,)}),
+        # MPII is evaluated in its annotated squares, so it is trained in them.
+        "data": base.data.model_copy(update={"sources": (source,), "keypoint_boxes": ()}),
         "stages": (base.stages[0].model_copy(update={"input_size": row.size, "sigma": sigma}),),
     }
     if base.validation.blur_kernel and sigma == 3.0:
         changes["validation"] = base.validation.model_copy(update={"blur_kernel": 17})
     if row.codec:
-        changes |= {"codec": row.codec, "unbiased": True, "validation": PoseValidation(flip_test=True)}
+        validation = base.validation.model_copy(update={"blur_kernel": 0})
+        changes |= {"codec": row.codec, "unbiased": True, "validation": validation}
     return base.model_copy(update=changes)
+
+
+def _paper_recipe(row: Row, source: str, skeleton: str) -> PoseRecipe:
+    """The paper's recipe for a row, with the augmentation of HRNet or Lite-HRNet."""
+    recipe = _recipe_for_row(PAPER, row, source, skeleton)
+    augmentation = HRNET_COCO
+    if source == "mpii":
+        augmentation = HRNET_MPII
+    elif "lite_hrnet" in row.network:
+        augmentation = LITE_HRNET_COCO
+    return recipe.model_copy(update={"augmentation": augmentation})
+
+
+def _baseline_recipe(row: Row, source: str, skeleton: str) -> PoseRecipe:
+    """Current methods for the network of a row."""
+    return _recipe_for_row(BASELINE, row, source, skeleton)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -217,8 +241,8 @@ RECIPES: dict[str, Recipe] = {
     "custom-feather_pose": CUSTOM,
     "pretrain-feather_detect": PRETRAIN_DETECTOR,
     **{
-        f"{kind}-{row.name}-{source}": _recipe_for_row(base, row, source, skeleton)
-        for kind, base in (("paper", PAPER), ("baseline", BASELINE))
+        f"{kind}-{row.name}-{source}": recipe_for(row, source, skeleton)
+        for kind, recipe_for in (("paper", _paper_recipe), ("baseline", _baseline_recipe))
         for source, skeleton, rows in (("coco", "coco17", COCO_ROWS), ("mpii", "mpii16", MPII_ROWS))
         for row in rows
     },

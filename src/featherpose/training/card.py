@@ -22,7 +22,7 @@ from featherpose.size import Size
 from featherpose.training.state import RunState
 from featherpose.training.task import Task
 
-PATHS = (("data", "folder"), ("pretrained",), ("skeleton",), ("distill", "teacher"))
+PATHS = (("data", "folder"), ("data", "val_folder"), ("pretrained",), ("skeleton",), ("distill", "teacher"))
 """Fields of a recipe that may hold a path of this machine."""
 
 
@@ -93,9 +93,12 @@ def markdown(card: dict[str, Any]) -> str:
     names = [name for name in METRIC_NAMES if name in best]
     rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(format_score(n, r[n]) for n in names)] for r in card["history"]]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
+    heading = "Best validation result"
+    if not recipe["validation"]["select_best"]:
+        heading = "Validation result of the last weights, which no score selected"
     return f"""# {recipe["network"]}, recipe {card["recipe_digest"]}
 
-Best validation result ({card["validation_samples"]} samples): \
+{heading} ({card["validation_samples"]} samples): \
 {", ".join(f"{METRIC_NAMES[name]} {format_score(name, best[name])}" for name in names)} \
 after epoch {best["epoch"] + 1}, \
 {card["hours"]} hours on {card["machine"]["device"]}.

@@ -28,7 +28,7 @@ class RunFolder:
 
     @property
     def best(self) -> Path:
-        """EMA weights with the best validation score at the largest input size reached."""
+        """EMA weights with the best validation score at the largest input size reached, where scores select them."""
         return self.path / "best.safetensors"
 
     @property

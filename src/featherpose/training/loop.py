@@ -43,11 +43,13 @@ STEPS_BETWEEN_LOSS_READS = 10
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of `train`: whether the run is finished, its folder, and its best validation result."""
+    """Result of `train`: whether the run is finished, its folder, the weights to export and their validation result."""
 
     finished: bool
     folder: Path
+    weights: Path
     best: dict[str, Any]
+    """The best validation result; the last one where the recipe selects no weights by it."""
 
 
 def train(
@@ -73,6 +75,7 @@ def train(
     ranks = init_ranks(torch_device)
     files = RunFolder(out)
     files.prepare(recipe, resume)
+    exported = files.best if recipe.validation.select_best else files.last
 
     # Labels first: most mistakes in a recipe show there, before anything slow happens.
     task = open_task(recipe, torch_device)
@@ -155,10 +158,10 @@ def train(
                     save()
                 if stop:
                     display.stopped(state.step, out)
-                    return Outcome(False, out, state.best)
+                    return Outcome(False, out, exported, state.best)
                 tick = time.monotonic()
 
-            # The EMA weights are what is validated; the best ones are kept.
+            # The EMA weights are what is validated; the best ones are kept, unless the recipe wants the last ones.
             if epoch.ends_with_validation:
                 ranks.broadcast_from_first(state.ema_network)
                 scores = stage_data.validate(state.ema_network, torch_device, ranks)
@@ -168,7 +171,9 @@ def train(
                 display.validated(epoch, scores)
                 if records:
                     records.add(result)
-                if not state.best or task.is_better(result, state.best):
+                if not recipe.validation.select_best:
+                    state.best = result
+                elif not state.best or task.is_better(result, state.best):
                     state.best = result
                     if ranks.is_first:
                         save_weights(state.ema_network, files.best, card.metadata(task, epoch, result))
@@ -178,8 +183,8 @@ def train(
     if ranks.is_first:
         save_weights(state.ema_network, files.last, card.metadata(task, plan[-1], state.history[-1]))
         files.write_card(card.card(task, state, torch_device))
-    display.message(f"Training finished. Best weights: {files.best}, run card: {files.path / 'card.md'}")
-    return Outcome(True, out, state.best)
+    display.message(f"Training finished. Weights to export: {exported}, run card: {files.path / 'card.md'}")
+    return Outcome(True, out, exported, state.best)
 
 
 def prepare_network(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:

@@ -168,6 +168,8 @@ def check_pose(recipe: PoseRecipe) -> int:
     No weights are initialized and no label is read.
     """
     find_data(recipe.data.folder)
+    if recipe.data.val_folder:
+        find_data(recipe.data.val_folder)
     if recipe.pretrained:
         weights.find_pretrained(recipe.pretrained)
     num_keypoints = SKELETONS[recipe.skeleton].num_keypoints if recipe.skeleton in SKELETONS else 17

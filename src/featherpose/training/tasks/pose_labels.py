@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from featherpose.data.folder import find_data
 from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
-from featherpose.data.samples import labeled_samples
+from featherpose.data.samples import labeled_samples, with_keypoint_boxes
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
 from featherpose.recipes.pose import PoseData, PoseRecipe
@@ -54,17 +55,24 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
 
     DataError for a missing data set, a set without samples, or labels that do not fit the skeleton.
     """
-    folder, data = find_data(recipe.data.folder), recipe.data
-    all_samples, notes = labeled_samples(folder)
-    samples = [s for s in all_samples if not data.sources or s.source in data.sources]
-    if not samples:
-        raise DataError(f"{folder}: no samples to train on (sources {', '.join(data.sources) or 'all'}).")
+    data = recipe.data
+    folder = find_data(data.folder)
+    samples, notes = _read_samples(folder, data.sources, "train")
     skeleton = _skeleton(recipe.skeleton, samples)
+    if data.val_folder:
+        val_folder = find_data(data.val_folder)
+        val_samples, val_notes = _read_samples(val_folder, data.sources, "validate")
+        _require_fit(val_samples, val_folder, skeleton, samples, folder)
+        held_out = np.repeat([False, True], [len(samples), len(val_samples)])
+        samples = [*samples, *val_samples]
+        notes = [*notes, *val_notes]
+    else:
+        held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
+        if held_out.all() or not held_out.any():
+            raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
+    samples = with_keypoint_boxes(samples, data.keypoint_boxes)
     keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
-    held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
-    if held_out.all() or not held_out.any():
-        raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
     if not len(training):
         raise DataError(f"{folder}: none of {len(samples)} samples has a keypoint of {skeleton.name} to train on.")
     label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
@@ -73,6 +81,31 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     return PoseLabels(
         samples, keypoints, weights, training, validation, skeleton, label_weights, sampling_weights, tuple(notes)
     )
+
+
+def _read_samples(place: Path, sources: Collection[str], purpose: str) -> tuple[list[Sample], list[str]]:
+    """Data set and the sources used (none: all) -> its samples and notes; DataError where no sample is left."""
+    found, notes = labeled_samples(place)
+    samples = [sample for sample in found if not sources or sample.source in sources]
+    if not samples:
+        raise DataError(f"{place}: no samples to {purpose} on (sources {', '.join(sources) or 'all'}).")
+    return samples, notes
+
+
+def _require_fit(
+    val_samples: list[Sample], val_folder: Path, skeleton: Skeleton, samples: list[Sample], folder: Path
+) -> None:
+    """DataError where the validation set shares images with the training set, or labels none of the keypoints."""
+    shared = sorted({sample.image for sample in val_samples} & {sample.image for sample in samples})
+    if shared:
+        raise DataError(
+            f"{len(shared)} images are in both {folder} and {val_folder}, first {shared[0]}; remove them from one of "
+            "the two: scores on images that were trained on are too high."
+        )
+    if not map_samples(val_samples, skeleton)[1].any():
+        raise DataError(
+            f"{val_folder}: none of {len(val_samples)} samples has a keypoint of {skeleton.name} to validate on."
+        )
 
 
 def _one_sided_split(image_names: list[str], val_fraction: float) -> str:
