@@ -76,6 +76,19 @@ def pose_nms(
     return np.asarray(kept, np.int64)
 
 
+MIN_SCORE = 0.01
+NMS_IOU = 0.6
+MAX_BOXES = 300
+"""Of person detectors, in training and in the exported graph; users choose a higher score threshold afterward."""
+
+
+def detector_nms(boxes_xyxy: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
+    """All boxes (P, 4) and scores (P,) that a detector predicts -> indices of at most 300 detections, best first."""
+    boxes = np.asarray(boxes_xyxy, np.float32)
+    confident = np.flatnonzero(np.asarray(scores) > MIN_SCORE)
+    return confident[nms(boxes[confident], np.asarray(scores)[confident], NMS_IOU)[:MAX_BOXES]]
+
+
 def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[np.int64]:
     """(N, 4) boxes, (N,) scores -> kept indices, best first.
 

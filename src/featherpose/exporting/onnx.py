@@ -25,7 +25,7 @@ from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.decode import graph_decoder
 from featherpose.exporting.parity import Outputs, check_parity
 from featherpose.kinds import POSE
-from featherpose.manifest import PoseManifest
+from featherpose.manifest import Manifest, PoseManifest
 from featherpose.networks.preprocess import Normalize
 from featherpose.onnx_metadata import KEY
 from featherpose.runtime.session import Session
@@ -85,7 +85,7 @@ def export(
     where they differ, and nothing is written. The network itself is not changed.
     """
     path = Path(path)
-    _check_path(path)
+    check_path(path)
     graph = Graph(copy.deepcopy(model).cpu(), manifest).eval()
     parity_inputs = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
     _check_heatmaps(graph, manifest, next(iter(parity_inputs.values())))
@@ -95,11 +95,11 @@ def export(
     codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
         draft = Path(folder) / path.name
-        draft.write_bytes(_with_manifest(file, manifest))
+        draft.write_bytes(with_manifest(file, manifest))
         session = Session.open(draft, "cpu")
         parity = check_parity(graph.run, lambda pixels: _run(session, pixels), parity_inputs, codec, keypoint_names)
     manifest = replace(manifest, parity=parity)
-    files.replace(path, _with_manifest(file, manifest))
+    files.replace(path, with_manifest(file, manifest))
     return manifest
 
 
@@ -118,6 +118,16 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: S
 
     The first dimension of the example, 2 or more, becomes the dynamic dimension "N"; the others are fixed.
     """
+    file = convert(module, example, input_name, output_names, {0: torch.export.Dim("N")})
+    _check_dynamic_batch(file)
+    onnx.checker.check_model(file, full_check=True)
+    return file
+
+
+def convert(
+    module: nn.Module, example: Tensor, input_name: str, output_names: Sequence[str], dynamic: Mapping[int, Any]
+) -> onnx.ModelProto:
+    """As `to_onnx`, with the dynamic dimensions of the input as torch.export describes them; the model is unchecked."""
     try:
         with _quiet():
             program: Any = torch.onnx.export(
@@ -127,19 +137,18 @@ def to_onnx(module: nn.Module, example: Tensor, input_name: str, output_names: S
                 opset_version=OPSET,
                 input_names=[input_name],
                 output_names=list(output_names),
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes=(dict(dynamic),),
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ModelError(f"torch cannot export this network to ONNX ({_first_line(error)}).") from error
     file: onnx.ModelProto = program.model_proto
-    _check_dynamic_batch(file)
     _strip_metadata(file)
-    onnx.checker.check_model(file, full_check=True)
     return file
 
 
-def _check_path(path: Path) -> None:
+def check_path(path: Path) -> None:
+    """InputError unless an .onnx file can be written there."""
     if path.suffix != ".onnx":
         raise InputError(f"{path}: the exported file must be named *.onnx, for example {path.stem}.onnx.")
     if not path.parent.is_dir():
@@ -207,7 +216,8 @@ def _strip_metadata(file: onnx.ModelProto) -> None:
         item.doc_string = ""
 
 
-def _with_manifest(file: onnx.ModelProto, manifest: PoseManifest) -> bytes:
+def with_manifest(file: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """ONNX model and its manifest -> the bytes of the file."""
     del file.metadata_props[:]
     file.metadata_props.add(key=KEY, value=manifest.to_json())
     return file.SerializeToString()

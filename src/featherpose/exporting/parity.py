@@ -46,7 +46,7 @@ def check_parity(
     jumps = {(jump["crop"], jump["keypoint"]): jump for round in rounds for jump in round.pop("jumps")}
     worst = {key: max(round[key] for round in rounds) for key in rounds[0]}
     return {
-        "engines": {"torch": _version("torch"), "onnxruntime": _version("onnxruntime", "onnxruntime-gpu")},
+        "engines": engine_versions(),
         "crops": names,
         "batches": list(BATCHES),
         "allowed": {"heatmaps": MAX_HEATMAP_DIFFERENCE, "keypoints": MAX_KEYPOINT_DIFFERENCE},
@@ -54,6 +54,11 @@ def check_parity(
         "keypoints_compared": wanted[1].size,
         "jumps": list(jumps.values()),
     }
+
+
+def engine_versions() -> dict[str, str]:
+    """Versions of the two that a parity check compares."""
+    return {"torch": _version("torch"), "onnxruntime": _version("onnxruntime", "onnxruntime-gpu")}
 
 
 def _version(*names: str) -> str:

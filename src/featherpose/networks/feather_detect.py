@@ -123,7 +123,7 @@ class KeypointBranch(nn.Module):
         for level, (x, stride) in enumerate(zip(maps, self.strides, strict=True)):
             x = self.layers(x, level)  # (N, C, h, w)
             offsets = _per_point(self.offsets(x)).unflatten(2, (-1, 2))  # (N, h * w, K, 2)
-            keypoints.append(_points(x, stride)[:, None] + offsets * stride)
+            keypoints.append(points_of(x.shape[2], x.shape[3], stride, x.device)[:, None] + offsets * stride)
             visibility.append(_per_point(self.visibility(x)))  # (N, h * w, K)
         return torch.cat(keypoints, 1), torch.cat(visibility, 1)  # (N, P, K, 2), (N, P, K)
 
@@ -133,11 +133,10 @@ def _per_point(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2).float()
 
 
-def _points(x: Tensor, stride: int) -> Tensor:
-    """Map (N, C, h, w) -> its points (h * w, 2) as x, y in input pixels, as `codecs.boxes.points` computes them."""
-    height, width = x.shape[-2:]
-    down = torch.arange(height, dtype=torch.float32, device=x.device)[:, None].expand(height, width)
-    across = torch.arange(width, dtype=torch.float32, device=x.device).expand(height, width)
+def points_of(height: int, width: int, stride: int, device: torch.device | None = None) -> Tensor:
+    """Size of a map in cells and its stride -> points (h * w, 2) as x, y in input px, as `codecs.boxes.points`."""
+    down = torch.arange(height, dtype=torch.float32, device=device)[:, None].expand(height, width)
+    across = torch.arange(width, dtype=torch.float32, device=device).expand(height, width)
     cells = torch.stack((across, down), 2).flatten(0, 1)  # (h * w, 2)
     return (cells + 0.5) * stride - 0.5
 

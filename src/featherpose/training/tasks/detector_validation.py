@@ -17,15 +17,12 @@ from featherpose.data.scene_augment import Image, SceneLabels, letterbox
 from featherpose.evaluation.detection import ImageDetections, detection_scores
 from featherpose.networks.feather_detect import STRIDES, RawDetections
 from featherpose.networks.preprocess import Normalize
-from featherpose.nms import nms
+from featherpose.nms import detector_nms
 from featherpose.size import Size
 from featherpose.training.detection_losses import DetectionTargets, detection_loss
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.tasks.detector_training import MAX_PEOPLE, SceneSet, padded_targets
 
-MIN_SCORE = 0.01
-NMS_IOU = 0.6
-MAX_BOXES = 300
 BATCH = 16
 
 
@@ -90,8 +87,7 @@ def decode(raw: RawDetections, size: Size) -> list[tuple[NDArray[np.float32], ND
     all_boxes = boxes.decode(points, raw.distances.float().cpu().numpy())
     found: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for image_boxes, scores in zip(all_boxes, all_scores, strict=True):
-        chosen = np.flatnonzero(scores > MIN_SCORE)
-        kept = chosen[nms(image_boxes[chosen], scores[chosen], NMS_IOU)[:MAX_BOXES]]
+        kept = detector_nms(image_boxes, scores)
         found.append((image_boxes[kept], scores[kept]))
     return found
 
