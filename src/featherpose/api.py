@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from featherpose.evaluation.coco import CocoScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
-    from featherpose.manifest import PoseManifest
+    from featherpose.manifest import Manifest
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.predict import Report
@@ -403,8 +403,8 @@ def export(
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
     input_size: Size | str | None = None,
-) -> tuple[Path, PoseManifest]:
-    """Weights file (.safetensors, .pth) -> path of the exported .onnx file and its manifest.
+) -> tuple[Path, Manifest]:
+    """Weights file (.safetensors, .pth) of a pose network or a detector -> path of the .onnx file and its manifest.
 
     The file is written only if the parity check (torch against onnxruntime) passes.
 

@@ -42,6 +42,8 @@ def export(
 ) -> None:
     """Export WEIGHTS (.safetensors, .pth) to one ONNX file: uint8 crops in; keypoints, scores and heatmaps out.
 
+    From the weights of a person detector: an uint8 image in; boxes and scores out.
+
     A parity check compares torch with onnxruntime on photographs and on synthetic crops. If it fails, no file is
     written. The manifest in the file holds the parity result, the skeleton, the training and its terms.
 
@@ -63,14 +65,31 @@ def export(
         facts = {"file": str(path), "bytes": path.stat().st_size, "manifest": json.loads(manifest.to_json())}
         click.echo(json.dumps(facts))
     else:
-        click.echo(describe(path, manifest))
+        from featherpose.manifest import PoseManifest
+
+        lines = _pose_lines(manifest) if isinstance(manifest, PoseManifest) else _detector_lines(manifest.parity)
+        click.echo("\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"]))
 
 
-def describe(path: Path, manifest: PoseManifest) -> str:
-    """Path of the exported file and its manifest -> the parity result as a short table."""
+def _detector_lines(parity: dict[str, Any]) -> list[str]:
+    """Parity record of a detector -> a short table."""
+    allowed = parity["allowed"]
+    engines = ", ".join(f"{name} {version}" for name, version in parity["engines"].items())
+    return [
+        f"{'output':12} {'shape':8} largest difference",
+        f"{'boxes_xyxy':12} {'(M, 4)':8} {parity['boxes']:.2g} px, allowed {allowed['boxes']:g}",
+        f"{'scores':12} {'(M,)':8} {parity['scores']:.2g}, allowed {allowed['scores']:g}",
+        f"{parity['boxes_compared']} boxes compared, in {len(parity['images'])} images ({engines})",
+    ]
+
+
+def _pose_lines(manifest: PoseManifest) -> list[str]:
+    """Manifest of a pose network -> its parity result as a short table."""
     parity = manifest.parity
+    allowed = parity["allowed"]
+    jumps = parity["jumps"]
     height, width = manifest.make_codec().heatmap_size.shape
-    num_keypoints, allowed, jumps = manifest.skeleton.num_keypoints, parity["allowed"], parity["jumps"]
+    num_keypoints = manifest.skeleton.num_keypoints
     engines = ", ".join(f"{name} {version}" for name, version in parity["engines"].items())
     rows = [
         ("output", "shape", "largest difference"),
@@ -88,4 +107,4 @@ def describe(path: Path, manifest: PoseManifest) -> str:
         f"{len(jumps)} of {parity['keypoints_compared']} keypoints moved (ties, flat heatmaps), in {tested_crops}"
     )
     lines += [f"  {jump['keypoint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
-    return "\n".join([*lines, f"{path}  {path.stat().st_size / 1e6:.1f} MB"])
+    return lines

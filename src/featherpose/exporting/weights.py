@@ -12,10 +12,12 @@ from featherpose.codecs import CODECS
 from featherpose.crop import PADDING
 from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
+from featherpose.exporting.detector import export_detector
 from featherpose.exporting.onnx import export
-from featherpose.manifest import PoseManifest
-from featherpose.networks import create_network, stride_of
+from featherpose.manifest import DetectorManifest, Manifest, PoseManifest
+from featherpose.networks import create_detector, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
+from featherpose.networks.feather_detect import DetectorNetwork
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton, find_skeleton
 
@@ -28,15 +30,52 @@ REQUIRED_OPTIONS = {
 
 def export_weights(
     weights: str | Path, out: str | Path | None = None, *, crops: str | Path | None = None, **given: Any
-) -> tuple[Path, PoseManifest]:
+) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) -> path of the .onnx file (default: next to the weights) and its manifest.
 
-    `crops` is a folder of images or shards for the parity check; `given` as in `open_weights`.
+    `crops` is a folder of images or shards for the parity check of a pose network; `given` as in `open_weights`. Both
+    are refused for a detector, whose weights say everything.
     """
-    model, manifest = open_weights(weights, **given)
     out = Path(weights).with_suffix(".onnx") if out is None else Path(out)
+    if _kind(Path(weights)) == DetectorManifest.kind:
+        useless = [name for name, value in {"crops": crops, **given}.items() if value]
+        if useless:
+            raise InputError(f"{weights} is a person detector, exported without {', '.join(useless)}; leave it out.")
+        detector, description = open_detector(weights)
+        return out, export_detector(detector, out, description)
+    model, manifest = open_weights(weights, **given)
     image_crops = parity_crops.image_crops(manifest, None if crops is None else Path(crops))
     return out, export(model, out, manifest, crops=image_crops)
+
+
+def open_detector(path: str | Path) -> tuple[DetectorNetwork, DetectorManifest]:
+    """Weights file of a person detector -> the network with these weights, in eval mode, and its manifest."""
+    facts = read_facts(path)
+    manifest = DetectorManifest(
+        network=facts["network"],
+        options=facts["options"],
+        skeleton=Skeleton.from_dict(facts["skeleton"]),
+        long_side=facts["long_side"],
+        conf=facts["conf"],
+        recipe=facts.get("recipe", {}),
+        training=facts.get("training", {}),
+        accuracy=_accuracy(facts),
+    )
+    network = create_detector(manifest.network, len(facts["skeleton"]["keypoint_names"]), **manifest.options)
+    assert isinstance(network, DetectorNetwork)
+    load_weights(network, path)
+    return network.eval(), manifest
+
+
+def _kind(path: Path) -> str:
+    """Weights file -> the kind of its model; "pose" where nothing is recorded."""
+    return read_facts(path).get("kind", PoseManifest.kind) if path.is_file() else PoseManifest.kind
+
+
+def _accuracy(facts: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Metadata of weights -> the validation result, as the first measurement of the manifest."""
+    results = facts.get("results")
+    return ({"data": "validation set of the training data", **results},) if results else ()
 
 
 def open_weights(
@@ -70,7 +109,6 @@ def open_weights(
 
 
 def _manifest(facts: dict[str, Any]) -> PoseManifest:
-    results = facts.get("results")
     codec: dict[str, Any] = facts.get("codec") or {"name": "msra", "stride": stride_of(facts["network"])}
     return PoseManifest(
         network=facts["network"],
@@ -82,7 +120,7 @@ def _manifest(facts: dict[str, Any]) -> PoseManifest:
         padding=facts.get("padding", PADDING),
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
-        accuracy=({"data": "validation set of the training data", **results},) if results else (),
+        accuracy=_accuracy(facts),
     )
 
 
