@@ -54,6 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, file: "onnx.ModelProto") 
     return path, manifest
 
 
+@pytest.mark.slow  # converting the graph takes twenty seconds
 def test_export_writes_the_description_of_the_weights(exported: tuple[Path, DetectorManifest]) -> None:
     path, manifest = exported
     assert path.name == "best.onnx"
@@ -63,6 +64,7 @@ def test_export_writes_the_description_of_the_weights(exported: tuple[Path, Dete
     assert Session.open(path, "cpu").manifest == manifest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (160, 64)])
 def test_one_file_serves_every_size(exported: tuple[Path, DetectorManifest], size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (1, *size, 3), np.uint8)
@@ -74,6 +76,7 @@ def test_one_file_serves_every_size(exported: tuple[Path, DetectorManifest], siz
     np.testing.assert_allclose(found["scores"], scores[kept], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_file_that_differs_is_not_written(
     file: "onnx.ModelProto", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +95,7 @@ def changed(file: "onnx.ModelProto") -> "onnx.ModelProto":
     return file
 
 
+@pytest.mark.slow
 def test_options_of_pose_networks_are_refused(exported: tuple[Path, DetectorManifest]) -> None:
     weights = exported[0].with_suffix(".safetensors")
     with pytest.raises(InputError, match="is a person detector, exported without crops, skeleton"):
