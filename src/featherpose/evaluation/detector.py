@@ -1,0 +1,136 @@
+"""Evaluation of a person detector on a labeled data set: COCO's box metrics, and what they do not say.
+
+AP counts all persons alike, from a crowd's heads to a portrait. `recall` says how many of the people that a photo is
+about are found, `false_boxes` how often nobody is taken for somebody.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose import images
+from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
+from featherpose.errors import DataError, InputError
+from featherpose.evaluation.coco import bbox_ap, evaluator
+from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes
+from featherpose.evaluation.result import Evaluation
+
+Detect = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Image RGB uint8 (H, W, 3) -> boxes (M, 4) left, top, right, bottom in its pixels, and scores (M,)."""
+
+
+@dataclass(frozen=True)
+class DetectorScores:
+    """Fractions 0 to 1, and nan where no such person or image is in the data set."""
+
+    ap: float  # mean over the IoU thresholds 0.50, 0.55, ... 0.95
+    ap50: float
+    ap_small: float  # persons smaller than 32² px
+    ap_medium: float
+    ap_large: float  # persons of more than 96² px
+    ar: float  # with at most 100 boxes per image
+    recall: float
+    """Of people taller than a fifth of the image, at IoU 0.5 and the score with one false box per image on average."""
+    false_boxes: float
+    """Boxes per image without anyone, at the score threshold `conf`; not a fraction."""
+
+    def to_dict(self) -> dict[str, float | None]:
+        """The scores by field name; None (JSON null) instead of nan."""
+        return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
+
+
+class Dataset(Protocol):
+    """A labeled data set: COCO's JSON as a dict, and the folder of its images."""
+
+    @property
+    def truth(self) -> Mapping[str, Any]: ...
+    @property
+    def images(self) -> Path: ...
+    @property
+    def category(self) -> Any: ...
+
+
+def evaluate_detector(
+    dataset: Dataset, detect: Detect, conf: float, progress: Callable[[int, int], None] | None = None
+) -> Evaluation[DetectorScores]:
+    """Data set and a function from an image to all boxes, however low their score -> Evaluation.
+
+    All annotated persons count, with keypoints or not; crowd regions are ignored. The results are in COCO's box format.
+    An image that cannot be read is listed, and its persons count as missed. DataError where none can.
+    """
+    evaluator()  # if it is not installed, fail now and not after inference
+    category = dataset.category
+    people = [person for person in dataset.truth["annotations"] if person["category_id"] == category]
+    labels: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for person in people:
+        labels[person["image_id"]].append(person)
+    records = dataset.truth["images"]
+    start = time.perf_counter()
+    broken: list[str] = []
+    results: list[dict[str, Any]] = []
+    found: list[ImageDetections] = []
+    for done, record in enumerate(records):
+        if progress:
+            progress(done, len(records))
+        try:
+            image = images.read(dataset.images / record["file_name"])
+        except InputError as error:
+            broken.append(str(error))
+            continue
+        boxes, scores = detect(image)
+        found.append(_image_detections(boxes, scores, labels[record["id"]], image.shape[0]))
+        results += [
+            {"image_id": record["id"], "category_id": category, "bbox": box, "score": score}
+            for box, score in zip(xyxy_to_xywh(boxes).tolist(), scores.tolist(), strict=True)
+        ]
+    if progress:
+        progress(len(records), len(records))
+    if not found:
+        raise DataError(f"None of the {len(records)} images could be used; first error: {(broken or ['no image'])[0]}")
+    return Evaluation(
+        _scores(dataset.truth, people, results, found, conf),
+        results,
+        num_images=len(found),
+        num_instances=len(results),
+        seconds=time.perf_counter() - start,
+        broken=tuple(broken),
+    )
+
+
+def _scores(
+    truth: Mapping[str, Any],
+    people: list[Mapping[str, Any]],
+    results: list[dict[str, Any]],
+    found: list[ImageDetections],
+    conf: float,
+) -> DetectorScores:
+    coco = bbox_ap({**truth, "annotations": people}, results)
+    empty = [image for image in found if not len(image.labels_xyxy)]
+    false_boxes = [np.count_nonzero(image.scores >= conf) for image in empty]
+    return DetectorScores(
+        ap=coco.ap,
+        ap50=coco.ap50,
+        ap_small=coco.ap_small,
+        ap_medium=coco.ap_medium,
+        ap_large=coco.ap_large,
+        ar=coco.ar100,
+        recall=recall_at_false_boxes(found, 1.0),
+        false_boxes=float(np.mean(false_boxes)) if false_boxes else float("nan"),
+    )
+
+
+def _image_detections(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], people: list[Mapping[str, Any]], height: int
+) -> ImageDetections:
+    labels_xyxy = xywh_to_xyxy(np.array([person["bbox"] for person in people], np.float32).reshape(-1, 4))
+    ignored = np.array([bool(person.get("iscrowd")) for person in people], bool)
+    return ImageDetections(boxes, scores, labels_xyxy, ignored, height)
