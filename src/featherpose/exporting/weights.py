@@ -70,17 +70,21 @@ def open_weights(
 
 def _manifest(facts: dict[str, Any]) -> Manifest:
     results = facts.get("results")
+    # A file without metadata comes from another project; most decode as HRNet does.
     codec: dict[str, Any] = facts.get("codec") or {"name": "msra", "stride": stride_of(facts["network"])}
+    # For an unknown codec, the manifest itself raises the error.
+    crop_mode = CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode
+    accuracy = ({"data": "validation set of the training data", **results},) if results else ()
     return Manifest(
         network=facts["network"],
         options=facts["options"],
         skeleton=_skeleton(facts["skeleton"]),
         input_size=Size.of(facts["input_size"]),
         codec=codec,
-        crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else Manifest.crop_mode,
+        crop_mode=crop_mode,
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
-        accuracy=({"data": "validation set of the training data", **results},) if results else (),
+        accuracy=accuracy,
     )
 
 
