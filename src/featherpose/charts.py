@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-WIDTH, HEIGHT, MARGIN = 640, 300, 44
+WIDTH = 640
+HEIGHT = 300
+MARGIN = 44  # around the plot, for the labels
 FONT = 'font-family="sans-serif" font-size="12"'
 COLORS = {"oks_accuracy": "#d1495b", "oks": "#edae49", "pck": "#00798c"}
 METRIC_NAMES = {"oks_accuracy": "OKS accuracy", "oks": "OKS", "pck": "PCK"}
@@ -15,10 +17,14 @@ METRIC_NAMES = {"oks_accuracy": "OKS accuracy", "oks": "OKS", "pck": "PCK"}
 
 def curves(history: Sequence[dict[str, Any]]) -> str:
     """Validation results with epoch, pck and, where available, oks_accuracy and oks in percent -> SVG document."""
-    last = max(1, history[-1]["epoch"])
-    top = max(10.0, *(10 * math.ceil(r[name] / 10) for r in history for name in COLORS if name in r))
+    last = max(1, history[-1]["epoch"])  # a run of one epoch has the number 0
+    values = [record[name] for record in history for name in COLORS if name in record]
+    top = max(10.0, *(10 * math.ceil(value / 10) for value in values))  # the next ten above all curves
     known = {name: color for name, color in COLORS.items() if name in history[-1]}
-    lines = [_line([(r["epoch"] / last, r[name] / top) for r in history], color) for name, color in known.items()]
+    lines: list[str] = []
+    for name, color in known.items():
+        points = [(record["epoch"] / last, record[name] / top) for record in history]
+        lines.append(_line(points, color))
     names = [
         f'<text x="{MARGIN + 12 + 100 * i}" y="24" fill="{color}">{METRIC_NAMES[name]}</text>'
         for i, (name, color) in enumerate(known.items())
@@ -41,7 +47,9 @@ def curves(history: Sequence[dict[str, Any]]) -> str:
 
 def _to_pixels(x: float, y: float) -> tuple[float, float]:
     """Fractions of the plot, y upward -> pixels of the SVG, y downward."""
-    return MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)
+    plot_width = WIDTH - 2 * MARGIN
+    plot_height = HEIGHT - 2 * MARGIN
+    return MARGIN + x * plot_width, HEIGHT - MARGIN - y * plot_height
 
 
 def _line(points: Sequence[tuple[float, float]], color: str) -> str:
@@ -52,7 +60,8 @@ def _line(points: Sequence[tuple[float, float]], color: str) -> str:
 
 
 def _grid(height: float, text: str) -> str:
-    (left, y), (right, _) = _to_pixels(0, height), _to_pixels(1, height)
+    left, y = _to_pixels(0, height)
+    right, _ = _to_pixels(1, height)
     return (
         f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#ddd"/>'
         f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#666">{text}</text>'
