@@ -71,7 +71,8 @@ def main() -> None:
     known: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     if line:
         same = ("network", "options", "input_size", "hours_wanted", "pretrained")
-        known = [old for old in known if any(old[key] != line[key] for key in same)] + [line]
+        others = [old for old in known if any(old[key] != line[key] for key in same)]
+        known = [*others, line]
     if timed:
         known = add_counts_and_latency(known)
     if line or timed:
@@ -86,9 +87,10 @@ def main() -> None:
 
 def label(line: dict[str, Any]) -> str:
     """A line -> network, options and pretrained weights."""
-    return " ".join(
-        filter(None, [line["network"], *line["options"], line["pretrained"] and f"pretrained {line['pretrained']}"])
-    )
+    words = [line["network"], *line["options"]]
+    if line["pretrained"]:
+        words.append(f"pretrained {line['pretrained']}")
+    return " ".join(words)
 
 
 def size_of(line: dict[str, Any]) -> Size:
@@ -123,33 +125,32 @@ def train_candidate(
     """Network, training time and settings -> scores, and the time they took."""
     if epochs is None:
         seconds = hours * 3600 / available_threads()
-        epochs = max(1, round(seconds * samples_per_second(network, option, input_size) / SAMPLES))
+        samples = seconds * samples_per_second(network, option, input_size)
+        epochs = max(1, round(samples / SAMPLES))
     print(f"{network}: {epochs} epochs", flush=True)
     words = [word for setting in settings(network, option, epochs, input_size, lr) for word in ("--set", setting)]
     with TemporaryDirectory() as folder:
         run = Path(folder) / network
         start = ("--pretrained", pretrained) if pretrained else ()
+        # CPU time of the child processes, which does not count the pauses of a shared machine.
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         featherpose("train", RECIPE, *words, *start, "--out", str(run))
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         card = json.loads((run / "card.json").read_text())
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return {
-        **{
-            "network": network,
-            "options": option,
-            "input_size": input_size,
-            "pretrained": pretrained,
-            "lr": lr,
-            "hours_wanted": hours,
-        },
-        **{"epochs": epochs, "cpu_hours": round(spent / 3600, 2)},
-        **{
-            "hours": card["hours"],
-            "oks_accuracy": card["best"]["oks_accuracy"],
-            "pck": card["best"]["pck"],
-            "history": card["history"],
-        },
+        "network": network,
+        "options": option,
+        "input_size": input_size,
+        "pretrained": pretrained,
+        "lr": lr,
+        "hours_wanted": hours,
+        "epochs": epochs,
+        "cpu_hours": round(spent / 3600, 2),
+        "hours": card["hours"],
+        "oks_accuracy": card["best"]["oks_accuracy"],
+        "pck": card["best"]["pck"],
+        "history": card["history"],
     }
 
 
@@ -157,15 +158,20 @@ def settings(network: str, option: list[str], epochs: int, size: str, lr: float)
     """Overrides of `RECIPE` for a candidate, KEY=VALUE each."""
     stage = f"input_size: {size}, epochs: {epochs}, batch_size: {BATCH_SIZE}, sigma: {sigma(size)}"
     return [
-        *(f"network={network}", f"options={as_yaml(option)}", f"stages=[{{{stage}}}]", "codec=dark"),
+        f"network={network}",
+        f"options={as_yaml(option)}",
+        f"stages=[{{{stage}}}]",
+        "codec=dark",
         f"optimizer.lr={lr}",
-        *("schedule={name: cosine, warmup: 200}", f"validation.interval={max(1, epochs // 10)}"),
+        "schedule={name: cosine, warmup: 200}",
+        f"validation.interval={max(1, epochs // 10)}",
     ]
 
 
 def as_yaml(options: list[str]) -> str:
     """KEY=VALUE strings -> one mapping as YAML."""
-    return f"{{{', '.join(option.replace('=', ': ', 1) for option in options)}}}"
+    entries = [option.replace("=", ": ", 1) for option in options]
+    return f"{{{', '.join(entries)}}}"
 
 
 def sigma(size: str) -> float:
@@ -185,7 +191,8 @@ def featherpose(*words: str, output: int | None = None) -> str:
     """Run the command line with one process per core; returns its output if it is piped."""
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(available_threads())]
     command = [sys.executable, *several, "-m", "featherpose", *words]
-    done = subprocess.run(command, check=True, stdout=output, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, stdout=output, text=True, env=environment)
     return done.stdout or ""
 
 

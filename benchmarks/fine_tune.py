@@ -48,10 +48,11 @@ def main() -> None:
 
 def train_both(coco_file: Path, seed: int) -> list[dict[str, Any]]:
     """COCO file and seed -> best scores of a run from the shipped weights and of one from scratch, run in parallel."""
-    starts = {"default": ["--pretrained", "default"], "scratch": []}
+    starts: dict[str, list[str]] = {"default": ["--pretrained", "default"], "scratch": []}
     runs = {start: coco_file.parent / f"{start}-{seed}" for start in starts}
     command = [sys.executable, "-m", "featherpose", "train", "--data", str(coco_file), "--set", f"seed={seed}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Both at once, one core each, so that the machine is equally busy for both.
     processes = [
         subprocess.Popen([*command, *words, "--out", str(runs[start])], env=environment)
         for start, words in starts.items()
@@ -78,32 +79,36 @@ def write_coco_file(shards: Path, folder: Path) -> Path:
         "id": 1,
         "name": "person",
         "keypoints": skeleton.keypoint_names,
-        "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],  # COCO counts from 1
     }
     images, annotations = zip(*records, strict=True)
+    truth = {"images": images, "annotations": annotations, "categories": [category]}
     coco_file = folder / "my.json"
-    coco_file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+    coco_file.write_text(json.dumps(truth))
     return coco_file
 
 
 def _record(number: int, sample: Sample, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A sample -> COCO image and annotation; the image gets a name that the recipe's split assigns to the same set."""
-    val_fraction, held_out = api.open_recipe(RECIPE).data.val_fraction, is_validation(sample.image)
+    val_fraction = api.open_recipe(RECIPE).data.val_fraction
+    in_validation_set = is_validation(sample.image)
+    # The split is a hash of the name: some number gives a name on the right side.
     names = (f"{sample.key}-{n}.webp" for n in count())
-    name = next(name for name in names if is_validation(name, val_fraction) == held_out)
+    name = next(name for name in names if is_validation(name, val_fraction) == in_validation_set)
     (folder / name).write_bytes(read_bytes(sample.location))
     height, width = sample.size.shape
-    keypoints = [[float(x), float(y), int(v)] for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True)]
-    return (
-        {"id": number, "file_name": name, "width": width, "height": height},
-        {
-            "id": number,
-            "image_id": number,
-            "category_id": 1,
-            "bbox": [float(value) for value in sample.box_xywh],
-            "keypoints": [value for keypoint in keypoints for value in keypoint],
-        },
-    )
+    keypoints: list[float] = []
+    for (x, y), v in zip(sample.keypoints, sample.visibility, strict=True):
+        keypoints += [float(x), float(y), int(v)]
+    image = {"id": number, "file_name": name, "width": width, "height": height}
+    annotation = {
+        "id": number,
+        "image_id": number,
+        "category_id": 1,
+        "bbox": [float(value) for value in sample.box_xywh],
+        "keypoints": keypoints,
+    }
+    return image, annotation
 
 
 if __name__ == "__main__":

@@ -49,8 +49,9 @@ from featherpose.training.benchmark import machine
 HERE = Path(__file__).resolve().parent
 BASELINE = "lite_hrnet_18"
 SIZE = Size(height=256, width=192)  # for networks without a fixed input size
-SECONDS_PER_ROUND = 0.3  # seconds per network and round, limited to FEWEST to MOST runs
-MIN_RUNS, MAX_RUNS = 3, 30
+SECONDS_PER_ROUND = 0.3  # of a network, limited to MIN_RUNS to MAX_RUNS runs
+MIN_RUNS = 3
+MAX_RUNS = 30
 SEED = 2021
 
 Rounds = list[list[float]]
@@ -65,7 +66,7 @@ def calibrated(network: nn.Module, crops: NDArray[np.uint8]) -> nn.Module:
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
+            module.momentum = 1.0  # the running statistics become those of the one batch below
             nn.init.constant_(module.weight, 0.25)
     for module in network.modules():
         if isinstance(module, BasicBlock | Bottleneck) and isinstance(module.downsample, nn.Sequential):
@@ -93,7 +94,8 @@ def export_fresh(name: str, path: Path, size: Size | None = None, options: Mappi
     manifest = PoseManifest(
         network=name, skeleton=COCO17, input_size=size, codec={"name": "msra", "stride": stride_of(name)}
     )
-    export(calibrated(network, np.stack(list(synthetic(size).values()))), path, manifest, crops={})
+    crops = np.stack(list(synthetic(size).values()))
+    export(calibrated(network, crops), path, manifest, crops={})
 
 
 def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
@@ -102,6 +104,7 @@ def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
     runs = {name: _runs(session, crops[name]) for name, session in sessions.items()}
     times: dict[str, Rounds] = {name: [] for name in sessions}
     for number in range(rounds):
+        # In another order each round, so that no network always runs after the same one.
         for name in random.Random(number).sample(list(sessions), len(sessions)):
             turn = [_run(sessions[name], crops[name]) for _ in range(runs[name] + 1)]
             times[name].append(turn[1:])  # the first run is warm-up: the caches hold another network
@@ -121,7 +124,9 @@ def _run(session: Session, crop: NDArray[np.uint8]) -> float:
 
 def _runs(session: Session, crop: NDArray[np.uint8]) -> int:
     """Number of runs per round, from the faster of two runs."""
-    return min(MAX_RUNS, max(MIN_RUNS, round(1000 * SECONDS_PER_ROUND / min(_run(session, crop) for _ in range(2)))))
+    milliseconds = min(_run(session, crop) for _ in range(2))
+    wanted = round(1000 * SECONDS_PER_ROUND / milliseconds)
+    return min(MAX_RUNS, max(MIN_RUNS, wanted))
 
 
 def summary(name: str, size: Size, times: Rounds, baseline: Rounds) -> dict[str, Any]:
@@ -129,9 +134,13 @@ def summary(name: str, size: Size, times: Rounds, baseline: Rounds) -> dict[str,
     every = [ms for turn in times for ms in turn]
     ratios = [np.median(ours) / np.median(plain) for ours, plain in zip(times, baseline, strict=True)]
     return {
-        **{"network": name, "input_size": str(size), "runs": len(every)},
-        **{"latency_ms": round(float(np.median(every)), 3), "spread_ms": _spread(every)},
-        **{"ratio": round(float(np.median(ratios)), 3), "ratio_spread": _spread(ratios)},
+        "network": name,
+        "input_size": str(size),
+        "runs": len(every),
+        "latency_ms": round(float(np.median(every)), 3),
+        "spread_ms": _spread(every),
+        "ratio": round(float(np.median(ratios)), 3),
+        "ratio_spread": _spread(ratios),
     }
 
 
@@ -170,7 +179,8 @@ def parse() -> argparse.Namespace:
     if args.shipped and args.networks:
         parser.error("--shipped measures the shipped models; leave out the names.")
     if not args.shipped and not args.networks:
-        args.networks, args.out = sorted(NETWORKS), args.out or HERE / "results" / "latency.json"
+        args.networks = sorted(NETWORKS)
+        args.out = args.out or HERE / "results" / "latency.json"
     return args
 
 
@@ -197,10 +207,16 @@ def main() -> None:
 
 
 def _write(target: Path, rounds: int, baseline: dict[str, Any], lines: list[dict[str, Any]]) -> None:
-    packages = {name: version(name) for name in ("featherpose", "onnxruntime", "numpy")}
-    settings = {"threads": 1, "batch_size": 1, "rounds": rounds, "machine": machine(), "versions": packages}
-    facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **settings}
-    facts |= {"yardstick": baseline, "networks": lines}
+    facts = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": 1,
+        "batch_size": 1,
+        "rounds": rounds,
+        "machine": machine(),
+        "versions": {name: version(name) for name in ("featherpose", "onnxruntime", "numpy")},
+        "yardstick": baseline,
+        "networks": lines,
+    }
     target.parent.mkdir(parents=True, exist_ok=True)
     files.replace(target, (json.dumps(facts, indent=1) + "\n").encode())
     print(target)

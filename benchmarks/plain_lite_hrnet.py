@@ -47,9 +47,10 @@ class Stem(nn.Module):
         self.linear_conv = unit(32, 16)
 
     def forward(self, x: Tensor) -> Tensor:
-        kept, worked = self.conv1(x).chunk(2, dim=1)
-        worked = self.linear_conv(self.depthwise_conv(self.expand_conv(worked)))
-        return shuffle(torch.cat((self.branch1(kept), worked), dim=1))
+        kept, worked = self.conv1(x).chunk(2, dim=1)  # (N, 16, H/2, W/2) each
+        worked = self.expand_conv(worked)  # (N, 32, H/2, W/2)
+        worked = self.linear_conv(self.depthwise_conv(worked))  # (N, 16, H/4, W/4)
+        return shuffle(torch.cat((self.branch1(kept), worked), dim=1))  # (N, 32, H/4, W/4)
 
 
 class CrossResolutionWeighting(nn.Module):
@@ -57,13 +58,16 @@ class CrossResolutionWeighting(nn.Module):
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
-        self.channels, total = channels, sum(channels)
-        self.conv1, self.conv2 = unit(total, total // 8), unit(total // 8, total, act="sigmoid")
+        self.channels = channels
+        total = sum(channels)
+        self.conv1 = unit(total, total // 8)
+        self.conv2 = unit(total // 8, total, act="sigmoid")
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         size = maps[-1].shape[-2:]
-        pooled = [functional.adaptive_avg_pool2d(x, size) for x in maps[:-1]] + [maps[-1]]
-        gates = self.conv2(self.conv1(torch.cat(pooled, dim=1))).split(self.channels, dim=1)
+        pooled = [functional.adaptive_avg_pool2d(x, size) for x in maps[:-1]] + [maps[-1]]  # (N, C_i, h, w) each
+        gates = self.conv2(self.conv1(torch.cat(pooled, dim=1)))  # (N, sum of C_i, h, w)
+        gates = gates.split(self.channels, dim=1)  # (N, C_i, h, w) each
         return [
             x * functional.interpolate(g, size=x.shape[-2:], mode="nearest") for x, g in zip(maps, gates, strict=True)
         ]
@@ -79,7 +83,8 @@ class SpatialWeighting(nn.Module):
         self.conv2 = unit(channels // 4, channels, bias=True, act="sigmoid")
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv2(self.conv1(self.pool(x)))
+        gate = self.conv2(self.conv1(self.pool(x)))  # (N, C, 1, 1)
+        return x * gate  # (N, C, H, W)
 
 
 class Block(nn.Module):
@@ -93,7 +98,7 @@ class Block(nn.Module):
         self.spatial_weighting = nn.ModuleList(SpatialWeighting(c) for c in halves)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        pairs = [x.chunk(2, dim=1) for x in maps]
+        pairs = [x.chunk(2, dim=1) for x in maps]  # two of (N, C_i / 2, h_i, w_i) per map
         worked = self.cross_resolution_weighting([second for _, second in pairs])
         worked = [convolve(x) for x, convolve in zip(worked, self.depthwise_convs, strict=True)]
         worked = [weigh(x) for x, weigh in zip(worked, self.spatial_weighting, strict=True)]
@@ -102,9 +107,11 @@ class Block(nn.Module):
 
 def depthwise_separable(c_in: int, c_out: int, stride: int, relu: bool) -> nn.Sequential:
     """Depthwise 3x3 and pointwise 1x1 convolution, each with batch norm."""
-    layers = [nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in)]
+    layers: list[nn.Module] = [nn.Conv2d(c_in, c_in, 3, stride, 1, groups=c_in, bias=False), nn.BatchNorm2d(c_in)]
     layers += [nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out)]
-    return nn.Sequential(*layers, *([nn.ReLU(inplace=True)] if relu else []))
+    if relu:
+        layers.append(nn.ReLU(inplace=True))
+    return nn.Sequential(*layers)
 
 
 def fuse_path(channels: list[int], source: int, target: int) -> nn.Module:
@@ -132,7 +139,8 @@ class Module(nn.Module):
         self.fuse_layers = nn.ModuleList(nn.ModuleList(fuse_path(channels, j, i) for j in places) for i in places)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
-        maps, fused = self.layers(maps), []
+        maps = self.layers(maps)  # (N, C_i, h_i, w_i) each
+        fused: list[Tensor] = []
         for i, row in enumerate(self.fuse_layers):
             total = maps[0] if i == 0 else row[0](maps[0])
             for j, x in enumerate(maps):
@@ -158,10 +166,11 @@ class DepthwiseSeparableConv(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.depthwise_conv, self.pointwise_conv = unit(c_in, c_in, 3, groups=c_in, act="none"), unit(c_in, c_out)
+        self.depthwise_conv = unit(c_in, c_in, 3, groups=c_in, act="none")
+        self.pointwise_conv = unit(c_in, c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pointwise_conv(self.depthwise_conv(x))
+        return self.pointwise_conv(self.depthwise_conv(x))  # (N, C_out, H, W)
 
 
 class Neck(nn.Module):
@@ -175,11 +184,12 @@ class Neck(nn.Module):
         )
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        x = self.projects[0](maps[3])
+        x = self.projects[0](maps[3])  # (N, 160, H/32, W/32)
         for project, finer in zip(self.projects[1:], maps[2::-1], strict=True):
             size = finer.shape[-2:]
-            x = project(finer + functional.interpolate(x, size=size, mode="bilinear", align_corners=True))
-        return x
+            x = functional.interpolate(x, size=size, mode="bilinear", align_corners=True)  # shape of `finer`
+            x = project(finer + x)
+        return x  # (N, 40, H/4, W/4)
 
 
 class Backbone(nn.Module):
@@ -187,7 +197,8 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, before = Stem(), [32]
+        self.stem = Stem()
+        before = [32]
         for stage, count in enumerate(MODULES):
             after = list(CHANNELS[: stage + 2])
             self.add_module(f"transition{stage}", Transition(before, after))
@@ -196,10 +207,11 @@ class Backbone(nn.Module):
         self.head_layer = Neck()
 
     def forward(self, x: Tensor) -> Tensor:
-        maps = [self.stem(x)]
+        maps = [self.stem(x)]  # (N, 32, H/4, W/4)
         for stage in range(len(MODULES)):
-            maps = self.get_submodule(f"stage{stage}")(self.get_submodule(f"transition{stage}")(maps))
-        return self.head_layer(maps)
+            maps = self.get_submodule(f"transition{stage}")(maps)  # one more map, at half the resolution
+            maps = self.get_submodule(f"stage{stage}")(maps)
+        return self.head_layer(maps)  # (N, 40, H/4, W/4)
 
 
 class LiteHRNet18(nn.Module):
@@ -211,4 +223,5 @@ class LiteHRNet18(nn.Module):
         self.keypoint_head = nn.ModuleDict({"final_layer": nn.Conv2d(CHANNELS[0], num_keypoints, 1)})
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.keypoint_head["final_layer"](self.backbone(x))
+        x = self.backbone(x)  # (N, 40, H/4, W/4)
+        return self.keypoint_head["final_layer"](x)  # (N, K, H/4, W/4)

@@ -52,7 +52,8 @@ class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 def trainer(num_keypoints: int) -> Step:
     """Number of keypoints -> function that trains on one batch."""
-    network, loss = LiteHRNet18(num_keypoints), nn.MSELoss()
+    network = LiteHRNet18(num_keypoints)
+    loss = nn.MSELoss()
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR)
 
     def step(batch: Batch, stop: bool) -> bool:
@@ -72,7 +73,8 @@ def measure(size: Size, batch: int, seconds: float, workers: int, data: str | No
         examples = Normalized(SampleDataset(samples, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
         draws = RandomSampler(examples, replacement=True, num_samples=MAX_STEPS * batch)
         loader: DataLoader[Any] = DataLoader(examples, batch, sampler=draws, num_workers=workers)
-        train, fixed_batch = trainer(samples.skeleton.num_keypoints), itertools.repeat(next(iter(loader)))
+        train = trainer(samples.skeleton.num_keypoints)
+        fixed_batch = itertools.repeat(next(iter(loader)))
         alone = measure_steps(train, fixed_batch, batch, seconds=seconds)
         return {"step": alone, "loading": measure_steps(train, loader, batch, alone.steps)}
 
@@ -89,9 +91,14 @@ def main() -> None:
     parser.add_argument("--data", help="folder of shards (default: synthetic samples)")
     args = parser.parse_args()
     speeds = measure(Size.of(args.input_size), args.batch_size, args.seconds, args.workers, args.data)
-    facts = {"threads": torch.get_num_threads(), "workers": args.workers, "machine": machine()}
-    memory = {"peak_memory": peak_memory(torch.device("cpu"))}
-    print(json.dumps({**facts, **memory, **{measurement: asdict(speed) for measurement, speed in speeds.items()}}))
+    facts: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "workers": args.workers,
+        "machine": machine(),
+        "peak_memory": peak_memory(torch.device("cpu")),
+    }
+    facts |= {measurement: asdict(speed) for measurement, speed in speeds.items()}
+    print(json.dumps(facts))
 
 
 if __name__ == "__main__":

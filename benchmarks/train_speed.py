@@ -39,19 +39,19 @@ def run(words: Sequence[str], threads_each: int) -> dict[str, Any]:
     done = subprocess.run([sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(words)} failed with exit code {done.returncode}.")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])  # torchrun may print lines of its own before
 
 
 def commands(args: argparse.Namespace, cores: int) -> dict[str, tuple[list[str], int]]:
     """Options -> command of each side and its threads per process."""
     common = ["--input-size", args.input_size, "--batch-size", str(args.batch_size), "--seconds", str(args.seconds)]
-    common += ["--data", args.data] if args.data else []
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cores)]
-    ours = ["-m", "featherpose", "benchmark", "train", NETWORK, "--device", "cpu", "--json"]
-    return {
-        "baseline": ([str(HERE / "train_baseline.py"), *common], cores),
-        "featherpose": ([*(torchrun if cores > 1 else []), *ours, *common], 1),
-    }
+    if args.data:
+        common += ["--data", args.data]
+    baseline = [str(HERE / "train_baseline.py"), *common]
+    ours = ["-m", "featherpose", "benchmark", "train", NETWORK, "--device", "cpu", "--json", *common]
+    if cores > 1:
+        ours = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(cores), *ours]
+    return {"baseline": (baseline, cores), "featherpose": (ours, 1)}
 
 
 def summary(rounds: Sequence[dict[str, Any]], measurement: str) -> dict[str, Any]:
@@ -92,8 +92,10 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Measure both sides alternately, print the ratio and write the results."""
-    args, cores = parse(), available_threads()
-    sides, rounds = commands(args, cores), []
+    args = parse()
+    cores = available_threads()
+    sides = commands(args, cores)
+    rounds: list[dict[str, Any]] = []
     for number in range(1, args.rounds + 1):
         rounds.append({side: run(words, each) for side, (words, each) in sides.items()})
         print(f"round {number} of {args.rounds}:", *(_brief(side, rounds[-1]) for side in sides), file=sys.stderr)
@@ -103,8 +105,14 @@ def main() -> None:
         f"target ratio: {TARGET_RATIO}"
     )
 
-    size = {"network": NETWORK, "input_size": args.input_size, "batch_size": args.batch_size, "seconds": args.seconds}
-    facts = {"made": datetime.now(UTC).isoformat(timespec="seconds"), **size, "data": args.data or "synthetic"}
+    facts = {
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "network": NETWORK,
+        "input_size": args.input_size,
+        "batch_size": args.batch_size,
+        "seconds": args.seconds,
+        "data": args.data or "synthetic",
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     target = args.out / f"train-{NETWORK}-{args.input_size}.json"
     files.replace(target, (json.dumps({**facts, **summaries, "rounds": rounds}, indent=1) + "\n").encode())
@@ -112,9 +120,9 @@ def main() -> None:
 
 
 def _brief(side: str, both: dict[str, Any]) -> str:
-    return (
-        f" {side} {both[side]['step']['samples_per_s']:.1f} and {both[side]['loading']['samples_per_s']:.1f} samples/s"
-    )
+    step = both[side]["step"]["samples_per_s"]
+    loading = both[side]["loading"]["samples_per_s"]
+    return f" {side} {step:.1f} and {loading:.1f} samples/s"
 
 
 if __name__ == "__main__":

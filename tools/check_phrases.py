@@ -26,20 +26,22 @@ def helps(command: click.Command, name: str) -> list[tuple[str, str]]:
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
             subcommand = command.get_command(context, inner)
-            found += helps(subcommand, f"{name} {inner}") if subcommand else []
+            if subcommand:
+                found += helps(subcommand, f"{name} {inner}")
     return found
 
 
 def main() -> None:
     documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     texts = [(str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")) for path in documents]
-    found = [
-        f"{name}:{number}: {match[0]!r} in: {line.strip()[:100]}"
-        for name, text in [*texts, *helps(featherpose, "featherpose")]
-        for number, line in enumerate(text.splitlines(), 1)
-        for match in re.finditer("|".join(PHRASES), line, re.IGNORECASE)
-    ]
-    sys.exit("\n".join([*found, f"{len(found)} phrases; see the list in tools/check_phrases.py."]) if found else 0)
+    texts += helps(featherpose, "featherpose")
+    pattern = re.compile("|".join(PHRASES), re.IGNORECASE)
+    found: list[str] = []
+    for name, text in texts:
+        for number, line in enumerate(text.splitlines(), 1):
+            found += [f"{name}:{number}: {match[0]!r} in: {line.strip()[:100]}" for match in pattern.finditer(line)]
+    if found:
+        sys.exit("\n".join([*found, f"{len(found)} phrases; see the list in tools/check_phrases.py."]))
 
 
 if __name__ == "__main__":

@@ -43,27 +43,31 @@ def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
     model = create_network(name)
     size = getattr(model, "fixed_size", None) or SIZE
     return {
-        **{"parameters": count_parameters(model), "macs": published_macs or count_macs(model, size)},
-        **{"macs_run": count_macs(form_for_export(model), size), "input": str(size)},
+        "parameters": count_parameters(model),
+        "macs": published_macs or count_macs(model, size),
+        "macs_run": count_macs(form_for_export(model), size),
+        "input": str(size),
     }
 
 
 def describe(fact: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
     """Entry of one network in the file -> its paper, scores with protocol, and note."""
-    scores = [
-        {"input": None, **facts["protocols"][score["protocol"]], **{k: v for k, v in score.items() if k != "protocol"}}
-        for score in fact.get("published", [])
-    ]
+    scores: list[dict[str, Any]] = []
+    for score in fact.get("published", []):
+        protocol = facts["protocols"][score["protocol"]]
+        own = {key: value for key, value in score.items() if key != "protocol"}
+        scores.append({"input": None, **protocol, **own})  # a score may differ from its protocol in single fields
     return {"paper": facts["papers"][fact["paper"]], "published": scores, "note": fact.get("note", "")}
 
 
 def latency(name: str, size: str, path: Path = LATENCY) -> dict[str, Any]:
     """Name and input -> latency of one image in ms and the processor, both None where not measured."""
+    # The counts can be written before anything is measured.
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"networks": []}
     for line in facts["networks"]:
         if (line["network"], line["input_size"]) == (name, size):
             return {"latency_ms": line["latency_ms"], "latency_on": facts["machine"]["cpu"]}
-    return dict.fromkeys(("latency_ms", "latency_on"))
+    return {"latency_ms": None, "latency_on": None}
 
 
 def row(name: str, facts: dict[str, Any]) -> dict[str, Any]:
@@ -77,20 +81,23 @@ def shipped_latency(path: Path = SHIPPED_LATENCY) -> dict[str, Any]:
     """Latency of the shipped models, as `featherpose models` shows it."""
     facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     reference = facts["yardstick"]
+    models = {line["network"]: {"latency_ms": line["latency_ms"], "ratio": line["ratio"]} for line in facts["networks"]}
     return {
         "cpu": facts["machine"]["cpu"],
         "reference": f"{reference['network']} at {reference['input_size']}",
         "reference_ms": reference["latency_ms"],
-        "models": {line["network"]: {key: line[key] for key in ("latency_ms", "ratio")} for line in facts["networks"]},
+        "models": models,
     }
 
 
 def main() -> None:
     """Write both tables; print the name of each network on stderr while it is counted."""
-    facts, rows = read_facts(), []
-    for name in [name for name in facts["networks"] if name in NETWORKS]:
-        print(name, file=sys.stderr)
-        rows.append(row(name, facts))
+    facts = read_facts()
+    rows: list[dict[str, Any]] = []
+    for name in facts["networks"]:
+        if name in NETWORKS:  # a new network may be described before it is added
+            print(name, file=sys.stderr)
+            rows.append(row(name, facts))
     write(TABLE, rows)
     write(MODELS_TABLE, shipped_latency())
 

@@ -53,23 +53,24 @@ def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float
     labels = read_labels(recipe)
     validation_set = validation_set_of(labels, stage, codec_of(recipe, stage), recipe)
     found = predict_keypoints(model, validation_set, torch.device("cpu"))
-    image_names: defaultdict[str, list[int]] = defaultdict(list)
+    # Drawn by image, because persons of one image are not independent of each other.
+    rows_by_image: defaultdict[str, list[int]] = defaultdict(list)
     for row, (person, is_coco) in enumerate(zip(labels.validation_rows, validation_set.is_coco, strict=True)):
         if is_coco:
-            image_names[labels.samples[person].image].append(row)
-    rows = list(image_names.values())
+            rows_by_image[labels.samples[person].image].append(row)
+    rows_of_images = list(rows_by_image.values())
 
     def score(drawn: NDArray[np.int64]) -> float:
-        indices = np.concatenate([rows[image_name] for image_name in drawn])
-        labels = (
-            validation_set.keypoints[indices],
-            validation_set.visible[indices],
-            validation_set.areas[indices],
+        rows = np.concatenate([rows_of_images[image] for image in drawn])
+        truth = (
+            validation_set.keypoints[rows],
+            validation_set.visible[rows],
+            validation_set.areas[rows],
             validation_set.skeleton.sigmas,
         )
-        return validation_oks(found[indices], *labels).oks_accuracy
+        return validation_oks(found[rows], *truth).oks_accuracy
 
-    return bootstrap(score, len(rows))
+    return bootstrap(score, len(rows_of_images))
 
 
 def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: Path) -> list[dict[str, Any]]:
@@ -78,20 +79,20 @@ def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: P
         file = Path(folder) / "model.onnx"
         export(model, file, manifest, crops=crops.image_crops(manifest))
         on_coco = api.evaluate(file, data / "coco-test")
+        # MPII's squares are larger than COCO's boxes: without a margin, persons have the size of the training set.
         on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
     interval = ap_interval(read_coco(data / "coco-test").truth, on_coco.results, manifest.skeleton.sigmas)
+    limbs = limbs_interval(read_mpii(data / "mpii-test"), on_mpii)
+    command = f"featherpose evaluate --model {name}"
     return [
-        _entry(on_coco, f"featherpose evaluate --model {name} --data coco-test", {"ap_interval": interval}),
-        _entry(
-            on_mpii,
-            f"featherpose evaluate --model {name} --data mpii-test --format mpii --padding 1",
-            {"limbs_interval": limbs_interval(read_mpii(data / "mpii-test"), on_mpii)},
-        ),
+        _entry(on_coco, f"{command} --data coco-test", {"ap_interval": interval}),
+        _entry(on_mpii, f"{command} --data mpii-test --format mpii --padding 1", {"limbs_interval": limbs}),
     ]
 
 
 def limbs_interval(samples: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
     """MPII samples and the evaluation of a model -> confidence interval of PCKh@0.5 over arms and legs."""
+    # A keypoint that the model does not predict counts as far away.
     keypoints = np.array(
         [[keypoint or (np.inf, np.inf) for keypoint in result["keypoints"]] for result in evaluation.results]
     )
@@ -108,12 +109,12 @@ def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple
     scores = {key: round(100 * value, 1) for key, value in evaluation.scores.to_dict().items() if value is not None}
     scores |= {key: _percent(ends) for key, ends in intervals.items()}
     return {
-        **{
-            "data": command.split("--data ")[1].split()[0],
-            "num_images": evaluation.num_images,
-            "num_instances": evaluation.num_instances,
-        },
-        **{"percent": scores, "command": command, "date": datetime.now(UTC).date().isoformat()},
+        "data": command.split("--data ")[1].split()[0],
+        "num_images": evaluation.num_images,
+        "num_instances": evaluation.num_instances,
+        "percent": scores,
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
     }
 
 
@@ -130,22 +131,28 @@ def describe(file: Path) -> dict[str, Any]:
 def ship(source: Path, data: Path, sized: bool) -> Path:
     """Weights file and folder with both test sets -> path of the card; writes all three files into the package."""
     model, manifest = open_weights(source)
-    name = manifest.network + (f"-{manifest.input_size}" if sized else "")
+    name = f"{manifest.network}-{manifest.input_size}" if sized else manifest.network
     validation_accuracy = [
         {**entry, "oks_accuracy_interval": _percent(validation_interval(model, manifest))}
         for entry in manifest.accuracy
     ]
+    # Once: the weights were selected before, and no choice may depend on the test sets.
     manifest = replace(manifest, accuracy=(*validation_accuracy, *evaluate_on_test_sets(model, manifest, name, data)))
     path = WEIGHTS / name
-    parity_crops = export(
-        model, path.with_suffix(".onnx"), manifest, crops=crops.image_crops(manifest, find_folder("pose-train"))
-    )
+    parity_crops = crops.image_crops(manifest, find_folder("pose-train"))
+    exported = export(model, path.with_suffix(".onnx"), manifest, crops=parity_crops)
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
     card = {
-        **{"version": VERSION, "name": name, "network": manifest.network, "options": manifest.options},
-        **{"input_size": manifest.input_size.to_dict()},
-        **{"training": manifest.training, "recipe": manifest.recipe, "accuracy": list(manifest.accuracy)},
-        **{"parity": parity_crops.parity, "files": [describe(path.with_suffix(s)) for s in (".onnx", ".safetensors")]},
+        "version": VERSION,
+        "name": name,
+        "network": manifest.network,
+        "options": manifest.options,
+        "input_size": manifest.input_size.to_dict(),
+        "training": manifest.training,
+        "recipe": manifest.recipe,
+        "accuracy": list(manifest.accuracy),
+        "parity": exported.parity,
+        "files": [describe(path.with_suffix(suffix)) for suffix in (".onnx", ".safetensors")],
     }
     files.replace(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
     return path.with_suffix(".json")

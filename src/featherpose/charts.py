@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-WIDTH, HEIGHT, MARGIN = 640, 300, 44
+WIDTH = 640
+HEIGHT = 300
+MARGIN = 44  # around the plot, for the labels
 FONT = 'font-family="sans-serif" font-size="12"'
 COLORS = {
     "oks_accuracy": "#d1495b",
@@ -63,7 +65,9 @@ def curves(history: Sequence[dict[str, Any]]) -> str:
 
 def _to_pixels(x: float, y: float) -> tuple[float, float]:
     """Fractions of the plot, y upward -> pixels of the SVG, y downward."""
-    return MARGIN + x * (WIDTH - 2 * MARGIN), HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN)
+    plot_width = WIDTH - 2 * MARGIN
+    plot_height = HEIGHT - 2 * MARGIN
+    return MARGIN + x * plot_width, HEIGHT - MARGIN - y * plot_height
 
 
 def _line(points: Sequence[tuple[float, float]], color: str) -> str:
@@ -74,7 +78,8 @@ def _line(points: Sequence[tuple[float, float]], color: str) -> str:
 
 
 def _grid(height: float, text: str) -> str:
-    (left, y), (right, _) = _to_pixels(0, height), _to_pixels(1, height)
+    left, y = _to_pixels(0, height)
+    right, _ = _to_pixels(1, height)
     return (
         f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#ddd"/>'
         f'<text x="{left - 8}" y="{y + 4:.1f}" text-anchor="end" fill="#666">{text}</text>'

@@ -49,11 +49,13 @@ def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3
     extents = {i: float(np.ptp(poses.keypoints[i][present[i]], axis=0).max()) for i in visible_persons}
     for i in sorted(visible_persons, key=lambda i: -extents[i]):
         width = _line_width(extents[i], max(image.shape[:2]))
-        points, confident = poses.keypoints[i].astype(np.float64), poses.scores[i] >= score_threshold
-        _draw_strokes(
-            canvas, _strokes(points, present[i], poses.skeleton, width, drop=confident, scale=0.6), LOW_SCORE_OPACITY
-        )
-        _draw_strokes(canvas, _strokes(points, present[i] & confident, poses.skeleton, width), 1.0)
+        points = poses.keypoints[i].astype(np.float64)
+        confident = poses.scores[i] >= score_threshold
+        # Faint strokes first: what is certain lies on top.
+        faint = _strokes(points, present[i], poses.skeleton, width, drop=confident, scale=0.6)
+        _draw_strokes(canvas, faint, LOW_SCORE_OPACITY)
+        clear = _strokes(points, present[i] & confident, poses.skeleton, width)
+        _draw_strokes(canvas, clear, 1.0)
     return canvas
 
 
@@ -80,13 +82,21 @@ def _strokes(
     for (a, b), color in zip(skeleton.limbs, skeleton.colors, strict=True):
         if present[a] and present[b]:
             # A short limb gets a thinner line, so that the face is not covered.
-            fine = float(np.clip(0.2 * np.linalg.norm(points[a] - points[b]), 0.45 * width, width))
-            dots |= {keypoint: max(fine, dots.get(keypoint, 0)) for keypoint in (a, b)}
+            length = np.linalg.norm(points[a] - points[b])
+            fine = float(np.clip(0.2 * length, 0.45 * width, width))
+            # A keypoint is as large as the widest of its limbs.
+            for keypoint in (a, b):
+                dots[keypoint] = max(fine, dots.get(keypoint, 0))
             if not (drop[a] and drop[b]):
                 limbs.append(_Stroke(points[a], points[b], scale * fine, color))
-    keypoints = [i for i in range(len(points)) if present[i] and not drop[i]]
-    spots = [_Stroke(points[i], points[i], 1.5 * scale * dots.get(i, width), KEYPOINT_COLOR) for i in keypoints]
-    return [*(limb.outline() for limb in limbs), *limbs, *(spot.outline() for spot in spots), *spots]
+    spots: list[_Stroke] = []
+    for i, point in enumerate(points):
+        if present[i] and not drop[i]:
+            spots.append(_Stroke(point, point, 1.5 * scale * dots.get(i, width), KEYPOINT_COLOR))
+    # All outlines before all limbs: an outline would otherwise cut through the limbs drawn before it.
+    limb_outlines = [limb.outline() for limb in limbs]
+    spot_outlines = [spot.outline() for spot in spots]
+    return [*limb_outlines, *limbs, *spot_outlines, *spots]
 
 
 def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
@@ -94,28 +104,34 @@ def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: fl
     widths are integers."""
     if not strokes:
         return
-    zoom = int(np.clip(np.ceil(5 / min(stroke.width for stroke in strokes)), 1, 6))
-    ends = np.array([end for stroke in strokes for end in (stroke.start, stroke.end)])
-    margin = max(stroke.width for stroke in strokes) / 2 + 2
+    widths = [stroke.width for stroke in strokes]
+    zoom = int(np.clip(np.ceil(5 / min(widths)), 1, 6))  # the thinnest line is at least 5 wide, if 6 times is enough
+    ends = np.array([end for stroke in strokes for end in (stroke.start, stroke.end)])  # (2 n, 2)
+    # Only the region of the person is drawn enlarged, not the image.
+    margin = max(widths) / 2 + 2
     limit = (canvas.shape[1], canvas.shape[0])
-    left, top = (int(v) for v in np.clip(np.floor(ends.min(axis=0) - margin), 0, limit))
-    right, bottom = (int(v) for v in np.clip(np.ceil(ends.max(axis=0) + margin), 0, limit))
+    left, top = np.clip(np.floor(ends.min(axis=0) - margin), 0, limit).astype(int).tolist()
+    right, bottom = np.clip(np.ceil(ends.max(axis=0) + margin), 0, limit).astype(int).tolist()
     if right <= left or bottom <= top:
         return
     layer = np.zeros(((bottom - top) * zoom, (right - left) * zoom, 4), np.uint8)  # color x opacity, and opacity
     for stroke in strokes:
+        line = np.stack([stroke.start, stroke.end]) - (left, top)
         # Pixel centers have integer coordinates before and after enlarging.
-        start, end = ((np.stack([stroke.start, stroke.end]) - (left, top) + 0.5) * zoom - 0.5) * (1 << _SHIFT)
-        color, thickness = (*stroke.color, 255), max(1, round(stroke.width * zoom))
+        start, end = ((line + 0.5) * zoom - 0.5) * (1 << _SHIFT)
+        color = (*stroke.color, 255)
+        thickness = max(1, round(stroke.width * zoom))
         cv2.line(layer, _to_int(start), _to_int(end), color, thickness, cv2.LINE_AA, _SHIFT)
     if zoom > 1:
         layer = cv2.resize(layer, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     under = canvas[top:bottom, left:right]
     touched = layer[..., 3] > 0  # a few percent of the region
     paint = layer[touched].astype(np.float32) * opacity
-    under[touched] = np.rint(paint[:, :3] + under[touched] * (1 - paint[:, 3:] / 255)).astype(np.uint8)
+    transparency = 1 - paint[:, 3:] / 255
+    under[touched] = np.rint(paint[:, :3] + under[touched] * transparency).astype(np.uint8)
 
 
 def _to_int(point: Point) -> tuple[int, int]:
+    # OpenCV takes 32-bit integers; a keypoint far outside the image must not overflow.
     x, y = np.clip(np.rint(point), -(1 << 30), 1 << 30)
     return int(x), int(y)

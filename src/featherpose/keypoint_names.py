@@ -11,11 +11,22 @@ def standard_names(keypoint_names: Sequence[str]) -> tuple[str, ...]:
     ('nose', 'left_hip', 'right_hip', 'right_knee', 'left_sho', 'right_sho')
     """
     names = [_standard_name(keypoint) for keypoint in keypoint_names]
-    glued = {n[1:] for n in names if n[:1] == "l"} & {n[1:] for n in names if n[:1] == "r"}  # "lsho" and "rsho"
-    sides = {"l": "left_", "r": "right_"}
-    return tuple(sides[n[0]] + n[1:] if n[:1] in sides and n[1:] in glued else n for n in names)
+    # "lsho" is a left shoulder only where there is an "rsho", too; "lip" alone is a lip.
+    left = {name[1:] for name in names if name[:1] == "l"}
+    right = {name[1:] for name in names if name[:1] == "r"}
+    return tuple(_with_side(name, left & right) for name in names)
 
 
+def _with_side(name: str, glued: set[str]) -> str:
+    """Name, and the names that follow both an l and an r -> "left_sho" for "lsho"; other names unchanged."""
+    letter = name[:1]
+    rest = name[1:]
+    if letter in _LETTERS and rest in glued:
+        return _LETTERS[letter] + rest
+    return name
+
+
+_LETTERS = {"l": "left_", "r": "right_"}
 _SIDES = {**dict.fromkeys(("left", "l", "lt"), "left"), **dict.fromkeys(("right", "r", "rt"), "right")}
 _OPPOSITE = {"left": "right", "right": "left"}
 
@@ -28,6 +39,7 @@ def _standard_name(keypoint: str) -> str:
     """Name of one keypoint -> its words in lower case, with the first side among them moved to the front."""
     found: list[str] = _WORD.findall(_NEW_WORD.sub(" ", keypoint).lower())
     words = [_SIDES.get(word, word) for word in found]
+    # Only the first one: in "left eye, right corner" the second tells two keypoints of one side apart.
     side = next((word for word in words if word in _OPPOSITE), None)
     if side:
         words.remove(side)

@@ -27,12 +27,12 @@ def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs
     quotas = [math.inf]
     for line in lines:
         _, controllers, group = line.split(":", 2)
-        if not controllers:
+        if not controllers:  # version 2 has one hierarchy for all of them
             quotas += [_quota_v2(folder) for folder in _with_parents(root, group)]
         elif "cpu" in controllers.split(","):
-            quotas += [
-                _quota_v1(folder) for base in (controllers, "cpu") for folder in _with_parents(root / base, group)
-            ]
+            # Mounted under the names of all its controllers ("cpu,cpuacct"), under "cpu" alone, or both.
+            for base in (controllers, "cpu"):
+                quotas += [_quota_v1(folder) for folder in _with_parents(root / base, group)]
     return min(quotas)
 
 
@@ -58,7 +58,9 @@ def _siblings(file: Path, default: str) -> str:
 
 def _floor_quota(quota: float) -> int:
     # Rounded down: waiting engine threads spin, and a process that exceeds its quota is throttled entirely.
-    return 1 << 16 if math.isinf(quota) else int(quota)
+    if math.isinf(quota):
+        return 1 << 16
+    return int(quota)
 
 
 def _with_parents(base: Path, group: str) -> list[Path]:
@@ -70,14 +72,17 @@ def _with_parents(base: Path, group: str) -> list[Path]:
 def _quota_v2(folder: Path) -> float:
     try:
         quota, period = (folder / "cpu.max").read_text().split()
-        return math.inf if quota == "max" else int(quota) / int(period)
+        if quota == "max":
+            return math.inf
+        return int(quota) / int(period)
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf
 
 
 def _quota_v1(folder: Path) -> float:
     try:
-        quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
-        return quota / period if quota > 0 else math.inf
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+        return quota / period if quota > 0 else math.inf  # -1 means no limit
     except (OSError, ValueError, ZeroDivisionError):
         return math.inf

@@ -21,7 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from featherpose.boxes import iou
 from featherpose.oks import oks
 
-SIGMA1, SIGMA2, LAMBDA, ETA = 1.0, 2.65, 1.7, 1.32
+SIGMA1 = 1.0
+SIGMA2 = 2.65
+LAMBDA = 1.7
+ETA = 1.32
 """sigma1, sigma2, lambda, eta: the values of the authors' released program, made for COCO's 17 keypoints. This eta is
 the mean over them; the program has 22.48, the sum, and uses the plain distance instead of d². The paper fits the four
 to validation data; around these values, AP on the validation set is flat (docs/log/2026-11-25-boxes.md)."""
@@ -41,11 +44,13 @@ def pose_similarity(
 
     `balance` is lambda, the weight of the distance term relative to the score term.
     """
-    away = np.abs(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64))
-    tenth = np.maximum(np.diff(np.reshape(np.asarray(box_xyxy, np.float64), (2, 2)), axis=0)[0], np.spacing(1)) / 10
-    confident = np.tanh(np.asarray(keypoint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)
-    matched = (away <= tenth / 2).all(axis=-1)
-    near = np.exp(-((away / tenth.max()) ** 2).sum(axis=-1) / sigma2)
+    away = np.abs(np.asarray(others, np.float64) - np.asarray(keypoints, np.float64))  # (N, K, 2)
+    corners = np.reshape(np.asarray(box_xyxy, np.float64), (2, 2))
+    sides = np.diff(corners, axis=0)[0]  # (2,) width and height
+    tenth = np.maximum(sides, np.spacing(1)) / 10  # above 0, because distances are divided by it
+    confident = np.tanh(np.asarray(keypoint_scores) / sigma1) * np.tanh(np.asarray(other_scores) / sigma1)  # (N, K)
+    matched = (away <= tenth / 2).all(axis=-1)  # (N, K)
+    near = np.exp(-((away / tenth.max()) ** 2).sum(axis=-1) / sigma2)  # (N, K)
     return (confident * matched + balance * near).mean(axis=-1)
 
 
@@ -63,11 +68,14 @@ def pose_nms(
 
     A pose is suppressed when its similarity to a better, kept pose is greater than the threshold.
     """
-    points, confident = np.asarray(keypoints, np.float64), np.asarray(keypoint_scores, np.float64)
+    points = np.asarray(keypoints, np.float64)
+    confident = np.asarray(keypoint_scores, np.float64)
     boxes = np.asarray(boxes_xyxy, np.float64)
-    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
+    order = _best_first(scores)
+    kept: list[int] = []
     while order.size:
-        best, order = int(order[0]), order[1:]
+        best = int(order[0])
+        order = order[1:]
         kept.append(best)
         alike = pose_similarity(
             points[best], confident[best], points[order], confident[order], boxes[best], sigma1, sigma2, balance
@@ -95,11 +103,14 @@ def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[n
     A box is suppressed when its IoU with a better, kept box is greater than the threshold.
     """
     boxes = np.asarray(boxes_xyxy, np.float32)
-    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
+    order = _best_first(scores)
+    kept: list[int] = []
     while order.size:
-        best, order = int(order[0]), order[1:]
+        best = int(order[0])
+        order = order[1:]
         kept.append(best)
-        order = order[iou(boxes[best : best + 1], boxes[order])[0] <= threshold]
+        overlap = iou(boxes[best : best + 1], boxes[order])[0]
+        order = order[overlap <= threshold]
     return np.asarray(kept, np.int64)
 
 
@@ -111,10 +122,13 @@ def oks_nms(
     A pose is suppressed when its OKS with a better, kept pose, over the mean of both areas, is greater than the
     threshold.
     """
-    points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
-    order, kept = np.argsort(-np.asarray(scores), kind="stable"), list[int]()
+    points = np.asarray(keypoints, np.float64)
+    areas = np.asarray(areas, np.float64)
+    order = _best_first(scores)
+    kept: list[int] = []
     while order.size:
-        best, order = int(order[0]), order[1:]
+        best = int(order[0])
+        order = order[1:]
         kept.append(best)
         similarity = oks(points[best], points[order], (areas[best] + areas[order]) / 2, sigmas)
         order = order[similarity <= threshold]
@@ -133,11 +147,19 @@ def soft_oks_nms(
 
     Returns at most `max_poses` indices in the order of their selection.
     """
-    points, areas = np.asarray(keypoints, np.float64), np.asarray(areas, np.float64)
-    left, kept = np.asarray(scores, np.float64).copy(), list[int]()
-    for _ in range(min(max_poses, len(left))):
-        best = int(np.argmax(left))
+    points = np.asarray(keypoints, np.float64)
+    areas = np.asarray(areas, np.float64)
+    decayed = np.asarray(scores, np.float64).copy()
+    kept: list[int] = []
+    for _ in range(min(max_poses, len(decayed))):
+        best = int(np.argmax(decayed))
         kept.append(best)
-        left *= np.exp(-(oks(points[best], points, (areas[best] + areas) / 2, sigmas) ** 2) / threshold)
-        left[best] = -np.inf
+        similarity = oks(points[best], points, (areas[best] + areas) / 2, sigmas)
+        decayed *= np.exp(-(similarity**2) / threshold)
+        decayed[best] = -np.inf  # never selected again
     return np.asarray(kept, np.int64)
+
+
+def _best_first(scores: ArrayLike) -> NDArray[np.int64]:
+    """Scores (N,) -> indices in descending order; equal scores keep their order, so that results do not vary."""
+    return np.argsort(-np.asarray(scores), kind="stable")

@@ -8,12 +8,14 @@ from typing import BinaryIO
 KEY = "featherpose"
 _LARGEST = 1 << 24  # bytes of one metadata entry; a manifest has a few thousand
 
-
 # An ONNX file is one protobuf message, ModelProto (onnx.proto). A message is a sequence of fields; a field is a varint
 # (number << 3 | wire type) and its value. Field 7 is the graph with the weights, field 14 a metadata entry, itself a
 # message with the key in field 1 and the value in field 2.
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
-_GRAPH, _METADATA = 7, 14
+_VARINT = 0
+_BYTES = 2
+_FIXED_LENGTHS = {1: 8, 5: 4}  # wire type -> bytes
+_GRAPH = 7
+_METADATA = 14
 
 
 class MalformedFile(Exception):
@@ -27,12 +29,15 @@ def find_text(file: BinaryIO, size: int) -> str | None:
     """
     if size == 0:
         raise MalformedFile("the file is empty")
-    text, has_graph = None, False
+    text = None
+    has_graph = False
     for number, kind, start, end in _fields(file, 0, size):
-        has_graph = has_graph or (number, kind) == (_GRAPH, _BYTES)
+        if (number, kind) == (_GRAPH, _BYTES):
+            has_graph = True
         if (number, kind) == (_METADATA, _BYTES) and end - start <= _LARGEST:
             entry = _entry(file, start, end)
-            text = entry.get(2, b"") if entry.get(1) == KEY.encode() else text
+            if entry.get(1) == KEY.encode():
+                text = entry.get(2, b"")  # protobuf leaves an empty value out
     if not has_graph:
         raise MalformedFile("it contains no graph")
     try:
@@ -59,24 +64,27 @@ def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, in
             value_start = file.tell()
             _varint(file)
             stop = file.tell()
-        elif kind in (_BYTES, _EIGHT_BYTES, _FOUR_BYTES):
-            length = _varint(file) if kind == _BYTES else 8 if kind == _EIGHT_BYTES else 4
+        elif kind == _BYTES:
+            length = _varint(file)
             value_start = file.tell()
             stop = value_start + length
+        elif kind in _FIXED_LENGTHS:
+            value_start = file.tell()
+            stop = value_start + _FIXED_LENGTHS[kind]
         else:
             raise MalformedFile(f"an invalid field at byte {start}")
-        if number == 0:
+        if number == 0:  # not a number of protobuf, but what a file full of zeros looks like
             raise MalformedFile(f"an invalid field at byte {start}")
         if stop > end:
             raise MalformedFile(f"{stop - end} bytes are missing at the end")
         yield number, kind, value_start, stop
-        start = stop
+        start = stop  # values are skipped by offset, so that the weights are never read
 
 
 def _varint(file: BinaryIO) -> int:
     """Seven bits per byte, lowest first; the top bit means that another byte follows."""
     value = 0
-    for shift in range(0, 70, 7):
+    for shift in range(0, 70, 7):  # 64 bits need at most ten bytes
         byte = file.read(1)
         if not byte:
             raise MalformedFile("it ends in the middle of a number")

@@ -24,6 +24,7 @@ class Size:
 
     def __post_init__(self) -> None:
         sides: list[Any] = [self.height, self.width]
+        # True is an int in Python, and no side.
         if not all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides):
             raise InputError(f"height is {self.height!r} and width is {self.width!r}; wanted whole numbers above 0.")
 
@@ -60,7 +61,7 @@ class Size:
         if isinstance(value, Size):
             return value
         if isinstance(value, str) and (match := _TEXT.fullmatch(value)):
-            return cls._from_text(value, *map(int, match.groups()))
+            return cls._from_text(value, int(match[1]), int(match[2]))
         if isinstance(value, Mapping) and set(value) == {"height", "width"}:
             return cls(**value)
         raise InputError(f"{value!r} is not a size; wanted height x width, for example 256x192.")

@@ -68,11 +68,13 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None) -> Coco:
     annotations, folders = _find(place, split)
     truth = _load(annotations)
     skeleton = _skeleton(truth, annotations, place.stem)
+    # Before the check: a person who gets a box here is not reported as one without.
     num_computed_boxes = _fill_boxes(truth, _keypoint_categories(truth)[0]["id"])
     complaints = list(_find_errors(truth, skeleton))
     if complaints:
         more = f" ({len(complaints) - 1} more records are wrong)" if complaints[1:] else ""
         raise DataError(f"{annotations}: {complaints[0]}; correct or remove it{more}.")
+    # A folder has one of two known layouts; next to a file, the images may be anywhere nearby.
     image_folder = _with_any_image(annotations, folders, truth) if place.is_file() else _existing(folders)
     return Coco(truth, image_folder, skeleton, place.stem, num_computed_boxes)
 
@@ -151,16 +153,18 @@ def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
     if len(posed) > 1:
         names = ", ".join(str(category.get("name")) for category in posed)
         raise DataError(f"{path}: several categories have keypoints ({names}); write one file per category.")
-    keypoint_names, limbs = posed[0]["keypoints"], posed[0].get("skeleton") or []
-    limbs = limbs if isinstance(limbs, list) else [limbs]
-    if not isinstance(keypoint_names, list) or not all(
-        isinstance(keypoint, str) and keypoint.strip() for keypoint in keypoint_names
-    ):
+    category = posed[0]
+    keypoint_names = category["keypoints"]
+    limbs = category.get("skeleton") or []
+    if not isinstance(limbs, list):
+        limbs = [limbs]  # refused below, by the message about limbs
+    if not _are_names(keypoint_names):
         raise DataError(
-            f"{path}: the keypoints of category {posed[0].get('name')} are {keypoint_names}; wanted a list of names."
+            f"{path}: the keypoints of category {category.get('name')} are {keypoint_names}; wanted a list of names."
         )
-    if "id" not in posed[0]:
-        raise DataError(f"{path}: category {posed[0].get('name')} has no id; annotations refer to it as category_id.")
+    if "id" not in category:
+        raise DataError(f"{path}: category {category.get('name')} has no id; annotations refer to it as category_id.")
+    # The built-in skeleton has measured sigmas and colors, which the file does not have.
     known = [skeleton for skeleton in SKELETONS.values() if skeleton.keypoint_names == tuple(keypoint_names)]
     if known:
         return known[0]
@@ -168,6 +172,10 @@ def _skeleton(truth: Record, path: Path, name: str) -> Skeleton:
         return Skeleton.from_names(name, keypoint_names, [_limb(limb, len(keypoint_names), path) for limb in limbs])
     except InputError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _are_names(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(name, str) and name.strip() for name in values)
 
 
 def _limb(limb: Any, num_keypoints: int, path: Path) -> tuple[int, int]:
@@ -187,8 +195,11 @@ def _fill_boxes(truth: Record, category: Any) -> int:
         keypoints = record.get("keypoints") or []
         lacks_box = record.get("category_id") == category and not record.get("bbox")
         if lacks_box and isinstance(keypoints, list) and _numbers(keypoints, len(keypoints)):
-            record["bbox"] = _box_from_keypoints(keypoints)
-            num_computed_boxes += bool(record["bbox"] and any(record["bbox"]))
+            box = _box_from_keypoints(keypoints)
+            record["bbox"] = box
+            # Four zeros, for a person without labeled keypoints, are no box to tell the user about.
+            if box and any(box):
+                num_computed_boxes += 1
     return num_computed_boxes
 
 
@@ -200,9 +211,14 @@ def _box_from_keypoints(keypoints: Sequence[float]) -> list[float] | None:
     labeled = [(x, y) for x, y, v in zip(keypoints[::3], keypoints[1::3], keypoints[2::3], strict=False) if v > 0]
     if len(set(labeled)) < 2:
         return None if labeled else [0.0] * 4
-    low, high = ([edge(values) for values in zip(*labeled, strict=True)] for edge in (min, max))
-    more = BOX_MARGIN * max(b - a for a, b in zip(low, high, strict=True))
-    return [low[0] - more, low[1] - more, high[0] - low[0] + 2 * more, high[1] - low[1] + 2 * more]
+    xs = [x for x, _ in labeled]
+    ys = [y for _, y in labeled]
+    left = min(xs)
+    top = min(ys)
+    width = max(xs) - left
+    height = max(ys) - top
+    margin = BOX_MARGIN * max(width, height)
+    return [left - margin, top - margin, width + 2 * margin, height + 2 * margin]
 
 
 def _find_errors(truth: Record, skeleton: Skeleton) -> Iterable[str]:
@@ -228,7 +244,9 @@ def _annotation_error(record: Record, image_ids: set[Any], posed: set[Any], skel
     """One annotation -> what is wrong with it, or None."""
     if record.get("image_id") not in image_ids:
         return f"refers to image {record.get('image_id')}, which is not listed"
-    is_posed, keypoints = record.get("category_id") in posed, record.get("keypoints")
+    # Records of other categories (cars, kites) need only a box.
+    is_posed = record.get("category_id") in posed
+    keypoints = record.get("keypoints")
     if is_posed and keypoints is not None:
         if not isinstance(keypoints, list) or len(keypoints) != 3 * skeleton.num_keypoints:
             seen = len(keypoints) if isinstance(keypoints, list) else keypoints

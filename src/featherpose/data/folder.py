@@ -22,6 +22,7 @@ def find_folder(name: str | os.PathLike[str]) -> Path:
 
     DataError when neither exists.
     """
+    # A path comes first, so that a folder that is given is the one that is read.
     below = Path(os.environ.get("FEATHERPOSE_DATA", "../shared")) / "data" / name
     for place in (Path(name), below):
         if place.is_dir():

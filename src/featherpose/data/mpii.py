@@ -66,25 +66,35 @@ def read_mpii(root: str | os.PathLike[str]) -> Mpii:
     if not isinstance(records, list) or not records:
         raise DataError(f"{path}: wanted a list of persons.")
     persons = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
-    image_names, keypoints, visible, boxes, heads = zip(*persons, strict=True)
-    return Mpii(place / "images", image_names, *map(np.array, (keypoints, visible, boxes, heads)))
+    image_names, keypoints, visible, boxes, head_sizes = zip(*persons, strict=True)
+    return Mpii(
+        images=place / "images",
+        image_names=image_names,
+        keypoints=np.array(keypoints),
+        visible=np.array(visible),
+        boxes_xyxy=np.array(boxes),
+        head_sizes=np.array(head_sizes),
+    )
 
 
 def _person(record: Any, where: str) -> tuple[str, Any, Any, Any, float]:
     """One record -> image name, keypoints (16, 2), labeled (16,), box (4,), head size."""
     if not isinstance(record, dict):
         raise DataError(f"{where} is not a JSON object.")
-    keypoints, center = (_numbers(record, key, shape, where) for key, shape in (("joints", (16, 2)), ("center", (2,))))
+    keypoints = _numbers(record, "joints", (16, 2), where)
+    center = _numbers(record, "center", (2,), where)
     labeled = _numbers(record, "joints_vis", (16,), where) > 0
-    scale, head = (float(_numbers(record, key, (), where)) for key in ("scale", "headsize"))
-    for key, value in (("scale", scale), ("headsize", head)):
+    scale = float(_numbers(record, "scale", (), where))
+    head_size = float(_numbers(record, "headsize", (), where))
+    for key, value in (("scale", scale), ("headsize", head_size)):
         if value <= 0:
             raise DataError(f"{where}: {key} is {value:g}, wanted a positive number.")
     if not isinstance(record.get("image"), str):
         raise DataError(f"{where} has no image.")
-    middle, half = center + np.array((0, CENTER_OFFSET * scale)), SCALE_UNIT * scale / 2
-    box = np.concatenate([middle - half, middle + half]).astype(np.float32)
-    return record["image"], keypoints, labeled.astype(np.int64), box, head
+    lowered_center = center + np.array((0, CENTER_OFFSET * scale))
+    half_side = SCALE_UNIT * scale / 2
+    box = np.concatenate([lowered_center - half_side, lowered_center + half_side]).astype(np.float32)
+    return record["image"], keypoints, labeled.astype(np.int64), box, head_size
 
 
 def _numbers(record: dict[str, Any], key: str, shape: Sequence[int], where: str) -> NDArray[np.float64]:
@@ -94,6 +104,7 @@ def _numbers(record: dict[str, Any], key: str, shape: Sequence[int], where: str)
         raise DataError(f"{where} has no {key}.") from None
     except (TypeError, ValueError):
         raise DataError(f"{where}: {key} contains a value that is not a number.") from None
+    # JSON has no infinity, but Python reads and writes NaN and Infinity.
     if values.shape != tuple(shape) or not np.isfinite(values).all():
         raise DataError(f"{where}: {key} has the shape {values.shape}, wanted {tuple(shape)} finite numbers.")
     return values

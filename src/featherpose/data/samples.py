@@ -38,12 +38,14 @@ def labeled_samples(place: Path) -> tuple[list[Sample], list[str]]:
         coco = read_coco(place)
         samples, left_out = samples_of_coco(coco)
         if not samples:
-            others = f"; {_format_counts(left_out)}" if left_out else f"; none of category {coco.category}"
-            raise DataError(f"{place}: no usable sample in {len(coco.truth['annotations'])} annotations{others}.")
+            reason = _format_counts(left_out) if left_out else f"none of category {coco.category}"
+            raise DataError(f"{place}: no usable sample in {len(coco.truth['annotations'])} annotations; {reason}.")
         return samples, [*_counts(coco, samples, left_out), *_name_warnings(coco.skeleton)]
     index = scan(place)
-    broken = [f"{place}: {len(index.broken)} broken samples left out, first: {first}" for first in index.broken[:1]]
-    return index.samples, broken
+    notes: list[str] = []
+    if index.broken:
+        notes.append(f"{place}: {len(index.broken)} broken samples left out, first: {index.broken[0]}")
+    return index.samples, notes
 
 
 def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
@@ -51,10 +53,10 @@ def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counter[str]]:
     image_records = {record["id"]: record for record in coco.truth["images"]}
     posed = [record for record in coco.truth["annotations"] if record.get("category_id") == coco.category]
     reasons = [_unusable(person, image_records[person["image_id"]]) for person in posed]
+    # Numbered among all persons, so that keys do not depend on who is left out.
     chosen = [(number, person) for number, person in enumerate(posed) if not reasons[number]]
-    nbytes = _file_sizes(
-        coco.images, {str(image_records[person["image_id"]]["file_name"]): None for _, person in chosen}
-    )
+    names = [str(image_records[person["image_id"]]["file_name"]) for _, person in chosen]
+    nbytes = _file_sizes(coco.images, dict.fromkeys(names))  # every image once, in this order
     samples = [_sample(coco, person, image_records[person["image_id"]], number, nbytes) for number, person in chosen]
     return samples, Counter(reason for reason in reasons if reason)
 
@@ -92,8 +94,9 @@ def _unusable(person: Record, image_record: Record) -> str:
         return "instances without a labeled keypoint"
     if not (width > 0 and height > 0):
         return "instances whose box has no area"
-    inside = left < image_record["width"] and top < image_record["height"] and left + width > 0 and top + height > 0
-    return "" if inside else "instances whose box is outside the image"
+    starts_inside = left < image_record["width"] and top < image_record["height"]
+    ends_inside = left + width > 0 and top + height > 0
+    return "" if starts_inside and ends_inside else "instances whose box is outside the image"
 
 
 def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
@@ -113,6 +116,7 @@ def _sample(coco: Coco, person: Record, image_record: Record, number: int, nbyte
     box = np.array(person["bbox"], np.float32)
     region, size = _region(person["bbox"], Size(height=image_record["height"], width=image_record["width"]))
     visibility = keypoints[:, 2].astype(np.uint8)
+    # From here on, the region is the image of the sample.
     origin = np.array([region.left, region.top], np.float32)
     return Sample(
         key=f"{name}:{person.get('id', number)}",
@@ -132,19 +136,24 @@ def _sample(coco: Coco, person: Record, image_record: Record, number: int, nbyte
 def _region(box_xywh: list[float], image_size: Size) -> tuple[Region, Size]:
     """Box and size of an image -> the square around the box, clipped to the image, and its size."""
     left, top, width, height = box_xywh
+    center_x = left + width / 2
+    center_y = top + height / 2
     half = REGION_SCALE / 2 * max(height, width / ASPECT)
-    low_x, low_y = (max(0, math.floor(middle - half)) for middle in (left + width / 2, top + height / 2))
-    high_x = min(image_size.width, math.ceil(left + width / 2 + half) + 1)
-    high_y = min(image_size.height, math.ceil(top + height / 2 + half) + 1)
+    low_x = max(0, math.floor(center_x - half))
+    low_y = max(0, math.floor(center_y - half))
+    # One more: the pixel at the end belongs to the region.
+    high_x = min(image_size.width, math.ceil(center_x + half) + 1)
+    high_y = min(image_size.height, math.ceil(center_y + half) + 1)
     return Region(low_x, low_y, image_size), Size(height=high_y - low_y, width=high_x - low_x)
 
 
 def _counts(coco: Coco, samples: list[Sample], left_out: Counter[str]) -> Iterator[str]:
     """Notes on the number of instances and images, the keypoints, and the instances left out."""
     skeleton = coco.skeleton
+    num_images = len({sample.image for sample in samples})
     pairs = len(skeleton.flip_pairs)
     yield (
-        f"{coco.name}: {len(samples)} instances in {len({sample.image for sample in samples})} images,"
+        f"{coco.name}: {len(samples)} instances in {num_images} images,"
         f" {skeleton.num_keypoints} keypoints ({', '.join(skeleton.keypoint_names)}),"
         f" {pairs} left-right {'pair' if pairs == 1 else 'pairs'}."
     )

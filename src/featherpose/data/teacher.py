@@ -45,7 +45,9 @@ def teacher_labels(folder: Path | str) -> Labels:
     path = Path(folder) / FILE
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            keys, keypoints, scores = arrays["keys"], arrays["keypoints"], arrays["scores"]
+            keys = arrays["keys"]
+            keypoints = arrays["keypoints"]
+            scores = arrays["scores"]
         if keypoints.shape != (len(keys), 17, 2) or scores.shape != (len(keys), 17):
             raise ValueError(f"{len(keys)} keys, keypoints {keypoints.shape}, scores {scores.shape} do not match")
     except (FileNotFoundError, NotADirectoryError):
@@ -64,12 +66,13 @@ def pseudo_labels(samples: Sequence[Sample], labels: Labels) -> tuple[Floats, Fl
 
     The score is 0 where there is no pseudo-label, or where it is outside the image and thus not based on any pixel.
     """
-    none = np.zeros((17, 2), np.float32), np.zeros(17, np.float32)
-    found = [labels.get(sample.key, none) for sample in samples]
+    no_label = (np.zeros((17, 2), np.float32), np.zeros(17, np.float32))
+    found = [labels.get(sample.key, no_label) for sample in samples]
+    # Reshaped, so that the arrays have all their axes without samples, too.
     keypoints = np.array([points for points, _ in found], np.float32).reshape(-1, 17, 2)
     scores = np.array([score for _, score in found], np.float32).reshape(-1, 17)
     sizes = np.array([sample.size.xy for sample in samples], np.float32).reshape(-1, 1, 2)
-    inside = ((keypoints >= -0.5) & (keypoints <= sizes - 0.5)).all(-1)
+    inside = ((keypoints >= -0.5) & (keypoints <= sizes - 0.5)).all(-1)  # pixel centers are whole numbers
     return keypoints, np.where(inside, scores, 0).astype(np.float32)
 
 
@@ -77,6 +80,7 @@ def map_samples(samples: Sequence[Sample], skeleton: Skeleton = COCO17) -> tuple
     """N samples -> keypoints (N, K, 2) and visibility (N, K) mapped to `skeleton`; v is 0 for keypoints they lack."""
     keypoints = np.zeros((len(samples), skeleton.num_keypoints, 2), np.float32)
     visibility = np.zeros((len(samples), skeleton.num_keypoints), np.uint8)
+    # Rows of one skeleton together: the mapping is one for all of them.
     for source in {sample.skeleton for sample in samples}:
         rows = [row for row, sample in enumerate(samples) if sample.skeleton == source]
         points = np.stack([samples[row].keypoints for row in rows])
@@ -99,8 +103,11 @@ def fill_gaps(
     """
     labeled = visibility > 0
     filled = ~labeled & (teacher_scores > threshold)
-    weights = np.where(labeled, 1.0, np.where(filled, np.minimum(teacher_scores, 1.0), 0.0)).astype(np.float32)
-    return np.where(filled[..., None], teacher_keypoints, keypoints).astype(np.float32), weights
+    # Maxima of heatmaps may exceed 1.
+    teacher_weights = np.where(filled, np.minimum(teacher_scores, 1.0), 0.0)
+    weights = np.where(labeled, 1.0, teacher_weights)
+    targets = np.where(filled[..., None], teacher_keypoints, keypoints)
+    return targets.astype(np.float32), weights.astype(np.float32)
 
 
 def contradicted(
@@ -128,6 +135,7 @@ def pseudo_targets(samples: Sequence[Sample], labels: Labels, threshold: float =
     The weight is the teacher's score where it is above `threshold`, else 0.
     """
     keypoints, scores = pseudo_labels(samples, labels)
+    # As if no person had labeled anything.
     nothing_labeled = np.zeros(scores.shape, np.uint8)
     return Targets(*fill_gaps(keypoints, nothing_labeled, keypoints, scores, threshold))
 
@@ -147,5 +155,6 @@ def coco_targets(
     filled, weights = fill_gaps(keypoints, visibility, *teacher, threshold)
     boxes = np.array([sample.box_xywh for sample in samples], np.float32).reshape(-1, 4)
     noisy_rows = np.array([sample.source in noisy for sample in samples], bool)[:, None]
-    weights[noisy_rows & contradicted(keypoints, visibility, *teacher, boxes, threshold)] = 0
+    wrong = noisy_rows & contradicted(keypoints, visibility, *teacher, boxes, threshold)
+    weights[wrong] = 0  # not the teacher's keypoint either: one of the two is wrong
     return Targets(filled, weights)

@@ -27,7 +27,8 @@ SEED = 2021
 def synthetic(size: Size) -> Crops:
     """Size -> noise, black, white and two gradients of that size, identical on every call."""
     shape = (*size.shape, 3)
-    across, down = (np.linspace(0, 255, side).astype(np.uint8) for side in size.xy)
+    across = np.linspace(0, 255, size.width).astype(np.uint8)
+    down = np.linspace(0, 255, size.height).astype(np.uint8)
     return {
         "noise": np.random.default_rng(SEED).integers(0, 256, shape, np.uint8),
         "black": np.zeros(shape, np.uint8),
@@ -43,7 +44,8 @@ def image_crops(manifest: PoseManifest, folder: Path | None = None) -> Crops:
     Without a folder: the example images included in featherpose. Images are used whole.
     """
     if folder is None:
-        return {path.name: _whole(path, manifest) for path in map(examples.find, examples.NAMES) if _is_image(path)}
+        found = [path for path in map(examples.find, examples.NAMES) if _is_image(path)]  # boxes.json is none
+        return {path.name: _whole(path, manifest) for path in found}
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; wanted one with images or shards (*.tar) for the parity check.")
     if any(folder.glob("*.tar")):
@@ -60,12 +62,15 @@ def _is_image(path: Path) -> bool:
 
 def _spread(items: list[Item]) -> list[Item]:
     """At most MAX_IMAGES of the items, evenly spaced."""
-    return [items[i * len(items) // MAX_IMAGES] for i in range(MAX_IMAGES)] if len(items) > MAX_IMAGES else items
+    if len(items) <= MAX_IMAGES:
+        return items
+    return [items[i * len(items) // MAX_IMAGES] for i in range(MAX_IMAGES)]
 
 
 def _whole(path: Path, manifest: PoseManifest) -> NDArray[np.uint8]:
     image = images.read(path)
     height, width = image.shape[:2]
+    # Without the usual margin: there are no pixels around an image.
     crop = Crop.from_box((0, 0, width, height), manifest.input_size, manifest.crop_mode, padding=1)
     return images.warp(image, crop.matrix, crop.size)
 

@@ -31,12 +31,15 @@ class Decode(nn.Module):
         self.register_constant("cell", codec.cell)
 
     def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        flat = heatmaps.flatten(2)
-        scores = flat.amax(dim=2, keepdim=True)
-        index = flat.argmax(dim=2, keepdim=True) * (scores > 0)
-        x, y = index % self.width, index // self.width
-        peak = torch.cat((x, y), dim=2).to(heatmaps.dtype)
-        return (peak + self.offset(heatmaps, x, y)) * self.cell, scores.squeeze(2)
+        flat = heatmaps.flatten(2)  # (N, K, h * w)
+        scores = flat.amax(dim=2, keepdim=True)  # (N, K, 1)
+        # Times 0 where no cell is above 0, which gives cell (0, 0).
+        index = flat.argmax(dim=2, keepdim=True) * (scores > 0)  # (N, K, 1)
+        x = index % self.width  # (N, K, 1)
+        y = index // self.width  # (N, K, 1)
+        peak = torch.cat((x, y), dim=2).to(heatmaps.dtype)  # (N, K, 2)
+        keypoints = (peak + self.offset(heatmaps, x, y)) * self.cell  # (N, K, 2)
+        return keypoints, scores.squeeze(2)
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Heatmaps and the columns and rows (N, K, 1) of their largest cells -> offsets (N, K, 2) in cells."""
@@ -45,16 +48,19 @@ class Decode(nn.Module):
     def register_constant(self, name: str, values: ArrayLike) -> None:
         """Register an array as a constant of the graph, int64 or float32."""
         array = np.asarray(values)
-        tensor = torch.from_numpy(array if array.dtype == np.int64 else array.astype(np.float32))
-        self.register_buffer(name, tensor, persistent=False)
+        if array.dtype != np.int64:
+            array = array.astype(np.float32)
+        self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     def around(self, maps: Tensor, x: Tensor, y: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
         """Maps, cells (N, K, 1) and offsets (n,) from them -> values (N, K, n); border cells are replicated."""
-        index = (y + dy).clamp(0, self.height - 1) * self.width + (x + dx).clamp(0, self.width - 1)
-        return maps.flatten(2).gather(2, index)
+        row_starts = (y + dy).clamp(0, self.height - 1) * self.width  # (N, K, n)
+        columns = (x + dx).clamp(0, self.width - 1)  # (N, K, n)
+        return maps.flatten(2).gather(2, row_starts + columns)
 
     def has_margin(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
         """1.0 where a cell has `before` cells left of and above it, `after` cells right of and below it; else 0.0."""
+        # A factor of 0 or 1 instead of a condition, which would split the graph.
         inside = (x >= before) & (x < self.width - after) & (y >= before) & (y < self.height - after)
         return inside.to(self.cell.dtype)
 
@@ -74,8 +80,8 @@ class DecodeMsra(Decode):
         self.register_constant("dy", NEIGHBORS[:, 1])
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        right, left, below, above = self.around(heatmaps, x, y, self.dx, self.dy).chunk(4, dim=2)
-        slopes = torch.cat((right - left, below - above), dim=2)
+        right, left, below, above = self.around(heatmaps, x, y, self.dx, self.dy).chunk(4, dim=2)  # (N, K, 1) each
+        slopes = torch.cat((right - left, below - above), dim=2)  # (N, K, 2)
         return 0.25 * torch.sign(slopes) * self.has_margin(x, y, 2, 1)
 
 
@@ -98,33 +104,34 @@ class DecodeNewton(Decode):
         self.register_constant("dx", codec.square[:, 0])
         self.register_constant("dy", codec.square[:, 1])
         self.register_constant("derivatives", codec.derivatives.T)
-        self.rescales, self.bounds, self.epsilon, self.static_border = (
-            codec.rescales,
-            codec.bounds,
-            codec.epsilon,
-            codec.static_border,
-        )
+        self.rescales = codec.rescales
+        self.bounds = codec.bounds
+        self.epsilon = codec.epsilon
+        self.static_border = codec.static_border
 
     def offset(self, heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        blurred = self.down @ heatmaps @ self.across
-        values = self.around(blurred, x, y, self.dx, self.dy)
+        blurred = self.down @ heatmaps @ self.across  # (N, K, h, w)
+        values = self.around(blurred, x, y, self.dx, self.dy)  # (N, K, n)
+        # Rescaled after picking: n values of each map instead of h * w.
         if self.rescales:
             values = values * self._gain(heatmaps, blurred)
-        return self._step(values.clamp(*self.bounds).log()) * self.has_margin(
-            x, y, self.static_border, self.static_border
-        )
+        low, high = self.bounds
+        step = self._step(values.clamp(low, high).log())  # (N, K, 2)
+        return step * self.has_margin(x, y, self.static_border, self.static_border)
 
     def _gain(self, before: Tensor, after: Tensor) -> Tensor:
         """Maps before and after the blur -> factors (N, K, 1) that restore the maxima."""
-        before, after = (maps.flatten(2).amax(dim=2, keepdim=True) for maps in (before, after))
-        return before / torch.where(after == 0, 1, after)
+        maximum_before = before.flatten(2).amax(dim=2, keepdim=True)  # (N, K, 1)
+        maximum_after = after.flatten(2).amax(dim=2, keepdim=True)  # (N, K, 1)
+        return maximum_before / torch.where(maximum_after == 0, 1, maximum_after)
 
     def _step(self, logarithms: Tensor) -> Tensor:
         """Logarithms (N, K, n) -> step (N, K, 2); 0 where the determinant is 0."""
-        x, y, xx, xy, yy = (logarithms @ self.derivatives).chunk(5, dim=2)
-        xx, yy = xx + self.epsilon, yy + self.epsilon
-        determinant = xx * yy - xy * xy
-        step = torch.cat((xy * y - yy * x, xy * x - xx * y), dim=2)
+        x, y, xx, xy, yy = (logarithms @ self.derivatives).chunk(5, dim=2)  # (N, K, 1) each
+        xx = xx + self.epsilon
+        yy = yy + self.epsilon
+        determinant = xx * yy - xy * xy  # (N, K, 1)
+        step = torch.cat((xy * y - yy * x, xy * x - xx * y), dim=2)  # (N, K, 2)
         return torch.where(determinant == 0, 0, step / torch.where(determinant == 0, 1, determinant))
 
 

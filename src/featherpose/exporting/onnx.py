@@ -55,8 +55,8 @@ class Graph(nn.Module):
         self.decode = graph_decoder(manifest.make_codec())
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        heatmaps = self.heatmaps(crops)
-        keypoints, scores = self.decode(heatmaps)
+        heatmaps = self.heatmaps(crops)  # (N, K, h, w)
+        keypoints, scores = self.decode(heatmaps)  # (N, K, 2), (N, K)
         return keypoints, scores, heatmaps
 
     def heatmaps(self, crops: Tensor) -> Tensor:
@@ -89,11 +89,15 @@ def export(
     graph = Graph(copy.deepcopy(model).cpu(), manifest).eval()
     parity_inputs = _checked_crops(crops, manifest) | parity_crops.synthetic(manifest.input_size)
     _check_heatmaps(graph, manifest, next(iter(parity_inputs.values())))
+    # Two crops: torch takes the size of a dimension of 1 as fixed.
     example = torch.from_numpy(np.stack(list(parity_inputs.values())[:2]))
-    written = Graph(form_for_export(graph.network), manifest).eval()  # compared with the graph of the trained form
-    file = to_onnx(written, example, POSE.input.name, POSE.output_names)
-    codec, keypoint_names = manifest.make_codec(), manifest.skeleton.keypoint_names
+    # The file of the form for export is compared with the graph of the trained form, so that merging is checked, too.
+    exported = Graph(form_for_export(graph.network), manifest).eval()
+    file = to_onnx(exported, example, POSE.input.name, POSE.output_names)
+    codec = manifest.make_codec()
+    keypoint_names = manifest.skeleton.keypoint_names
     with tempfile.TemporaryDirectory(prefix="featherpose-") as folder:
+        # Through the session of the runtime, so that what is checked is what users run.
         draft = Path(folder) / path.name
         draft.write_bytes(with_manifest(file, manifest))
         session = Session.open(draft, "cpu")
@@ -166,14 +170,13 @@ def _checked_crops(crops: Mapping[str, NDArray[np.uint8]] | None, manifest: Pose
 
 def _check_heatmaps(graph: Graph, manifest: PoseManifest, crop: NDArray[np.uint8]) -> None:
     """The network must accept the manifest's input size and output the heatmaps that its skeleton and codec require."""
-    (height, width), num_keypoints = manifest.make_codec().heatmap_size.shape, manifest.skeleton.num_keypoints
+    wanted = (manifest.skeleton.num_keypoints, *manifest.make_codec().heatmap_size.shape)
     with torch.inference_mode():
-        heatmaps = graph.heatmaps(torch.from_numpy(crop[None]))
-    if heatmaps.shape != (1, num_keypoints, height, width):
+        heatmaps = graph.heatmaps(torch.from_numpy(crop[None]))  # (1, K, h, w)
+    if heatmaps.shape[1:] != wanted:
         raise ModelError(
             f"The network outputs heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
-            f"{manifest.codec['name']!r} at {manifest.input_size} need "
-            f"{(num_keypoints, height, width)}."
+            f"{manifest.codec['name']!r} at {manifest.input_size} need {wanted}."
         )
 
 

@@ -20,9 +20,8 @@ Run = Callable[[NDArray[np.uint8]], Outputs]
 """Crops uint8 (N, H, W, 3) RGB -> Outputs."""
 
 MAX_HEATMAP_DIFFERENCE = 1e-4  # allowed difference, as a fraction of the range of all heatmaps
-MAX_KEYPOINT_DIFFERENCE = (
-    0.01  # allowed difference of keypoints, unless ties or flat maps make their location ambiguous
-)
+# Allowed difference of keypoints in px, unless ties or flat maps make their location ambiguous.
+MAX_KEYPOINT_DIFFERENCE = 0.01
 # Rounding error of float32, as a fraction of a map's largest value. Over 25,000 maps (Gaussian, noisy and flat), torch
 # and onnxruntime moved keypoints by at most half of what this error explains (`slack`), mostly not at all.
 ROUNDING = 1e-6
@@ -39,12 +38,19 @@ def check_parity(
     network's to 0.01 px, unless the difference of the heatmaps can move them further (`reach`: tied cells, flat maps);
     the record lists such jumps.
     """
-    names, pixels = list(crops), np.stack(list(crops.values()))
-    wanted, again = (_run(network, pixels, batch) for batch in BATCHES)
+    names = list(crops)
+    pixels = np.stack(list(crops.values()))  # (N, H, W, 3)
+    small, large = BATCHES
+    wanted = _run(network, pixels, small)
+    again = _run(network, pixels, large)
     extent = _heatmap_range(wanted[2], again[2])
-    rounds = [_compare(wanted, _run(engine, pixels, batch), names, codec, keypoint_names, extent) for batch in BATCHES]
+    rounds: list[dict[str, Any]] = []
+    for batch in BATCHES:
+        got = _run(engine, pixels, batch)
+        rounds.append(_compare(wanted, got, names, codec, keypoint_names, extent))
+    # A keypoint that jumps at both batch sizes is listed once.
     jumps = {(jump["crop"], jump["keypoint"]): jump for round in rounds for jump in round.pop("jumps")}
-    worst = {key: max(round[key] for round in rounds) for key in rounds[0]}
+    worst = {output: max(round[output] for round in rounds) for output in rounds[0]}
     return {
         "engines": engine_versions(),
         "crops": names,
@@ -73,7 +79,8 @@ def _version(*names: str) -> str:
 
 def _heatmap_range(heatmaps: Array, again: Array) -> float:
     """Range of the network's heatmaps; ModelError if it is 0 or not finite, or if they depend on the batch size."""
-    extent, batch_difference = float(np.ptp(heatmaps)), float(np.abs(heatmaps - again).max())
+    extent = float(np.ptp(heatmaps))
+    batch_difference = float(np.abs(heatmaps - again).max())
     if not (np.isfinite(extent) and extent > 0):
         raise ModelError(
             f"The network's heatmaps have a range of {extent:g}: nothing to compare. Are its weights trained?"
@@ -88,34 +95,33 @@ def _heatmap_range(heatmaps: Array, again: Array) -> float:
 
 
 def _run(run: Run, crops: NDArray[np.uint8], batch: int) -> Outputs:
-    rows = [run(crops[i : i + batch]) for i in range(0, len(crops), batch)]
-    keypoints, scores, heatmaps = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    return keypoints, scores, heatmaps
+    outputs = [run(crops[i : i + batch]) for i in range(0, len(crops), batch)]
+    keypoints, scores, heatmaps = zip(*outputs, strict=True)
+    return np.concatenate(keypoints), np.concatenate(scores), np.concatenate(heatmaps)
 
 
 def _compare(
     wanted: Outputs, got: Outputs, names: list[str], codec: Codec, keypoint_names: Sequence[str], extent: float
 ) -> dict[str, Any]:
     """Outputs at one batch size -> largest differences of the three outputs, and the jumps."""
-    difference = np.abs(got[2] - wanted[2]).max(axis=(2, 3))
+    wanted_keypoints, wanted_scores, wanted_heatmaps = wanted
+    keypoints, scores, heatmaps = got
+    difference = np.abs(heatmaps - wanted_heatmaps).max(axis=(2, 3))  # (N, K)
     _refuse("heatmaps", difference / extent, MAX_HEATMAP_DIFFERENCE, "of their range", names, keypoint_names)
-    keypoints, scores = codec.decode(got[2])
-    rounding = slack(codec, got[2])
-    _refuse("keypoints", _distance(got[0], keypoints), rounding, "px from the decoded heatmaps", names, keypoint_names)
-    _refuse("scores", np.abs(got[1] - scores), 0, "from the decoded heatmaps", names, keypoint_names)
-    moved = _distance(got[0], wanted[0])
-    _refuse(
-        "keypoints",
-        moved,
-        np.maximum(MAX_KEYPOINT_DIFFERENCE, reach(codec, wanted[2], difference) + rounding),
-        "px",
-        names,
-        keypoint_names,
-    )
+    # The graph's decoder against the codec, on the same heatmaps.
+    decoded, decoded_scores = codec.decode(heatmaps)
+    rounding = slack(codec, heatmaps)
+    off = _distance(keypoints, decoded)
+    _refuse("keypoints", off, rounding, "px from the decoded heatmaps", names, keypoint_names)
+    _refuse("scores", np.abs(scores - decoded_scores), 0, "from the decoded heatmaps", names, keypoint_names)
+    # The engine's keypoints against torch's.
+    moved = _distance(keypoints, wanted_keypoints)  # (N, K)
+    allowed = np.maximum(MAX_KEYPOINT_DIFFERENCE, reach(codec, wanted_heatmaps, difference) + rounding)
+    _refuse("keypoints", moved, allowed, "px", names, keypoint_names)
     jumped = moved > MAX_KEYPOINT_DIFFERENCE
     return {
         "heatmaps": float(difference.max()) / extent,
-        "scores": float(np.abs(got[1] - wanted[1]).max()),
+        "scores": float(np.abs(scores - wanted_scores).max()),
         "keypoints": float(moved[~jumped].max(initial=0)),
         "jumps": [
             {"crop": names[n], "keypoint": keypoint_names[k], "pixels": float(moved[n, k])}
@@ -134,6 +140,7 @@ def _refuse(
 ) -> None:
     """ModelError for the largest of the differences (N, K) that exceeds the allowed one (N, K) or is not a number."""
     allowed = np.broadcast_to(allowed, difference.shape)
+    # Not a number is not <= anything; as infinity it is the largest.
     wrong = np.where(difference <= allowed, -1, np.nan_to_num(difference, nan=np.inf))
     n, k = divmod(int(wrong.argmax()), difference.shape[1])
     if wrong[n, k] >= 0:
@@ -150,8 +157,9 @@ def slack(codec: Codec, heatmaps: Array) -> Double:
     """
     if not isinstance(codec, Newton):
         return np.zeros(heatmaps.shape[:2])
-    rounding = ROUNDING * np.abs(heatmaps).max(axis=(2, 3))
-    moved = _newton_reach(codec, heatmaps, peaks(heatmaps)[0], rounding)
+    rounding = ROUNDING * np.abs(heatmaps).max(axis=(2, 3))  # (N, K)
+    cells, _ = peaks(heatmaps)
+    moved = _newton_reach(codec, heatmaps, cells, rounding)
     return moved * codec.cell.max() + ROUNDING * max(codec.size.shape)
 
 
@@ -162,13 +170,16 @@ def reach(codec: Codec, heatmaps: Array, change: Array) -> Double:
     is above zero (otherwise the keypoint is (0, 0)).
     """
     cells, first = peaks(heatmaps)
-    second = np.partition(heatmaps.reshape(*first.shape, -1), -2, axis=-1)[..., -2]
+    flat = heatmaps.reshape(*first.shape, -1)  # (N, K, h * w)
+    second = np.partition(flat, -2, axis=-1)[..., -2]  # (N, K)
     lead = np.minimum(first - second, np.abs(first))
     if isinstance(codec, Newton):
         moved = _newton_reach(codec, heatmaps, cells, change)
     else:
         moved = _quarter_reach(heatmaps, cells, change)
-    return np.where((lead <= 2 * change) & (change > 0), np.inf, moved * codec.cell.max())
+    # Twice: one cell can rise while the other falls.
+    undecided = (lead <= 2 * change) & (change > 0)
+    return np.where(undecided, np.inf, moved * codec.cell.max())
 
 
 def _quarter_reach(heatmaps: Array, cells: NDArray[np.int64], change: Array) -> Double:
@@ -184,21 +195,21 @@ def _newton_reach(codec: Newton, heatmaps: Array, cells: NDArray[np.int64], chan
     The error of the gradient plus that of the Hessian times the step, over the smallest curvature; infinite where that
     may be 0.
     """
-    values = values_around(blur(heatmaps, codec.kernel, codec.border), cells, codec.square).astype(np.float64)
+    blurred = blur(heatmaps, codec.kernel, codec.border)
+    values = values_around(blurred, cells, codec.square).astype(np.float64)  # (N, K, n)
     logarithms = codec.logarithm(values)
     uncertainty = codec.logarithm(values + change[..., None]) - codec.logarithm(values - change[..., None])
-    step = np.abs(newton_step(logarithms, codec.derivatives, codec.epsilon)).max(axis=-1)
-    _, _, xx, xy, yy = np.moveaxis(logarithms @ codec.derivatives.T, -1, 0)
-    xx, yy = xx + codec.epsilon, yy + codec.epsilon
-    x_uncertainty, y_uncertainty, xx_uncertainty, xy_uncertainty, yy_uncertainty = np.moveaxis(
-        uncertainty @ np.abs(codec.derivatives.T), -1, 0
-    )
-    slope, curvature = (
-        np.maximum(x_uncertainty, y_uncertainty),
-        np.maximum(xx_uncertainty, yy_uncertainty) + xy_uncertainty,
-    )
+    step = np.abs(newton_step(logarithms, codec.derivatives, codec.epsilon)).max(axis=-1)  # (N, K)
+    _, _, xx, xy, yy = np.moveaxis(logarithms @ codec.derivatives.T, -1, 0)  # (N, K) each
+    xx = xx + codec.epsilon
+    yy = yy + codec.epsilon
+    # Weights without their signs: the errors of the values may all add up.
+    errors = np.moveaxis(uncertainty @ np.abs(codec.derivatives.T), -1, 0)  # (5, N, K)
+    x_error, y_error, xx_error, xy_error, yy_error = errors
+    slope = np.maximum(x_error, y_error)
+    curvature = np.maximum(xx_error, yy_error) + xy_error  # maximum norm of the Hessian's error
+    # A flat map has a determinant of 0; the division then gives infinity, which is the answer.
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = (np.maximum(np.abs(xx), np.abs(yy)) + np.abs(xy)) / np.abs(xx * yy - xy * xy)
-        return np.where(
-            inverse * curvature < 1, inverse * (slope + curvature * step) / (1 - inverse * curvature), np.inf
-        )
+        bound = inverse * (slope + curvature * step) / (1 - inverse * curvature)
+        return np.where(inverse * curvature < 1, bound, np.inf)

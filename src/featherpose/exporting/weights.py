@@ -109,14 +109,17 @@ def open_weights(
 
 
 def _manifest(facts: dict[str, Any]) -> PoseManifest:
+    # A file without metadata comes from another project; most decode as HRNet does.
     codec: dict[str, Any] = facts.get("codec") or {"name": "msra", "stride": stride_of(facts["network"])}
+    # For an unknown codec, the manifest itself raises the error.
+    crop_mode = CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else PoseManifest.crop_mode
     return PoseManifest(
         network=facts["network"],
         options=facts["options"],
         skeleton=_skeleton(facts["skeleton"]),
         input_size=Size.of(facts["input_size"]),
         codec=codec,
-        crop_mode=CODECS[codec["name"]].crop_mode if codec.get("name") in CODECS else PoseManifest.crop_mode,
+        crop_mode=crop_mode,
         padding=facts.get("padding", PADDING),
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),

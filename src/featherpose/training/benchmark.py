@@ -133,6 +133,7 @@ def training_speed(
     stages = [{"input_size": input_size, "batch_size": batch_size}]
     recipe = from_dict({"network": network, "options": options or {}, "stages": stages, "precision": precision})
     assert isinstance(recipe, PoseRecipe)
+    # Windows cannot remove the memory-mapped crops while they are open; leftovers are no error.
     with TemporaryDirectory(prefix="featherpose-", ignore_cleanup_errors=True) as scratch:
         samples = open_samples(data, input_size, Path(scratch))
         step, loading = _measure_both(recipe, samples, steps, seconds, workers, torch_device, ranks, compiled)
@@ -172,13 +173,15 @@ def _measure_both(
     samples_per_rank = stage.batch_size // ranks.count
 
     def batches(count: int, workers: int) -> Iterable[Batch]:
-        # more batches than needed, so that the workers are as busy at the end as in the middle of an epoch
-        epoch = Epoch(0, stage, 0, WARMUP_STEPS + count + PREFETCHED_BATCHES * max(1, workers))
-        draws = batch_draws(samples, recipe.seed, epoch)
+        # More batches than needed, so that the workers are as busy at the end as in the middle of an epoch.
+        num_batches = WARMUP_STEPS + count + PREFETCHED_BATCHES * max(1, workers)
+        draws = batch_draws(samples, recipe.seed, Epoch(0, stage, 0, num_batches))
         return load(dataset, draws, workers, ranks, torch_device.type == "cuda")
 
-    same_batch = itertools.repeat(tuple(tensor.to(torch_device) for tensor in next(iter(batches(1, 0)))))
+    first_batch = next(iter(batches(1, 0)))
+    same_batch = itertools.repeat(tuple(tensor.to(torch_device) for tensor in first_batch))
     step_only = measure_steps(train, same_batch, samples_per_rank, steps, seconds)
+    # As many steps as before, not as many seconds: the number of batches of a loader is fixed.
     loading = measure_steps(train, batches(step_only.steps, workers), samples_per_rank, step_only.steps)
     return _combine_ranks(step_only, ranks), _combine_ranks(loading, ranks)
 
@@ -207,18 +210,22 @@ def measure_steps(
     step: Step, batches: Iterable[Batch], samples_per_rank: int, steps: int | None = None, seconds: float = 20.0
 ) -> Speed:
     """Step, batches and samples per batch in this process -> Speed over `steps` steps or, without them, `seconds`."""
-    started = tick = time.perf_counter()
-    waited, done = 0.0, -WARMUP_STEPS
+    started = time.perf_counter()
+    tick = started
+    waited = 0.0
+    done = -WARMUP_STEPS  # measured steps; negative during the warm-up
     for batch in batches:
         waited += time.perf_counter() - tick
-        enough = done + 1 >= steps if steps else done >= 0 and time.perf_counter() - started > seconds
+        elapsed = time.perf_counter() - started
+        enough = done + 1 >= steps if steps else done >= 0 and elapsed > seconds
         stop = step(batch, enough)
         done += 1
         if stop:
             break
-        if done == 0:
+        if done == 0:  # the warm-up is over
             _synchronize()
-            started, waited = time.perf_counter(), 0.0
+            started = time.perf_counter()
+            waited = 0.0
         tick = time.perf_counter()
     _synchronize()
     elapsed = time.perf_counter() - started
@@ -232,8 +239,10 @@ def _synchronize() -> None:
 
 
 def _combine_ranks(speed: Speed, ranks: Ranks) -> Speed:
-    shares = ranks.gather(np.array([[speed.samples_per_s, speed.waiting]]))
-    return replace(speed, samples_per_s=float(shares[:, 0].sum()), waiting=float(shares[:, 1].mean()))
+    shares = ranks.gather(np.array([[speed.samples_per_s, speed.waiting]]))  # (processes, 2)
+    samples_per_s = float(shares[:, 0].sum())
+    waiting = float(shares[:, 1].mean())
+    return replace(speed, samples_per_s=samples_per_s, waiting=waiting)
 
 
 def open_samples(data: str | Path | None, size: Size, scratch: Path) -> TrainingSet:
@@ -243,25 +252,28 @@ def open_samples(data: str | Path | None, size: Size, scratch: Path) -> Training
     """
     samples = _subsample(read_index(find_folder(data))) if data else synthetic_samples(scratch)
     crops = Crops.build(samples, size.height, None if data else scratch)
+    # As in training: one skeleton is kept, several are mapped to COCO's.
     skeletons = {sample.skeleton for sample in samples}
     skeleton = skeletons.pop() if len(skeletons) == 1 else COCO17
     keypoints, visible = map_samples(samples, skeleton)
     boxes = np.array([sample.box_xywh for sample in samples], np.float32)
     rows = np.flatnonzero(crops.usable)
     weights = (visible[rows, None] > 0).astype(np.float32)
-    return TrainingSet(
-        crops, rows, crops.to_cache(keypoints)[rows, None], weights, crops.boxes_to_cache(boxes)[rows], skeleton
-    )
+    keypoints_in_cache = crops.to_cache(keypoints)[rows, None]
+    boxes_in_cache = crops.boxes_to_cache(boxes)[rows]
+    return TrainingSet(crops, rows, keypoints_in_cache, weights, boxes_in_cache, skeleton)
 
 
 def _subsample(samples: list[Sample]) -> list[Sample]:
     """At most `MAX_SAMPLES`, evenly spaced over the folder."""
-    return samples[:: -(-len(samples) // MAX_SAMPLES)]
+    step = -(-len(samples) // MAX_SAMPLES)  # rounded up
+    return samples[::step]
 
 
 def synthetic_samples(folder: Path, count: int = SYNTHETIC_SAMPLES) -> list[Sample]:
     """Folder and count -> samples with COCO's keypoints at random positions, all in one image of colored squares."""
-    rng, size = np.random.default_rng(0), np.array(IMAGE_SIZE.xy)
+    rng = np.random.default_rng(0)
+    size = np.array(IMAGE_SIZE.xy)
     squares = rng.integers(0, 256, (IMAGE_SIZE.height // 8, IMAGE_SIZE.width // 8, 3), np.uint8)
     file = folder / "squares.png"
     images.write(file, squares.repeat(8, axis=0).repeat(8, axis=1))
@@ -314,5 +326,5 @@ def peak_memory(torch_device: torch.device) -> int:
         import resource
     except ImportError:  # Windows
         return 0
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -12,12 +12,15 @@ from featherpose.errors import DeviceError
 from featherpose.machine import DEVICES, available_threads
 
 # Constants of glibc's malloc.h; -1 means no limit.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD = -1
+M_TOP_PAD = -2
+M_MMAP_MAX = -4
 TOP_PAD = 64 << 20
 
 
 def open_device(name: str) -> torch.device:
     """Name "auto", "cpu" or "cuda" -> device, with several GPUs that of this process; DeviceError if not available."""
+    # torch counts the cores of the host, not those that a container may use.
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(available_threads())
     if name not in DEVICES:
@@ -35,7 +38,8 @@ def open_device(name: str) -> torch.device:
 def pick_workers(device: torch.device) -> int:
     """Device -> number of data loading workers: half of the cores on a CPU (at most 8), all but two on a GPU (16)."""
     cores = available_threads()
-    return max(1, min(8, cores // 2) if device.type == "cpu" else min(16, cores - 2))
+    workers = min(8, cores // 2) if device.type == "cpu" else min(16, cores - 2)
+    return max(1, workers)
 
 
 def _keep_freed_memory() -> None:
@@ -46,5 +50,6 @@ def _keep_freed_memory() -> None:
     if sys.platform != "linux":  # CDLL(None) fails on Windows
         return
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, TOP_PAD)):
-            mallopt(parameter, value)
+        mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap, too,
+        mallopt(M_TRIM_THRESHOLD, -1)  # which never shrinks
+        mallopt(M_TOP_PAD, TOP_PAD)  # and grows in large steps

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-HARDEST = 8
-GAMMA = 0.01
+HARDEST = 8  # keypoints of a sample that `ohkm` keeps
+GAMMA = 0.01  # exponent of the target in `focal`
 
 
 def mse(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -21,7 +21,8 @@ def mse(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
     As in mmpose, and therefore in Lite-HRNet's training; HRNet uses half of it.
     """
-    return (weights[..., None, None] * (heatmaps - targets) ** 2).mean()
+    errors = weights[..., None, None] * (heatmaps - targets) ** 2  # (N, K, h, w)
+    return errors.mean()
 
 
 def ohkm(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -29,8 +30,10 @@ def ohkm(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
     Online hard keypoint mining (Chen et al. 2018).
     """
-    errors = weights * ((heatmaps - targets) ** 2).mean((2, 3))
-    return errors.topk(min(HARDEST, errors.shape[1]), dim=1).values.mean()
+    errors = weights * ((heatmaps - targets) ** 2).mean((2, 3))  # (N, K)
+    num_kept = min(HARDEST, errors.shape[1])
+    hardest = errors.topk(num_kept, dim=1).values  # (N, num_kept)
+    return hardest.mean()
 
 
 def focal(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -39,9 +42,12 @@ def focal(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     The weight is |1 - P| at a keypoint and |P| in the background, blended by target^0.01 (Luo et al. 2021, equation 8),
     and treated as constant in the gradient.
     """
-    on = targets.clamp(min=0) ** GAMMA
+    # A small power is near 1 on most of the Gaussian, far beyond its peak, and 0 where the target is 0.
+    on = targets.clamp(min=0) ** GAMMA  # (N, K, h, w)
+    # Detached: the gradient could otherwise shrink the weight instead of the error.
     error = (1 - heatmaps).abs().detach() * on + heatmaps.abs().detach() * (1 - on)
-    return (weights[..., None, None] * error * (heatmaps - targets) ** 2).mean()
+    errors = weights[..., None, None] * error * (heatmaps - targets) ** 2  # (N, K, h, w)
+    return errors.mean()
 
 
 LOSSES: dict[str, Loss] = {"mse": mse, "ohkm": ohkm, "focal": focal}

@@ -35,9 +35,12 @@ class Ranks:
             return stop
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
         stop_flag = torch.full((1,), float(stop), device=gradients[0].device)
+        # One exchange for everything: hundreds of small ones would wait longer than they transfer. The flag travels
+        # along, so that all processes stop after the same step.
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients] + [stop_flag])
         distributed.all_reduce(flat)
-        *means, stop_flags = (flat / self.count).split([gradient.numel() for gradient in gradients] + [1])
+        lengths = [gradient.numel() for gradient in gradients]
+        *means, stop_flags = (flat / self.count).split([*lengths, 1])
         for gradient, mean in zip(gradients, means, strict=True):
             gradient.copy_(mean.view_as(gradient))
         return bool(stop_flags.item() > 0)
@@ -52,9 +55,11 @@ class Ranks:
         """Rows index, index + count, ... of an array, from each process -> the whole array, in every process."""
         if self.count == 1:
             return local
+        # As objects, because the last processes may have a row less, and tensors would have to be of equal length.
         parts: list[Any] = [None] * self.count
         distributed.all_gather_object(parts, local)
-        whole = np.empty((sum(map(len, parts)), *local.shape[1:]), local.dtype)
+        num_rows = sum(len(part) for part in parts)
+        whole = np.empty((num_rows, *local.shape[1:]), local.dtype)
         for index, part in enumerate(parts):
             whole[index :: self.count] = part
         return whole
@@ -68,5 +73,6 @@ def init_ranks(device: torch.device) -> Ranks:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return SINGLE_PROCESS
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend)
     return Ranks(distributed.get_rank(), count)

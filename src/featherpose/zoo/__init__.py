@@ -40,8 +40,9 @@ class Published:
 
     def __str__(self) -> str:
         flip = {True: "flip test", False: "no flip test", None: "flip test not stated"}[self.flip]
-        how = [self.data, self.input, f"boxes {self.boxes}", flip]
-        return f"{self.metric} {self.percent} ({', '.join(part for part in how if part)}; {self.source})"
+        parts = [self.data, self.input, f"boxes {self.boxes}", flip]
+        protocol = ", ".join(part for part in parts if part)
+        return f"{self.metric} {self.percent} ({protocol}; {self.source})"
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ def read(shipped: Collection[str] = ()) -> list[Entry]:
 
 def find(word: str, entries: Collection[Entry]) -> list[Entry]:
     """The entries with `word` in their name, or in the title or authors of their paper; case is ignored."""
-    found = word.lower()
-    return [
-        entry
-        for entry in entries
-        if any(found in text.lower() for text in (entry.name, entry.paper.title, entry.paper.authors or ""))
-    ]
+    wanted = word.lower()
+    return [entry for entry in entries if any(wanted in text.lower() for text in _searched_texts(entry))]
+
+
+def _searched_texts(entry: Entry) -> tuple[str, str, str]:
+    return entry.name, entry.paper.title, entry.paper.authors or ""
 
 
 def _entry(row: dict[str, Any], has_weights: bool) -> Entry:

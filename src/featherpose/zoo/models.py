@@ -52,10 +52,12 @@ def read_latency() -> dict[str, Any]:
 
 def read_model(card: Mapping[str, Any], alias: str | None, latency: Mapping[str, Any]) -> Model:
     """Card of a shipped model, its alias and the latency table (`read_latency`) -> Model."""
+    # Entries without "percent" are the validation results on which the weights were selected.
     scores = {entry["data"]: entry["percent"] for entry in card["accuracy"] if "percent" in entry}
-    coco, mpii = scores["coco-test"], scores["mpii-test"]
-    measured = latency["models"].get(card["name"], {})
-    (exported,) = (file for file in card["files"] if file["file"].endswith(".onnx"))
+    coco = scores["coco-test"]
+    mpii = scores["mpii-test"]
+    measured = latency["models"].get(card["name"], {})  # empty for a model newer than the measurement
+    (exported,) = (file for file in card["files"] if file["file"].endswith(".onnx"))  # exactly one
     return Model(
         name=card["name"],
         alias=alias,
