@@ -1,4 +1,5 @@
 import inspect
+import itertools
 import pkgutil
 import subprocess
 import sys
@@ -8,12 +9,12 @@ import numpy as np
 import pytest
 
 import featherpose
-from featherpose import api
+from featherpose import api, examples, images
 from featherpose.cli import benchmark, evaluate, export, predict, train
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
-FUNCTIONS = ["estimate", "evaluate", "export", "list_models", "list_networks", "predict", "train"]
+FUNCTIONS = ["estimate", "estimate_all", "evaluate", "export", "list_models", "list_networks", "predict", "train"]
 COMMANDS = [
     (evaluate.evaluate, api.evaluate),
     (export.export, api.export),
@@ -91,3 +92,13 @@ def test_estimate_needs_boxes_or_whole_image():
     assert len(featherpose.estimate(image, whole_image=True, model="small", device="cpu")) == 1
     with pytest.raises(InputError, match="no person detector"):
         featherpose.estimate(image, model="small", device="cpu")
+
+
+def test_estimate_all_takes_files_bytes_and_arrays(tmp_path):
+    path = examples.find("hopper.jpg")
+    sources = [path, str(path), path.read_bytes(), images.read(path), tmp_path / "none.jpg"]
+    found = featherpose.estimate_all(sources, whole_image=True, model="small", device="cpu")
+    first, *others = itertools.islice(found, 4)
+    assert len(first) == 1 and all(np.allclose(poses.keypoints, first.keypoints, atol=0.01) for poses in others)
+    with pytest.raises(InputError, match=r"none\.jpg: no such file"):
+        next(found)

@@ -12,13 +12,23 @@ from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 if TYPE_CHECKING:
-    from featherpose.api import estimate, evaluate, export, list_models, list_networks, predict, train
+    from featherpose.api import (
+        estimate,
+        estimate_all,
+        evaluate,
+        export,
+        list_models,
+        list_networks,
+        predict,
+        train,
+    )
     from featherpose.networks import create_network
     from featherpose.networks.checkpoints import load_weights
     from featherpose.runtime.estimator import Estimator
 
 _LAZY = {
     "estimate": "featherpose.api",
+    "estimate_all": "featherpose.api",
     "evaluate": "featherpose.api",
     "export": "featherpose.api",
     "list_models": "featherpose.api",
@@ -39,6 +49,7 @@ __all__ = [
     "Skeleton",
     "create_network",
     "estimate",
+    "estimate_all",
     "evaluate",
     "export",
     "list_models",

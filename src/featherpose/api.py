@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -61,10 +61,40 @@ def estimate(
     Raises:
         InputError: neither or both of `boxes` and `whole_image`, or an image that cannot be read.
     """
+    return open_estimator(model, device)(_pixels(image), boxes, whole_image=whole_image)
+
+
+def estimate_all(
+    images: Iterable[Source],
+    *,
+    boxes: Iterable[ArrayLike] | None = None,
+    whole_image: bool = False,
+    model: AnyPath = "default",
+    device: str = "auto",
+) -> Iterator[Poses]:
+    """Images as in `estimate`, and the person boxes of each -> the Poses of each image, in order.
+
+    For many images: the same poses as `estimate` gives for each, but the persons of several images share a batch.
+    Images are read when they are needed, a few ahead of the poses. An image that cannot be used ends the iteration,
+    after the poses of the images before it; `predict` goes on with the others.
+
+    Args:
+        boxes: for each image left, top, right, bottom of each person; an empty list gives no poses.
+        whole_image: each image shows one person who fills it, in place of `boxes`.
+        model: shipped name or .onnx file.
+        device: "auto" (cuda if it works, else cpu), "cpu" or "cuda".
+
+    Raises:
+        InputError: neither or both of `boxes` and `whole_image`, more boxes or fewer than images, or an image that
+            cannot be read.
+    """
+    return open_estimator(model, device).estimate_all(map(_pixels, images), boxes, whole_image=whole_image)
+
+
+def _pixels(image: Source) -> NDArray[np.uint8]:
     from featherpose import images
 
-    pixels = image if isinstance(image, np.ndarray) else images.read(image)
-    return open_estimator(model, device)(pixels, boxes, whole_image=whole_image)
+    return image if isinstance(image, np.ndarray) else images.read(image)
 
 
 def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:
@@ -222,9 +252,11 @@ def evaluate(
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator, estimator.manifest.skeleton, progress)
+        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_all, estimator.manifest.skeleton, progress)
     else:
-        evaluation = evaluate_coco(read_coco(data), estimator, boxes=boxes, progress=progress, nms=nms, jitter=jitter)
+        evaluation = evaluate_coco(
+            read_coco(data), estimator.estimate_all, boxes=boxes, progress=progress, nms=nms, jitter=jitter
+        )
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         files.replace(Path(out), json.dumps(evaluation.results).encode())

@@ -9,6 +9,7 @@ import numpy as np
 
 from featherpose import images
 from featherpose.boxes import xyxy_to_xywh
+from featherpose.evaluation.prediction import Predict
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, Skeleton
@@ -53,6 +54,11 @@ def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skelet
     truth = {"images": image_records, "annotations": annotations, "categories": categories}
     (root / "person_keypoints.json").write_text(json.dumps(truth))
     return root
+
+
+def one_by_one(predict: Callable[[np.ndarray, np.ndarray], Poses]) -> Predict:
+    """A function from an image and boxes to Poses -> one for many images."""
+    return lambda images, boxes: map(predict, images, boxes)
 
 
 def lookup_predictor(

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,19 @@ import pytest
 
 from featherpose.data.coco import Coco, read_coco
 from featherpose.errors import DataError, InputError, MissingExtra
-from featherpose.evaluation.evaluate import diagnose, evaluate
+from featherpose.evaluation.evaluate import diagnose
+from featherpose.evaluation.evaluate import evaluate as evaluate_set
+from featherpose.evaluation.result import Evaluation
 from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14
-from tests.evaluation.folders import SAMPLES, SIZE, lookup_predictor, person, write_folder
+from tests.evaluation.folders import SAMPLES, SIZE, lookup_predictor, one_by_one, person, write_folder
 
 pytest.importorskip("faster_coco_eval")
+
+
+def evaluate(dataset: Coco, predict: Callable[[Any, Any], Poses], *boxes: Any, **options: Any) -> Evaluation[Any]:
+    """`evaluate` with a function that predicts one image."""
+    return evaluate_set(dataset, one_by_one(predict), *boxes, **options)
 
 
 @pytest.fixture

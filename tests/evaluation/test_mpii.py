@@ -11,6 +11,7 @@ from featherpose.errors import DataError
 from featherpose.evaluation.mpii import LIMBS, evaluate_mpii
 from featherpose.poses import Poses
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
+from tests.evaluation.folders import one_by_one
 
 HEAD = 10.0
 
@@ -38,7 +39,7 @@ def lookup_predictor(samples: Mpii, skeleton: Skeleton, shift: float = 0.0):
         ones = np.ones(keypoints.shape[:2], np.float32)
         return Poses(keypoints, ones, boxes, ones[:, 0], skeleton, (80, 60))
 
-    return predict
+    return one_by_one(predict)
 
 
 def test_perfect_predictions_score_one(samples: Mpii) -> None:

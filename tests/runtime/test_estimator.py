@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,97 @@ def test_partly_outside_box_is_accepted(estimator):
     assert np.abs(poses.keypoints[0, 1] - (50, 80)).max() < 8
 
 
+def boxes_for(numbers: list[int]) -> list[list[np.ndarray]]:
+    """So many different boxes for each image."""
+    return [[np.add(BOX, 3 * i) for i in range(number)] for number in numbers]
+
+
+NUMBERS = {
+    "no images": [],
+    "nobody": [0, 0],
+    "one each": [1] * 9,
+    "three each": [3] * 7,
+    "nobody in some": [0, 2, 0, 0, 5, 0],
+    "many in one": [1, 21, 1],
+}
+OPTIONS = {"plain": {}, "flip test": {"flip_test": True}, "blurred": {"blur_kernel": 5}, "refined": {"refine": True}}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS.values(), ids=NUMBERS)
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_estimate_all_equals_one_image_at_a_time(model, numbers, options):
+    estimator = Estimator.open(model, "cpu", threads=1, **options)
+    images_of_set = [make_image((2 * i, i), size=(240, 220)) for i in range(len(numbers))]
+    boxes = boxes_for(numbers)
+    together = list(estimator.estimate_all(iter(images_of_set), iter(boxes)))
+    assert [len(found) for found in together] == numbers
+    for found, image, of_image in zip(together, images_of_set, boxes, strict=True):
+        alone = estimator(image, of_image)
+        assert (found.image_size, found.boxes.tolist()) == (alone.image_size, alone.boxes.tolist())
+        np.testing.assert_allclose(found.keypoints, alone.keypoints, atol=1e-3)
+        np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
+
+
+def test_estimate_all_of_whole_images(estimator):
+    different = [make_image(), make_image(size=(150, 140))]
+    found = list(estimator.estimate_all(different, whole_image=True))
+    assert [poses.boxes.tolist() for poses in found] == [[[0, 0, 200, 160]], [[0, 0, 150, 140]]]
+
+
+def test_images_share_batches(model, monkeypatch):
+    """7 images with 3 people each are run as 9, 9 and 3 crops."""
+    estimator = Estimator.open(model, "cpu", threads=1)
+    sizes = []
+    engine = estimator.session._engine
+    monkeypatch.setattr(estimator.session, "_engine", lambda fixed: sizes.append(*fixed) or engine(fixed))
+    list(estimator.estimate_all([make_image()] * 7, boxes_for([3] * 7)))
+    assert sorted(sizes) == [1, 1, 1, 1, 1, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 40], ids="{} people each".format)
+@pytest.mark.parametrize("refine", [False, True])
+def test_images_are_taken_when_needed(model, number, refine):
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield make_image(size=(240, 220))
+
+    estimator = Estimator.open(model, "cpu", threads=1, refine=refine)
+    found = estimator.estimate_all(endless(), itertools.repeat(boxes_for([number])[0]))
+    assert taken == []
+    for count in range(1, 20):
+        assert len(next(found)) == number
+        assert len(taken) - count < 2 * estimator.session.batch_size
+
+
+def test_error_comes_after_the_poses_before_it(estimator):
+    found = estimator.estimate_all([make_image()] * 4, [[BOX], [], [(0, 0, 0, 9)], [BOX]])
+    assert [len(next(found)), len(next(found))] == [1, 0]
+    with pytest.raises(InputError, match=r"^Image 2: Box 0 .* has no area"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        pytest.param([[BOX]], "Image 1 has no boxes; give a list for each image", id="fewer boxes"),
+        pytest.param([[BOX], None], "Image 1 has no boxes", id="none for an image"),
+        pytest.param([[BOX]] * 3, "boxes for more than 2 images", id="more boxes"),
+        pytest.param([BOX, BOX], r"Image 0: The boxes have shape \(4,\)", id="one box each, not in a list"),
+    ],
+)
+def test_boxes_must_be_given_for_each_image(estimator, boxes, message):
+    with pytest.raises(InputError, match=message):
+        list(estimator.estimate_all([make_image()] * 2, boxes))
+
+
+def test_estimate_all_needs_boxes_or_whole_image(estimator):
+    with pytest.raises(InputError, match="no person detector"):
+        estimator.estimate_all([make_image()])
+
+
 NAN = float("nan")
 BAD_BOXES = [
     ("not a number", [BOX, (0, 0, NAN, 9)], r"Box 1 \[0\.0, 0\.0, nan, 9\.0\] is not finite"),
@@ -190,6 +282,7 @@ class FakeSession:
     """What an Estimator needs of a session beside its manifest and `run`."""
 
     path = Path("fake.onnx")
+    batch_size = 4
 
 
 class LeftRightSession(FakeSession):

@@ -79,7 +79,7 @@ def evaluate(
     nms: str | None = None,
     jitter: float = 0.0,
 ) -> Evaluation[CocoScores]:
-    """Data set, a function from image and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
+    """Data set, a function from images and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
 
     The results are in COCO's keypoint result format. The file contains COCO detections, COCO annotations or
     {image: boxes}. `nms`, a name in `NMS`, selects how duplicates among them are suppressed (None: oks). `jitter` moves

@@ -46,7 +46,7 @@ class MpiiScores:
 def evaluate_mpii(
     samples: Mpii, predict: Predict, skeleton: Skeleton, progress: Callable[[int, int], None] | None = None
 ) -> Evaluation[MpiiScores]:
-    """Annotated persons, a function from image and boxes to Poses, and its skeleton -> Evaluation.
+    """Annotated persons, a function from images and boxes to Poses, and its skeleton -> Evaluation.
 
     Results, per person: `image`, `keypoints` (16 x 2 in image pixels, None where missed or unknown to the model).
     `progress` is called with the number of images done and the total. An image that cannot be read is listed, and its

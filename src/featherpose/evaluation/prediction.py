@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherpose import images
+from featherpose.boxes import check_boxes
 from featherpose.errors import DataError, InputError, with_name
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
-Predict = Callable[[NDArray[np.uint8], NDArray[np.float32]], Poses]
-"""RGB uint8 (H, W, 3) and boxes (N, 4) left, top, right, bottom -> Poses of N persons in the same order."""
+Predict = Callable[[Iterable[NDArray[np.uint8]], Iterable[NDArray[np.float32]]], Iterator[Poses]]
+"""Images RGB uint8 (H, W, 3), and boxes (N, 4) left, top, right, bottom in each -> Poses of the N persons in each, all
+in the same order; it takes images as it needs them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +59,23 @@ def predict_images(
     skeleton: Skeleton,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
-    """Folder of images, the images to use in it, a function from image and boxes to Poses -> Predictions.
+    """Folder of images, the images to use in it, a function from images and boxes to Poses -> Predictions.
 
     `progress` is called with the number of images done and the total. An image that cannot be read, or whose size
     differs from the annotated one, is listed as broken. DataError where no image can be used, and where the predictor
     does not return poses of `skeleton`, one per box.
     """
     start = time.perf_counter()
-    poses: list[Poses | None] = []
+    poses: list[Poses | None] = [None] * len(labeled)
     broken: list[str] = []
-    for image in labeled:
+    # The predictor reads a few images ahead; `tee` holds those whose poses are not there yet.
+    usable, first, second = tee(_usable(folder, labeled, broken), 3)
+    found = predict((image.pixels for image in first), (image.boxes_xyxy for image in second))
+    for image_poses, image in zip(found, usable, strict=True):
         if progress:
-            progress(len(poses), len(labeled))
-        try:
-            found = predict(_read(folder, image), image.boxes_xyxy)
-        except InputError as error:
-            poses.append(None)
-            broken.append(with_name(image.name, error))
-            continue
-        _check(found, len(image.boxes_xyxy), skeleton)
-        poses.append(found)
+            progress(image.index, len(labeled))
+        _check(image_poses, len(image.boxes_xyxy), skeleton)
+        poses[image.index] = image_poses
     if progress:
         progress(len(labeled), len(labeled))
     if broken and len(broken) == len(labeled):
@@ -83,12 +83,32 @@ def predict_images(
     return Predictions(poses, tuple(broken), time.perf_counter() - start)
 
 
-def _read(folder: Path, image: LabeledImage) -> NDArray[np.uint8]:
+@dataclass(frozen=True, eq=False)
+class _Usable:
+    """An image that has been read, its boxes (N, 4), and its index in the data set."""
+
+    index: int
+    pixels: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.float32]
+
+
+def _usable(folder: Path, labeled: Sequence[LabeledImage], broken: list[str]) -> Iterator[_Usable]:
+    """Images of a data set -> those that can be used; for each of the others a line is added to `broken`."""
+    for index, image in enumerate(labeled):
+        try:
+            pixels, boxes = _read(folder, image)
+        except InputError as error:
+            broken.append(with_name(image.name, error))
+        else:
+            yield _Usable(index, pixels, boxes)
+
+
+def _read(folder: Path, image: LabeledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     pixels = images.read(folder / image.name)
     size = Size(height=pixels.shape[0], width=pixels.shape[1])
     if image.size not in (None, size):
         raise InputError(f"the image has {size} pixels, but is annotated with {image.size}.")
-    return pixels
+    return pixels, check_boxes(image.boxes_xyxy, size)
 
 
 def _check(found: Poses, num_boxes: int, skeleton: Skeleton) -> None:

@@ -1,8 +1,10 @@
-"""Top-down pose estimation: image and person boxes -> crops in one batch -> keypoints in image pixels."""
+"""Top-down pose estimation: images and person boxes -> crops in shared batches -> keypoints in image pixels."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,25 @@ from featherpose.manifest import PoseManifest, of_kind
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
 from featherpose.runtime.session import Session
 from featherpose.size import Size
+
+BATCHES_PER_GROUP = 2
+"""Images share runs of the session until their crops fill this many batches: fewer crops are left over."""
+
+Image = NDArray[np.uint8]
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """An image, the boxes (N, 4) of the persons in it, and the scores (N,) of the boxes; all checked."""
+
+    image: Image
+    boxes: Array
+    scores: Array
+
+
+_Region = tuple[_Request, Array]
+"""A request and the boxes (N, 4) to crop: the given ones, or those of the second pass."""
 
 
 class Estimator:
@@ -81,7 +102,7 @@ class Estimator:
 
     def __call__(
         self,
-        image: NDArray[np.uint8],
+        image: Image,
         boxes_xyxy: ArrayLike | None = None,
         box_scores: ArrayLike | None = None,
         *,
@@ -99,32 +120,57 @@ class Estimator:
         Raises:
             InputError: neither or both of `boxes_xyxy` and `whole_image`, or values that cannot be used.
         """
-        _check_image(image)
-        size = Size(height=image.shape[0], width=image.shape[1])
         check_choice(boxes_xyxy, whole_image)
-        boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
-        scores = _scores(box_scores, len(boxes))
-        manifest = self.manifest
-        if not len(boxes):
-            return Poses.empty(manifest.skeleton, size)
-        keypoints, keypoint_scores = self._estimate(image, boxes)
+        return next(self._poses([_request(image, boxes_xyxy, box_scores)]))
+
+    def estimate_all(
+        self, images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None = None, *, whole_image: bool = False
+    ) -> Iterator[Poses]:
+        """Images, and the boxes (N, 4) of the persons in each -> the Poses of each image, in order.
+
+        The same poses as from a call for each image, but the crops of several images share a batch. Images are taken
+        when they are needed, at most `BATCHES_PER_GROUP` batches ahead of the poses. An error is raised after the poses
+        of the images before it.
+
+        Args:
+            boxes_xyxy: as many as images; an image without boxes gives no poses.
+            whole_image: each image shows one person who fills it, in place of `boxes_xyxy`.
+
+        Raises:
+            InputError: as for a call, with the index of the image; or more or fewer boxes than images.
+        """
+        check_choice(boxes_xyxy, whole_image)
+        return self._poses(_requests(images, boxes_xyxy))
+
+    def _poses(self, requests: Iterable[_Request]) -> Iterator[Poses]:
+        found = self._keypoints((request, request.boxes) for request in requests)
         if self.refine:
-            keypoints, keypoint_scores = self._estimate(image, _refined(boxes, keypoints, keypoint_scores))
-        return Poses(keypoints, keypoint_scores, boxes, scores, manifest.skeleton, size)
+            found = self._keypoints((request, _refined(request.boxes, *result)) for request, *result in found)
+        for request, keypoints, scores in found:
+            size = _size_of(request.image)
+            yield Poses(keypoints, scores, request.boxes, request.scores, self.manifest.skeleton, size)
 
-    def _estimate(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Image and one or more boxes (N, 4) -> keypoints (N, K, 2) in image pixels and scores (N, K)."""
-        manifest = self.manifest
-        crops = [Crop.from_box(box, manifest.input_size, manifest.crop_mode, self.padding) for box in boxes]
-        keypoints, keypoint_scores = self._predict(
-            np.stack([images.warp(image, crop.matrix, crop.size, antialias=True) for crop in crops])
-        )
-        in_image = [crop.to_image(points) for crop, points in zip(crops, keypoints, strict=True)]
-        return np.array(in_image, np.float32), keypoint_scores
+    def _keypoints(self, regions: Iterable[_Region]) -> Iterator[tuple[_Request, Array, Array]]:
+        """Requests and boxes (N, 4) -> each request with keypoints (N, K, 2) in image pixels and scores (N, K)."""
+        for group in _groups(regions, BATCHES_PER_GROUP * self.session.batch_size):
+            crops = [[self._crop(box) for box in boxes] for _, boxes in group]
+            pixels = [
+                images.warp(request.image, crop.matrix, crop.size, antialias=True)
+                for (request, _), of_image in zip(group, crops, strict=True)
+                for crop in of_image
+            ]
+            batch = np.array(pixels, np.uint8).reshape(-1, *self.manifest.input_size.shape, 3)
+            keypoints, scores = self._predict(batch)
+            starts = np.cumsum([len(of_image) for of_image in crops])[:-1]
+            parts = zip(group, crops, np.split(keypoints, starts), np.split(scores, starts), strict=True)
+            for (request, _), of_image, in_crops, keypoint_scores in parts:
+                in_image = [crop.to_image(points) for crop, points in zip(of_image, in_crops, strict=True)]
+                yield request, np.array(in_image, np.float32).reshape(in_crops.shape), keypoint_scores
 
-    def _predict(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _crop(self, box_xyxy: Array) -> Crop:
+        return Crop.from_box(box_xyxy, self.manifest.input_size, self.manifest.crop_mode, self.padding)
+
+    def _predict(self, crops: NDArray[np.uint8]) -> tuple[Array, Array]:
         """Crops (N, h, w, 3) -> keypoints (N, K, 2) in crop pixels and scores (N, K)."""
         if not self.flip_test and not self.blur_kernel:
             outputs = self.session.run(crops)
@@ -138,7 +184,7 @@ class Estimator:
             blur_kernel=self.blur_kernel,
         )
 
-    def _heatmaps(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _heatmaps(self, crops: NDArray[np.uint8]) -> Array:
         outputs = self.session.run(crops)
         if "heatmaps" not in outputs:
             raise ModelError(
@@ -158,19 +204,80 @@ def check_choice(boxes: object, whole_image: bool) -> None:
         raise InputError("Boxes and whole_image=True contradict each other: leave one out.")
 
 
-def _refined(
-    boxes: NDArray[np.float32], keypoints: NDArray[np.float32], scores: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _request(image: Image, boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None) -> _Request:
+    """Image, its boxes, None for the whole image, and their scores, None for 1 each -> the checked request."""
+    _check_image(image)
+    size = _size_of(image)
+    boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
+    return _Request(image, boxes, _scores(box_scores, len(boxes)))
+
+
+def _requests(images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None) -> Iterator[_Request]:
+    """Images and the boxes of each, None for the whole images -> requests; InputError with the index of the image."""
+    for index, (image, boxes) in enumerate(_pairs(images, boxes_xyxy)):
+        try:
+            request = _request(image, boxes)
+        except InputError as error:
+            raise InputError(f"Image {index}: {error}") from None
+        yield request
+
+
+def _pairs(images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None) -> Iterator[tuple[Image, ArrayLike | None]]:
+    """Images and the boxes of each -> pairs; InputError where one of them ends before the other."""
+    if boxes_xyxy is None:
+        yield from ((image, None) for image in images)
+        return
+    count = 0
+    remaining = iter(boxes_xyxy)
+    for image in images:
+        boxes = next(remaining, None)
+        if boxes is None:
+            raise InputError(f"Image {count} has no boxes; give a list for each image, [] where it shows nobody.")
+        yield image, boxes
+        count += 1
+    if next(remaining, None) is not None:
+        raise InputError(f"There are boxes for more than {count} images; give a list for each image.")
+
+
+def _groups(regions: Iterable[_Region], size: int) -> Iterator[list[_Region]]:
+    """Regions -> lists of them with at least `size` boxes, or of `size` images: so many are held in memory.
+
+    An error in the regions is raised after those before it.
+    """
+    group: list[_Region] = []
+    number = 0
+    try:
+        for region in regions:
+            group.append(region)
+            number += len(region[1])
+            if max(number, len(group)) >= size:
+                yield group
+                group = []
+                number = 0
+    except (Exception, KeyboardInterrupt):
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+def _size_of(image: Image) -> Size:
+    return Size(height=image.shape[0], width=image.shape[1])
+
+
+def _refined(boxes: Array, keypoints: Array, scores: Array) -> Array:
     """Boxes (N, 4), keypoints (N, K, 2) and scores (N, K) -> boxes around the keypoints, or the given boxes where too
     few keypoints are confident."""
     found = [
         box_of_keypoints(points, confident)
         for points, confident in zip(keypoints, scores > MIN_KEYPOINT_SCORE, strict=True)
     ]
-    return np.stack([given if box is None else box for given, box in zip(boxes, found, strict=True)])
+    chosen = [given if box is None else box for given, box in zip(boxes, found, strict=True)]
+    return np.array(chosen, np.float32).reshape(-1, 4)
 
 
-def _check_image(image: NDArray[np.uint8]) -> None:
+def _check_image(image: Image) -> None:
     if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
         raise InputError(f"The image is a {type(image).__name__}, wanted an array; read files with images.read(path).")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
@@ -180,7 +287,7 @@ def _check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _scores(box_scores: ArrayLike | None, number: int) -> NDArray[np.float32]:
+def _scores(box_scores: ArrayLike | None, number: int) -> Array:
     if box_scores is None:
         return np.ones(number, np.float32)
     scores = np.asarray(box_scores, np.float32)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featherpose import files, images, weights
-from featherpose.boxes import whole_image_box
+from featherpose.boxes import check_boxes, whole_image_box
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
 from featherpose.formats import native, person_boxes
@@ -40,6 +42,10 @@ class ImageFile:
         """Name of the drawn image: the same suffix if it is widely supported, else .jpg."""
         name = Path(self.name)
         return name.as_posix() if name.suffix.lower() in _KEPT_SUFFIXES else name.with_suffix(".jpg").as_posix()
+
+
+BoxLookup = Callable[[ImageFile, Size], Boxes]
+"""Image and its size -> its boxes and their scores."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +90,20 @@ def predict(
     _check_overwriting(image_files, out, json_file)
     estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
     poses: dict[str, Poses] = {}
+    # The estimator reads a few images ahead; `tee` holds those whose poses are not there yet.
+    usable, first, second = tee(_usable(image_files, boxes_of, max_pixels, failures), 3)
+    found = estimator.estimate_all((image.pixels for image in first), (image.boxes_xyxy for image in second))
     try:
-        for done, image_file in enumerate(image_files):
+        for image_poses, image in zip(found, usable, strict=True):
             if progress:
-                progress(done, len(image_files))
+                progress(image.index, len(image_files))
+            scored = replace(image_poses, box_scores=image.box_scores)
             try:
-                image = images.read(image_file.path, max_pixels=max_pixels)
-                size = Size(height=image.shape[0], width=image.shape[1])
-                poses[image_file.name] = estimator(image, *boxes_of(image_file, size))
                 if draw_images:
-                    _write(
-                        out / image_file.drawn_name,
-                        draw(image, poses[image_file.name], score_threshold=score_threshold),
-                    )
+                    _write(out / image.file.drawn_name, draw(image.pixels, scored, score_threshold=score_threshold))
+                poses[image.file.name] = scored
             except InputError as error:
-                poses.pop(image_file.name, None)
-                failures.append(with_name(image_file.path, error))
+                failures.append(with_name(image.file.path, error))
         if progress:
             progress(len(image_files), len(image_files))
     finally:
@@ -107,6 +111,33 @@ def predict(
         document = native.to_document(poses, manifest.skeleton, manifest.network)
         _write_json(json_file, document)
     return Report(poses, failures, json_file, document, estimator.session.device, estimator.session.threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Usable:
+    """An image that has been read, its boxes (N, 4) and their scores (N,), and its index among all."""
+
+    index: int
+    file: ImageFile
+    pixels: NDArray[np.uint8]
+    boxes_xyxy: NDArray[np.float32]
+    box_scores: NDArray[np.float32]
+
+
+def _usable(
+    image_files: Sequence[ImageFile], boxes_of: BoxLookup, max_pixels: int, failures: list[str]
+) -> Iterator[_Usable]:
+    """Image files -> those that can be used; for each of the others a line is added to `failures`."""
+    for index, image_file in enumerate(image_files):
+        try:
+            pixels = images.read(image_file.path, max_pixels=max_pixels)
+            size = Size(height=pixels.shape[0], width=pixels.shape[1])
+            boxes, scores = boxes_of(image_file, size)
+            usable = _Usable(index, image_file, pixels, check_boxes(boxes, size), scores)
+        except InputError as error:
+            failures.append(with_name(image_file.path, error))
+        else:
+            yield usable
 
 
 def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile], list[str]]:
@@ -154,9 +185,7 @@ def _named(path: Path, name: str, taken: set[str]) -> ImageFile:
     return image_file
 
 
-def _box_lookup(
-    boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool
-) -> Callable[[ImageFile, Size], Boxes]:
+def _box_lookup(boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image: bool) -> BoxLookup:
     """The options `boxes` and `whole_image` -> a function from an image and its size to its boxes and their scores."""
     if boxes is None and not whole_image:
         raise InputError(
