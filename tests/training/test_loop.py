@@ -41,8 +41,8 @@ from pathlib import Path
 from featherpose.training import loop
 from featherpose.recipes.reading import load
 loop.SECONDS_BETWEEN_SAVES = 0
-update = loop.ema.update
-loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
+update = loop.Ema.update
+loop.Ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
 loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
 """
 

@@ -25,9 +25,10 @@ from featherpose.errors import RecipeError
 from featherpose.networks.checkpoints import load_pretrained, save_weights
 from featherpose.recipes.recipe import Optimizer, Recipe
 from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr
-from featherpose.training import card, ema
+from featherpose.training import card
 from featherpose.training.devices import open_device, pick_workers
 from featherpose.training.display import Display
+from featherpose.training.ema import Ema
 from featherpose.training.folder import RunFolder
 from featherpose.training.freeze import freeze
 from featherpose.training.ranks import init_ranks
@@ -97,6 +98,7 @@ def train(
     if resume and files.state.exists():
         state.restore(files.state)
         display.message(f"Resuming from step {state.step} of {plan[-1].last}.")
+    ema = Ema(state.ema_network, network)
     records = Records(out, state.step, state.history) if ranks.is_first else None
     seconds_before = state.seconds
     saved = time.monotonic()
@@ -142,7 +144,7 @@ def train(
 
                 # The step itself; the EMA weights follow.
                 state.optimizer.step()
-                ema.update(state.ema_network, network, recipe.ema_decay, state.step)
+                ema.update(recipe.ema_decay, state.step)
                 state.step += 1
 
                 # Show and record where the run is.
