@@ -169,7 +169,7 @@ def _measure_both(
     """Throughput without data loading for `steps` or `seconds`, then for as many steps with it."""
     stage = recipe.stages[0]
     train = _step(recipe, samples.skeleton.num_keypoints, torch_device, ranks, compiled)
-    dataset = SampleDataset(samples, codec_of(recipe, stage), recipe.augmentation, recipe.seed, epoch=0)
+    dataset = SampleDataset(samples, codec_of(recipe, stage), recipe.augmentation, recipe.seed)
     samples_per_rank = stage.batch_size // ranks.count
 
     def batches(count: int, workers: int) -> Iterable[Batch]:
