@@ -44,7 +44,7 @@ class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self.examples.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        crop, heatmaps, weights = self.examples[index]
+        crop, heatmaps, weights = self.examples[0, index]
         image = crop.permute(2, 0, 1).float() / 255
         image = (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
         return image.contiguous(), heatmaps, weights[:, None, None]
@@ -70,7 +70,7 @@ def measure(size: Size, batch: int, seconds: float, workers: int, data: str | No
     """Size, batch size, seconds per measurement -> speed on one fixed batch, and with DataLoader."""
     with TemporaryDirectory(prefix="featherpose-") as scratch:
         samples = open_samples(data, size, Path(scratch))
-        examples = Normalized(SampleDataset(samples, Msra(size, unbiased=True), Augmentation(), seed=0, epoch=0))
+        examples = Normalized(SampleDataset(samples, Msra(size, unbiased=True), Augmentation(), seed=0))
         draws = RandomSampler(examples, replacement=True, num_samples=MAX_STEPS * batch)
         loader: DataLoader[Any] = DataLoader(examples, batch, sampler=draws, num_workers=workers)
         train = trainer(samples.skeleton.num_keypoints)

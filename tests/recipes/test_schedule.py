@@ -3,7 +3,7 @@ import pytest
 pytest.importorskip("pydantic")
 from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.recipes.recipe import Schedule
-from featherpose.recipes.schedule import epochs, full_batches, lr_ratio
+from featherpose.recipes.schedule import epochs, full_batches, lr_ratio, until_end_of_stage
 
 pytestmark = pytest.mark.torch
 
@@ -15,6 +15,10 @@ PLAN = epochs(
 def test_epochs_are_consecutive_over_stages() -> None:
     assert [(e.number, e.first, e.steps) for e in PLAN] == [(0, 0, 4), (1, 4, 4), (2, 8, 11)]
     assert PLAN[-1].last == 19
+
+
+def test_rest_of_a_stage_ends_with_it() -> None:
+    assert [[e.number for e in until_end_of_stage(PLAN, epoch)] for epoch in PLAN] == [[0, 1], [1], [2]]
 
 
 def test_fewer_samples_than_batch_give_one_step() -> None:

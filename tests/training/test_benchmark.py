@@ -154,7 +154,7 @@ def test_benchmark_step_equals_training_step(
     )
     assert isinstance(recipe, PoseRecipe)
     task = PoseTask(recipe, torch.device("cpu"))
-    batch = next(task.prepare(recipe.stages[0]).batches(epochs(recipe, task.steps)[0], step=0, workers=0))
+    batch = next(task.prepare(recipe.stages[0]).batches(epochs(recipe, task.steps), step=0, workers=0))
     step = benchmark._step(recipe, COCO17.num_keypoints, torch.device("cpu"), SINGLE_PROCESS, compiled=False)
     before = {name: tensor.clone() for name, tensor in networks[0].state_dict().items()}
     assert step(batch, True) is True

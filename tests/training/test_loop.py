@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -41,8 +42,8 @@ from pathlib import Path
 from featherpose.training import loop
 from featherpose.recipes.reading import load
 loop.SECONDS_BETWEEN_SAVES = 0
-update = loop.ema.update
-loop.ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
+update = loop.Ema.update
+loop.Ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
 loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
 """
 
@@ -177,6 +178,13 @@ def test_worker_count_does_not_change_weights(uninterrupted_run: Path, synthetic
     assert_same_weights(run / "last.safetensors", uninterrupted_run / "last.safetensors")
 
 
+def test_stopped_run_leaves_no_worker_processes(synthetic_shards: Path, tmp_path: Path) -> None:
+    assert not loop.train(
+        recipe(synthetic_shards), tmp_path / "run", device="cpu", workers=2, quiet=True, max_minutes=1e-9
+    ).finished
+    assert multiprocessing.active_children() == []
+
+
 def test_another_seed_changes_weights(uninterrupted_run: Path, synthetic_shards: Path) -> None:
     run = uninterrupted_run.parent / "seed"
     train(recipe(synthetic_shards, seed=1), run)
@@ -274,7 +282,7 @@ def test_ranks_partition_every_epoch(synthetic_shards: Path) -> None:
     stage_data = task.prepare(one_recipe.stages[0])
 
     def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
-        found = stage_data.batches(epoch, epoch.first, workers=0, ranks=ranks)
+        found = stage_data.batches([epoch], epoch.first, workers=0, ranks=ranks)
         return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
 
     plan = epochs(one_recipe, task.steps)

@@ -130,7 +130,9 @@ class Recipe(Section, frozen=True):
     schedule: Schedule = Schedule()
     """Learning rate schedule over the whole run."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    """Decay of the EMA weights, which are the ones validated and saved; 0: no averaging."""
+    """Decay of the EMA weights, which are the ones validated and saved; 0: no averaging. The last 1 / (1 - decay) steps
+    are averaged, but never more than the last ninth of the run: the decay is at most (1 + step) / (10 + step), 0.991
+    at step 1000, so that 0.999 is not reached before step 9000."""
     pretrained: str = ""
     """Pretrained weights: a .safetensors or .pth file, or a shipped name; what does not fit is randomly initialized."""
     frozen_stages: Annotated[int, Field(ge=0)] = 0

@@ -30,7 +30,7 @@ def field_docs(section: type) -> dict[str, str]:
             docs |= field_docs(base)
     for field, text in pairwise(definition.body):
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
-            docs[ast.unparse(field.target)] = str(text.value.value)
+            docs[ast.unparse(field.target)] = " ".join(str(text.value.value).split())
     return docs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from featherpose.errors import RecipeError
 from featherpose.recipes.recipe import Optimizer, Recipe, Schedule, Stage
@@ -38,6 +39,11 @@ def epochs(recipe: Recipe, steps_per_epoch: Callable[[Stage], int], processes: i
                 "accumulation steps; choose another stages.N.batch_size or stages.N.accumulate_grad."
             )
     return list(_epochs(recipe, steps_per_epoch))
+
+
+def until_end_of_stage(plan: list[Epoch], epoch: Epoch) -> list[Epoch]:
+    """Epochs of a run -> this one and those that follow it in the same stage."""
+    return list(takewhile(lambda later: later.stage is epoch.stage, plan[epoch.number :]))
 
 
 def full_batches(samples: int) -> Callable[[Stage], int]:

@@ -36,8 +36,9 @@ from featherpose.recipes.reading import from_dict
 from featherpose.recipes.schedule import Epoch
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
-from featherpose.training import ema, loop
+from featherpose.training import loop
 from featherpose.training.devices import open_device, pick_workers
+from featherpose.training.ema import Ema
 from featherpose.training.loader import load
 from featherpose.training.ranks import Ranks, init_ranks
 from featherpose.training.tasks.pose import PoseLoss, codec_of
@@ -169,7 +170,7 @@ def _measure_both(
     """Throughput without data loading for `steps` or `seconds`, then for as many steps with it."""
     stage = recipe.stages[0]
     train = _step(recipe, samples.skeleton.num_keypoints, torch_device, ranks, compiled)
-    dataset = SampleDataset(samples, codec_of(recipe, stage), recipe.augmentation, recipe.seed, epoch=0)
+    dataset = SampleDataset(samples, codec_of(recipe, stage), recipe.augmentation, recipe.seed)
     samples_per_rank = stage.batch_size // ranks.count
 
     def batches(count: int, workers: int) -> Iterable[Batch]:
@@ -191,7 +192,7 @@ def _step(recipe: PoseRecipe, num_keypoints: int, torch_device: torch.device, ra
     torch.manual_seed(recipe.seed)
     network = create_network(recipe.network, num_keypoints, **recipe.options)
     network = loop.prepare_network(network, recipe, torch_device)
-    ema_network = copy.deepcopy(network).eval()
+    ema = Ema(copy.deepcopy(network).eval(), network)
     optimizer = loop.make_optimizer(network, recipe.optimizer)
     train_step = TrainStep(network, PoseLoss(recipe.loss), torch_device, recipe.precision, compiled)
 
@@ -200,7 +201,7 @@ def _step(recipe: PoseRecipe, num_keypoints: int, torch_device: torch.device, ra
         train_step(batch)
         stop = ranks.average_gradients(network, stop)
         optimizer.step()
-        ema.update(ema_network, network, recipe.ema_decay, 0)
+        ema.update(recipe.ema_decay, 0)
         return stop
 
     return step

@@ -6,28 +6,47 @@ The content of a batch is a function of (seed, epoch, draw) alone, so a run resu
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from featherpose.recipes.schedule import Epoch
 from featherpose.training.ranks import Ranks
 from featherpose.training.task import Batch
 
+Draw = TypeVar("Draw")
+
 
 def load(
-    dataset: Dataset[Any], batches: Sequence[Sequence[Any]], workers: int, ranks: Ranks, pin: bool = False
-) -> Iterator[Batch]:
-    """Dataset and the draw numbers of each batch -> the batches, collated.
+    dataset: Dataset[Any], batches: Iterable[Sequence[Any]], workers: int, ranks: Ranks, pin: bool = False
+) -> Generator[Batch, None, None]:
+    """Dataset and the draws of each batch, of all epochs one after the other -> the batches, collated.
 
-    With several processes, each gets its share of every batch. `pin` puts batches into pinned memory for a GPU.
+    With several processes, each gets its share of every batch. `pin` puts batches into pinned memory for a GPU. The
+    workers start with the first batch, stay between epochs, and end when the batches do or the generator is closed.
     """
-    shares = [list(batch[ranks.index :: ranks.count]) for batch in batches]
+    shares = (list(batch[ranks.index :: ranks.count]) for batch in batches)
     loader: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=shares, num_workers=workers, pin_memory=pin, worker_init_fn=_init_worker
+        dataset,
+        batch_sampler=shares,
+        num_workers=workers,
+        pin_memory=pin,
+        worker_init_fn=_init_worker,
+        # One of its own: the seeds of the workers, which nothing uses, must not change torch's random numbers.
+        generator=torch.Generator(),
     )
-    return iter(loader)
+    # The generator holds the only reference to the loader's iterator, which ends the workers when it is deleted.
+    yield from loader
+
+
+def remaining(
+    epochs: Iterable[Epoch], step: int, draws_of: Callable[[Epoch], Sequence[Sequence[Draw]]]
+) -> Iterator[Sequence[Draw]]:
+    """Epochs in their order and the draws of the batches of each -> those of all batches from the run's `step` on."""
+    for epoch in epochs:
+        yield from draws_of(epoch)[max(0, step - epoch.first) :]
 
 
 def _init_worker(_: int) -> None:

@@ -11,9 +11,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,17 @@ from featherpose import weights
 from featherpose.errors import RecipeError
 from featherpose.networks.checkpoints import load_pretrained, save_weights
 from featherpose.recipes.recipe import Optimizer, Recipe
-from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr
-from featherpose.training import card, ema
+from featherpose.recipes.schedule import epochs, lr_ratio, peak_lr, until_end_of_stage
+from featherpose.training import card
 from featherpose.training.devices import open_device, pick_workers
 from featherpose.training.display import Display
+from featherpose.training.ema import Ema
 from featherpose.training.folder import RunFolder
 from featherpose.training.freeze import freeze
 from featherpose.training.ranks import init_ranks
 from featherpose.training.records import STEPS_BETWEEN_RECORDS, Records
 from featherpose.training.state import RunState
+from featherpose.training.task import Batch
 from featherpose.training.tasks import open_task
 from featherpose.training.train_step import TrainStep
 
@@ -97,6 +100,7 @@ def train(
     if resume and files.state.exists():
         state.restore(files.state)
         display.message(f"Resuming from step {state.step} of {plan[-1].last}.")
+    ema = Ema(state.ema_network, network)
     records = Records(out, state.step, state.history) if ranks.is_first else None
     seconds_before = state.seconds
     saved = time.monotonic()
@@ -111,20 +115,25 @@ def train(
 
     stage_data = None
     prepared_stage = None
-    with _interruptible() as interrupted, display:
+    batches: Iterator[Batch] = iter(())
+    with _interruptible() as interrupted, display, ExitStack() as loading:
         for epoch in plan:
             # A resumed run skips what it has done.
             if state.has_finished(epoch):
                 continue
 
-            # The first epoch of a stage opens its data, at its input size.
+            # The first epoch of a stage opens its data, at its input size, and its workers, which stay until the last.
             if stage_data is None or prepared_stage is not epoch.stage:
+                loading.close()
                 stage_data = task.prepare(epoch.stage, display.decoding)
                 prepared_stage = epoch.stage
                 display.skipped(stage_data.num_unreadable)
+                rest = until_end_of_stage(plan, epoch)
+                pin = torch_device.type == "cuda"
+                batches = loading.enter_context(closing(stage_data.batches(rest, state.step, workers, ranks, pin)))
 
             tick = time.monotonic()
-            for batch in stage_data.batches(epoch, state.step, workers, ranks, torch_device.type == "cuda"):
+            for batch in islice(batches, epoch.last - state.step):
                 waited = time.monotonic() - tick
 
                 # The learning rate is a function of the step; a group of weights may have a fraction of it.
@@ -142,7 +151,7 @@ def train(
 
                 # The step itself; the EMA weights follow.
                 state.optimizer.step()
-                ema.update(state.ema_network, network, recipe.ema_decay, state.step)
+                ema.update(recipe.ema_decay, state.step)
                 state.step += 1
 
                 # Show and record where the run is.

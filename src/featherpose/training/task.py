@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -27,10 +27,12 @@ class StageData(Protocol):
         """Samples of both sets that are left out because their image could not be decoded."""
         ...
 
-    def batches(self, epoch: Epoch, step: int, workers: int, ranks: Ranks, pin: bool) -> Iterator[Batch]:
-        """The batches of an epoch from the run's `step` on; with several processes, this process's share of each.
+    def batches(
+        self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks, pin: bool
+    ) -> Generator[Batch, None, None]:
+        """The batches of the epochs from the run's `step` on; with several processes, this process's share of each.
 
-        `pin` puts them into pinned memory for a GPU.
+        `pin` puts them into pinned memory for a GPU. Closing the generator ends the workers.
         """
         ...
 

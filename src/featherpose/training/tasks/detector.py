@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training.detection_losses import DetectionTargets, detection_loss
 from featherpose.training.freeze import freeze
-from featherpose.training.loader import load
+from featherpose.training.loader import load, remaining
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.task import Batch, Progress
 from featherpose.training.tasks.detector_training import SceneDataset, SceneSet, scene_draws
@@ -53,19 +53,19 @@ class DetectorStageData:
     """Images of both sets that could not be decoded."""
 
     def batches(
-        self, epoch: Epoch, step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
-    ) -> Iterator[Batch]:
-        """Inputs uint8 (B, H, W, 3) and the fields of `DetectionTargets` of an epoch, from the run's `step` on."""
+        self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
+    ) -> Generator[Batch, None, None]:
+        """Inputs uint8 (B, H, W, 3) and the fields of `DetectionTargets` of the epochs, from the run's `step` on."""
+        seed = self.recipe.seed
         dataset = SceneDataset(
             scenes=self.training_set,
             sizes=input_shapes(self.stage.long_side),
             augmentation=self.recipe.augmentation,
             mosaic_prob=self.stage.mosaic_prob,
-            seed=self.recipe.seed,
-            epoch=epoch.number,
+            seed=seed,
         )
-        draws = scene_draws(self.training_set, self.recipe.seed, epoch)
-        return load(dataset, draws[step - epoch.first :], workers, ranks, pin)
+        draws = remaining(epochs, step, lambda epoch: scene_draws(self.training_set, seed, epoch))
+        return load(dataset, draws, workers, ranks, pin)
 
     def validate(self, network: nn.Module, device: torch.device, ranks: Ranks = SINGLE_PROCESS) -> dict[str, float]:
         """Network -> its scores on the validation set (`detector_validation.validate`)."""

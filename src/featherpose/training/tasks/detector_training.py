@@ -23,8 +23,8 @@ from featherpose.size import Size
 MAX_PEOPLE = 100
 """Rows of the labels of one input; COCO labels at most about twenty people per image, a mosaic shows four images."""
 
-ShapedDraw = tuple[int, int]
-"""Index of the input's shape, draw number (modulo the number of scenes: the scene)."""
+ShapedDraw = tuple[int, int, int]
+"""Number of the epoch, index of the input's shape, draw number (modulo the number of scenes: the scene)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,10 @@ class SceneDataset(Dataset[tuple[Tensor, ...]]):
     augmentation: SceneAugmentation
     mosaic_prob: float
     seed: int
-    epoch: int
 
     def __getitem__(self, draw: ShapedDraw) -> tuple[Tensor, ...]:
-        shape, number = draw
-        rng = sample_generator(self.seed, self.epoch, number)
+        epoch, shape, number = draw
+        rng = sample_generator(self.seed, epoch, number)
         index = number % len(self.scenes)
         size = self.sizes[shape]
         if happens(self.mosaic_prob, rng):
@@ -96,4 +95,4 @@ def scene_draws(scenes: SceneSet, seed: int, epoch: Epoch) -> list[list[ShapedDr
     batches = epoch_batches(seed, epoch.number, scenes.shapes, epoch.stage.batch_size)
     # Scenes whose image cannot be decoded are missing here, but counted in the plan.
     planned = [batches[step % len(batches)] for step in range(epoch.steps)]
-    return [[(shape, number) for number in draws.tolist()] for shape, draws in planned]
+    return [[(epoch.number, shape, number) for number in draws.tolist()] for shape, draws in planned]

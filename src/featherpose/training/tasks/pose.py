@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from featherpose.size import Size
 from featherpose.skeleton import SKELETONS
 from featherpose.training.distill import LABELS, Teacher, open_teacher
 from featherpose.training.freeze import freeze
-from featherpose.training.loader import load
+from featherpose.training.loader import load, remaining
 from featherpose.training.losses import LOSSES, on_every_stage
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.task import Batch, Progress
@@ -47,12 +47,13 @@ class PoseStageData:
     """Samples of both sets whose image could not be decoded."""
 
     def batches(
-        self, epoch: Epoch, step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
-    ) -> Iterator[Batch]:
-        """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w) and weights (B, K) of an epoch, from the run's `step` on."""
-        dataset = SampleDataset(self.training_set, self.codec, self.recipe.augmentation, self.recipe.seed, epoch.number)
-        draws = batch_draws(self.training_set, self.recipe.seed, epoch)
-        return load(dataset, draws[step - epoch.first :], workers, ranks, pin)
+        self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
+    ) -> Generator[Batch, None, None]:
+        """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K) of the epochs, from the run's `step` on."""
+        seed = self.recipe.seed
+        dataset = SampleDataset(self.training_set, self.codec, self.recipe.augmentation, seed)
+        draws = remaining(epochs, step, lambda epoch: batch_draws(self.training_set, seed, epoch))
+        return load(dataset, draws, workers, ranks, pin)
 
     def validate(self, network: nn.Module, device: torch.device, ranks: Ranks = SINGLE_PROCESS) -> dict[str, float]:
         """Network -> its scores on the validation set in percent (`pose_validation.validate`)."""

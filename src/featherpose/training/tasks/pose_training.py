@@ -21,6 +21,9 @@ from featherpose.skeleton import Skeleton
 from featherpose.training.task import Progress
 from featherpose.training.tasks.pose_labels import PoseLabels
 
+Draw = tuple[int, int]
+"""Number of the epoch, draw number in it (modulo the number of samples: the sample)."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
@@ -48,17 +51,17 @@ class TrainingSet:
 
 @dataclass(frozen=True, eq=False)
 class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Draw number -> augmented crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,); draw modulo N is the sample."""
+    """Draw -> augmented crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,)."""
 
     samples: TrainingSet
     codec: Codec
     augmentation: Augmentation
     seed: int
-    epoch: int
 
-    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        epoch, number = draw
         samples = self.samples
-        index = draw % len(samples)
+        index = number % len(samples)
         crop, keypoints, weights = augment(
             samples.crops[int(samples.rows[index])],
             samples.keypoints[index],
@@ -67,7 +70,7 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             samples.skeleton,
             self.codec.size,
             self.augmentation,
-            sample_generator(self.seed, self.epoch, draw),
+            sample_generator(self.seed, epoch, number),
             self.codec.crop_mode,
             samples.padding,
         )
@@ -90,13 +93,14 @@ def blend(
     return (shares[..., None, None] * heatmaps).sum(axis=0), weights.max(axis=0)
 
 
-def batch_draws(samples: TrainingSet, seed: int, epoch: Epoch) -> list[list[int]]:
-    """Training set, seed and epoch -> the draw numbers of each of its batches."""
+def batch_draws(samples: TrainingSet, seed: int, epoch: Epoch) -> list[list[Draw]]:
+    """Training set, seed and epoch -> the draws of each of its batches."""
     order = epoch_order(seed, epoch.number, len(samples), samples.sampling_weights)
     size = epoch.stage.batch_size
     if epoch.steps > 1:  # samples whose image cannot be decoded are missing here, but counted in the plan
         order = np.resize(order, epoch.steps * size)
-    return [order[step * size : (step + 1) * size].tolist() for step in range(epoch.steps)]
+    draws = [(epoch.number, number) for number in order.tolist()]
+    return [draws[step * size : (step + 1) * size] for step in range(epoch.steps)]
 
 
 def training_set_of(
