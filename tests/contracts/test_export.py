@@ -1,4 +1,4 @@
-"""Every network in the list is exported to one file that passes the parity check, for any number of crops."""
+"""Every kind of network is exported to one file that passes the parity check, for any number of crops."""
 
 from collections import Counter
 
@@ -12,15 +12,19 @@ onnx = pytest.importorskip("onnx")
 from featherpose.exporting import export
 from featherpose.exporting.crops import image_crops, synthetic
 from featherpose.manifest import PoseManifest, read_manifest
-from featherpose.networks import NETWORKS, create_network, hrnet, lite_hrnet, stride_of, tokenpose
+from featherpose.networks import create_network, stride_of
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
+from tests.families import TESTED, shorten
 
 pytestmark = pytest.mark.torch
 
 SIZE = Size(height=96, width=64)
+# The full graph of the paper's network; others of its depth, and those built for a larger input, are shortened.
+DEEP = {"lite_hrnet_18", "naive_lite_hrnet_18", "hrnet_w32", "tokenpose_t", "tokenpose_s_v2", "tokenpose_l_d24"}
+FULL = [name for name in TESTED if name not in DEEP]
 
 
 def make_manifest(name, size):
@@ -58,47 +62,47 @@ def accepts_any_batch_size(path, size):
     return bool(np.abs(together - alone).max() <= 1e-4 * np.ptp(alone))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NETWORKS))
-def test_every_network_passes_the_parity_check(name, tmp_path):
-    size, path = create_network(name).fixed_size or Size(height=128, width=96), tmp_path / f"{name}.onnx"
+def check(name, size, path, crops=None, **options):
+    """Export a network, which includes the parity check; the file says so and accepts any number of crops."""
     manifest = make_manifest(name, size)
-    exported = export(calibrated(manifest), path, manifest)
+    exported = export(calibrated(manifest, **options), path, manifest, crops=crops)
     assert read_manifest(path) == exported
     assert len(exported.parity["jumps"]) < 0.05 * exported.parity["keypoints_compared"]
     assert accepts_any_batch_size(path, size)
 
 
-def test_shortened_cbam_lite_hrnet_is_exported(tmp_path, monkeypatch):
-    """A fast version of the same test: every kind of layer of cbam_lite_hrnet_18 once."""
-    monkeypatch.setitem(lite_hrnet.MODULES, 18, (1, 1, 1))
-    manifest, path = make_manifest("cbam_lite_hrnet_18", SIZE), tmp_path / "short.onnx"
-    export(calibrated(manifest, width=8), path, manifest, crops={})
-    assert accepts_any_batch_size(path, SIZE)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FULL)
+def test_network_passes_the_parity_check(name, tmp_path):
+    check(name, SIZE, tmp_path / f"{name}.onnx")
+
+
+def shortened(name, **options):
+    """A row of the next test: slow unless its graph is exported in a few seconds and has operators of its own."""
+    marks = [] if name in ("cbam_lite_hrnet_18", "tokenpose_t") else [pytest.mark.slow]
+    return pytest.param(name, options, id="-".join([name, *map(str, options.values())]), marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        shortened("cbam_lite_hrnet_18", width=8),
+        shortened("lite_hrnet_18", width=8),
+        shortened("naive_lite_hrnet_18", width=8),
+        shortened("hrnet_w32"),
+        shortened("hrnet_w32", attention="cbam"),
+        shortened("tokenpose_t", input_size=SIZE),
+        shortened("tokenpose_s_v2", input_size=SIZE),
+        shortened("tokenpose_l_d24", input_size=SIZE),
+    ],
+)
+def test_shortened_network_passes_the_check(name, options, tmp_path, monkeypatch):
+    """A layer is exported alike each time it occurs, and the graph of a deep network takes a minute."""
+    shorten(monkeypatch)
+    path = tmp_path / f"{name}.onnx"
+    check(name, SIZE, path, crops={}, **options)
     nodes = Counter(node.op_type for node in onnx.load(path).graph.node)
-    # One for the crops, four in the decoder and the gates: maps keep one layout throughout the network.
-    assert nodes["Transpose"] <= 5
     assert nodes["BatchNormalization"] == 0
-
-
-@pytest.fixture
-def short_hrnet(monkeypatch):
-    """Every kind of layer of HRNet once."""
-    monkeypatch.setattr(hrnet, "MODULES", (1, 1, 1))
-    monkeypatch.setattr(hrnet, "BLOCKS_PER_MODULE", 1)
-
-
-@pytest.mark.usefixtures("short_hrnet")
-def test_shortened_attention_hrnet_is_exported(tmp_path):
-    manifest, path = make_manifest("hrnet_w32", SIZE), tmp_path / "short.onnx"
-    export(calibrated(manifest, attention="cbam"), path, manifest, crops={})
-    assert accepts_any_batch_size(path, SIZE)
-
-
-@pytest.mark.usefixtures("short_hrnet")
-def test_shortened_tokenpose_is_exported(tmp_path, monkeypatch):
-    whole = tokenpose.Transformer
-    monkeypatch.setattr(tokenpose, "Transformer", lambda depth, **options: whole(1, **options))
-    manifest, path = make_manifest("tokenpose_l_d24", SIZE), tmp_path / "short.onnx"
-    export(calibrated(manifest, input_size=SIZE), path, manifest, crops={})
-    assert accepts_any_batch_size(path, SIZE)
+    if name == "cbam_lite_hrnet_18":
+        # One for the crops, four in the decoder and the gates: maps keep one layout throughout the network.
+        assert nodes["Transpose"] <= 5

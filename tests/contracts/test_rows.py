@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from featherpose.cli import featherpose
 from featherpose.recipes.shipped import RECIPES
 from featherpose.skeleton import COCO17, MPII16
+from tests.families import shorten
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow]
 
@@ -84,8 +85,11 @@ def run(*arguments: object) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
-def test_row_trains_exports_evaluates_benchmarks(row: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """The recipe with only input size, batch size and epochs changed: the smallest input and a small shard."""
+def test_row_trains_exports_evaluates_benchmarks(
+    row: str, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recipe with only input size, batch size, epochs and the network's depth changed, on a small shard."""
+    shorten(monkeypatch)
     samples, images = folders
     recipe = RECIPES[row]
     (source,) = recipe.data.sources

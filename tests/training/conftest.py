@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 from PIL import Image
 
 from featherpose.skeleton import COCO17
+from tests.training.fork_server import ForkServer
 
 TINY = {
-    "options": {"width": 8},
+    "network": "inverted_pose",
+    "options": {"width": 0.1},
     "data": {"labels": "ground_truth"},
     "stages": [{"input_size": "64x64", "epochs": 2, "batch_size": 8, "sigma": 1.5}],
     "optimizer": {"lr": 0.002},
@@ -54,6 +57,14 @@ def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
             add_file(archive, f"{key}.webp", image)
             add_file(archive, f"{key}.json", record)
     return folder
+
+
+@pytest.fixture(scope="session")
+def fork_server() -> Generator[ForkServer, None, None]:
+    """Starts processes in which torch is imported already."""
+    server = ForkServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
-"""Run by torchrun in `test_ranks.py`: the gradients of each of two processes, and the scores of their validation."""
+"""Run by `test_ranks.py` in two processes: the gradients of each, and the scores of their validation."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +41,7 @@ def gradients_and_scores(recipe: PoseRecipe, ranks: Ranks) -> dict[str, np.ndarr
     return {"gradients": gradients.numpy(), "scores": np.array(list(scores.values())), "stop": np.array(stop)}
 
 
-if __name__ == "__main__":
+def save(recipe_file: str, folder: str) -> None:
+    """In one of several processes: write the result into the folder."""
     ranks = init_ranks(CPU)
-    np.savez(Path(sys.argv[2]) / f"rank{ranks.index}.npz", **gradients_and_scores(load(Path(sys.argv[1])), ranks))
+    np.savez(Path(folder) / f"rank{ranks.index}.npz", **gradients_and_scores(load(Path(recipe_file)), ranks))

@@ -6,8 +6,6 @@ import math
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -24,7 +22,7 @@ from featherpose.charts import curves
 from featherpose.errors import DataError, ModelError, RecipeError
 from featherpose.networks.checkpoints import PretrainedReport, read_facts, save_weights
 from featherpose.recipes.pose import PoseRecipe
-from featherpose.recipes.reading import from_dict
+from featherpose.recipes.reading import from_dict, load
 from featherpose.recipes.recipe import to_dict, to_yaml
 from featherpose.recipes.schedule import Epoch, epochs, full_batches
 from featherpose.recipes.shipped import RECIPES
@@ -34,18 +32,9 @@ from featherpose.training.display import Display
 from featherpose.training.ranks import Ranks
 from featherpose.training.tasks.pose import PoseTask
 from tests.training.conftest import TINY
+from tests.training.fork_server import Child, ForkServer, run_command
 
 pytestmark = pytest.mark.torch
-CHILD = """
-import sys, time
-from pathlib import Path
-from featherpose.training import loop
-from featherpose.recipes.reading import load
-loop.SECONDS_BETWEEN_SAVES = 0
-update = loop.Ema.update
-loop.Ema.update = lambda *args: (update(*args), time.sleep(0.15))  # so that five kills happen before the end
-loop.train(load(Path(sys.argv[1])), Path(sys.argv[2]), resume=True, device="cpu", workers=0, quiet=True)
-"""
 
 
 def recipe(folder: Path, **changes: Any) -> PoseRecipe:
@@ -65,6 +54,14 @@ def one_thread() -> Generator[None, None, None]:
 
 def train(*args: Any, **options: Any) -> loop.Outcome:
     return loop.train(*args, device="cpu", workers=0, quiet=True, **options)
+
+
+def train_slowly(recipe_file: str, run: str) -> None:
+    """In a child that is killed: save after each step, and be slow enough that all kills happen before the end."""
+    loop.SECONDS_BETWEEN_SAVES = 0
+    update = loop.Ema.update
+    loop.Ema.update = lambda *args: (update(*args), time.sleep(0.15))
+    train(load(Path(recipe_file)), Path(run), resume=True)
 
 
 def assert_same_weights(a: Path, b: Path) -> None:
@@ -88,8 +85,8 @@ def test_run_writes_weights_card_and_log(uninterrupted_run: Path, synthetic_shar
     assert card["best"] in card["history"]
     assert card["training"]["terms"][0].startswith("COCO")
     facts = read_facts(uninterrupted_run / "best.safetensors")
-    assert facts["network"] == "cbam_lite_hrnet_18"
-    assert facts["options"] == {"width": 8}
+    assert facts["network"] == TINY["network"]
+    assert facts["options"] == TINY["options"]
     assert facts["results"] == card["best"]
     assert card["recipe"]["data"]["folder"] == facts["recipe"]["data"]["folder"] == synthetic_shards.name
     assert not any(str(synthetic_shards.parent) in text for text in (json.dumps(facts), json.dumps(card)))
@@ -112,7 +109,7 @@ def test_card_lists_pretrained_weights_and_terms(
     theirs, ours = data(tmp_path / "timm.safetensors"), data(uninterrupted_run / "best.safetensors")
     assert theirs["pretrained"] == {"weights": "timm.safetensors"}
     assert "timm.safetensors: terms unknown" in theirs["terms"]
-    assert ours["pretrained"]["recipe"]["network"] == "cbam_lite_hrnet_18"
+    assert ours["pretrained"]["recipe"]["network"] == TINY["network"]
     assert not any("unknown" in term for term in ours["terms"])
 
 
@@ -140,24 +137,25 @@ def test_card_without_oks_reports_only_pck(uninterrupted_run: Path) -> None:
     assert curves(history).count("<polyline") == 1
 
 
-def test_resume_after_sigkill_is_bit_equal(synthetic_shards: Path, tmp_path: Path) -> None:
+def test_resume_after_sigkill_is_bit_equal(synthetic_shards: Path, tmp_path: Path, fork_server: ForkServer) -> None:
     long = recipe(synthetic_shards, stages=[{**TINY["stages"][0], "epochs": 5}])
     assert train(long, tmp_path / "whole").finished
     run, draws = tmp_path / "killed", np.random.default_rng(5)
-    command = [sys.executable, "-c", CHILD, str(tmp_path / "whole" / "recipe.yaml"), str(run)]
+    arguments = [str(tmp_path / "whole" / "recipe.yaml"), str(run)]
     for _ in range(3):
-        child = subprocess.Popen(command, env=os.environ.copy())
+        child = fork_server.start(train_slowly, *arguments, log=tmp_path / "log")
         _wait_for_progress(run, child)
         time.sleep(draws.uniform(0, 0.3))
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
-    subprocess.run(command, check=True)
+        os.kill(child.pid, signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, child.log.read_text()
+    last = fork_server.start(train_slowly, *arguments, log=tmp_path / "log")
+    assert last.wait() == 0, last.log.read_text()
     assert_same_weights(run / "last.safetensors", tmp_path / "whole" / "last.safetensors")
     assert_same_weights(run / "best.safetensors", tmp_path / "whole" / "best.safetensors")
     assert (run / "log.jsonl").read_text().count('"oks_accuracy"') == 5
 
 
-def _wait_for_progress(run: Path, child: "subprocess.Popen[bytes]") -> None:
+def _wait_for_progress(run: Path, child: Child) -> None:
     """Wait until the child has saved a new state."""
     state = run / "state.safetensors"
     before = state.stat().st_mtime_ns if state.exists() else 0
@@ -264,15 +262,14 @@ def test_different_recipes_train_for_one_step(name: str, synthetic_shards: Path,
     assert (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path) -> None:
+def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path, fork_server: ForkServer) -> None:
     """Two ranks divide every batch between them, resume from a state, and write the run card."""
     chosen = recipe(synthetic_shards)
     (tmp_path / "r.yaml").write_text(to_yaml(chosen))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = ["-m", "featherpose", "train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--workers", "0"]
+    words = ["train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "run"), "--workers", "0", "--device", "cpu"]
     for extra in (["--max-minutes", "1e-9"], ["--resume"]):
-        done = subprocess.run([*torchrun, *words, *extra], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-2000:]
+        for child in fork_server.start_ranks(run_command, *words, *extra, folder=tmp_path):
+            assert child.wait() == 0, child.log.read_text()
     assert json.loads((tmp_path / "run" / "card.json").read_text())["history"][-1]["epoch"] == 1
 
 
@@ -293,19 +290,21 @@ def test_ranks_partition_every_epoch(synthetic_shards: Path) -> None:
         assert len(set(all_crops)) == len(all_crops) == epoch.steps * 8
 
 
-def test_ctrl_c_stops_and_prints_resume_command(synthetic_shards: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_and_prints_resume_command(
+    synthetic_shards: Path, tmp_path: Path, fork_server: ForkServer
+) -> None:
     long = recipe(synthetic_shards, stages=[{**TINY["stages"][0], "epochs": 500}])
     (tmp_path / "r.yaml").write_text(to_yaml(long))
     run = tmp_path / "run"
     words = ["train", str(tmp_path / "r.yaml"), "--out", str(run), "--device", "cpu", "--workers", "0"]
-    child = subprocess.Popen([sys.executable, "-m", "featherpose", *words], stderr=subprocess.PIPE, text=True)
+    child = fork_server.start(run_command, *words, log=tmp_path / "output")
     while child.poll() is None and not (run / "log.jsonl").exists():
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    stderr = child.communicate(timeout=60)[1]
-    assert child.returncode == 0, stderr
-    assert f"resume with:\nfeatherpose train --resume --out {run}" in stderr
-    assert "Traceback" not in stderr
+    os.kill(child.pid, signal.SIGINT)
+    assert child.wait() == 0
+    output = child.log.read_text()
+    assert f"resume with:\nfeatherpose train --resume --out {run}" in output
+    assert "Traceback" not in output
     assert (run / "state.safetensors").exists()
 
 

@@ -1,7 +1,5 @@
 """Distributed training equals a single process: gradients, scores, stop requests; and options that need GPUs."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,9 @@ from featherpose.training import loop
 from featherpose.training.ranks import SINGLE_PROCESS
 from tests.training import ranks_child
 from tests.training.conftest import TINY
+from tests.training.fork_server import ForkServer
 
 pytestmark = pytest.mark.torch
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +32,11 @@ def single_process(recipe: PoseRecipe) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def two_processes(recipe: PoseRecipe, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def two_processes(recipe: PoseRecipe, tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> list[Any]:
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "r.yaml").write_text(to_yaml(recipe))
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    arguments = ["-m", "tests.training.ranks_child", str(folder / "r.yaml"), str(folder)]
-    done = subprocess.run([*torchrun, *arguments], capture_output=True, text=True, timeout=240, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-2000:]
+    for child in fork_server.start_ranks(ranks_child.save, str(folder / "r.yaml"), str(folder), folder=folder):
+        assert child.wait() == 0, child.log.read_text()
     return [np.load(folder / f"rank{rank}.npz") for rank in range(2)]
 
 
