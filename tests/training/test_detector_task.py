@@ -68,14 +68,14 @@ def test_batches_hold_padded_targets(scenes: Path) -> None:
     task = DetectorTask(chosen)
     (plan, *_) = epochs(chosen, task.steps)
     data = task.prepare(chosen.stages[0])
-    all_batches = list(data.batches(plan, 0, workers=0))
+    all_batches = list(data.batches([plan], 0, workers=0))
     assert len(all_batches) == plan.steps
     images, boxes, kinds, keypoints, visibility, areas, negative_weight = all_batches[0]
     assert (images.dtype, tuple(images.shape)) == (torch.uint8, (4, 64, 64, 3))
     assert boxes.shape[:2] == kinds.shape == areas.shape == visibility.shape[:2]
     assert keypoints.shape == (*kinds.shape, 17, 2)
     assert negative_weight.tolist() == [1] * 4
-    later = list(data.batches(plan, 2, workers=0))
+    later = list(data.batches([plan], 2, workers=0))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(all_batches[2:], later, strict=True))
 
 
