@@ -56,7 +56,8 @@ class Decode(nn.Module):
         """Maps, cells (N, K, 1) and offsets (n,) from them -> values (N, K, n); border cells are replicated."""
         row_starts = (y + dy).clamp(0, self.height - 1) * self.width  # (N, K, n)
         columns = (x + dx).clamp(0, self.width - 1)  # (N, K, n)
-        return maps.flatten(2).gather(2, row_starts + columns)
+        index = row_starts + columns
+        return maps.flatten(2).gather(2, index)
 
     def has_margin(self, x: Tensor, y: Tensor, before: int, after: int) -> Tensor:
         """1.0 where a cell has `before` cells left of and above it, `after` cells right of and below it; else 0.0."""

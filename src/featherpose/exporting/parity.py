@@ -44,13 +44,13 @@ def check_parity(
     wanted = _run(network, pixels, small)
     again = _run(network, pixels, large)
     extent = _heatmap_range(wanted[2], again[2])
-    rounds: list[dict[str, Any]] = []
+    jumps: dict[tuple[str, str], dict[str, Any]] = {}  # a keypoint that jumps at both batch sizes is listed once
+    worst = {"heatmaps": 0.0, "scores": 0.0, "keypoints": 0.0}
     for batch in BATCHES:
         got = _run(engine, pixels, batch)
-        rounds.append(_compare(wanted, got, names, codec, keypoint_names, extent))
-    # A keypoint that jumps at both batch sizes is listed once.
-    jumps = {(jump["crop"], jump["keypoint"]): jump for round in rounds for jump in round.pop("jumps")}
-    worst = {output: max(round[output] for round in rounds) for output in rounds[0]}
+        differences, jumps_of_batch = _compare(wanted, got, names, codec, keypoint_names, extent)
+        worst = {output: max(worst[output], differences[output]) for output in worst}
+        jumps |= {(jump["crop"], jump["keypoint"]): jump for jump in jumps_of_batch}
     return {
         "engines": engine_versions(),
         "crops": names,
@@ -102,7 +102,7 @@ def _run(run: Run, crops: NDArray[np.uint8], batch: int) -> Outputs:
 
 def _compare(
     wanted: Outputs, got: Outputs, names: list[str], codec: Codec, keypoint_names: Sequence[str], extent: float
-) -> dict[str, Any]:
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Outputs at one batch size -> largest differences of the three outputs, and the jumps."""
     wanted_keypoints, wanted_scores, wanted_heatmaps = wanted
     keypoints, scores, heatmaps = got
@@ -119,15 +119,16 @@ def _compare(
     allowed = np.maximum(MAX_KEYPOINT_DIFFERENCE, reach(codec, wanted_heatmaps, difference) + rounding)
     _refuse("keypoints", moved, allowed, "px", names, keypoint_names)
     jumped = moved > MAX_KEYPOINT_DIFFERENCE
-    return {
+    differences = {
         "heatmaps": float(difference.max()) / extent,
         "scores": float(np.abs(scores - wanted_scores).max()),
         "keypoints": float(moved[~jumped].max(initial=0)),
-        "jumps": [
-            {"crop": names[n], "keypoint": keypoint_names[k], "pixels": float(moved[n, k])}
-            for n, k in np.argwhere(jumped).tolist()
-        ],
     }
+    jumps = [
+        {"crop": names[n], "keypoint": keypoint_names[k], "pixels": float(moved[n, k])}
+        for n, k in np.argwhere(jumped).tolist()
+    ]
+    return differences, jumps
 
 
 def _distance(a: Array, b: Array) -> Array:
