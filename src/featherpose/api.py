@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from featherpose.size import Size
 
 if TYPE_CHECKING:
     from featherpose.evaluation.coco import CocoScores
+    from featherpose.evaluation.detector import DetectorScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
     from featherpose.manifest import Manifest
@@ -217,8 +218,11 @@ def evaluate(
     device: str = "auto",
     out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation[CocoScores] | Evaluation[MpiiScores]:
+) -> Evaluation[CocoScores] | Evaluation[MpiiScores] | Evaluation[DetectorScores]:
     """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
+
+    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `device`, `out` and
+    `progress` apply to it.
 
     Args:
         format: "coco" or "mpii".
@@ -230,33 +234,73 @@ def evaluate(
         jitter: shift the sides of ground-truth boxes at random by this fraction of the box (COCO only).
         padding: size of the crop relative to the box; None: the model's.
         device: "auto", "cpu" or "cuda".
-        out: JSON file for the predicted keypoints, for COCO in its results format; None: not written.
+        out: JSON file for the predicted keypoints or boxes, for COCO in its results format; None: not written.
         progress: called with the number of images done and of all images.
 
     Raises:
-        InputError: an unknown format, options that the format does not have, or `out` that cannot be written.
+        InputError: an unknown format, options that the format or a detector does not have, or `out` that cannot be
+            written.
     """
-    from featherpose import files
+    from featherpose import files, weights
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.mpii import evaluate_mpii
+    from featherpose.kinds import DETECTOR
+    from featherpose.manifest import read_manifest
 
     if format not in ("coco", "mpii"):
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
     if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
         raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
+    if out is not None:
+        files.check_writable(Path(out))  # now, not after an evaluation of minutes
+    if read_manifest(weights.find(model)).kind == DETECTOR.name:
+        pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
+        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
+        evaluation = _evaluate_detector(model, data, pose_options, device, progress)
+        return _with_results(evaluation, out)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
-    if out is not None:
-        files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if format == "mpii":
         evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_all, estimator.manifest.skeleton, progress)
     else:
         evaluation = evaluate_coco(
             read_coco(data), estimator.estimate_all, boxes=boxes, progress=progress, nms=nms, jitter=jitter
         )
+    return _with_results(evaluation, out)
+
+
+def _evaluate_detector(
+    model: AnyPath,
+    data: AnyPath,
+    pose_options: Mapping[str, Any],
+    device: str,
+    progress: Callable[[int, int], None] | None,
+) -> Evaluation[DetectorScores]:
+    """Detector and a labeled data set -> scores; InputError if an option of pose networks is given."""
+    from featherpose import weights
+    from featherpose.data.coco import read_coco
+    from featherpose.evaluation.detector import evaluate_detector
+    from featherpose.runtime.detector import Detector
+
+    given = [name for name, value in pose_options.items() if value]
+    if given:
+        raise InputError(f"{model} is a person detector, evaluated without {', '.join(given)}; leave it out.")
+    detector = Detector.open(weights.find(model), device)
+    conf = detector.conf
+    detector.conf = 0.0  # AP ranks all boxes
+    return evaluate_detector(read_coco(data), detector, conf, progress)
+
+
+E = TypeVar("E", bound="Evaluation[Any]")
+
+
+def _with_results(evaluation: E, out: AnyPath | None) -> E:
+    """Write the results of an evaluation as JSON, if a file is given -> the evaluation."""
+    from featherpose import files
+
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         files.replace(Path(out), json.dumps(evaluation.results).encode())

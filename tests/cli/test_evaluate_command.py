@@ -63,6 +63,27 @@ def test_ap50_is_one_only_if_keypoints_match(run, tmp_path: Path) -> None:
         assert json.loads(run("--json").stdout)["scores"]["ap50"] == found
 
 
+def test_detector_is_evaluated_on_boxes(run, tmp_path: Path) -> None:
+    """The stand-in finds red cells of 32 input pixels; an image of 240x320 has 10/3 pixels per input pixel."""
+    folder = tmp_path / "people"
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[107:214, 107:214] = (255, 0, 0)
+    images.write(folder / "images/photo-5.png", image)
+    truth = json.loads((folder / "person_keypoints.json").read_text())
+    people = [person(1, 5, (107, 107, 105, 105)), person(2, 7, (10, 10, 60, 120))]
+    (folder / "person_keypoints.json").write_text(json.dumps({**truth, "annotations": people}))
+    lines = run("--model", "detector.onnx").stdout.splitlines()
+    assert lines[0].split() == ["AP", "AP50", "AP(S)", "AP(M)", "AP(L)", "AR", "recall"]
+    assert lines[1].split()[1] == "50.5"  # one of two people, at the recalls 0 to 0.5
+    assert lines[1].split()[-1] == "50.0"
+    assert lines[2] == "tiny_detector, long side 96 px (detector.onnx)"
+    assert lines[3] == "0.00 false boxes per image without anyone"
+    facts = json.loads(run("--model", "detector.onnx", "--json").stdout)
+    assert (facts["long_side"], facts["num_instances"]) == (96, 1)
+    (result,) = json.loads((tmp_path / "out/evaluate/detector-people.results.json").read_text())
+    assert result["bbox"] == pytest.approx([107, 107, 105, 105], abs=4)
+
+
 def test_json_on_stdout_has_no_other_output(run, tmp_path: Path) -> None:
     result = run("--json", "--out", "mine/results.json", "--flip-test", "--blur-kernel", "3")
     facts = json.loads(result.stdout)
@@ -189,9 +210,9 @@ BAD = {
     "data": (["--data", "nowhere"], DataError, "There is no folder nowhere"),
     "model": (["--model", "nowhere.onnx"], ModelError, "nowhere.onnx: no such model file"),
     "kind of the model": (
-        ["--model", "detector.onnx"],
-        ModelError,
-        "is a model of kind detector, wanted",
+        ["--model", "detector.onnx", "--flip-test", "--nms", "oks"],
+        InputError,
+        "is a person detector, evaluated without nms, flip_test; leave it out",
     ),
     "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read (No such file"),
     "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),

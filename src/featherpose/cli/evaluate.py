@@ -27,6 +27,12 @@ MPII_COLUMNS = {
 }
 
 
+DETECTOR_COLUMNS = {
+    **{"AP": "ap", "AP50": "ap50", "AP(S)": "ap_small", "AP(M)": "ap_medium", "AP(L)": "ap_large"},
+    **{"AR": "ar", "recall": "recall"},
+}
+
+
 @click.command()
 @options.MODEL
 @click.option("--data", required=True, metavar="FOLDER", help="Folder with images and labels (see above).")
@@ -119,6 +125,9 @@ def evaluate(
     of a model with COCO keypoints; Mean is the published metric. MPII's square boxes are larger than COCO's: with
     --padding 1 a model trained on COCO boxes gets persons at the scale it was trained on.
 
+    A person detector is evaluated on all labeled boxes: COCO's box AP and AR; recall is that of people taller than a
+    fifth of the image at one false box per image.
+
     The poses are written to --out, for COCO in the COCO results format. Images that cannot be used are listed at the
     end; the persons in them count as missed (exit code 1).
     """
@@ -158,11 +167,14 @@ def evaluate(
 def _describe(model: str) -> dict[str, Any]:
     """Name or file of a model -> its file, and network and input size from its manifest."""
     from featherpose import weights
-    from featherpose.manifest import PoseManifest, of_kind, read_manifest
+    from featherpose.manifest import DetectorManifest, PoseManifest, of_kind, read_manifest
 
     file = weights.find(model)
-    manifest = of_kind(read_manifest(file), PoseManifest, file)
-    return {"model": str(file), "network": manifest.network, "input_size": manifest.input_size.to_dict()}
+    manifest = read_manifest(file)
+    if isinstance(manifest, DetectorManifest):
+        return {"model": str(file), "network": manifest.network, "long_side": manifest.long_side}
+    input_size = of_kind(manifest, PoseManifest, file).input_size
+    return {"model": str(file), "network": manifest.network, "input_size": input_size.to_dict()}
 
 
 def _show(evaluation: Evaluation[Any], settings: dict[str, Any], as_json: bool) -> None:
@@ -183,23 +195,39 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
 
     scores = evaluation.scores.to_dict()
     table = Table(box=None, pad_edge=False)
-    columns = COLUMNS if "ap" in scores else MPII_COLUMNS
+    is_detector = "false_boxes" in scores
+    columns = DETECTOR_COLUMNS if is_detector else COLUMNS if "ap" in scores else MPII_COLUMNS
     for column in columns:
         table.add_column(column, justify="right")
     table.add_row(*(percent(scores[field]) for field in columns.values()))
     Console().print(table)
-    test = "flip test" if settings["flip_test"] else "no flip test"
-    extra = f", jitter {settings['jitter']}" * bool(settings["jitter"]) + ", refined" * settings["refine"]
-    extra += f", padding {settings['padding']}" if settings["padding"] else ""
-    boxes = settings["boxes"] if settings["boxes"] == "gt" else f"{settings['boxes']}, nms {settings['nms']}"
-    click.echo(
-        f"{settings['network']} {Size(**settings['input_size'])} ({settings['model']}), boxes {boxes}, {test},"
-        f" blur kernel {settings['blur_kernel']}{extra}"
-    )
+    if is_detector:
+        click.echo(f"{settings['network']}, long side {settings['long_side']} px ({settings['model']})")
+        if (false_boxes := scores["false_boxes"]) is not None:
+            click.echo(f"{false_boxes:.2f} false boxes per image without anyone")
+    else:
+        click.echo(_settings_line(settings))
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
         f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {settings['data']},"
         f" in {evaluation.seconds:.1f} s ({speed:.0f} instances/s); results in {settings['results']}"
+    )
+
+
+def _settings_line(settings: dict[str, Any]) -> str:
+    """Network, boxes and options of an evaluation of poses."""
+    test = "flip test" if settings["flip_test"] else "no flip test"
+    extra = ""
+    if settings["jitter"]:
+        extra += f", jitter {settings['jitter']}"
+    if settings["refine"]:
+        extra += ", refined"
+    if settings["padding"]:
+        extra += f", padding {settings['padding']}"
+    boxes = settings["boxes"] if settings["boxes"] == "gt" else f"{settings['boxes']}, nms {settings['nms']}"
+    return (
+        f"{settings['network']} {Size(**settings['input_size'])} ({settings['model']}), boxes {boxes}, {test},"
+        f" blur kernel {settings['blur_kernel']}{extra}"
     )
 
 
