@@ -125,7 +125,7 @@ def test_shifted_person_shifts_the_drawing():
 
 
 def concatenate_poses(*persons: Poses) -> Poses:
-    arrays = [[getattr(one, name) for one in persons] for name in ("keypoints", "scores", "boxes", "box_scores")]
+    arrays = [[getattr(one, name) for one in persons] for name in ("keypoints", "scores", "boxes_xyxy", "box_scores")]
     return Poses(*map(np.concatenate, arrays), COCO17, SQUARE)
 
 

@@ -21,7 +21,7 @@ def poses(num_persons: int = 3, seed: int = 0, ids: bool = False) -> Poses:
     return Poses(
         keypoints=rng.uniform(0, 200, (num_persons, 17, 2)).astype(np.float32),
         scores=rng.uniform(0, 1, (num_persons, 17)).astype(np.float32),
-        boxes=np.array([[0, 0, 100, 200]] * num_persons, np.float32).reshape(-1, 4),
+        boxes_xyxy=np.array([[0, 0, 100, 200]] * num_persons, np.float32).reshape(-1, 4),
         box_scores=rng.uniform(0, 1, num_persons).astype(np.float32),
         skeleton=COCO17,
         image_size=SIZE,
@@ -76,7 +76,7 @@ def test_all_arrays_are_float32() -> None:
         np.zeros((1, 17, 2), np.float64), np.zeros((1, 17)), np.zeros((1, 4), int), np.ones(1), COCO17, SMALL
     )
     assert {
-        getattr(person, name).dtype for name in ("keypoints", "scores", "boxes", "box_scores", "person_scores")
+        getattr(person, name).dtype for name in ("keypoints", "scores", "boxes_xyxy", "box_scores", "person_scores")
     } == {np.dtype(np.float32)}
 
 
@@ -111,7 +111,7 @@ def test_json_round_trip_keeps_the_poses(num_persons: int, ids: bool) -> None:
     after = Poses.from_dict(json.loads(json.dumps(before.to_dict())), COCO17)
     np.testing.assert_allclose(after.keypoints, before.keypoints, atol=0.005001)
     np.testing.assert_allclose(after.scores, before.scores, atol=0.00005001)
-    np.testing.assert_allclose(after.boxes, before.boxes, atol=0.005001)
+    np.testing.assert_allclose(after.boxes_xyxy, before.boxes_xyxy, atol=0.005001)
     assert after.image_size == before.image_size
     if num_persons:
         assert (after.ids is None) == (before.ids is None)
@@ -130,7 +130,7 @@ def test_dict_with_other_skeleton_is_refused() -> None:
 SHAPES = {
     "keypoints": ((2, 16, 2), r"keypoints has the shape \(2, 16, 2\), wanted \(2, 17, 2\) \(coco17\)"),
     "scores": ((2, 17, 1), r"scores has the shape \(2, 17, 1\), wanted \(2, 17\)"),
-    "boxes": ((1, 4), r"boxes has the shape \(1, 4\), wanted \(2, 4\)"),
+    "boxes_xyxy": ((1, 4), r"boxes_xyxy has the shape \(1, 4\), wanted \(2, 4\)"),
     "box_scores": ((2, 1), r"box_scores has the shape \(2, 1\), wanted \(2,\)"),
     "ids": ((3,), r"ids has the shape \(3,\), wanted \(2,\)"),
 }
@@ -138,7 +138,7 @@ SHAPES = {
 
 @pytest.mark.parametrize(("field", "shape", "message"), [(f, *row) for f, row in SHAPES.items()], ids=SHAPES)
 def test_arrays_of_wrong_shape_are_refused(field: str, shape: tuple[int, ...], message: str) -> None:
-    right = {"keypoints": (2, 17, 2), "scores": (2, 17), "boxes": (2, 4), "box_scores": (2,), "ids": (2,)}
+    right = {"keypoints": (2, 17, 2), "scores": (2, 17), "boxes_xyxy": (2, 4), "box_scores": (2,), "ids": (2,)}
     values = {name: np.zeros(s) for name, s in {**right, field: shape}.items()}
     with pytest.raises(InputError, match=message):
         Poses(**values, skeleton=COCO17, image_size=SMALL)

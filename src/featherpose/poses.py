@@ -19,13 +19,13 @@ MIN_KEYPOINT_SCORE = 0.2
 class Poses:
     """Poses of N persons in one image of `image_size`.
 
-    keypoints (N, K, 2) x, y in pixels, (0, 0) the center of the top-left one; scores (N, K); boxes (N, 4) left, top,
-    right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None.
+    keypoints (N, K, 2) x, y in pixels, (0, 0) the center of the top-left one; scores (N, K); boxes_xyxy (N, 4) left,
+    top, right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None.
     """
 
     keypoints: NDArray[np.float32]
     scores: NDArray[np.float32]
-    boxes: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float32]
     box_scores: NDArray[np.float32]
     skeleton: Skeleton
     image_size: Size
@@ -36,7 +36,7 @@ class Poses:
         wanted = {
             "keypoints": (num_persons, num_keypoints, 2),
             "scores": (num_persons, num_keypoints),
-            "boxes": (num_persons, 4),
+            "boxes_xyxy": (num_persons, 4),
             "box_scores": (num_persons,),
         }
         for name, shape in wanted.items():
@@ -69,7 +69,7 @@ class Poses:
             self,
             keypoints=self.keypoints[chosen],
             scores=self.scores[chosen],
-            boxes=self.boxes[chosen],
+            boxes_xyxy=self.boxes_xyxy[chosen],
             box_scores=self.box_scores[chosen],
             ids=None if self.ids is None else self.ids[chosen],
         )
@@ -108,7 +108,7 @@ class Poses:
         rows = zip(self.skeleton.keypoint_names, self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
         person: dict[str, Any] = {
             "score": round(float(self.person_scores[i]), 4),
-            "box_xyxy": [round(value, 2) for value in self.boxes[i].tolist()],
+            "box_xyxy": [round(value, 2) for value in self.boxes_xyxy[i].tolist()],
             "box_score": round(float(self.box_scores[i]), 4),
             "keypoints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in rows},
         }

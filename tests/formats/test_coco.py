@@ -26,7 +26,7 @@ def test_coco_results_roundtrip(number):
     assert len(results) == number
     back = coco.from_results(results, COCO17, {785: SIZE})[785]
     assert np.abs(back.keypoints - poses.keypoints).max(initial=0) < 1e-3
-    assert np.abs(back.boxes - poses.boxes).max(initial=0) < 0.02
+    assert np.abs(back.boxes_xyxy - poses.boxes_xyxy).max(initial=0) < 0.02
     assert np.abs(back.box_scores - poses.box_scores).max(initial=0) < 1e-3
     assert np.abs(back.person_scores - poses.person_scores).max(initial=0) < 1e-3
 
@@ -37,7 +37,7 @@ def test_result_has_coco_keys_and_values():
     assert (result["image_id"], result["category_id"]) == ("a.jpg", 3)
     assert len(result["keypoints"]) == 51 and result["keypoints"][3:5] == pytest.approx(poses.keypoints[0, 1], abs=1e-3)
     assert result["score"] == pytest.approx(float(poses.person_scores[0]))
-    assert result["bbox"][2] == pytest.approx(poses.boxes[0, 2] - poses.boxes[0, 0], abs=0.01)
+    assert result["bbox"][2] == pytest.approx(poses.boxes_xyxy[0, 2] - poses.boxes_xyxy[0, 0], abs=0.01)
 
 
 def test_published_results_are_read(parity):
@@ -53,7 +53,7 @@ def test_missing_bbox_is_keypoint_bounding_box():
     result = coco.to_results(some_poses(1), 1)[0]
     del result["bbox"]
     keypoints = np.array(result["keypoints"]).reshape(-1, 3)[:, :2]
-    box = coco.from_results([result], COCO17, {1: SIZE})[1].boxes[0]
+    box = coco.from_results([result], COCO17, {1: SIZE})[1].boxes_xyxy[0]
     assert box.tolist() == pytest.approx([*keypoints.min(axis=0), *keypoints.max(axis=0)])
 
 

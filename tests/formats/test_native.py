@@ -46,7 +46,9 @@ def test_document_roundtrip(poses):
     for name, found in poses.items():
         assert len(back[name]) == len(found) and back[name].image_size == found.image_size
         assert back[name].skeleton == COCO17
-        assert np.array_equal(back[name].keypoints, found.keypoints) and np.array_equal(back[name].boxes, found.boxes)
+        assert np.array_equal(back[name].keypoints, found.keypoints) and np.array_equal(
+            back[name].boxes_xyxy, found.boxes_xyxy
+        )
         assert (back[name].ids is None) == (len(found) == 0 or found.ids is None)
 
 

@@ -50,7 +50,7 @@ def test_keypoints_are_found_at_their_color(estimator):
         assert poses.scores[0, keypoint] > 0.5
     assert (
         poses.image_size == Size(height=160, width=200)
-        and poses.boxes.tolist() == [list(BOX)]
+        and poses.boxes_xyxy.tolist() == [list(BOX)]
         and poses.box_scores.tolist() == [1]
     )
 
@@ -101,7 +101,7 @@ def test_no_boxes_give_empty_poses(estimator, boxes):
 
 def test_whole_image_shows_one_person(estimator):
     poses = estimator(make_image(), whole_image=True)
-    assert poses.boxes.tolist() == [[0, 0, 200, 160]] and poses.box_scores.tolist() == [1]
+    assert poses.boxes_xyxy.tolist() == [[0, 0, 200, 160]] and poses.box_scores.tolist() == [1]
     assert np.array_equal(poses.keypoints, estimator(make_image(), [[0, 0, 200, 160]]).keypoints)
 
 
@@ -150,7 +150,7 @@ def test_estimate_all_equals_one_image_at_a_time(model, numbers, options):
     assert [len(found) for found in together] == numbers
     for found, image, of_image in zip(together, images_of_set, boxes, strict=True):
         alone = estimator(image, of_image)
-        assert (found.image_size, found.boxes.tolist()) == (alone.image_size, alone.boxes.tolist())
+        assert (found.image_size, found.boxes_xyxy.tolist()) == (alone.image_size, alone.boxes_xyxy.tolist())
         np.testing.assert_allclose(found.keypoints, alone.keypoints, atol=1e-3)
         np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
 
@@ -158,7 +158,7 @@ def test_estimate_all_equals_one_image_at_a_time(model, numbers, options):
 def test_estimate_all_of_whole_images(estimator):
     different = [make_image(), make_image(size=(150, 140))]
     found = list(estimator.estimate_all(different, whole_image=True))
-    assert [poses.boxes.tolist() for poses in found] == [[[0, 0, 200, 160]], [[0, 0, 150, 140]]]
+    assert [poses.boxes_xyxy.tolist() for poses in found] == [[[0, 0, 200, 160]], [[0, 0, 150, 140]]]
 
 
 def test_images_share_batches(model, monkeypatch):
@@ -412,7 +412,7 @@ def test_refine_crops_around_keypoints():
     left, top, right, bottom = 180 - 7, 200 - 14, 240 + 7, 300 + 9  # 123 tall, 92.25 wide at 3:4; padded by 1.25
     middle, half = ((left + right) / 2, (top + bottom) / 2), (1.25 * 92.25 / 2, 1.25 * (bottom - top) / 2)
     np.testing.assert_allclose(second, [*np.subtract(middle, half), *np.add(middle, half)], atol=4)
-    assert poses.boxes.tolist() == [list(BAD_BOX)]
+    assert poses.boxes_xyxy.tolist() == [list(BAD_BOX)]
     np.testing.assert_allclose(poses.keypoints[0], GRID, atol=4)
 
 
@@ -450,7 +450,7 @@ def test_refine_improves_keypoints_in_bad_box(model, box):
     results = [Estimator.open(model, "cpu", threads=1, refine=refine)(image, [box]) for refine in (False, True)]
     plain, refined = (np.abs(poses.keypoints[0, :3] - list(SPOTS.values())).max() for poses in results)
     assert refined < 10 < 15 < plain
-    assert results[1].boxes.tolist() == results[0].boxes.tolist() == [list(box)]
+    assert results[1].boxes_xyxy.tolist() == results[0].boxes_xyxy.tolist() == [list(box)]
 
 
 def test_open_sets_opencv_to_one_thread(model):

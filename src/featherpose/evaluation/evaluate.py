@@ -190,11 +190,11 @@ def _by_soft_oks(found: Poses) -> NDArray[np.int64]:
 
 
 def _by_pose(found: Poses) -> NDArray[np.int64]:
-    return pose_nms(found.keypoints, found.scores, found.person_scores, found.boxes)
+    return pose_nms(found.keypoints, found.scores, found.person_scores, found.boxes_xyxy)
 
 
 def _areas(found: Poses) -> list[float]:
-    return [float(np.prod(Crop.from_box(box, NMS_AREA_ASPECT).extent)) for box in found.boxes]
+    return [float(np.prod(Crop.from_box(box, NMS_AREA_ASPECT).extent)) for box in found.boxes_xyxy]
 
 
 NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
