@@ -119,7 +119,8 @@ def names_of(cls: Any) -> set[str]:
 
 @pytest.mark.parametrize(("kind", "manifest"), MANIFESTS.items(), ids=MANIFESTS)
 def test_schema_has_the_fields_of_every_kind(kind: str, manifest: type[Manifest]):
-    common, own = SCHEMA.schema["properties"], DEFINITIONS[kind]["properties"]
+    common = SCHEMA.schema["properties"]
+    own = DEFINITIONS[kind]["properties"]
     assert set(common) == set(SCHEMA.schema["required"]) == names_of(Manifest) | {"kind"}
     assert set(own) - {"kind"} == set(DEFINITIONS[kind]["required"]) == names_of(manifest) - names_of(Manifest)
     assert own["kind"]["const"] == kind

@@ -308,7 +308,8 @@ def test_flip_test_swaps_sides_and_averages(name):
     image[20:24, 4:8] = image[20:24, 28:32] = 255
     box = (4.8, 6.4, 43.2, 57.6)  # padded by 1.25, the crop is the whole image
     estimator = Estimator(LeftRightSession(name), flip_test=True)
-    poses, codec = estimator(image, [box]), estimator.manifest.make_codec()
+    poses = estimator(image, [box])
+    codec = estimator.manifest.make_codec()
     crop = Crop.from_box(box, Size(height=64, width=48), codec.crop_mode)
     crops = images.warp(image, crop.matrix, crop.size)[None]
     merged = merge_flipped(

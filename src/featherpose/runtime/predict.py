@@ -197,9 +197,11 @@ def _box_lookup(boxes: AnyPath | dict[str, Any] | list[Any] | None, whole_image:
     if whole_image:
         raise InputError("--boxes and --whole-image contradict each other: leave one out.")
     if isinstance(boxes, dict | list):
-        boxes_name, known_boxes = "the boxes", person_boxes.from_json(boxes)
+        boxes_name = "the boxes"
+        known_boxes = person_boxes.from_json(boxes)
     else:
-        boxes_name, known_boxes = str(boxes), person_boxes.read(Path(boxes), "Check the path after --boxes.")
+        boxes_name = str(boxes)
+        known_boxes = person_boxes.read(Path(boxes), "Check the path after --boxes.")
     return lambda image_file, _: _boxes_of(image_file, known_boxes, boxes_name)
 
 

@@ -74,7 +74,7 @@ class Session:
 
     @property
     def batch_size(self) -> int:
-        """Number of inputs per run at which the throughput is highest."""
+        """Number of inputs in the session's largest runs."""
         return BATCH_SIZES[self.device][0] if "N" in self.kind.per_engine else 1
 
     @property
@@ -167,9 +167,10 @@ class Session:
         """Close this process's engines but those used last. Others are kept: closing one of a process that was forked
         would wait for threads that this process does not have."""
         own = [key for key in list(self._engines) if key[0] == os.getpid()]
-        own.sort(key=self._last_used.__getitem__)
+        own.sort(key=lambda key: self._last_used.get(key, 0.0))
         for key in own[:-MAX_ENGINES]:
             self._engines.pop(key, None)
+            self._last_used.pop(key, None)
 
     def _empty(self) -> Outputs:
         """Outputs for no crops."""
