@@ -10,19 +10,20 @@ import pytest
 
 import featherpose
 from featherpose import api, examples, images
-from featherpose.cli import benchmark, evaluate, export, predict, train
+from featherpose.cli import average, benchmark, evaluate, export, predict, train
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
 FUNCTIONS = ["estimate", "estimate_all", "evaluate", "export", "list_models", "list_networks", "predict", "train"]
 COMMANDS = [
+    (average.average, api.average),
     (evaluate.evaluate, api.evaluate),
     (export.export, api.export),
     (predict.predict, api.predict),
     (train.train, api.train),
     (benchmark.train, api.benchmark_train),
 ]
-PYTHON_NAMES = {"data_format": "format", "no_draw": "draw_images"}
+PYTHON_NAMES = {"data_format": "format", "no_data": "use_data", "no_draw": "draw_images"}
 """Name of an option in the command -> its name in Python, where they differ."""
 HEAVY = ("torch", "onnxruntime", "cv2", "PIL", "pydantic", "rich", "yaml")
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.predict import Report
+    from featherpose.training.average import Average
     from featherpose.training.benchmark import TrainingSpeed
     from featherpose.training.loop import Outcome
     from featherpose.zoo import Entry
@@ -365,6 +366,44 @@ def train(
         workers=workers,
         compiled=compiled,
         quiet=quiet,
+    )
+
+
+def average(
+    weights: Iterable[AnyPath],
+    out: AnyPath,
+    *,
+    data: AnyPath | None = None,
+    use_data: bool = True,
+    batches: int = 50,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Average:
+    """Weights files of several runs of one network (paths or shipped names) -> the file `out` with their mean.
+
+    Norm statistics are estimated anew on training samples of the first file's recipe, and the result is validated.
+
+    Args:
+        data: path of the recipe's data set, where the recipe does not find it.
+        use_data: without it, norm statistics are averaged like the weights, and nothing is validated.
+        batches: batches from which norm statistics are estimated.
+        device: "auto", "cpu" or "cuda".
+        workers: data loading processes; None: from the core count.
+
+    Raises:
+        InputError: fewer than two files, or `out` cannot be written.
+        ModelError: files of different models or without metadata, or a recipe whose data cannot be read.
+    """
+    with _extra("Averaging", "train"):
+        from featherpose.training.average import average_weights
+    return average_weights(
+        list(weights),
+        Path(out),
+        data=None if data is None else os.fspath(data),
+        use_data=use_data,
+        batches=batches,
+        device=device,
+        workers=workers,
     )
 
 

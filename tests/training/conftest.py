@@ -67,6 +67,22 @@ def fork_server() -> Generator[ForkServer, None, None]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def synthetic_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with one shard of 40 scenes of one synthetic person each, for a detector."""
+    folder = tmp_path_factory.mktemp("scenes")
+    rng = np.random.default_rng(0)
+    with tarfile.open(folder / "scenes.tar", "w") as archive:
+        for i in range(40):
+            key = f"scene-{i:03d}"
+            image, record = synthetic_person(rng, key)
+            person = {field: json.loads(record)[field] for field in ("box_xywh", "keypoints")}
+            scene = {**json.loads(record), "people": [person], "split": "val2017"}
+            add_file(archive, f"{key}.webp", image)
+            add_file(archive, f"{key}.json", json.dumps(scene).encode())
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def temporary_crop_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the crop caches in the temporary folder of the tests."""

@@ -1,15 +1,12 @@
 """Data loading: workers stay between epochs, end with the batches, and work under every start method."""
 
-import json
 import multiprocessing
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -24,7 +21,7 @@ from featherpose.recipes.schedule import epochs, full_batches, until_end_of_stag
 from featherpose.training.loader import load, remaining
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.tasks.detector import DetectorTask
-from tests.training.conftest import TINY, add_file, synthetic_person
+from tests.training.conftest import TINY
 
 pytestmark = pytest.mark.torch
 
@@ -89,18 +86,10 @@ def test_remaining_batches_start_at_the_step(step: int, left: int) -> None:
     assert found == [[draw] for draw in whole[8 - left :]]
 
 
-def test_detector_batches_resume_and_partition(tmp_path: Path) -> None:
+def test_detector_batches_resume_and_partition(synthetic_scenes: Path) -> None:
     """Two epochs in one go give the batches of a run that resumes in the middle, and those of two ranks."""
-    rng = np.random.default_rng(0)
-    with tarfile.open(tmp_path / "scenes.tar", "w") as archive:
-        for i in range(40):
-            image, record = synthetic_person(rng, f"scene-{i:03d}")
-            person = {key: json.loads(record)[key] for key in ("box_xywh", "keypoints")}
-            scene = {**json.loads(record), "people": [person], "split": "val2017"}
-            add_file(archive, f"scene-{i:03d}.webp", image)
-            add_file(archive, f"scene-{i:03d}.json", json.dumps(scene).encode())
     stage = {"long_side": 64, "epochs": 2, "batch_size": 4}
-    recipe = from_dict({"task": "detector", "data": {"folders": [str(tmp_path)]}, "stages": [stage]})
+    recipe = from_dict({"task": "detector", "data": {"folders": [str(synthetic_scenes)]}, "stages": [stage]})
     assert isinstance(recipe, DetectorRecipe)
     task = DetectorTask(recipe)
     plan = epochs(recipe, task.steps)

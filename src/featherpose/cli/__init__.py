@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "Evaluate a model on a labeled data set: AP and AR, or PCKh.",
     "train": "Train a network from a recipe.",
     "recipe": "List, show and check training recipes.",
+    "average": "Average the weights of several runs of one network.",
     "export": "Export trained weights to one ONNX file, with a parity check.",
     "benchmark": "Measure training throughput on this machine.",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,7 +50,7 @@ def _without_paths(recipe: Recipe) -> dict[str, Any]:
 def training(task: Task) -> dict[str, Any]:
     """Training samples by source and their terms, including those of the pretrained weights."""
     sources = Counter(task.sources)
-    terms = [TERMS.get(source, f"{source}: terms unknown") for source in sorted(sources)]
+    terms = terms_of(sources)
     facts: dict[str, Any] = {
         "samples": dict(sorted(sources.items())),
         "terms": terms,
@@ -57,6 +58,11 @@ def training(task: Task) -> dict[str, Any]:
     }
     pretrained = task.recipe.pretrained
     return {**facts, **_pretrained_facts(pretrained, terms)} if pretrained else facts
+
+
+def terms_of(sources: Iterable[str]) -> list[str]:
+    """Names of data sets, in any order and repeated -> the terms of each."""
+    return [TERMS.get(source, f"{source}: terms unknown") for source in sorted(set(sources))]
 
 
 def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
