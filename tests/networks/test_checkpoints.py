@@ -11,10 +11,18 @@ torch = pytest.importorskip("torch")
 from featherpose.errors import ModelError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_pretrained, load_weights, read_facts, read_metadata, save_weights
+from tests.families import shorten
 
 pytestmark = pytest.mark.torch
 
 NAME = "lite_hrnet_18"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        yield
 
 
 def small(num_keypoints=17):

@@ -1,8 +1,6 @@
-"""Exact counts of parameters and multiply-accumulates."""
+"""Exact counts of parameters and multiply-accumulates; tests/tools counts every network at its default options."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -33,18 +31,8 @@ def test_parameter_count(name, options, count):
     assert count_parameters(create_network(name, **options)) == count
 
 
-@pytest.mark.parametrize(
-    ("options", "millions"), [({}, 187.3), ({"width": 32}, 133.5), ({"upsample": "bilinear"}, 214.7)]
-)
-def test_macs_of_the_attention_head(options, millions):
-    assert count_macs(create_network("cbam_lite_hrnet_18", **options), SIZE) / 1e6 == pytest.approx(millions, abs=0.05)
-
-
-@pytest.mark.parametrize(("depth", "size"), [(18, SIZE), (18, Size(height=384, width=288)), (30, SIZE)])
-def test_macs_match_the_published_ones(parity, depth, size):
-    counts = json.loads((parity / "counts.json").read_text())[f"litehrnet{depth}"]
-    wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
-    assert count_macs(create_network(f"lite_hrnet_{depth}"), size) == wanted
+def test_macs_of_a_narrow_network():
+    assert count_macs(create_network("cbam_lite_hrnet_18", width=32), SIZE) / 1e6 == pytest.approx(133.5, abs=0.05)
 
 
 @pytest.mark.parametrize(

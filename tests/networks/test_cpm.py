@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from featherpose.codecs import CODECS
 from featherpose.errors import ModelError
 from featherpose.networks import NETWORKS, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights
-from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.networks.cpm import LATER_STAGES
 from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.size import Size
@@ -45,14 +43,6 @@ def test_state_dict_matches_the_published_one(record):
     with torch.device("meta"):
         model = create_network("cpm")
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
-
-
-def test_counts_match_the_published_ones(parity):
-    counts = json.loads((parity / "counts.json").read_text())["cpm"]
-    with torch.device("meta"):
-        model = create_network("cpm")
-    assert count_parameters(model) == counts["params"]
-    assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
 
 @pytest.mark.slow

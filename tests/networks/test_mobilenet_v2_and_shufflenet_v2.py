@@ -1,8 +1,6 @@
-"""MobileNetV2 and ShuffleNetV2 against the published code: names, counts, outputs."""
+"""MobileNetV2 and ShuffleNetV2 against the published code: names, outputs."""
 
 from __future__ import annotations
-
-import json
 
 import pytest
 
@@ -10,8 +8,6 @@ torch = pytest.importorskip("torch")
 
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
-from featherpose.networks.counts import count_macs, count_parameters
-from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
 
@@ -41,14 +37,6 @@ def model(record, name):
 def test_state_dict_matches_the_published_one(record, model):
     ours = [[k.replace("keypoint_head.", "head."), list(v.shape)] for k, v in model.state_dict().items()]
     assert ours == record.facts["state_dict"]
-
-
-def test_counts_match_the_published_ones(parity, name):
-    counts = json.loads((parity / "counts.json").read_text())[name]
-    with torch.device("meta"):
-        model = create_network(name)
-    assert count_parameters(model) == counts["params"]
-    assert count_macs(model, Size(height=256, width=192)) == counts["macs"]["256x192"]["conv_linear_as_written"]
 
 
 def test_output_matches_the_published_one(record, model, make_image):

@@ -1,8 +1,6 @@
-"""Naive Lite-HRNet against the published code: names, counts, outputs, intermediate maps."""
+"""Naive Lite-HRNet against the published code: names, outputs, intermediate maps."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ torch = pytest.importorskip("torch")
 from featherpose.errors import ModelError
 from featherpose.networks import create_network
 from featherpose.networks.checkpoints import load_weights
-from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.size import Size
 
 pytestmark = pytest.mark.torch
@@ -44,16 +41,6 @@ def run(model, x):
 def test_state_dict_matches_the_published_one(published):
     record, model = published
     assert [[k, list(v.shape)] for k, v in model.state_dict().items()] == record.facts["state_dict"]
-
-
-@pytest.mark.parametrize("size", SEEDS, ids=str)
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_counts_match_the_published_ones(parity, name, size):
-    counts = json.loads((parity / "counts.json").read_text())[name]
-    model = create_on_meta(PUBLISHED[name])
-    assert count_parameters(model) == counts["params"]
-    wanted = counts["macs"][str(size)]["conv_linear_each_module_once"]
-    assert count_macs(model, size) == wanted
 
 
 @pytest.mark.parametrize("size", SEEDS, ids=str)

@@ -31,7 +31,7 @@ from tests.training.conftest import TINY
 pytestmark = pytest.mark.torch
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 SMALL: dict[str, Any] = {
-    "options": {"width": 8},
+    "options": {"width": 0.1},
     "input_size": Size(height=64, width=64),
     "batch_size": 4,
     "device": "cpu",
@@ -95,7 +95,7 @@ class TestMeasureSteps:
 
 class TestTrainingSpeed:
     def test_step_and_loading_have_equal_step_counts(self) -> None:
-        speed = training_speed("cbam_lite_hrnet_18", steps=2, threads=1, **SMALL)
+        speed = training_speed("inverted_pose", steps=2, threads=1, **SMALL)
         assert (speed.step.steps, speed.loading.steps) == (2, 2)
         assert speed.step.samples_per_s > 0 and speed.loading.samples_per_s > 0
         assert 0 <= speed.step.waiting < speed.loading.waiting < 1
@@ -106,12 +106,12 @@ class TestTrainingSpeed:
         assert written["step"]["steps"] == 2 and written["machine"]["torch"] == torch.__version__
 
     def test_measures_a_folder_of_shards(self, synthetic_shards: Path) -> None:
-        speed = training_speed("lite_hrnet_18", seconds=0, data=synthetic_shards, **SMALL)
+        speed = training_speed("inverted_pose", seconds=0, data=synthetic_shards, **SMALL)
         assert speed.step.steps == speed.loading.steps == 1
         assert speed.data == str(synthetic_shards)
 
     def test_measures_with_one_worker(self) -> None:
-        speed = training_speed("lite_hrnet_18", steps=2, **{**SMALL, "workers": 1})
+        speed = training_speed("inverted_pose", steps=2, **{**SMALL, "workers": 1})
         assert speed.workers == 1
         assert speed.loading.steps == 2
 
@@ -119,9 +119,9 @@ class TestTrainingSpeed:
         ("network", "changes", "error", "message"),
         [
             ("lite_hrnet_19", {}, ModelError, "Did you mean 'lite_hrnet_18'"),
-            ("lite_hrnet_18", {"options": {"widht": 8}}, ModelError, "Did you mean 'width'"),
-            ("lite_hrnet_18", {"input_size": Size(height=64, width=60)}, ModelError, "multiples of 32"),
-            ("lite_hrnet_18", {"data": "nowhere"}, DataError, "There is no folder nowhere"),
+            ("inverted_pose", {"options": {"widht": 8}}, ModelError, "Did you mean 'width'"),
+            ("inverted_pose", {"input_size": Size(height=64, width=60)}, ModelError, "multiples of 32"),
+            ("inverted_pose", {"data": "nowhere"}, DataError, "There is no folder nowhere"),
         ],
     )
     def test_invalid_arguments_raise_with_hint(
@@ -133,7 +133,7 @@ class TestTrainingSpeed:
     def test_indivisible_batch_size_raises(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(benchmark, "init_ranks", lambda place: Ranks(0, 3))
         with pytest.raises(InputError, match=r"--batch-size 4 is not divisible by 3 processes"):
-            training_speed("lite_hrnet_18", steps=1, **SMALL)
+            training_speed("inverted_pose", steps=1, **SMALL)
 
 
 def test_benchmark_step_equals_training_step(
