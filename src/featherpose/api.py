@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -323,7 +324,7 @@ def train(
     compiled: bool = False,
     quiet: bool = False,
 ) -> Outcome:
-    """Recipe (object, name or YAML file) and folder of the run -> Outcome.
+    """Recipe (object, its name or that of a network, or YAML file) and folder of the run -> Outcome.
 
     Weights, training state and the run card are written to the folder.
 
@@ -357,6 +358,8 @@ def train(
             "or the folder of a run to resume as out."
         )
     name = recipe.network if isinstance(recipe, Recipe) else Path(recipe).stem
+    if (note := recipe_note(recipe)) and not quiet:
+        print(note, file=sys.stderr)
     return loop.train(
         open_recipe(recipe, settings, data=data, val_data=val_data, pretrained=pretrained),
         Path("runs") / name if out is None else Path(out),
@@ -466,7 +469,7 @@ def open_recipe(
     val_data: AnyPath | None = None,
     pretrained: AnyPath | None = None,
 ) -> Recipe:
-    """Recipe (object, name or YAML file) and "key=value" overrides -> Recipe.
+    """Recipe (object, its name or that of a network, or YAML file) and "key=value" overrides -> Recipe.
 
     `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton, `val_data` one
     to validate on in place of a part of `data`. `pretrained` gives the weights to initialize from, a file or a shipped
@@ -477,8 +480,7 @@ def open_recipe(
     from featherpose.recipes.shipped import get_recipe
 
     if not isinstance(recipe, Recipe):
-        is_file = Path(recipe).suffix in (".yaml", ".yml")
-        recipe = load(Path(recipe)) if is_file else get_recipe(os.fspath(recipe))
+        recipe = load(Path(recipe)) if _is_recipe_file(recipe) else get_recipe(os.fspath(recipe))
     if val_data is not None and data is None:
         raise RecipeError("There is validation data but no training data: give both --data and --val-data.")
     if data is not None:
@@ -486,6 +488,20 @@ def open_recipe(
     if pretrained is not None:
         recipe = recipe.model_copy(update={"pretrained": os.fspath(pretrained)})
     return override(recipe, settings)
+
+
+def recipe_note(recipe: Recipe | AnyPath) -> str:
+    """Recipe as in `open_recipe` -> for the name of a network, a sentence that says which recipe is used; else ""."""
+    from featherpose.recipes.recipe import Recipe
+    from featherpose.recipes.shipped import find_recipe
+
+    if isinstance(recipe, Recipe) or _is_recipe_file(recipe):
+        return ""
+    return find_recipe(os.fspath(recipe))[1]
+
+
+def _is_recipe_file(recipe: AnyPath) -> bool:
+    return Path(recipe).suffix in (".yaml", ".yml")
 
 
 def recipe_yaml(recipe: Recipe) -> str:

@@ -93,14 +93,12 @@ def test_row_trains_exports_evaluates_benchmarks(
     samples, images = folders
     recipe = RECIPES[row]
     (source,) = recipe.data.sources
-    options = {**recipe.options, **({"input_size": f"{SIZE}x{SIZE}"} if "input_size" in recipe.options else {})}
     changes = {
         "data.folder": samples,
         "stages.0.input_size": f"{SIZE}x{SIZE}",
         "stages.0.batch_size": BATCH,
         "stages.0.epochs": EPOCHS,
     }
-    changes |= {"options": json.dumps(options)} if options != recipe.options else {}
     settings = [argument for key, value in changes.items() for argument in ("--set", f"{key}={value}")]
 
     trained = run("train", row, *settings, "--out", tmp_path / "run", "--device", "cpu", "--workers", 0)
@@ -130,6 +128,6 @@ def test_row_trains_exports_evaluates_benchmarks(
         "--data",
         samples,
     ]
-    arguments = [argument for key, value in options.items() for argument in ("--option", f"{key}={json.dumps(value)}")]
-    benchmarked = run("benchmark", "train", recipe.network, *how, *arguments)
+    options = [argument for key, value in recipe.options.items() for argument in ("--option", f"{key}={value}")]
+    benchmarked = run("benchmark", "train", recipe.network, *how, *options)
     assert benchmarked["step"]["samples_per_s"] > 0 and benchmarked["loading"]["samples_per_s"] > 0

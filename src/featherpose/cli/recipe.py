@@ -47,10 +47,13 @@ def list_recipes(word: str, as_json: bool) -> None:
 def show(name: str, settings: tuple[str, ...]) -> None:
     """Print all fields of recipe NAME as YAML, each with its meaning as a comment.
 
-    NAME is a shipped recipe or a YAML file. The output is a complete recipe file, to be edited into a custom recipe.
+    NAME is a shipped recipe, a network or a YAML file. The output is a complete recipe file, to be edited into a custom
+    recipe.
     """
     from featherpose import api
 
+    if note := api.recipe_note(name):
+        click.echo(note, err=True)
     click.echo(api.recipe_yaml(api.open_recipe(name, settings)), nl=False)
 
 
@@ -64,6 +67,8 @@ def check(name: str, settings: tuple[str, ...]) -> None:
     """
     from featherpose import api
 
+    if note := api.recipe_note(name):
+        click.echo(note, err=True)
     chosen = api.open_recipe(name, settings)
     parameters = api.check_recipe(chosen)
     click.echo(f"{name}: valid. {chosen.network}, {parameters:,} parameters, recipe {chosen.digest}.")

@@ -44,7 +44,7 @@ def train(
     compiled: bool,
     as_json: bool,
 ) -> None:
-    """Train the network of RECIPE, a name (`featherpose recipe list`) or a YAML file.
+    """Train the network of RECIPE: a name (`featherpose recipe list`), the name of a network, or a YAML file.
 
     Weights, training state and a run card are written to --out. A run that Ctrl-C or --max-minutes stopped, or that was
     killed, continues with --resume and ends with the same weights. best.safetensors holds the weights with the best
@@ -56,6 +56,7 @@ def train(
 
     \b
     featherpose train pretrain-cbam_lite_hrnet_18 --max-minutes 60
+    featherpose train hrnet_w32
     featherpose train --resume --out runs/pretrain-cbam_lite_hrnet_18
     featherpose train --data MY.json --pretrained default --out runs/my
     featherpose train my.yaml --set stages.0.epochs=2 --set network=cbam_lite_hrnet_30

@@ -6,7 +6,7 @@ The contract tests cover every network in `NETWORKS`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import get_type_hints
 
 from torch import nn
@@ -70,6 +70,16 @@ def stride_of(name: str) -> int:
     return getattr(get_type_hints(_builder(NETWORKS, name)).get("return"), "stride", PoseNetwork.stride)
 
 
+def option_names(name: str) -> list[str]:
+    """Name of a network -> its own options, read from the builder without building it; ModelError if unknown."""
+    return _option_names(_builder(NETWORKS, name))
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Name of a network and names of options -> ModelError where `create_network` would refuse one of them."""
+    _check_options(name, _builder(NETWORKS, name), options)
+
+
 def create_network(name: str, num_keypoints: int = 17, **options: object) -> nn.Module:
     """Name, number of keypoints K and the network's own options -> a freshly initialized network in train mode.
 
@@ -93,17 +103,25 @@ def _create(
     networks: dict[str, Callable[..., nn.Module]], name: str, num_keypoints: int, options: dict[str, object]
 ) -> nn.Module:
     build = _builder(networks, name)
-    known = [p for p in inspect.signature(build).parameters if p != "num_keypoints"]
-    for option in options:
-        if option not in known:
-            raise ModelError(
-                f"{name} has no option {option!r}.{did_you_mean(option, known) if known else ' It has no options.'}"
-            )
+    _check_options(name, build, options)
     if num_keypoints < 1:
         raise ModelError(f"num_keypoints is {num_keypoints}; it must be at least 1.")
     model = build(num_keypoints, **options)
     initialize(model)
     return model
+
+
+def _option_names(build: Callable[..., nn.Module]) -> list[str]:
+    return [name for name in inspect.signature(build).parameters if name != "num_keypoints"]
+
+
+def _check_options(name: str, build: Callable[..., nn.Module], options: Iterable[str]) -> None:
+    known = _option_names(build)
+    for option in options:
+        if option not in known:
+            raise ModelError(
+                f"{name} has no option {option!r}.{did_you_mean(option, known) if known else ' It has no options.'}"
+            )
 
 
 def _builder(networks: dict[str, Callable[..., nn.Module]], name: str) -> Callable[..., nn.Module]:

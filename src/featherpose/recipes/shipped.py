@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from featherpose import zoo
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
 from featherpose.recipes.detector import DetectorRecipe, DetectorStage
@@ -192,7 +193,7 @@ COCO_ROWS = (
 MPII_ROWS = (
     Row("simple_baseline_resnet152", Size(height=256, width=256)),
     Row("hrnet_w32", Size(height=256, width=256)),
-    Row("tokenpose_l_d24", Size(height=256, width=256), {"input_size": "256x256"}),
+    Row("tokenpose_l_d24", Size(height=256, width=256)),
     Row("lite_hrnet_18", Size(height=256, width=256)),
     Row("cbam_lite_hrnet_18", Size(height=256, width=256)),
 )
@@ -251,7 +252,25 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get_recipe(name: str) -> Recipe:
-    """Name -> recipe; RecipeError with the nearest names if there is none."""
-    if name not in RECIPES:
-        raise RecipeError(f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} A path to a YAML file works too.")
-    return RECIPES[name]
+    """Name of a recipe, or of a network -> recipe; RecipeError with the nearest names if there is none."""
+    return find_recipe(name)[0]
+
+
+def find_recipe(name: str) -> tuple[Recipe, str]:
+    """Name of a recipe -> the recipe and ""; name of a network -> a recipe that trains it, and a sentence on which.
+
+    That is the network's first pretrain-* or else baseline-* recipe with default options; `BASELINE` at 256x192 for a
+    network without one.
+    """
+    if name in RECIPES:
+        return RECIPES[name], ""
+    for kind in ("pretrain-", "baseline-"):
+        for known, recipe in RECIPES.items():
+            if known.startswith(kind) and recipe.network == name and not recipe.options:
+                return recipe, f"Using the recipe {known} of the network {name}."
+    networks = [entry.name for entry in zoo.read()]
+    if name in networks:
+        recipe = _baseline_recipe(Row(name, Size(height=256, width=192)), "coco", "coco17")
+        return recipe, f"The network {name} has no recipe: using the settings of baseline-* at 256x192 on COCO."
+    near = did_you_mean(name, [*RECIPES, *networks])
+    raise RecipeError(f"Unknown recipe {name!r}.{near} A path to a YAML file works too.")

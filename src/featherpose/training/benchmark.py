@@ -41,7 +41,7 @@ from featherpose.training.devices import open_device, pick_workers
 from featherpose.training.ema import Ema
 from featherpose.training.loader import load
 from featherpose.training.ranks import Ranks, init_ranks
-from featherpose.training.tasks.pose import PoseLoss, codec_of
+from featherpose.training.tasks.pose import PoseLoss, codec_of, network_options
 from featherpose.training.tasks.pose_training import SampleDataset, TrainingSet, batch_draws
 from featherpose.training.train_step import TrainStep
 
@@ -190,7 +190,7 @@ def _measure_both(
 def _step(recipe: PoseRecipe, num_keypoints: int, torch_device: torch.device, ranks: Ranks, compiled: bool) -> Step:
     """The training step of `loop.train`."""
     torch.manual_seed(recipe.seed)
-    network = create_network(recipe.network, num_keypoints, **recipe.options)
+    network = create_network(recipe.network, num_keypoints, **network_options(recipe))
     network = loop.prepare_network(network, recipe, torch_device)
     ema = Ema(copy.deepcopy(network).eval(), network)
     optimizer = loop.make_optimizer(network, recipe.optimizer)

@@ -16,9 +16,9 @@ from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Codec
 from featherpose.data.folder import find_data
 from featherpose.data.terms import TEACHER
-from featherpose.errors import ModelError
+from featherpose.errors import ModelError, RecipeError
 from featherpose.manifest import PoseManifest
-from featherpose.networks import create_network, stride_of
+from featherpose.networks import check_options, create_network, option_names, stride_of
 from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.recipes.recipe import Stage
 from featherpose.recipes.schedule import Epoch, full_batches
@@ -80,6 +80,7 @@ class PoseTask:
     def __init__(self, recipe: PoseRecipe, device: torch.device) -> None:
         """Read the labels and open the teacher; DataError and ModelError where they do not fit the recipe."""
         self.recipe = recipe
+        self.options = network_options(recipe)
         self.labels = read_labels(recipe)
         self._loss = PoseLoss(recipe.loss, open_teacher(recipe.distill, self.labels.skeleton, device))
 
@@ -120,7 +121,7 @@ class PoseTask:
 
     def create_network(self) -> nn.Module:
         """The network, randomly initialized."""
-        return create_network(self.recipe.network, len(self.keypoint_names), **self.recipe.options)
+        return create_network(self.recipe.network, len(self.keypoint_names), **self.options)
 
     def prepare(self, stage: Stage, progress: Progress | None = None) -> PoseStageData:
         """Training and validation set of a stage; the first time, images are decoded into the cache."""
@@ -146,7 +147,7 @@ class PoseTask:
         parameters = {key: value for key, value in asdict(codec).items() if key != "size"}
         return PoseManifest(
             network=self.recipe.network,
-            options=self.recipe.options,
+            options=self.options,
             skeleton=self.labels.skeleton,
             input_size=stage.input_size,
             codec={"name": codec.name, **parameters},
@@ -155,6 +156,30 @@ class PoseTask:
             recipe=recipe,
             training=training,
         )
+
+
+def network_options(recipe: PoseRecipe) -> dict[str, Any]:
+    """Recipe -> options of its network: those of the recipe and, for a network of one input size, that of the stages.
+
+    ModelError for an unknown network or option, RecipeError where the input sizes differ.
+    """
+    check_options(recipe.network, recipe.options)
+    if "input_size" not in option_names(recipe.network):
+        return recipe.options
+    size = recipe.stages[0].input_size
+    others = [str(stage.input_size) for stage in recipe.stages if stage.input_size != size]
+    if others:
+        raise RecipeError(
+            f"{recipe.network} is built for one input size, but the stages have {size} and {others[0]}; give all of "
+            "them the same input_size."
+        )
+    given = recipe.options.get("input_size", size)
+    if Size.of(given) != size:
+        raise RecipeError(
+            f"options.input_size is {given}, but the stages have {size}; remove it: {recipe.network} takes the size of "
+            "the stages."
+        )
+    return {**recipe.options, "input_size": size.to_dict()}
 
 
 def codec_of(recipe: PoseRecipe, stage: PoseStage) -> Codec:
@@ -175,7 +200,7 @@ def check_pose(recipe: PoseRecipe) -> int:
         weights.find_pretrained(recipe.pretrained)
     num_keypoints = SKELETONS[recipe.skeleton].num_keypoints if recipe.skeleton in SKELETONS else 17
     with torch.device("meta"):
-        network = create_network(recipe.network, num_keypoints, **recipe.options).eval()
+        network = create_network(recipe.network, num_keypoints, **network_options(recipe)).eval()
         freeze(network, recipe)
         for stage in recipe.stages:
             maps = network(torch.empty(1, 3, *stage.input_size.shape)).shape[2:]
