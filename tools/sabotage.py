@@ -139,7 +139,7 @@ FAULTS = (
         "nms.py",
         "order[similarity <= threshold]",
         "order[similarity > threshold]",
-        "test_nms.py",
+        "test_oks.py",
     ),
     Fault(
         "IoU without the union",
