@@ -47,6 +47,26 @@ class TestEverySkeleton:
         assert Skeleton.from_yaml(tmp_path / "s.yaml") == skeleton
 
 
+COCO_PAIRS = ["eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle"]
+COCO_PARTS = ["nose", *(part for part in COCO_PAIRS for _ in "lr")]
+TRUNK = ["pelvis", "thorax", "upper_neck", "head_top"]
+LEGS = ["ankle", "knee", "hip", "hip", "knee", "ankle"]
+ARMS = ["wrist", "elbow", "shoulder", "shoulder", "elbow", "wrist"]
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "sides", "parts"),
+    [
+        pytest.param(COCO17, "-lrlrlrlrlrlrlrlr", COCO_PARTS, id="coco"),
+        pytest.param(MPII16, "rrrlll----rrrlll", [*LEGS, *TRUNK, *ARMS], id="mpii"),
+        pytest.param(LSP14, "rrrlllrrrlll--", [*LEGS, *ARMS, "neck", "head_top"], id="lsp"),
+    ],
+)
+def test_order_is_that_of_the_data_set(skeleton, sides, parts):
+    words = {"l": "left_", "r": "right_", "-": ""}
+    assert [words[side] + part for side, part in zip(sides, parts, strict=True)] == list(skeleton.keypoint_names)
+
+
 def test_default_sigma_is_the_mean_of_coco():
     assert np.mean(COCO17.sigmas) == pytest.approx(OTHER_SIGMA, abs=5e-4)
 

@@ -81,8 +81,8 @@ FAULTS = (
     Fault(
         "loss of unlabeled keypoints",
         "training/losses.py",
-        "(weights[..., None, None] * (heatmaps - targets) ** 2)",
-        "((heatmaps - targets) ** 2)",
+        "errors = weights[..., None, None] * (heatmaps - targets) ** 2",
+        "errors = (heatmaps - targets) ** 2",
         "training/test_losses.py",
     ),
     Fault(
@@ -101,9 +101,9 @@ FAULTS = (
     ),
     Fault(
         "first batch of each epoch dropped",
-        "training/tasks/pose.py",
-        "draws[step - epoch.first :]",
-        "draws[step - epoch.first + 1 :]",
+        "training/loader.py",
+        "[max(0, step - epoch.first) :]",
+        "[max(0, step - epoch.first) + 1 :]",
         "training/test_loop.py",
     ),
     Fault(
@@ -116,16 +116,16 @@ FAULTS = (
     Fault(
         "EMA decay inverted",
         "training/ema.py",
-        "a.lerp_(b, 1 - kept)",
-        "a.lerp_(b, kept)",
-        "training/test_loop.py",
+        "self._averages, self._weights, 1 - kept",
+        "self._averages, self._weights, kept",
+        "training/test_ema.py",
     ),
     Fault(
         "weight decay on norms and biases",
         "training/loop.py",
         '"weight_decay": 0.0',
         '"weight_decay": settings.weight_decay',
-        "training/test_loop.py",
+        "training/test_optimizer.py",
     ),
     Fault(
         "resume forgets the optimizer",
@@ -139,7 +139,7 @@ FAULTS = (
         "nms.py",
         "order[similarity <= threshold]",
         "order[similarity > threshold]",
-        "test_nms.py",
+        "test_oks.py",
     ),
     Fault(
         "IoU without the union",
@@ -200,7 +200,7 @@ FAULTS = (
     Fault(
         "boxes enlarged by 1.2 at inference only",
         "runtime/estimator.py",
-        "session.manifest.padding if padding is None",
+        "self.manifest.padding if padding is None",
         "1.2 if padding is None",
         "runtime/test_estimator.py",
     ),

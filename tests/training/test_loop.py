@@ -31,6 +31,7 @@ from featherpose.training.card import markdown, training
 from featherpose.training.display import Display
 from featherpose.training.ranks import Ranks
 from featherpose.training.tasks.pose import PoseTask
+from tests.families import shorten
 from tests.training.conftest import TINY
 from tests.training.fork_server import Child, ForkServer, run_command
 
@@ -247,7 +248,11 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("name", [_slow_unless_narrow(name) for name in DIFFERENT.values()])
-def test_different_recipes_train_for_one_step(name: str, synthetic_shards: Path, tmp_path: Path) -> None:
+def test_different_recipes_train_for_one_step(
+    name: str, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deep networks are shortened."""
+    shorten(monkeypatch)
     values = to_dict(RECIPES[name])
     small = {"data": {"labels": "ground_truth", "folder": str(synthetic_shards)}, "pretrained": "", "frozen_stages": 0}
     if "lite_hrnet" in name:
