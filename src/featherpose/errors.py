@@ -43,7 +43,9 @@ class MissingExtra(FeatherposeError):
     """A feature whose libraries are not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs libraries that are not installed; type: pip install 'featherpose[{extra}]'")
+        super().__init__(
+            f"{what} needs libraries that are not installed; type in a clone of featherpose: pip install '.[{extra}]'"
+        )
 
 
 def with_name(name: object, error: Exception) -> str:

@@ -112,7 +112,7 @@ def test_progress_runs_from_zero_to_total(dataset: Coco) -> None:
 
 def test_missing_extra_raises_before_inference(dataset: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
-    with pytest.raises(MissingExtra, match=r"type: pip install 'featherpose\[eval\]'"):
+    with pytest.raises(MissingExtra, match=r"pip install '\.\[eval\]'"):
         evaluate(dataset, lambda image, boxes: pytest.fail("posed"))
 
 
