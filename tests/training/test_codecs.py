@@ -38,7 +38,7 @@ def test_every_codec_from_recipe_to_poses(
     name: str, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(networks.NETWORKS, "tiny", Tiny)
-    recipe = TINY | {"network": "tiny", "codec": name, "validation": {"flip_test": True}}
+    recipe = TINY | {"network": "tiny", "options": {}, "codec": name, "validation": {"flip_test": True}}
     recipe["data"] = {"labels": "ground_truth", "folder": str(synthetic_shards), "val_fraction": 0.2}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run, model = tmp_path / "run", str(tmp_path / "run" / "best.onnx")

@@ -14,6 +14,7 @@ from featherpose import weights
 from featherpose.manifest import read_manifest
 from featherpose.runtime.session import Session
 from featherpose.size import Size
+from tests.families import shorten
 from tests.tiny_model import tiny_manifest, tiny_model
 from tests.training.test_benchmark import script
 
@@ -122,7 +123,10 @@ def test_invalid_arguments_are_usage_errors(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lite_hrnet_18", "rep_pose"])
-def test_untrained_networks_export_at_default(latency: ModuleType, name: str, tmp_path: Path) -> None:
+def test_untrained_networks_export_at_default(
+    latency: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorten(monkeypatch)
     path = latency.exported(name, tmp_path)
     manifest = read_manifest(path)
     assert (manifest.network, manifest.input_size) == (name, Size(height=256, width=192))
