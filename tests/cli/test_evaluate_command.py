@@ -216,7 +216,7 @@ BAD = {
     ),
     "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read (No such file"),
     "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
-    "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read as JSON"),
+    "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read"),
     "padding": (["--padding", "0"], InputError, "padding is 0.0, wanted a factor above 0"),
     "jitter": (["--jitter", "0.3"], InputError, "jitter is 0.3, wanted 0 (none) to below 0.25"),
     "jitter of a file": (["--jitter", "0.1", "--boxes", "tiny.onnx"], InputError, "jitter 0.1 is for labeled boxes"),

@@ -139,7 +139,7 @@ def test_other_categories_need_no_keypoints(root: Path) -> None:
 
 
 BAD: list[tuple[object, str]] = [
-    ("{", r"person_keypoints\.json cannot be read as JSON"),
+    ("{", r"person_keypoints\.json: not JSON"),
     ([], "has no list `images` of records; wanted a COCO annotation file"),
     ({"images": ["a.jpg"]}, "has no list `images` of records"),
     ({"images": []}, "has no list `annotations`"),

@@ -71,7 +71,7 @@ def test_error_names_the_missing_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "cannot be read as JSON"), ("[]", "wanted a list of persons"), ("[3]", "person 0 is not a JSON object")],
+    [("{", "not JSON"), ("[]", "wanted a list of persons"), ("[3]", "person 0 is not a JSON object")],
 )
 def test_malformed_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "people.json").write_text(text)

@@ -14,7 +14,6 @@ the limbs (`skeleton`, counted from 1). One thing is added: a person without a `
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from featherpose import files
 from featherpose.data.folder import find_data
 from featherpose.errors import DataError, InputError
 from featherpose.skeleton import SKELETONS, Skeleton
@@ -85,13 +85,13 @@ def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
         return place, _image_folder_candidates(place)
     if split is None and (place / FILE).is_file():
         return place / FILE, [place / "images"]
-    files = _splits(place)
-    if split is None and len(files) == 1:
-        split = next(iter(files))
-    if split in files:
-        return files[split], [place / split, place / "images" / split]
+    by_split = _splits(place)
+    if split is None and len(by_split) == 1:
+        split = next(iter(by_split))
+    if split in by_split:
+        return by_split[split], [place / split, place / "images" / split]
     wanted = f"{FILE} or annotations/{_STEM}_{split or 'SPLIT'}.json"
-    raise DataError(f"{place}: there is no {wanted}; splits found: {', '.join(sorted(files)) or 'none'}.")
+    raise DataError(f"{place}: there is no {wanted}; splits found: {', '.join(sorted(by_split)) or 'none'}.")
 
 
 def _splits(folder: Path) -> dict[str, Path]:
@@ -124,10 +124,7 @@ def _with_any_image(file: Path, folders: Sequence[Path], truth: Record) -> Path:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        truth = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON ({error}); copy or write it again.") from None
+    truth = files.read_json(path, "Copy or write it again.", error=DataError)
     for key in ("images", "annotations", "categories"):
         records = truth.get(key) if isinstance(truth, dict) else None
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):

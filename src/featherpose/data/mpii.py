@@ -10,7 +10,6 @@ from `joints` and `center` first. `scale` is the person's height in units of 200
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose import files
 from featherpose.data.folder import find_folder
 from featherpose.errors import DataError
 
@@ -57,12 +57,7 @@ def read_mpii(root: str | os.PathLike[str]) -> Mpii:
     """
     place = find_folder(root)
     path = place / FILE
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot be read as JSON ({error}); wanted MPII's annotations in HRNet's format."
-        ) from None
+    records = files.read_json(path, "Wanted MPII's annotations in HRNet's format.", error=DataError)
     if not isinstance(records, list) or not records:
         raise DataError(f"{path}: wanted a list of persons.")
     persons = [_person(record, f"{path}: person {index}") for index, record in enumerate(records)]
