@@ -52,7 +52,7 @@ class DetectorRecipe(Recipe, frozen=True):
     task: Literal["detector"] = "detector"
     """What the network is trained for: `pose` or `detector`; it decides which fields a recipe has."""
     network: str = "feather_detect"
-    """Name of the network (`featherpose networks` lists them)."""
+    """Name of the network; `feather_detect` is the only detector so far."""
     stages: Annotated[tuple[DetectorStage, ...], Field(min_length=1)] = (DetectorStage(),)
     """Stages of the run in order, each with its own input size."""
     data: DetectorData = DetectorData()
