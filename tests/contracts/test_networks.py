@@ -31,9 +31,10 @@ OPTIONS = [
             {"attention": "coordinate"},
             {"attention": "none"},
             {"attention_at": "block"},
-            {"upsample": "bilinear"},
+            {"head": "iterative", "open_gates": True, "fuse": "published"},
+            {"head": "native", "open_gates": True, "norm": True},
+            {"head": "iterative_concat", "norm": True, "gate_norm": True},
             {"width": 32},
-            {"fuse": "published"},
         )
     ),
     ("hrnet_w32", {"attention": "cbam"}),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from featherpose.errors import InputError
 from featherpose.evaluation.coco import keypoint_ap
-from featherpose.evaluation.intervals import ap_interval, bootstrap
+from featherpose.evaluation.intervals import ap_interval, bootstrap, paired_difference
 from featherpose.skeleton import COCO17
 
 pytest.importorskip("faster_coco_eval")
@@ -20,6 +21,34 @@ def test_interval_of_mean_is_196_standard_errors() -> None:
 def test_bootstrap_is_deterministic() -> None:
     values = np.arange(10.0)
     assert bootstrap(lambda rows: values[rows].mean(), 10) == bootstrap(lambda rows: values[rows].mean(), 10)
+
+
+def two_methods(runs: int, gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (runs, 300) of two methods that differ by `gain`, a little noise, and more noise per pair of runs."""
+    rng = np.random.default_rng(2)
+    persons = rng.normal(0, 3, 300)
+    lucky = rng.normal(0, 0.5, (runs, 2, 1))
+    first, second = persons + lucky.swapaxes(0, 1) + rng.normal(0, 1, (2, runs, 300))
+    return first, second + gain
+
+
+def test_paired_difference_ignores_hard_persons() -> None:
+    first, second = two_methods(1, gain=0.0)
+    found = paired_difference(first, second)
+    assert found.mean == pytest.approx((second - first).mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2 / 300), rel=0.15)
+
+
+def test_paired_difference_covers_runs() -> None:
+    found = paired_difference(*two_methods(8, gain=0.2))
+    assert found.low < 0 < 0.2 < found.high < 1
+    assert paired_difference(*two_methods(8, gain=3.0)).low > 2
+
+
+@pytest.mark.parametrize("shapes", [((0, 0), (0, 0)), ((3,), (3,)), ((1, 3), (2, 3))])
+def test_paired_scores_must_have_equal_shapes(shapes) -> None:
+    with pytest.raises(InputError, match=r"wanted two equal \(runs, persons\)"):
+        paired_difference(*map(np.zeros, shapes))
 
 
 def make_results(found: list[bool]) -> tuple[dict, list[dict]]:

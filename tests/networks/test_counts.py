@@ -22,7 +22,11 @@ PARAMETERS = [
     ("cbam_lite_hrnet_18", {"attention": "none"}, 1_064_249),
     ("cbam_lite_hrnet_30", {"attention": "none"}, 1_697_197),
     ("cbam_lite_hrnet_18", {"width": 32}, 710_575),
-    ("cbam_lite_hrnet_18", {"upsample": "bilinear"}, 1_082_246),
+    ("cbam_lite_hrnet_18", {"head": "concat", "norm": True}, 1_082_280),
+    ("cbam_lite_hrnet_18", {"head": "native"}, 1_082_246),
+    ("cbam_lite_hrnet_18", {"head": "iterative"}, 1_148_766),
+    ("cbam_lite_hrnet_18", {"head": "iterative", "attention": "none"}, 1_130_769),
+    ("cbam_lite_hrnet_18", {"head": "iterative_concat"}, 1_140_588),
 ]
 
 

@@ -66,11 +66,23 @@ def validation_oks(
     is the fraction of persons found at OKS 0.50, 0.55, ... 0.95, averaged. It is not COCO AP: scores are not ranked,
     and no person can be missed or found twice. Persons without a labeled keypoint are left out.
     """
-    points, truth = _same_shape(predicted, keypoints)
-    similarity = oks(points, truth, _positive(areas, "Area"), sigmas, visible)[(np.asarray(visible) > 0).any(axis=1)]
+    similarity = oks_of_persons(predicted, keypoints, visible, areas, sigmas)
     if not similarity.size:
         return CropScores(np.nan, np.nan)
-    return CropScores(float(similarity.mean()), float((similarity[:, None] >= THRESHOLDS).mean()))
+    return CropScores(float(similarity.mean()), float(oks_accuracies(similarity).mean()))
+
+
+def oks_of_persons(
+    predicted: ArrayLike, keypoints: ArrayLike, visible: ArrayLike, areas: ArrayLike, sigmas: ArrayLike
+) -> NDArray[np.float64]:
+    """As for `validation_oks` -> OKS of each person with a labeled keypoint, in order."""
+    points, truth = _same_shape(predicted, keypoints)
+    return oks(points, truth, _positive(areas, "Area"), sigmas, visible)[(np.asarray(visible) > 0).any(axis=1)]
+
+
+def oks_accuracies(similarity: ArrayLike) -> NDArray[np.float64]:
+    """OKS (...,) -> the share of the ten thresholds that it reaches, same shape."""
+    return (np.asarray(similarity)[..., None] >= THRESHOLDS).mean(axis=-1)
 
 
 def _same_shape(predicted: ArrayLike, keypoints: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from featherpose.errors import ModelError, did_you_mean
 from featherpose.networks import (
+    cbam_lite_hrnet,
     cpm,
     feather_detect,
     feather_pose,
@@ -36,8 +37,8 @@ from featherpose.networks.initialize import initialize
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "lite_hrnet_18": lite_hrnet.lite_hrnet_18,
     "lite_hrnet_30": lite_hrnet.lite_hrnet_30,
-    "cbam_lite_hrnet_18": lite_hrnet.cbam_lite_hrnet_18,
-    "cbam_lite_hrnet_30": lite_hrnet.cbam_lite_hrnet_30,
+    "cbam_lite_hrnet_18": cbam_lite_hrnet.cbam_lite_hrnet_18,
+    "cbam_lite_hrnet_30": cbam_lite_hrnet.cbam_lite_hrnet_30,
     "naive_lite_hrnet_18": naive_lite_hrnet.naive_lite_hrnet_18,
     "wider_naive_lite_hrnet_18": naive_lite_hrnet.wider_naive_lite_hrnet_18,
     "hrnet_w32": hrnet.hrnet_w32,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
-from featherpose.errors import ModelError, did_you_mean
-from featherpose.networks.attention import Attention, create_attention
+from featherpose.errors import ModelError
 from featherpose.networks.initialize import init_normal
-from featherpose.networks.layers import ConvUnit, relu, upsample_nearest
+from featherpose.networks.layers import ConvUnit, relu
 from featherpose.size import Size
-
-UPSAMPLINGS = ("nearest", "bilinear")
 
 
 class SeparableConv(nn.Module):
@@ -43,22 +39,62 @@ class IterativeHead(nn.Module):
         self.projects = nn.ModuleList(SeparableConv(i, o) for i, o in zip(coarse_first, outputs, strict=True))
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        return self._steps(maps)[0]  # (N, channels[0], H/4, W/4)
+
+    def _steps(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """The results at every resolution, finest first."""
         x = self.projects[0](maps[-1])  # (N, channels[2], H/32, W/32)
+        results = [x]
         for project, finer in zip(self.projects[1:], reversed(maps[:-1]), strict=True):
             upsampled = resize_bilinear(x, finer, align_corners=True)  # shape of `finer`
             x = project(finer + upsampled)  # (N, channels of the next finer map, h, w)
-        return x  # (N, channels[0], H/4, W/4)
+            results.insert(0, x)
+        return results
+
+
+class IterativeMaps(IterativeHead):
+    """`IterativeHead` with the results of all its steps: four maps, finest first -> maps of `step_channels`."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__(channels)
+        self.step_channels = (channels[0], *channels[:-1])
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self._steps(maps)  # (N, step_channels[i], h_i, w_i) each
+
+
+class HeatmapConv(nn.Conv2d):
+    """The last 1x1 convolution, with the initial standard deviation 0.001 of HRNet's and Lite-HRNet's code."""
+
+    def __init__(self, channels: int, num_keypoints: int) -> None:
+        super().__init__(channels, num_keypoints, 1)
+
+    def init_weights(self) -> None:
+        init_normal(self)
+
+
+class HeatmapNorm(nn.BatchNorm2d):
+    """Batch norm of the heatmaps (N, K, h, w), with the initial deviation 0.01 of heatmaps that are mostly background.
+
+    Where the last layer reads maps with large means, an optimizer step moves whole heatmaps, and attention gates close
+    to undo it (docs/study.md). It merges into the last layer at export.
+    """
+
+    def init_weights(self) -> None:
+        self.reset_parameters()
+        nn.init.constant_(self.weight, 0.01)
 
 
 class FinalLayer(nn.Module):
     """The last 1x1 convolution: one map (N, C, H/4, W/4) -> heatmaps (N, K, H/4, W/4)."""
 
-    def __init__(self, channels: int, num_keypoints: int) -> None:
+    def __init__(self, channels: int, num_keypoints: int, *, norm: bool = False) -> None:
         super().__init__()
-        self.final_layer = nn.Conv2d(channels, num_keypoints, 1)
+        self.final_layer = HeatmapConv(channels, num_keypoints)
+        self.norm = HeatmapNorm(num_keypoints) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.final_layer(x)  # (N, K, H/4, W/4)
+        return self.norm(self.final_layer(x))  # (N, K, H/4, W/4)
 
 
 class DeconvolutionHead(nn.Module):
@@ -81,48 +117,6 @@ class DeconvolutionHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.deconv_layers(x)  # (N, 256, H/4, W/4)
         return self.final_layer(x)  # (N, K, H/4, W/4)
-
-
-class AttentionHead(nn.Module):
-    """Attention on every resolution before one 1x1 convolution: maps, finest first -> heatmaps (N, K, H/4, W/4).
-
-    In the CBAM-LiteHRNet paper, each map is upsampled to the finest resolution and passes its own attention block,
-    and the last layer reads the concatenation. Everything that commutes with nearest upsampling is computed before it:
-    heatmaps = sum_b Ms_b * up(conv_b(Mc_b * x_b)) + bias, with conv_b the slice of the last layer for branch b.
-    Bilinear upsampling does not commute with the maximum over channels and is computed in the paper's order.
-    """
-
-    def __init__(
-        self, channels: Sequence[int], num_keypoints: int, *, attention: str = "cbam", upsample: str = "nearest"
-    ) -> None:
-        super().__init__()
-        if upsample not in UPSAMPLINGS:
-            raise ModelError(f"Unknown upsample {upsample!r}.{did_you_mean(upsample, UPSAMPLINGS)}")
-        self.attention = nn.ModuleList(create_attention(attention, c) for c in channels)
-        self.final_layer = nn.Conv2d(sum(channels), num_keypoints, 1)
-        self.channels = tuple(channels)
-        self.upsample = upsample
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        contribution = self._upsampled_last if self.upsample == "nearest" else self._upsampled_first
-        weights = self.final_layer.weight.split(self.channels, dim=1)  # (K, C_b, 1, 1) of each branch b
-        branches = zip(maps, self.attention, weights, strict=True)
-        parts = [contribution(x, maps[0], cast(Attention, attend), weight) for x, attend, weight in branches]
-        heatmaps = sum(parts[1:], parts[0])  # (N, K, H/4, W/4)
-        return heatmaps + cast(Tensor, self.final_layer.bias)[:, None, None]
-
-    def _upsampled_last(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
-        factor = finest.shape[-1] // x.shape[-1]
-        gated = attention.channel(x, factor)  # (N, C_b, h, w)
-        heatmaps = nn.functional.conv2d(gated, weight)  # (N, K, h, w)
-        heatmaps = upsample_nearest(heatmaps, factor)  # (N, K, H/4, W/4)
-        if attention.spatial is None:
-            return heatmaps
-        return heatmaps * attention.spatial(gated, factor)  # gate (N, 1, H/4, W/4)
-
-    def _upsampled_first(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
-        gated = attention(resize_bilinear(x, finest))  # (N, C_b, H/4, W/4)
-        return nn.functional.conv2d(gated, weight)  # (N, K, H/4, W/4)
 
 
 def resize_bilinear(x: Tensor, like: Tensor, *, align_corners: bool = False) -> Tensor:

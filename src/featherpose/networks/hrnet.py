@@ -8,11 +8,14 @@ prefixes `backbone.` and `keypoint_head.`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
+from featherpose.networks.attention import create_attention
+from featherpose.networks.attention_heads import ConcatHead
 from featherpose.networks.branches import Exchange, Transition
-from featherpose.networks.heads import AttentionHead, FinalLayer, PoseNetwork
+from featherpose.networks.heads import FinalLayer, PoseNetwork
 from featherpose.networks.initialize import init_normal
 from featherpose.networks.layers import BasicBlock, Bottleneck, relu
 
@@ -105,18 +108,12 @@ class HRNet(nn.Module):
         return maps if self.all_maps else maps[0]
 
 
-class HeatmapLayer(FinalLayer):
-    """The last 1x1 convolution, initialized as published."""
-
-    def init_weights(self) -> None:
-        init_normal(self)
-
-
 def hrnet(width: int, num_keypoints: int, attention: str) -> PoseNetwork:
     """HRNet with `width` channels at 1/4: as published, with the finest map only, or with attention on all four."""
     if attention == "none":
-        return PoseNetwork(HRNet(width), HeatmapLayer(width, num_keypoints))
-    head = AttentionHead([width * 2**i for i in range(4)], num_keypoints, attention=attention)
+        return PoseNetwork(HRNet(width), FinalLayer(width, num_keypoints))
+    create = partial(create_attention, attention, open_gates=True)
+    head = ConcatHead([width * 2**i for i in range(4)], num_keypoints, create, norm=True)
     return PoseNetwork(HRNet(width, all_maps=True), head)
 
 

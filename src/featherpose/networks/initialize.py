@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from featherpose.networks.attention import ChannelGate
+from featherpose.networks.attention import OPEN_SCALE, ChannelGate, CoordinateGate, SpatialGate
 
 # A channel gate reads pooled ReLU outputs, which are all positive, so a hidden unit has the same sign for every image.
 # Without a positive bias, both units of a gate with two would be dead from the start in one network out of four.
@@ -28,10 +28,10 @@ def initialize(model: nn.Module) -> None:
 
     Convolutions: normal, standard deviation sqrt(2 / fan_out) with the fan of one group (He et al. 2015). Convolutions
     and linear layers with a bias (gates, last layer) are not followed by a norm: standard deviation 0.01 and bias 0,
-    so that gates start near 0.5 and heatmaps near 0. Norms: weight 1, bias 0. The published Lite-HRNet initializes all
-    convolutions with standard deviation 0.001, which the following norms compensate; Adam's first steps are then
-    larger than the weights. Modules of published networks initialize themselves as their code does
-    (`InitializesItself`).
+    so that gates start near 0.5 (open gates at exactly 1) and heatmaps near 0. Norms: weight 1, bias 0. The published
+    Lite-HRNet initializes all convolutions with standard deviation 0.001, which the following norms compensate; Adam's
+    first steps are then larger than the weights. Modules of published networks initialize themselves as their code
+    does (`InitializesItself`).
     """
     if isinstance(model, InitializesItself):
         model.init_weights()
@@ -44,6 +44,9 @@ def initialize(model: nn.Module) -> None:
         initialize(part)
     if isinstance(model, ChannelGate):
         nn.init.constant_(model.reduce.bias, HIDDEN_BIAS)
+    if isinstance(model, ChannelGate | SpatialGate | CoordinateGate) and model.scale == OPEN_SCALE:
+        for last in model.last_layers():
+            nn.init.zeros_(last.weight)
 
 
 def init_normal(module: nn.Module, std: float = 0.001) -> None:

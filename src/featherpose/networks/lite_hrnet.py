@@ -1,10 +1,8 @@
-"""Lite-HRNet and CBAM-LiteHRNet.
+"""Lite-HRNet.
 
 Lite-HRNet: A Lightweight High-Resolution Network, Yu et al. 2021, https://arxiv.org/abs/2104.06403; names of
-submodules as in the published checkpoints (https://github.com/HRNet/Lite-HRNet). CBAM-LiteHRNet replaces the iterative
-head with attention on every resolution (`heads.AttentionHead`).
-
-The fuse layers of the published code differ from the paper's figure: see `Fuse`.
+submodules as in the published checkpoints (https://github.com/HRNet/Lite-HRNet). The fuse layers of the published code
+differ from the paper's figure: see `Fuse`.
 """
 
 from __future__ import annotations
@@ -16,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from featherpose.errors import ModelError, did_you_mean
-from featherpose.networks.attention import create_attention
+from featherpose.networks.attention import Attention
 from featherpose.networks.branches import Exchange, Transition
-from featherpose.networks.heads import AttentionHead, FinalLayer, IterativeHead, PoseNetwork
+from featherpose.networks.heads import FinalLayer, IterativeHead, PoseNetwork
 from featherpose.networks.layers import (
     ConvUnit,
     TwiceCountedBatchNorm,
@@ -31,8 +29,10 @@ from featherpose.networks.layers import (
 STEM_CHANNELS = 32
 MODULES = {18: (2, 4, 2), 30: (3, 8, 3)}  # modules per stage; the stages have 2, 3, 4 branches
 BLOCKS_PER_MODULE = 2
-ATTENTION_PLACES = ("head", "block")
 FUSES = ("halved", "published")
+
+Attend = Callable[[int], Attention]
+"""Number of channels -> attention block."""
 
 
 class Stem(nn.Module):
@@ -97,14 +97,12 @@ class Block(nn.Module):
     and spatially weighted (or gated by an attention block, `attention_at="block"`); the halves are interleaved.
     """
 
-    def __init__(self, channels: Sequence[int], *, attention: str | None = None) -> None:
+    def __init__(self, channels: Sequence[int], *, attention: Attend | None = None) -> None:
         super().__init__()
         halves = [c // 2 for c in channels]
         self.cross_resolution_weighting = CrossResolutionWeighting(halves)
         self.depthwise_convs = nn.ModuleList(ConvUnit(c, c, 3, depthwise=True, activation=None) for c in halves)
-        self.spatial_weighting = nn.ModuleList(
-            create_attention(attention, c) if attention else SpatialWeighting(c) for c in halves
-        )
+        self.spatial_weighting = nn.ModuleList(attention(c) if attention else SpatialWeighting(c) for c in halves)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         halves = [x.chunk(2, dim=1) for x in maps]  # two of (N, C_i / 2, h_i, w_i) per map
@@ -177,7 +175,7 @@ def _depthwise_separable(
 class LiteModule(nn.Module):
     """Two conditional channel weighting blocks, then fusion: maps, finest first -> same shapes."""
 
-    def __init__(self, channels: Sequence[int], *, attention: str | None = None, halved: bool = False) -> None:
+    def __init__(self, channels: Sequence[int], *, attention: Attend | None = None, halved: bool = False) -> None:
         super().__init__()
         self.layers = nn.Sequential(*(Block(channels, attention=attention) for _ in range(BLOCKS_PER_MODULE)))
         self.fuse_layers = Fuse(channels, halved=halved)
@@ -188,7 +186,7 @@ class LiteModule(nn.Module):
 
 
 class LiteHRNet(nn.Module):
-    """The backbone: image (N, 3, H, W) -> maps at 1/4, 1/8, 1/16, 1/32 of its size, or one map if `iterative`."""
+    """The backbone: image (N, 3, H, W) -> maps at 1/4, 1/8, 1/16, 1/32 of its size, or what `neck` makes of them."""
 
     transition0: Transition
     transition1: Transition
@@ -202,8 +200,7 @@ class LiteHRNet(nn.Module):
         depth: int,
         channels: Sequence[int],
         create_module: Callable[[Sequence[int]], nn.Module],
-        *,
-        iterative: bool = False,
+        neck: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.stem = Stem()
@@ -216,40 +213,28 @@ class LiteHRNet(nn.Module):
             self.add_module(f"stage{stage}", nn.Sequential(*stage_modules))
             before = after
         # Part of the backbone, because published checkpoints name it `backbone.head_layer`.
-        self.head_layer = IterativeHead(channels) if iterative else nn.Identity()
+        self.head_layer = neck or nn.Identity()
 
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
         x = self.stem(x)  # (N, 32, H/4, W/4)
         maps = self.stage0(self.transition0([x]))  # (N, C, H/4, W/4), (N, 2 C, H/8, W/8)
         maps = self.stage1(self.transition1(maps))  # ..., (N, 4 C, H/16, W/16)
         maps = self.stage2(self.transition2(maps))  # ..., (N, 8 C, H/32, W/32)
-        return self.head_layer(maps)  # the four maps, or (N, C, H/4, W/4)
+        return self.head_layer(maps)  # without neck (N, C, H/4, W/4), (N, 2 C, H/8, W/8), ...
 
 
-def lite_hrnet(depth: int, num_keypoints: int, width: int) -> PoseNetwork:
-    """Lite-HRNet of `depth` 18 or 30 as published, with the iterative head; `width` channels at 1/4."""
+def lite_hrnet(depth: int, num_keypoints: int, *, width: int, fuse: str) -> PoseNetwork:
+    """Lite-HRNet of `depth` 18 or 30, with the iterative head; `width` channels at 1/4."""
     channels = branch_channels(width)
-    backbone = LiteHRNet(depth, channels, LiteModule, iterative=True)
+    backbone = LiteHRNet(depth, channels, module_builder(fuse=fuse), IterativeHead(channels))
     return PoseNetwork(backbone, FinalLayer(channels[0], num_keypoints))
 
 
-def cbam_lite_hrnet(
-    depth: int, num_keypoints: int, *, attention: str, attention_at: str, width: int, upsample: str, fuse: str
-) -> PoseNetwork:
-    """CBAM-LiteHRNet of `depth` 18 or 30, with attention in the head or in each block (and then none in the head).
-
-    Unlike the iterative head, this head is not preceded by a norm: with the published fuse layers, channel 0 of the
-    finest map would dominate its channel pooling, hence `fuse="halved"` (see `Fuse`).
-    """
-    for option, value, known in (("attention_at", attention_at, ATTENTION_PLACES), ("fuse", fuse, FUSES)):
-        if value not in known:
-            raise ModelError(f"Unknown {option} {value!r}.{did_you_mean(value, known)}")
-    channels = branch_channels(width)
-    in_block = attention if attention_at == "block" else None
-    in_head = attention if attention_at == "head" else "none"
-    head = AttentionHead(channels, num_keypoints, attention=in_head, upsample=upsample)
-    create_module = partial(LiteModule, attention=in_block, halved=fuse == "halved")
-    return PoseNetwork(LiteHRNet(depth, channels, create_module), head)
+def module_builder(*, fuse: str, attention: Attend | None = None) -> Callable[[Sequence[int]], LiteModule]:
+    """Options of the modules -> a function from the channels of the branches to a module. ModelError if unknown."""
+    if fuse not in FUSES:
+        raise ModelError(f"Unknown fuse {fuse!r}.{did_you_mean(fuse, FUSES)}")
+    return partial(LiteModule, attention=attention, halved=fuse == "halved")
 
 
 def branch_channels(width: int) -> list[int]:
@@ -259,41 +244,11 @@ def branch_channels(width: int) -> list[int]:
     return [width, width * 2, width * 4, width * 8]
 
 
-def lite_hrnet_18(num_keypoints: int = 17, *, width: int = 40) -> PoseNetwork:
+def lite_hrnet_18(num_keypoints: int = 17, *, width: int = 40, fuse: str = "published") -> PoseNetwork:
     """Lite-HRNet-18: 1.13 M parameters."""
-    return lite_hrnet(18, num_keypoints, width)
+    return lite_hrnet(18, num_keypoints, width=width, fuse=fuse)
 
 
-def lite_hrnet_30(num_keypoints: int = 17, *, width: int = 40) -> PoseNetwork:
+def lite_hrnet_30(num_keypoints: int = 17, *, width: int = 40, fuse: str = "published") -> PoseNetwork:
     """Lite-HRNet-30: 1.76 M parameters."""
-    return lite_hrnet(30, num_keypoints, width)
-
-
-def cbam_lite_hrnet_18(
-    num_keypoints: int = 17,
-    *,
-    attention: str = "cbam",
-    attention_at: str = "head",
-    width: int = 40,
-    upsample: str = "nearest",
-    fuse: str = "halved",
-) -> PoseNetwork:
-    """CBAM-LiteHRNet-18: 1.08 M parameters."""
-    return cbam_lite_hrnet(
-        18, num_keypoints, attention=attention, attention_at=attention_at, width=width, upsample=upsample, fuse=fuse
-    )
-
-
-def cbam_lite_hrnet_30(
-    num_keypoints: int = 17,
-    *,
-    attention: str = "cbam",
-    attention_at: str = "head",
-    width: int = 40,
-    upsample: str = "nearest",
-    fuse: str = "halved",
-) -> PoseNetwork:
-    """CBAM-LiteHRNet-30: 1.72 M parameters."""
-    return cbam_lite_hrnet(
-        30, num_keypoints, attention=attention, attention_at=attention_at, width=width, upsample=upsample, fuse=fuse
-    )
+    return lite_hrnet(30, num_keypoints, width=width, fuse=fuse)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from featherpose.networks.heads import FinalLayer, PoseNetwork
+from featherpose.networks.heads import FinalLayer, IterativeHead, PoseNetwork
 from featherpose.networks.layers import ShuffleUnit
 from featherpose.networks.lite_hrnet import BLOCKS_PER_MODULE, Fuse, LiteHRNet, branch_channels
 
@@ -33,7 +33,8 @@ class ShuffleModule(nn.Module):
 
 def naive_lite_hrnet_18(num_keypoints: int = 17, *, width: int = 30) -> PoseNetwork:
     """Naive Lite-HRNet-18 with `width` channels at 1/4: 0.76 M parameters."""
-    backbone = LiteHRNet(18, branch_channels(width), ShuffleModule, iterative=True)
+    channels = branch_channels(width)
+    backbone = LiteHRNet(18, channels, ShuffleModule, IterativeHead(channels))
     return PoseNetwork(backbone, FinalLayer(width, num_keypoints))
 
 
