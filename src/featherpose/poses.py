@@ -171,8 +171,10 @@ class Poses:
         """
         width, height = self.image_size.xy
         shapes = "".join(self._svg_person(i) for i in range(len(self)))
+        scale = min(1.0, 480 / max(width, height))
+        shown = f'width="{scale * width:.0f}" height="{scale * height:.0f}"'
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{min(width, 480)}">'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {shown}>'
             f'<rect width="{width}" height="{height}" fill="#e4e4e8"/>'
             f'<g stroke-width="{max(width, height) / 160:.2f}" stroke-linecap="round">{shapes}</g></svg>'
         )

@@ -302,3 +302,9 @@ def test_coco_image_id_by_names(images: list[str], ids: list[int | str], meaning
     said = FORMATS["coco"].write(tmp_path, {image: some_poses(1) for image in images}, COCO17)
     assert f"image_id: {meaning}" in said
     assert [result["image_id"] for result in json.loads((tmp_path / COCO).read_text())] == ids
+
+
+def test_documented_table_lists_every_format() -> None:
+    page = (ROOT / "docs/outputs.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{name}` | {found.sentence} | {found.lost} |" for name, found in FORMATS.items()]

@@ -66,7 +66,7 @@ def image_ids(names: Sequence[str]) -> tuple[dict[str, int | str], str]:
     found = [number for number in numbers.values() if number is not None]
     if len(found) == len(names) == len(set(found)):
         return {name: number for name, number in numbers.items() if number is not None}, "the number in the file name"
-    return {name: name for name in names}, "the image name, because not every file name is a number of its own"
+    return {name: name for name in names}, "the image name, because the file names are not all different numbers"
 
 
 def image_number(name: str) -> int | None:
