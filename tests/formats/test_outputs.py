@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featherpose.errors import InputError
+from featherpose.formats.openpose import from_dict
 from featherpose.formats.outputs import FORMATS, find_format
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
 from featherpose.size import Size
@@ -58,7 +59,9 @@ SCENES: dict[str, dict[str, Poses]] = {
     "unsure": {"a.jpg": unsure()},
     "tracked": {"1.jpg": some_poses(2, ids=[7, 3]), "2.jpg": some_poses(0), "3.jpg": some_poses(1, 1, ids=[7])},
     "outside": {"a.jpg": outside()},
-    "odd names": {name: some_poses(1) for name in ("Über uns/Straße 1.jpg", "a/b/c, d.jpg", 'x"y\nz.jpg', "日本.png")},
+    "odd names": {
+        name: some_poses(1) for name in ("Über uns/Straße 1.jpg", "a/b/c, d.jpg", 'x"y\r\nz.jpg', "日本.png")
+    },
     "undecodable name": {"b\udcff.jpg": some_poses(1)},
     "14 keypoints": {"a.jpg": some_poses(2, skeleton=LSP14)},
 }
@@ -130,6 +133,7 @@ BAD_FILES = [
     ("json", JSON, lambda _: "[]", r"poses\.json: Not poses in featherpose's format"),
     ("json", JSON, one_word('"nose": [', '"nose": ["a", '), r"a\.jpg: instance 0: nose is .* wanted 3 numbers"),
     ("json", JSON, one_word('"nose": [2445.3', '"nose": [NaN'), r"instance 0: nose is \[nan.* wanted 3 numbers"),
+    ("json", JSON, one_word('"nose": [2445.3', '"nose": [true'), r"instance 0: nose is \[True.* wanted 3 numbers"),
     ("json", JSON, one_word('"nose": [', '"noze": ['), r"a\.jpg: instance 0: keypoints: lacks the key 'nose'"),
     ("json", JSON, one_word('"nose": [', '"tail": [0, 0, 0], "nose": ['), "instance 0: unknown keypoint 'tail'"),
     ("json", JSON, one_word('"box_score": ', '"box_score": 1e999, "x": '), "box_score is inf, wanted a number"),
@@ -237,6 +241,23 @@ def test_csv_is_a_tidy_table(tmp_path: Path) -> None:
     assert (rows[17]["person"], rows[17]["id"], rows[17]["keypoint"]) == ("1", "3", "nose")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param(
+            "a.jpg,0,7,left_eye", "a.jpg,0,8,left_eye", "line 3: id is '8', but '7' in another row", id="two ids"
+        ),
+        pytest.param("a.jpg,0,7,", "a.jpg,0,,", "a.jpg: only some of its persons have an id", id="ids of some"),
+        pytest.param("a.jpg,0,7,nose", "a.jpg,0,x,nose", "line 2: id is 'x', wanted a whole number", id="text"),
+    ],
+)
+def test_csv_ids_that_disagree_are_refused(old: str, new: str, message: str, tmp_path: Path) -> None:
+    FORMATS["csv"].write(tmp_path, {"a.jpg": some_poses(2, ids=[7, 3])}, COCO17)
+    (tmp_path / CSV).write_text((tmp_path / CSV).read_text().replace(old, new))
+    with pytest.raises(InputError, match=message):
+        FORMATS["csv"].read(tmp_path, COCO17, {"a.jpg": UHD})
+
+
 def test_csv_rows_may_be_sorted_differently(tmp_path: Path) -> None:
     poses = some_poses(2)
     FORMATS["csv"].write(tmp_path, {"a.jpg": poses}, COCO17)
@@ -285,7 +306,17 @@ def test_openpose_coco_model_has_a_neck(tmp_path: Path) -> None:
     left, right = poses.keypoint("left_shoulder")[0], poses.keypoint("right_shoulder")[0]
     assert points[1].tolist() == pytest.approx([*(left + right)[:2] / 2, min(left[2], right[2])], abs=PIXELS)
     assert points[2].tolist() == pytest.approx(right.tolist(), abs=PIXELS), "right shoulder"
-    assert points[17].tolist() == pytest.approx(poses.keypoint("left_ear")[0].tolist(), abs=PIXELS)
+    for place, name in ((14, "right_eye"), (15, "left_eye"), (16, "right_ear"), (17, "left_ear")):
+        assert points[place].tolist() == pytest.approx(poses.keypoint(name)[0].tolist(), abs=PIXELS)
+
+
+def test_openpose_undetected_keypoints_have_no_part_in_boxes() -> None:
+    """OpenPose writes 0, 0, 0 for a keypoint that it did not find."""
+    values = [0.0, 0.0, 0.0] * 18
+    values[:3] = [100, 200, 0.9]
+    values[9:12] = [150, 260, 0.8]
+    person = {"person_id": [-1], "pose_keypoints_2d": values}
+    assert from_dict({"people": [person]}, COCO17, UHD).boxes_xyxy.tolist() == [[100, 200, 150, 260]]
 
 
 @pytest.mark.parametrize(
