@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -117,6 +118,16 @@ def test_limbs_to_unsure_keypoints_are_dashed(side, gaps):
     assert painted["sure"][60:340].all()
     assert np.count_nonzero(np.diff(painted["unsure"].astype(int)) == -1) >= gaps
     assert not painted["unsure"][340:380].all(), "no dash touches the ankle"
+
+
+def test_unsure_keypoint_far_outside_is_drawn_fast():
+    scores = np.full(17, 0.9)
+    scores[15] = 0.1
+    far = person(390, scores=scores)
+    far.keypoints[0, 15] = (1e9, 1e9)
+    start = time.process_time()
+    draw(canvas(), far)
+    assert time.process_time() - start < 2, "not one dash for every few pixels"
 
 
 def test_missing_keypoints_are_not_drawn():

@@ -23,6 +23,8 @@ FAINT_SCALE = 0.6
 """Width of faint strokes, relative to the others."""
 MIN_DASH = 4.0
 """Length of a dash with its gap, at least, in pixels: shorter ones would look like a solid line."""
+MAX_DASHES = 1000
+"""Dashes of one limb, at most: an unsure keypoint can lie far outside the image."""
 BOX_LINE = 0.0012
 """Width of the lines of boxes, relative to the longer side of the image."""
 LETTER = 0.011
@@ -191,7 +193,7 @@ def _dashes(limb: _Stroke) -> list[_Stroke]:
     along = limb.end - limb.start
     length = float(np.linalg.norm(along))
     # With their round ends, dashes cover a bit more than half of the line.
-    count = max(1, int(length / max(5 * limb.width, MIN_DASH)))
+    count = int(np.clip(length / max(5 * limb.width, MIN_DASH), 1, MAX_DASHES))
     margin = min(1.5 * limb.width / length, 0.25) if length else 0.0
     places = margin + (1 - 2 * margin) * (np.arange(count)[:, None] + (0.3, 0.7)) / count  # (count, 2), from 0 to 1
     ends = limb.start + places[..., None] * along  # (count, 2, 2)
