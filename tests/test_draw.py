@@ -1,7 +1,10 @@
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from featherpose.draw import LOW_SCORE_OPACITY, draw
+from featherpose.draw import LOW_SCORE_OPACITY, OUTLINE_COLOR, draw
 from featherpose.errors import InputError
 from featherpose.poses import Poses
 from featherpose.size import Size
@@ -99,6 +102,34 @@ def test_low_scores_are_drawn_faint_and_thin():
     assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), confident)
 
 
+@pytest.mark.parametrize(("side", "gaps"), [(120, 2), (400, 5), (2000, 5)])
+def test_limbs_to_unsure_keypoints_are_dashed(side, gaps):
+    """Along the left shin, from the knee to an ankle below the threshold: painted and bare pixels alternate."""
+    scores = np.full(17, 0.9)
+    scores[15] = 0.1
+    image_size = Size(height=side, width=side)
+    image = canvas(side, side, 0)
+    knee, ankle = FACING[[13, 15]] * 0.97 * side
+    xs, ys = np.round(np.linspace(knee, ankle, 400)).astype(int).T
+    painted = {}
+    for name, shown in (("sure", 0.9), ("unsure", scores)):
+        drawn = draw(image, person(0.97 * side, scores=shown, image_size=image_size))
+        painted[name] = drawn[ys, xs].max(axis=1) > 40
+    assert painted["sure"][60:340].all()
+    assert np.count_nonzero(np.diff(painted["unsure"].astype(int)) == -1) >= gaps
+    assert not painted["unsure"][340:380].all(), "no dash touches the ankle"
+
+
+def test_unsure_keypoint_far_outside_is_drawn_fast():
+    scores = np.full(17, 0.9)
+    scores[15] = 0.1
+    far = person(390, scores=scores)
+    far.keypoints[0, 15] = (1e9, 1e9)
+    start = time.process_time()
+    draw(canvas(), far)
+    assert time.process_time() - start < 2, "not one dash for every few pixels"
+
+
 def test_missing_keypoints_are_not_drawn():
     scores = np.full(17, 0.9)
     scores[15] = 0
@@ -142,6 +173,81 @@ def test_other_skeletons_are_drawn(skeleton):
     keypoints = np.random.default_rng(0).uniform(50, 350, (1, skeleton.num_keypoints, 2))
     poses = Poses(keypoints, np.ones((1, skeleton.num_keypoints)), [[50, 50, 350, 350]], [1], skeleton, SQUARE)
     assert changed(canvas(), draw(canvas(), poses)).any()
+
+
+def test_empty_poses_have_no_boxes_or_labels():
+    assert np.array_equal(draw(canvas(), Poses.empty(COCO17, SQUARE), boxes=True, ids=True), canvas())
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("side", [120, 400, 2000])
+def test_boxes_are_visible_on_any_background(side, level):
+    image = canvas(side, side, level)
+    size = Size(height=side, width=side)
+    one = person(0.5 * side, (0.25 * side, 0.25 * side), image_size=size)
+    drawn = draw(image, one, boxes=True).astype(int)
+    left, top, _, bottom = np.rint(one.boxes_xyxy[0]).astype(int)
+    edge = max(2, side // 300)
+    for strip in (
+        drawn[(top + bottom) // 3, left - edge : left + edge],
+        drawn[bottom - edge : bottom + edge, left + 9],
+    ):
+        assert np.abs(strip - level).max() > 100
+
+
+@pytest.mark.parametrize(
+    "box", [(-1e9, -1e9, 1e9, 1e9), (500, 500, 600, 600), (np.nan, 0, 9, 9)], ids=["beyond", "outside", "not a number"]
+)
+def test_boxes_outside_the_image_are_clipped(box):
+    one = replace(person(300), boxes_xyxy=np.array([box]))
+    assert np.array_equal(draw(canvas(), one, boxes=True), draw(canvas(), one))
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@pytest.mark.parametrize("corner", [(0, 0), (390, 0), (0, 390), (390, 390), (150, 200), (-1e9, 1e9)])
+@pytest.mark.parametrize("size", [(120, 160), (400, 400), (750, 1000)], ids=["thumbnail", "small", "large"])
+def test_label_lies_whole_inside_the_image(size, corner, level):
+    """A label has the same number of pixels wherever the box is, dark and light ones on any background."""
+    height, width = size
+    share = np.array([width / 400, height / 400])
+    middle, moved = (place(width, height, at * share) for at in (np.array((150, 200)), np.array(corner)))
+    labels = [draw(canvas(width, height, level), one, ids=True) for one in (middle, moved)]
+    areas = [label_pixels(label) for label in labels]
+    assert areas[0].sum() == areas[1].sum() > 200
+    ink = labels[1][areas[1]]
+    assert ink.min() < 40 and ink.max() > 200
+
+
+def place(width: int, height: int, corner: np.ndarray) -> Poses:
+    """A tracked person without visible keypoints, whose box begins at `corner`."""
+    hidden = person(10, scores=0, image_size=Size(height=height, width=width))
+    return replace(hidden, boxes_xyxy=np.array([[*corner, *(corner + 9)]]), ids=np.array([17]))
+
+
+def label_pixels(drawn: np.ndarray) -> np.ndarray:
+    """(H, W) whether a pixel lies in the bounds of the label's dark ground."""
+    rows, columns = np.nonzero((drawn == OUTLINE_COLOR).all(axis=2))
+    area = np.zeros(drawn.shape[:2], bool)
+    area[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = True
+    return area
+
+
+def test_label_fits_into_a_tiny_image():
+    drawn = draw(canvas(12, 10), place(12, 10, np.array((3, 3))), ids=True)
+    assert drawn.shape == (10, 12, 3) and changed(canvas(12, 10), drawn).any()
+
+
+def test_labels_do_not_cover_one_another():
+    both = concatenate_poses(*(place(400, 400, np.array((100, 200 + 3 * i))) for i in range(3)))
+    both = replace(both, ids=np.array([1, 2, 3]))
+    one = label_pixels(draw(canvas(), both[0], ids=True)).sum()
+    assert label_pixels(draw(canvas(), both, ids=True)).sum() == 3 * one
+
+
+def test_label_without_tracking_is_the_score():
+    tracked = place(400, 400, np.array((100, 200)))
+    score, both = (draw(canvas(), one, ids=True) for one in (replace(tracked, ids=None), tracked))
+    assert 0 < label_pixels(score).sum() < label_pixels(both).sum()
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8)])

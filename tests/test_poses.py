@@ -1,8 +1,12 @@
 """Poses, the result type: shapes are validated, scores, indexing, conversion to and from dicts."""
 
 import json
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -147,3 +151,109 @@ def test_arrays_of_wrong_shape_are_refused(field: str, shape: tuple[int, ...], m
 def test_repr_is_one_line() -> None:
     poses = Poses.empty(COCO17, Size(height=40, width=30))
     assert repr(poses) == "Poses(0 x coco17, person scores [], image 40x30)"
+
+
+@pytest.mark.parametrize(
+    ("score", "rows"),
+    [pytest.param(-1, [0, 1, 2], id="all"), pytest.param(0.4, [1], id="one"), pytest.param(1, [], id="none")],
+)
+def test_above_keeps_persons_by_their_score(score: float, rows: list[int]) -> None:
+    all_poses = replace(poses(ids=True), scores=np.full((3, 17), 0.5), box_scores=np.array([0.8, 1, 0.1]))
+    kept = all_poses.above(score)
+    assert kept.ids is not None and kept.ids.tolist() == [row + 7 for row in rows]
+
+
+def test_empty_poses_can_be_filtered() -> None:
+    empty = Poses.empty(COCO17, SIZE)
+    assert len(empty.above(0.5)) == len(empty[empty.box_scores > 0.5]) == 0
+    assert empty.keypoint("nose").shape == (0, 3)
+    assert empty.angles("left_shoulder", "left_elbow", "left_wrist").shape == (0,)
+
+
+def test_keypoint_is_found_by_name() -> None:
+    all_poses = poses()
+    wrist = all_poses.keypoint("left_wrist")
+    assert wrist.shape == (3, 3) and wrist.dtype == np.float32
+    assert np.array_equal(wrist[:, :2], all_poses.keypoints[:, 9]) and np.array_equal(
+        wrist[:, 2], all_poses.scores[:, 9]
+    )
+
+
+def test_unknown_keypoint_names_the_nearest() -> None:
+    for call in (lambda: poses().keypoint("left_wirst"), lambda: poses().angles("nose", "left_wirst", "nose")):
+        with pytest.raises(InputError, match=r"coco17 has no keypoint 'left_wirst'\. Did you mean 'left_wrist'"):
+            call()
+
+
+ARMS = [
+    pytest.param((10, 0), (20, 0), 0.9, 180, id="straight"),
+    pytest.param((10, 0), (10, 5), 0.9, 90, id="right angle"),
+    pytest.param((10, 0), (10, -5), 0.9, 90, id="right angle, other side"),
+    pytest.param((10, 0), (0, 10), 0.9, 45, id="half of it"),
+    pytest.param((10, 0), (5, 0), 0.9, 0, id="folded"),
+    pytest.param((10, 0), (10, 0), 0.9, np.nan, id="no forearm"),
+    pytest.param((10, 0), (20, 0), 0.2, np.nan, id="wrist not confident"),
+    pytest.param((10, 0), (np.nan, 0), 0.9, np.nan, id="not a number"),
+]
+
+
+@pytest.mark.parametrize(("elbow", "wrist", "score", "degrees"), ARMS)
+def test_angle_of_an_arm_in_degrees(elbow: Any, wrist: Any, score: float, degrees: float) -> None:
+    person = poses(1)
+    person.keypoints[0, [5, 7, 9]] = [(0, 0), elbow, wrist]
+    person.scores[0, [5, 7, 9]] = (0.9, 0.9, score)
+    angle = person.angles("left_shoulder", "left_elbow", "left_wrist")
+    assert angle.dtype == np.float32
+    np.testing.assert_allclose(angle, [degrees], atol=1e-4)
+    if score == 0.2:
+        assert np.isfinite(person.angles("left_shoulder", "left_elbow", "left_wrist", min_score=0.1)).all()
+
+
+@dataclass
+class NewKeyPoints:
+    """The fields of supervision.KeyPoints since 0.29."""
+
+    xy: Any
+    class_id: Any = None
+    keypoint_confidence: Any = None
+    data: Any = None
+
+
+@dataclass
+class OldKeyPoints:
+    """The fields of supervision.KeyPoints before 0.29."""
+
+    xy: Any
+    class_id: Any = None
+    confidence: Any = None
+    data: Any = None
+
+
+@pytest.mark.parametrize("library", [NewKeyPoints, OldKeyPoints])
+@pytest.mark.parametrize("ids", [False, True], ids=["untracked", "tracked"])
+def test_supervision_gets_keypoints_and_scores(library: Any, ids: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(KeyPoints=library))
+    before = poses(2, ids=ids)
+    after = before.to_supervision()
+    assert np.array_equal(after.xy, before.keypoints) and after.class_id.tolist() == [0, 0]
+    assert np.array_equal(vars(after).get("keypoint_confidence", vars(after).get("confidence")), before.scores)
+    assert after.data["class_name"].tolist() == ["person", "person"]
+    assert (list(after.data["tracker_id"]) if ids else "tracker_id" not in after.data) == ([7, 8] if ids else True)
+
+
+def test_missing_supervision_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(InputError, match="Type: pip install supervision"):
+        poses().to_supervision()
+
+
+def test_notebooks_display_valid_svg() -> None:
+    unsure = poses(1)
+    unsure.scores[:] = 0.9
+    unsure.scores[0, 9] = 0.1
+    unsure.keypoints[0, 16] = np.nan
+    tags = {name: [part.tag.split("}")[1] for part in ElementTree.fromstring(shown._repr_svg_()).iter()]
+            for name, shown in (("none", Poses.empty(COCO17, SIZE)), ("one", unsure))}  # fmt: skip
+    assert tags["none"] == ["svg", "rect", "g"]
+    assert tags["one"].count("line") == len(COCO17.limbs) - 1 and tags["one"].count("circle") == 15
+    assert unsure._repr_svg_().count("stroke-dasharray") == 1 and "nan" not in unsure._repr_svg_()

@@ -35,3 +35,16 @@ def test_tour_runs_and_prints_what_it_says(tmp_path):
     )
     printed = re.findall(r"^print\(.*\)\s*# (.*)$", code, re.MULTILINE)
     assert done.stdout.splitlines() == printed
+
+
+def test_output_formats_page_shows_what_is_printed(tmp_path):
+    """The command is run, then its Python blocks, which are one program; comments have the printed lines."""
+    page = (ROOT / "docs/outputs.md").read_text()
+    ((command, output),) = re.findall(r"```console\n\$ (.*?)\n(.*?)```", page, re.DOTALL)
+    test_readme_shows_the_output_of_commands(command, output, tmp_path)
+    code = "".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], check=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    said = re.findall(r"^# (.*)$|^print\(.*\)\s*# (.*)$", code, re.MULTILINE)
+    assert done.stdout.splitlines() == [own_line or same_line for own_line, same_line in said]

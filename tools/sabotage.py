@@ -191,6 +191,27 @@ FAULTS = (
         "training/test_custom_data.py training/test_loop.py",
     ),
     Fault(
+        "unsure limbs drawn solid",
+        "draw.py",
+        "(0.3, 0.7)",
+        "(0.0, 1.0)",
+        "test_draw.py",
+    ),
+    Fault(
+        "OpenPose's eyes exchanged",
+        "formats/openpose.py",
+        '"right_eye", "left_eye"',
+        '"left_eye", "right_eye"',
+        "formats/test_outputs.py",
+    ),
+    Fault(
+        "interrupted line kept in poses.jsonl",
+        "formats/jsonl.py",
+        'return head + b"\\n" if head else b""',
+        "return data",
+        "formats/test_jsonl.py",
+    ),
+    Fault(
         "person score without the box score",
         "poses.py",
         "(self.box_scores * mean)",

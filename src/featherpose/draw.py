@@ -1,8 +1,10 @@
-"""Drawing poses on an image: limbs colored by side, with a dark outline, visible on light and on dark backgrounds."""
+"""Drawing poses on an image: limbs colored by side, with a dark outline, visible on light and on dark backgrounds;
+boxes and labels on request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import cv2
 import numpy as np
@@ -17,6 +19,21 @@ KEYPOINT_COLOR = (250, 250, 250)
 LOW_SCORE_OPACITY = 0.4
 """Opacity of keypoints and limbs whose score is below the threshold."""
 
+FAINT_SCALE = 0.6
+"""Width of faint strokes, relative to the others."""
+MIN_DASH = 4.0
+"""Length of a dash with its gap, at least, in pixels: shorter ones would look like a solid line."""
+MAX_DASHES = 1000
+"""Dashes of one limb, at most: an unsure keypoint can lie far outside the image."""
+BOX_LINE = 0.0012
+"""Width of the lines of boxes, relative to the longer side of the image."""
+LETTER = 0.011
+"""Height of a capital letter in labels, relative to the longer side of the image."""
+MIN_LETTER = 8.0
+"""Smallest height of a capital letter that is legible, in pixels."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_THICK = 5.0  # OpenCV's integer widths are accurate enough from here on
 _SHIFT = 6  # OpenCV takes coordinates as integers, in units of 1/64 pixel
 
 Point = NDArray[np.float64]
@@ -35,28 +52,96 @@ class _Stroke:
         return _Stroke(self.start, self.end, self.width + max(0.6, 0.5 * self.width), OUTLINE_COLOR)
 
 
-def draw(image: NDArray[np.uint8], poses: Poses, *, score_threshold: float = 0.3) -> NDArray[np.uint8]:
+def draw(
+    image: NDArray[np.uint8],
+    poses: Poses,
+    *,
+    score_threshold: float = 0.3,
+    boxes: bool = False,
+    ids: bool = False,
+) -> NDArray[np.uint8]:
     """RGB uint8 (H, W, 3) and its poses -> a copy of the image with all poses drawn on it.
 
-    Keypoints below `score_threshold` and limbs that end in one are thin and faint; keypoints with a score of 0 or less
-    are not drawn. Small persons are drawn over large ones. InputError when the image is not RGB uint8.
+    Keypoints below `score_threshold` are small and faint, limbs that end in one are faint and dashed; keypoints with a
+    score of 0 or less are not drawn. Small persons are drawn over large ones. InputError when the image is not RGB
+    uint8.
+
+    Args:
+        boxes: draw the boxes of the persons.
+        ids: label each person with the id, where persons were tracked, and the person score.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise InputError(f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order.")
     canvas = image.copy()
+    if boxes:
+        _draw_boxes(canvas, poses)
+    _draw_persons(canvas, poses, score_threshold)
+    if ids:
+        _draw_labels(canvas, poses)
+    return canvas
+
+
+def _draw_persons(canvas: NDArray[np.uint8], poses: Poses, score_threshold: float) -> None:
     present: NDArray[np.bool_] = np.isfinite(poses.keypoints).all(axis=2) & (poses.scores > 0)
     visible_persons = [i for i in range(len(poses)) if present[i].any()]
     extents = {i: float(np.ptp(poses.keypoints[i][present[i]], axis=0).max()) for i in visible_persons}
     for i in sorted(visible_persons, key=lambda i: -extents[i]):
-        width = _line_width(extents[i], max(image.shape[:2]))
+        width = _line_width(extents[i], max(canvas.shape[:2]))
         points = poses.keypoints[i].astype(np.float64)
         confident = poses.scores[i] >= score_threshold
         # Faint strokes first: what is certain lies on top.
-        faint = _strokes(points, present[i], poses.skeleton, width, drop=confident, scale=0.6)
-        _draw_strokes(canvas, faint, LOW_SCORE_OPACITY)
-        clear = _strokes(points, present[i] & confident, poses.skeleton, width)
-        _draw_strokes(canvas, clear, 1.0)
-    return canvas
+        for strokes in _faint_strokes(points, present[i], confident, poses.skeleton, width):
+            _blend_strokes(canvas, strokes, LOW_SCORE_OPACITY)
+        _draw_strokes(canvas, _strokes(points, present[i] & confident, poses.skeleton, width))
+
+
+def _draw_boxes(canvas: NDArray[np.uint8], poses: Poses) -> None:
+    height, width = canvas.shape[:2]
+    thickness = max(1, round(BOX_LINE * max(height, width)))
+    # A dark edge on one side of the line is enough on white, and leaves room in a thumbnail.
+    shadow = max(1, thickness // 3)
+    # A side outside the image stays outside; OpenCV takes 32-bit integers.
+    low = np.array([-2 * thickness, -2 * thickness] * 2)
+    high = np.array([width + 2 * thickness, height + 2 * thickness] * 2)
+    for box in poses.boxes_xyxy[np.isfinite(poses.boxes_xyxy).all(axis=1)]:
+        left, top, right, bottom = np.clip(np.rint(box), low, high).astype(int).tolist()
+        for color, shift in ((OUTLINE_COLOR, shadow), (KEYPOINT_COLOR, 0)):
+            cv2.rectangle(canvas, (left + shift, top + shift), (right + shift, bottom + shift), color, thickness)
+
+
+def _draw_labels(canvas: NDArray[np.uint8], poses: Poses) -> None:
+    """Label at the top left of each box: above it, moved into the image and below labels that are there already."""
+    height, width = canvas.shape[:2]
+    taken: list[tuple[int, int, int, int]] = []
+    for i in np.flatnonzero(np.isfinite(poses.boxes_xyxy).all(axis=1)).tolist():
+        score = f"{poses.person_scores[i]:.2f}"
+        label = _label(score if poses.ids is None else f"#{poses.ids[i]} {score}", width, height)
+        label_height, label_width = label.shape[:2]
+        left = int(np.clip(poses.boxes_xyxy[i, 0], 0, width - label_width))
+        top = int(np.clip(poses.boxes_xyxy[i, 1] - label_height, 0, height - label_height))
+        for other_left, other_top, other_right, other_bottom in sorted(taken, key=lambda other: other[1]):
+            beside = left >= other_right or left + label_width <= other_left
+            if not beside and other_top - label_height < top < other_bottom:
+                top = min(other_bottom, height - label_height)
+        taken.append((left, top, left + label_width, top + label_height))
+        canvas[top : top + label_height, left : left + label_width] = label
+
+
+def _label(text: str, image_width: int, image_height: int) -> NDArray[np.uint8]:
+    """Text -> RGB uint8 (h, w, 3) that fits into the image: light letters on dark, readable on any background."""
+    # The height of a capital letter; OpenCV's font is 22 pixels high at scale 1.
+    letter = max(MIN_LETTER, LETTER * max(image_width, image_height))
+    thickness = max(1, round(letter / 9))
+    (text_width, text_height), below = cv2.getTextSize(text, _FONT, letter / 22, thickness)
+    margin = round(letter / 3)
+    label = np.full((text_height + below // 2 + 2 * margin, text_width + 2 * margin, 3), OUTLINE_COLOR, np.uint8)
+    start = (margin, margin + text_height)
+    cv2.putText(label, text, start, _FONT, letter / 22, KEYPOINT_COLOR, thickness, cv2.LINE_AA)
+    fit = min(1.0, image_width / label.shape[1], image_height / label.shape[0])
+    if fit == 1:
+        return label
+    size = (max(1, int(fit * label.shape[1])), max(1, int(fit * label.shape[0])))
+    return cv2.resize(label, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def _line_width(extent: float, image_side: float) -> float:
@@ -64,50 +149,96 @@ def _line_width(extent: float, image_side: float) -> float:
     return float(np.clip(0.018 * extent, max(0.0016 * image_side, 0.7), 0.006 * image_side + 0.7))
 
 
-def _strokes(
+def _limb_widths(points: Point, present: NDArray[np.bool_], skeleton: Skeleton, width: float) -> dict[int, float]:
+    """Index of each limb whose two keypoints are present -> its width: a short limb gets a thinner line, so that the
+    face is not covered."""
+    return {
+        n: float(np.clip(0.2 * np.linalg.norm(points[a] - points[b]), 0.45 * width, width))
+        for n, (a, b) in enumerate(skeleton.limbs)
+        if present[a] and present[b]
+    }
+
+
+def _strokes(points: Point, present: NDArray[np.bool_], skeleton: Skeleton, width: float) -> list[_Stroke]:
+    """Keypoints (K, 2) of one person -> strokes in drawing order: outlines and limbs, then outlines and keypoints."""
+    widths = _limb_widths(points, present, skeleton, width)
+    limbs: list[_Stroke] = []
+    for n, fine in widths.items():
+        a, b = skeleton.limbs[n]
+        limbs.append(_Stroke(points[a], points[b], fine, skeleton.colors[n]))
+    spots = _spots(points, present, skeleton, widths, width)
+    return [*_with_outlines(limbs), *_with_outlines(spots)]
+
+
+def _faint_strokes(
+    points: Point, present: NDArray[np.bool_], confident: NDArray[np.bool_], skeleton: Skeleton, width: float
+) -> list[list[_Stroke]]:
+    """The same for the keypoints that are not confident and the limbs that end in one, which are dashed.
+
+    One list for each limb or keypoint: blended one after the other, none needs a layer as large as the person.
+    """
+    widths = _limb_widths(points, present, skeleton, width)
+    groups: list[list[_Stroke]] = []
+    for n, fine in widths.items():
+        a, b = skeleton.limbs[n]
+        if not (confident[a] and confident[b]):
+            limb = _Stroke(points[a], points[b], FAINT_SCALE * fine, skeleton.colors[n])
+            groups.append(_with_outlines(_dashes(limb)))
+    spots = _spots(points, present & ~confident, skeleton, widths, FAINT_SCALE * width, FAINT_SCALE)
+    return groups + [_with_outlines([spot]) for spot in spots]
+
+
+def _dashes(limb: _Stroke) -> list[_Stroke]:
+    """A limb -> its dashes, evenly spaced, none of which touches a keypoint."""
+    along = limb.end - limb.start
+    length = float(np.linalg.norm(along))
+    # With their round ends, dashes cover a bit more than half of the line.
+    count = int(np.clip(length / max(5 * limb.width, MIN_DASH), 1, MAX_DASHES))
+    margin = min(1.5 * limb.width / length, 0.25) if length else 0.0
+    places = margin + (1 - 2 * margin) * (np.arange(count)[:, None] + (0.3, 0.7)) / count  # (count, 2), from 0 to 1
+    ends = limb.start + places[..., None] * along  # (count, 2, 2)
+    return [_Stroke(start, end, limb.width, limb.color) for start, end in ends]
+
+
+def _spots(
     points: Point,
-    present: NDArray[np.bool_],
+    drawn: NDArray[np.bool_],
     skeleton: Skeleton,
+    limb_widths: dict[int, float],
     width: float,
-    drop: NDArray[np.bool_] | None = None,
     scale: float = 1.0,
 ) -> list[_Stroke]:
-    """Keypoints (K, 2) of one person -> strokes in drawing order: outlines and limbs, then outlines and keypoints.
-
-    Keypoints in `drop` and limbs between two of them are left to the other drawing pass.
-    """
-    drop = np.zeros(len(points), bool) if drop is None else drop
-    dots: dict[int, float] = {}
-    limbs: list[_Stroke] = []
-    for (a, b), color in zip(skeleton.limbs, skeleton.colors, strict=True):
-        if present[a] and present[b]:
-            # A short limb gets a thinner line, so that the face is not covered.
-            length = np.linalg.norm(points[a] - points[b])
-            fine = float(np.clip(0.2 * length, 0.45 * width, width))
-            # A keypoint is as large as the widest of its limbs.
-            for keypoint in (a, b):
-                dots[keypoint] = max(fine, dots.get(keypoint, 0))
-            if not (drop[a] and drop[b]):
-                limbs.append(_Stroke(points[a], points[b], scale * fine, color))
-    spots: list[_Stroke] = []
-    for i, point in enumerate(points):
-        if present[i] and not drop[i]:
-            spots.append(_Stroke(point, point, 1.5 * scale * dots.get(i, width), KEYPOINT_COLOR))
-    # All outlines before all limbs: an outline would otherwise cut through the limbs drawn before it.
-    limb_outlines = [limb.outline() for limb in limbs]
-    spot_outlines = [spot.outline() for spot in spots]
-    return [*limb_outlines, *limbs, *spot_outlines, *spots]
+    """The keypoints to be drawn, each as large as the widest of its limbs; `width` for one without limbs."""
+    widest: dict[int, float] = {}
+    for n, fine in limb_widths.items():
+        for keypoint in skeleton.limbs[n]:
+            widest[keypoint] = max(scale * fine, widest.get(keypoint, 0))
+    rows: list[int] = np.flatnonzero(drawn).tolist()
+    return [_Stroke(points[i], points[i], 1.5 * widest.get(i, width), KEYPOINT_COLOR) for i in rows]
 
 
-def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
-    """Draw strokes on the canvas, in place. Thin ones are drawn enlarged and averaged down, because OpenCV's line
-    widths are integers."""
-    if not strokes:
-        return
+def _with_outlines(strokes: list[_Stroke]) -> list[_Stroke]:
+    """All outlines before all strokes: an outline would otherwise cut through the strokes drawn before it."""
+    return [*(stroke.outline() for stroke in strokes), *strokes]
+
+
+def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke]) -> None:
+    """Draw opaque strokes on the canvas, in place and in order."""
+    for thick, run in groupby(strokes, key=lambda stroke: stroke.width >= _THICK):
+        # Thick lines need no layer, which for a person who fills the image would cost most of the time.
+        if thick:
+            _draw_lines(canvas, list(run), np.zeros(2), 1)
+        else:
+            _blend_strokes(canvas, list(run), 1.0)
+
+
+def _blend_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
+    """Draw strokes on a layer and put it on the canvas. Thin ones are drawn enlarged and averaged down, because
+    OpenCV's line widths are integers."""
     widths = [stroke.width for stroke in strokes]
-    zoom = int(np.clip(np.ceil(5 / min(widths)), 1, 6))  # the thinnest line is at least 5 wide, if 6 times is enough
+    zoom = int(np.clip(np.ceil(_THICK / min(widths)), 1, 6))  # the thinnest line gets 5 wide, if 6 times is enough
     ends = np.array([end for stroke in strokes for end in (stroke.start, stroke.end)])  # (2 n, 2)
-    # Only the region of the person is drawn enlarged, not the image.
+    # Only the region of the strokes is drawn enlarged, not the image.
     margin = max(widths) / 2 + 2
     limit = (canvas.shape[1], canvas.shape[0])
     left, top = np.clip(np.floor(ends.min(axis=0) - margin), 0, limit).astype(int).tolist()
@@ -115,23 +246,25 @@ def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: fl
     if right <= left or bottom <= top:
         return
     layer = np.zeros(((bottom - top) * zoom, (right - left) * zoom, 4), np.uint8)  # color x opacity, and opacity
-    for stroke in strokes:
-        line = np.stack([stroke.start, stroke.end]) - (left, top)
-        # Pixel centers have integer coordinates before and after enlarging.
-        start, end = ((line + 0.5) * zoom - 0.5) * (1 << _SHIFT)
-        color = (*stroke.color, 255)
-        thickness = max(1, round(stroke.width * zoom))
-        cv2.line(layer, _to_int(start), _to_int(end), color, thickness, cv2.LINE_AA, _SHIFT)
+    _draw_lines(layer, strokes, np.array([left, top]), zoom)
     if zoom > 1:
         layer = cv2.resize(layer, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-    under = canvas[top:bottom, left:right]
-    touched = layer[..., 3] > 0  # a few percent of the region
-    paint = layer[touched].astype(np.float32) * opacity
-    transparency = 1 - paint[:, 3:] / 255
-    under[touched] = np.rint(paint[:, :3] + under[touched] * transparency).astype(np.uint8)
+    # A few percent of the region; read as one number per pixel, which is faster than a channel.
+    rows, columns = np.nonzero(layer.view(np.uint32)[..., 0])
+    paint = layer[rows, columns].astype(np.float32) * opacity
+    under = canvas[top + rows, left + columns]
+    mixed = paint[:, :3] + under * (1 - paint[:, 3:] / 255)
+    canvas[top + rows, left + columns] = np.rint(mixed).astype(np.uint8)
 
 
-def _to_int(point: Point) -> tuple[int, int]:
+def _draw_lines(target: NDArray[np.uint8], strokes: list[_Stroke], origin: Point, zoom: int) -> None:
+    """Draw strokes on an array whose top-left pixel is the pixel `origin` of the image, enlarged `zoom` times."""
+    ends = np.array([(stroke.start, stroke.end) for stroke in strokes]) - origin  # (n, 2, 2)
+    # Pixel centers have integer coordinates before and after enlarging.
+    fixed_point = np.rint(((ends + 0.5) * zoom - 0.5) * (1 << _SHIFT))
     # OpenCV takes 32-bit integers; a keypoint far outside the image must not overflow.
-    x, y = np.clip(np.rint(point), -(1 << 30), 1 << 30)
-    return int(x), int(y)
+    lines = np.clip(fixed_point, -(1 << 30), 1 << 30).astype(int).tolist()
+    for stroke, (start, end) in zip(strokes, lines, strict=True):
+        color = (*stroke.color, 255)[: target.shape[2]]
+        thickness = max(1, round(stroke.width * zoom))
+        cv2.line(target, start, end, color, thickness, cv2.LINE_AA, _SHIFT)

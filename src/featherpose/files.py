@@ -1,4 +1,4 @@
-"""Atomic file writing; reading JSON files."""
+"""Atomic file writing; reading and checking JSON."""
 
 import errno
 import json
@@ -23,6 +23,29 @@ def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = I
         raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
     except ValueError as problem:
         raise error(f"{path}: not JSON ({problem}). {wanted}".rstrip()) from None
+
+
+def is_numbers(value: Any, count: int) -> bool:
+    """JSON value -> whether it is a list of `count` finite numbers."""
+    return isinstance(value, list) and len(value) == count and all(is_number(number) for number in value)
+
+
+def is_number(value: Any) -> bool:
+    """JSON value -> whether it is a number, finite as float32. Python's parser accepts NaN; true is an int."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -3.4e38 < value < 3.4e38
+
+
+def is_whole(value: Any) -> bool:
+    """JSON value -> whether it is a whole number of 64 bits."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it; InputError where that is impossible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be created ({error.strerror}). Choose another folder.") from None
 
 
 def replace(path: Path, data: bytes) -> None:

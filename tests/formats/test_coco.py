@@ -66,5 +66,5 @@ def test_mismatched_results_raise():
     results = coco.to_results(some_poses(2), 1)
     with pytest.raises(InputError, match="image_id 1 is not among"):
         coco.from_results(results, COCO17, {2: SIZE})
-    with pytest.raises(InputError, match=r"51 numbers in keypoints, wanted 3 x 14 \(lsp14\)"):
+    with pytest.raises(InputError, match=r"keypoints: 51 numbers, wanted 3 x 14 finite numbers \(lsp14\)"):
         coco.from_results(results, LSP14, {1: SIZE})

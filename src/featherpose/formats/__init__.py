@@ -1,1 +1,1 @@
-"""Poses and boxes to and from plain dicts for JSON: featherpose's own format and COCO's, one module each."""
+"""Poses and boxes to and from files: one module per format; `outputs.FORMATS` lists those that poses are saved in."""

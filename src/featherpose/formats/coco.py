@@ -1,73 +1,150 @@
-"""COCO's keypoint result format (cocodataset.org, results format): a list with one dict per person."""
+"""COCO's keypoint result format (cocodataset.org, results format): a list with one dict per person.
+
+Where persons were tracked, each dict has the id as `track_id`, as in PoseTrack's annotations; COCO's evaluation ignores
+it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from featherpose import files
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import InputError
+from featherpose.formats import keypoints as from_keypoints
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 PERSON = 1
+FILE = "coco_results.json"
+
+_NUMBER = re.compile(r"(?:COCO_\w+_)?(\d+)")  # 000000000785.jpg, COCO_val2014_000000000785.jpg
+
+Result = Mapping[str, Any]
+
+
+def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
+    """Poses by image name -> FOLDER/coco_results.json; returns what was written and what `image_id` is."""
+    ids, meaning = image_ids(list(poses))
+    results = [result for name, found in poses.items() for result in to_results(found, ids[name])]
+    lines = ",\n".join(json.dumps(result) for result in results)
+    files.make_folder(folder)
+    files.replace(folder / FILE, f"[\n{lines}\n]\n".encode())
+    return f"{FILE} (image_id: {meaning})"
+
+
+def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> dict[str, Poses]:
+    """FOLDER/coco_results.json and the images' sizes -> Poses by image name, see `from_results`."""
+    path = folder / FILE
+    results = files.read_json(path, "Wanted keypoint results of COCO.")
+    if not isinstance(results, list):
+        raise InputError(f"{path}: a JSON {type(results).__name__}, wanted a list with one object per person.")
+    ids, _ = image_ids(list(image_sizes))
+    sizes = {ids[name]: size for name, size in image_sizes.items()}
+    try:
+        found = from_results(results, skeleton, sizes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return {name: found[ids[name]] for name in image_sizes}
+
+
+def image_ids(names: Sequence[str]) -> tuple[dict[str, int | str], str]:
+    """Names of images -> `image_id` of each, and what it is, in words.
+
+    It is the number in the file name where each name is one, as in COCO ("000000000785.jpg" is 785), and no two are the
+    same; else the name.
+    """
+    numbers = {name: image_number(name) for name in names}
+    found = [number for number in numbers.values() if number is not None]
+    if len(found) == len(names) == len(set(found)):
+        return {name: number for name, number in numbers.items() if number is not None}, "the number in the file name"
+    return {name: name for name in names}, "the image name, because the file names are not all different numbers"
+
+
+def image_number(name: str) -> int | None:
+    """Name of an image -> its number, None where the name is not a number behind COCO's prefix.
+
+    >>> image_number("val2017/000000000785.jpg"), image_number("COCO_val2014_000000000785.jpg")
+    (785, 785)
+    >>> image_number("IMG_2034.jpg") is None
+    True
+    """
+    match = _NUMBER.fullmatch(PurePosixPath(name).stem)
+    return int(match[1]) if match else None
 
 
 def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> list[dict[str, Any]]:
     """Poses of one image -> its COCO results. `score` is the person's score; v of each keypoint is its score."""
     keypoints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
     boxes = xyxy_to_xywh(poses.boxes_xyxy).astype(np.float64)
-    return [
-        {
+    results: list[dict[str, Any]] = []
+    for i in range(len(poses)):
+        result = {
             "image_id": image_id,
             "category_id": category_id,
             "keypoints": keypoints[i].ravel().tolist(),
             "score": float(poses.person_scores[i]),
             "bbox": boxes[i].round(2).tolist(),
         }
-        for i in range(len(poses))
-    ]
+        if poses.ids is not None:
+            result["track_id"] = int(poses.ids[i])
+        results.append(result)
+    return results
 
 
 def from_results(
-    results: Iterable[Mapping[str, Any]], skeleton: Skeleton, image_sizes: Mapping[int | str, Size]
+    results: Iterable[Result], skeleton: Skeleton, image_sizes: Mapping[int | str, Size]
 ) -> dict[int | str, Poses]:
     """COCO results and each image's size -> Poses by image id; empty Poses for an image without results.
 
     A person without `bbox` gets the bounding box of the keypoints. Box scores are chosen so that the person scores
     equal the `score` of the results.
     """
-    rows_by_image: dict[int | str, list[Mapping[str, Any]]] = {image_id: [] for image_id in image_sizes}
-    for result in results:
-        if result.get("image_id") not in rows_by_image:
-            raise InputError(f"COCO results: image_id {result.get('image_id')!r} is not among the given images.")
+    rows_by_image: dict[int | str, list[Result]] = {image_id: [] for image_id in image_sizes}
+    for number, result in enumerate(results):
+        _check(result, number, skeleton)
+        if result["image_id"] not in rows_by_image:
+            raise InputError(f"COCO results: image_id {result['image_id']!r} is not among the given images.")
         rows_by_image[result["image_id"]].append(result)
     return {image_id: _poses(rows, skeleton, image_sizes[image_id]) for image_id, rows in rows_by_image.items()}
 
 
-def _poses(rows: list[Mapping[str, Any]], skeleton: Skeleton, image_size: Size) -> Poses:
+def _check(result: Any, number: int, skeleton: Skeleton) -> None:
+    """InputError for the first key of a result that is missing or wrong."""
+    where = f"COCO results: result {number}"
+    for key in ("image_id", "keypoints", "score"):
+        if not isinstance(result, dict) or key not in result:
+            raise InputError(f"{where} lacks the key {key!r}.")
+    if not isinstance(result["image_id"], int | str):
+        raise InputError(f"{where}: image_id is {result['image_id']!r}, wanted a number or a name.")
+    from_keypoints.check(result["keypoints"], skeleton.num_keypoints, f"{where}: keypoints", skeleton.name)
+    if not files.is_number(result["score"]):
+        raise InputError(f"{where}: score is {result['score']!r}, wanted a finite number.")
+    if "track_id" in result and not files.is_whole(result["track_id"]):
+        raise InputError(f"{where}: track_id is {result['track_id']!r}, wanted a whole number.")
+    if "bbox" in result and not files.is_numbers(result["bbox"], 4):
+        raise InputError(f"{where}: bbox is {result['bbox']!r}, wanted 4 numbers: left, top, width, height.")
+
+
+def _poses(rows: list[Result], skeleton: Skeleton, image_size: Size) -> Poses:
     if not rows:
         return Poses.empty(skeleton, image_size)
-    lengths = {len(row["keypoints"]) for row in rows}
-    if lengths != {3 * skeleton.num_keypoints}:
-        raise InputError(
-            f"COCO results: {max(lengths)} numbers in keypoints, wanted 3 x {skeleton.num_keypoints} ({skeleton.name})."
-        )
-    keypoints = np.array([row["keypoints"] for row in rows], np.float32).reshape(len(rows), -1, 3)
-    boxes = np.stack([_box(row, points) for row, points in zip(rows, keypoints[..., :2], strict=True)])
-    ones = np.ones(len(rows), np.float32)
-    poses = Poses(keypoints[..., :2], keypoints[..., 2], boxes, ones, skeleton, image_size)
+    tracked = all("track_id" in row for row in rows)
+    ids = [int(row["track_id"]) for row in rows] if tracked else None
+    poses = from_keypoints.to_poses([row["keypoints"] for row in rows], skeleton, image_size, ids)
+    boxes = [
+        xywh_to_xyxy(row["bbox"]) if "bbox" in row else bounds
+        for row, bounds in zip(rows, poses.boxes_xyxy, strict=True)
+    ]
     mean = poses.person_scores  # of the keypoints alone, because every box score is 1 here
     stated = np.array([row["score"] for row in rows], np.float32)
     scores = np.divide(stated, mean, out=stated.copy(), where=mean > 0)
-    return Poses(poses.keypoints, poses.scores, boxes, scores, skeleton, image_size)
-
-
-def _box(row: Mapping[str, Any], points: NDArray[np.float32]) -> NDArray[np.float32]:
-    if "bbox" in row:
-        return xywh_to_xyxy(row["bbox"])
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return replace(poses, boxes_xyxy=np.stack(boxes), box_scores=scores)

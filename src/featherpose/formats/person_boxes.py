@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featherpose import files
 from featherpose.boxes import xywh_to_xyxy
 from featherpose.errors import InputError
+from featherpose.formats.coco import image_number
 
 PERSON = 1
 _WANTED = (
@@ -38,11 +39,12 @@ class PersonBoxes:
     def of(self, name: str, *, whole_name: bool = False) -> Boxes | None:
         """Boxes of an image, None if its entry is missing.
 
-        Looked up by the name as given, then without folders, without suffix, and by the stem as an integer, which is
-        how COCO detections refer to "000000000785.jpg". `whole_name`: only as given, for a name that two folders share.
+        Looked up by the name as given, then without folders, without suffix, and by its number, which is how COCO
+        detections refer to "000000000785.jpg". `whole_name`: only as given, for a name that two folders share.
         """
         path = PurePosixPath(name)
-        short = [path.name, path.stem, str(int(path.stem)) if path.stem.isdecimal() else path.stem]
+        number = image_number(name)
+        short = [path.name, path.stem, path.stem if number is None else str(number)]
         for key in [name] if whole_name else [name, *short]:
             if key in self.by_name:
                 return self.by_name[key]
