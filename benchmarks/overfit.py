@@ -80,7 +80,8 @@ def main() -> None:
         values = {key: yaml.safe_load(value) for key, _, value in (o.partition("=") for o in options.split(",") if o)}
         for seed in range(arguments.seeds):
             torch.manual_seed(seed)
-            network = create_network(name, **values).to(memory_format=torch.channels_last)
+            network = create_network(name, **values)
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
             optimizer = torch.optim.AdamW(network.parameters(), lr=arguments.lr)
             order = torch.cat([torch.randperm(CROPS) for _ in range(arguments.steps * BATCH // CROPS + 1)])
             losses: list[float] = []
