@@ -22,6 +22,9 @@ from featherpose.size import Size
 BATCHES_PER_GROUP = 2
 """Images share runs of the session until their crops fill this many batches: fewer crops are left over."""
 
+PIXELS_PER_GROUP = 100_000_000
+"""Large images share less: a group is complete when its images have this many pixels, 300 MB, in all."""
+
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
@@ -124,7 +127,12 @@ class Estimator:
         return next(self._poses([_request(image, boxes_xyxy, box_scores)]))
 
     def estimate_all(
-        self, images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None = None, *, whole_image: bool = False
+        self,
+        images: Iterable[Image],
+        boxes_xyxy: Iterable[ArrayLike] | None = None,
+        box_scores: Iterable[ArrayLike] | None = None,
+        *,
+        whole_image: bool = False,
     ) -> Iterator[Poses]:
         """Images, and the boxes (N, 4) of the persons in each -> the Poses of each image, in order.
 
@@ -134,13 +142,14 @@ class Estimator:
 
         Args:
             boxes_xyxy: as many as images; an image without boxes gives no poses.
+            box_scores: for each image the scores (N,) of its boxes; None: 1 each.
             whole_image: each image shows one person who fills it, in place of `boxes_xyxy`.
 
         Raises:
-            InputError: as for a call, with the index of the image; or more or fewer boxes than images.
+            InputError: as for a call, with the index of the image; or more or fewer boxes or scores than images.
         """
         check_choice(boxes_xyxy, whole_image)
-        return self._poses(_requests(images, boxes_xyxy))
+        return self._poses(_requests(images, boxes_xyxy, box_scores))
 
     def _poses(self, requests: Iterable[_Request]) -> Iterator[Poses]:
         found = self._keypoints((request, request.boxes) for request in requests)
@@ -197,8 +206,8 @@ def check_choice(boxes: object, whole_image: bool) -> None:
     """InputError unless exactly one is given: boxes (None: not given), or that the whole image shows one person."""
     if boxes is None and not whole_image:
         raise InputError(
-            "This version has no person detector: give the boxes of the persons, [[left, top, right, bottom], ...], or"
-            " whole_image=True if the image shows one person."
+            "There are no boxes: give those of the persons, [[left, top, right, bottom], ...], or whole_image=True if the"
+            " image shows one person; featherpose.estimate finds them by itself."
         )
     if boxes is not None and whole_image:
         raise InputError("Boxes and whole_image=True contradict each other: leave one out.")
@@ -206,54 +215,68 @@ def check_choice(boxes: object, whole_image: bool) -> None:
 
 def _request(image: Image, boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None) -> _Request:
     """Image, its boxes, None for the whole image, and their scores, None for 1 each -> the checked request."""
-    _check_image(image)
+    check_image(image)
     size = _size_of(image)
     boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
     return _Request(image, boxes, _scores(box_scores, len(boxes)))
 
 
-def _requests(images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None) -> Iterator[_Request]:
-    """Images and the boxes of each, None for the whole images -> requests; InputError with the index of the image."""
-    for index, (image, boxes) in enumerate(_pairs(images, boxes_xyxy)):
-        try:
-            request = _request(image, boxes)
-        except InputError as error:
-            raise InputError(f"Image {index}: {error}") from None
-        yield request
+def _requests(
+    images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None, box_scores: Iterable[ArrayLike] | None
+) -> Iterator[_Request]:
+    """Images, the boxes of each, None for the whole images, and their scores, None for 1 each -> requests.
 
-
-def _pairs(images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None) -> Iterator[tuple[Image, ArrayLike | None]]:
-    """Images and the boxes of each -> pairs; InputError where one of them ends before the other."""
-    if boxes_xyxy is None:
-        yield from ((image, None) for image in images)
-        return
+    InputError with the index of the image, and where there are more or fewer boxes or scores than images.
+    """
+    boxes_in_turn = None if boxes_xyxy is None else iter(boxes_xyxy)
+    scores_in_turn = None if box_scores is None else iter(box_scores)
     count = 0
-    remaining = iter(boxes_xyxy)
     for image in images:
-        boxes = next(remaining, None)
-        if boxes is None:
-            raise InputError(f"Image {count} has no boxes; give a list for each image, [] where it shows nobody.")
-        yield image, boxes
+        boxes = _next(boxes_in_turn, "boxes", count)
+        scores = _next(scores_in_turn, "scores", count)
+        try:
+            request = _request(image, boxes, scores)
+        except InputError as error:
+            raise InputError(f"Image {count}: {error}") from None
+        yield request
         count += 1
-    if next(remaining, None) is not None:
-        raise InputError(f"There are boxes for more than {count} images; give a list for each image.")
+    _refuse_more(boxes_in_turn, "boxes", count)
+    _refuse_more(scores_in_turn, "scores", count)
+
+
+def _next(of_each: Iterator[ArrayLike] | None, what: str, index: int) -> ArrayLike | None:
+    """What is given for each image -> that of the next image; None where it is not given for any."""
+    if of_each is None:
+        return None
+    of_image = next(of_each, None)
+    if of_image is None:
+        raise InputError(f"Image {index} has no {what}; give a list for each image, [] where it shows nobody.")
+    return of_image
+
+
+def _refuse_more(of_each: Iterator[ArrayLike] | None, what: str, count: int) -> None:
+    if of_each is not None and next(of_each, None) is not None:
+        raise InputError(f"There are {what} for more than {count} images; give a list for each image.")
 
 
 def _groups(regions: Iterable[_Region], size: int) -> Iterator[list[_Region]]:
-    """Regions -> lists of them with at least `size` boxes, or of `size` images: so many are held in memory.
+    """Regions -> lists of them with at least `size` boxes, of `size` images or of large ones: so many are held in memory.
 
     An error in the regions is raised after those before it.
     """
     group: list[_Region] = []
     number = 0
+    pixels = 0
     try:
         for region in regions:
             group.append(region)
             number += len(region[1])
-            if max(number, len(group)) >= size:
+            pixels += _size_of(region[0].image).area
+            if max(number, len(group)) >= size or pixels >= PIXELS_PER_GROUP:
                 yield group
                 group = []
                 number = 0
+                pixels = 0
     except (Exception, KeyboardInterrupt):
         if group:
             yield group
@@ -277,7 +300,8 @@ def _refined(boxes: Array, keypoints: Array, scores: Array) -> Array:
     return np.array(chosen, np.float32).reshape(-1, 4)
 
 
-def _check_image(image: Image) -> None:
+def check_image(image: Image) -> None:
+    """InputError unless the image is an array uint8 (H, W, 3)."""
     if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
         raise InputError(f"The image is a {type(image).__name__}, wanted an array; read files with images.read(path).")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
