@@ -22,6 +22,8 @@ from featherpose.errors import InputError
 from featherpose.letterbox import BORDER, Letterbox
 from featherpose.size import Size
 
+PillowImage = Image.Image
+
 MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
 
@@ -62,16 +64,23 @@ def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
 
 
+def from_pillow(
+    pil_image: PillowImage, *, max_pixels: int = MAX_PIXELS, name: str = "Pillow image"
+) -> NDArray[np.uint8]:
+    """Pillow image of any mode -> RGB uint8 (H, W, 3), converted and rotated as by `read`; InputError as there."""
+    _check_size(pil_image.size, name, max_pixels)
+    try:
+        pil_image.load()
+        return _to_rgb(ImageOps.exif_transpose(pil_image), name)
+    except _DECODE_ERRORS as error:
+        raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
+
+
 def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, max_pixels: int) -> NDArray[np.uint8]:
     if nbytes == 0:
         raise InputError(f"{name}: the file is empty (0 bytes). Copy or download it again.")
     with _opened(file, name) as pil_image:
-        _check_size(pil_image.size, name, max_pixels)
-        try:
-            pil_image.load()
-            return _to_rgb(ImageOps.exif_transpose(pil_image), name)
-        except _DECODE_ERRORS as error:
-            raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
+        return from_pillow(pil_image, max_pixels=max_pixels, name=name)
 
 
 @contextlib.contextmanager

@@ -8,11 +8,27 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar() -> Generator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr if that is a terminal; yields the function (done, total) that updates it."""
+def progress_bar(*, quiet: bool = False) -> Generator[Callable[[int, int], None]]:
+    """Show images done, images/s and the time left on stderr if that is a terminal; yields the function (done, total)
+    that updates them."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("images", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("images"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    hidden = quiet or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=hidden) as bar:
+        task = bar.add_task("images", total=None, speed="")
+
+        def update(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+            speed = bar.tasks[0].speed  # of the last 30 seconds
+            bar.update(task, speed="" if speed is None else f"{speed:.1f} images/s")
+
+        yield update

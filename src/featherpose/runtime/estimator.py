@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,16 +31,26 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class _Request:
-    """An image, the boxes (N, 4) of the persons in it, and the scores (N,) of the boxes; all checked."""
+class Request:
+    """An image RGB uint8 (H, W, 3), the boxes (N, 4) of the persons in it, and their scores (N,). See `checked`."""
 
     image: Image
     boxes: Array
     scores: Array
 
+    @classmethod
+    def checked(cls, image: Image, boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None) -> Request:
+        """Image, its boxes, None for the whole image, and their scores, None for 1 each -> Request; InputError for what
+        cannot be used."""
+        check_image(image)
+        size = _size_of(image)
+        boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
+        return cls(image, boxes, _scores(box_scores, len(boxes)))
 
-_Region = tuple[_Request, Array]
-"""A request and the boxes (N, 4) to crop: the given ones, or those of the second pass."""
+
+R = TypeVar("R", bound=Request)
+Regions = Iterable[tuple[R, Array]]
+"""Requests, each with the boxes (N, 4) to crop: its own, or those of the second pass."""
 
 
 class Estimator:
@@ -124,7 +135,8 @@ class Estimator:
             InputError: neither or both of `boxes_xyxy` and `whole_image`, or values that cannot be used.
         """
         check_choice(boxes_xyxy, whole_image)
-        return next(self._poses([_request(image, boxes_xyxy, box_scores)]))
+        ((_, poses),) = self.estimate_requests([Request.checked(image, boxes_xyxy, box_scores)])
+        return poses
 
     def estimate_all(
         self,
@@ -149,17 +161,18 @@ class Estimator:
             InputError: as for a call, with the index of the image; or more or fewer boxes or scores than images.
         """
         check_choice(boxes_xyxy, whole_image)
-        return self._poses(_requests(images, boxes_xyxy, box_scores))
+        return (poses for _, poses in self.estimate_requests(_requests(images, boxes_xyxy, box_scores)))
 
-    def _poses(self, requests: Iterable[_Request]) -> Iterator[Poses]:
+    def estimate_requests(self, requests: Iterable[R]) -> Iterator[tuple[R, Poses]]:
+        """As `estimate_all`, for images with their boxes in one object, which is returned with its poses."""
         found = self._keypoints((request, request.boxes) for request in requests)
         if self.refine:
             found = self._keypoints((request, _refined(request.boxes, *result)) for request, *result in found)
         for request, keypoints, scores in found:
             size = _size_of(request.image)
-            yield Poses(keypoints, scores, request.boxes, request.scores, self.manifest.skeleton, size)
+            yield request, Poses(keypoints, scores, request.boxes, request.scores, self.manifest.skeleton, size)
 
-    def _keypoints(self, regions: Iterable[_Region]) -> Iterator[tuple[_Request, Array, Array]]:
+    def _keypoints(self, regions: Regions[R]) -> Iterator[tuple[R, Array, Array]]:
         """Requests and boxes (N, 4) -> each request with keypoints (N, K, 2) in image pixels and scores (N, K)."""
         for group in _groups(regions, BATCHES_PER_GROUP * self.session.batch_size):
             crops = [[self._crop(box) for box in boxes] for _, boxes in group]
@@ -175,6 +188,7 @@ class Estimator:
             for (request, _), of_image, in_crops, keypoint_scores in parts:
                 in_image = [crop.to_image(points) for crop, points in zip(of_image, in_crops, strict=True)]
                 yield request, np.array(in_image, np.float32).reshape(in_crops.shape), keypoint_scores
+            group.clear()  # its images are let go before those of the next group are read
 
     def _crop(self, box_xyxy: Array) -> Crop:
         return Crop.from_box(box_xyxy, self.manifest.input_size, self.manifest.crop_mode, self.padding)
@@ -206,24 +220,16 @@ def check_choice(boxes: object, whole_image: bool) -> None:
     """InputError unless exactly one is given: boxes (None: not given), or that the whole image shows one person."""
     if boxes is None and not whole_image:
         raise InputError(
-            "There are no boxes: give those of the persons, [[left, top, right, bottom], ...], or whole_image=True if the"
-            " image shows one person; featherpose.estimate finds them by itself."
+            "There are no boxes: give those of the persons, [[left, top, right, bottom], ...], or whole_image=True if"
+            " the image shows one person; featherpose.estimate finds them by itself."
         )
     if boxes is not None and whole_image:
         raise InputError("Boxes and whole_image=True contradict each other: leave one out.")
 
 
-def _request(image: Image, boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None) -> _Request:
-    """Image, its boxes, None for the whole image, and their scores, None for 1 each -> the checked request."""
-    check_image(image)
-    size = _size_of(image)
-    boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
-    return _Request(image, boxes, _scores(box_scores, len(boxes)))
-
-
 def _requests(
     images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None, box_scores: Iterable[ArrayLike] | None
-) -> Iterator[_Request]:
+) -> Iterator[Request]:
     """Images, the boxes of each, None for the whole images, and their scores, None for 1 each -> requests.
 
     InputError with the index of the image, and where there are more or fewer boxes or scores than images.
@@ -235,7 +241,7 @@ def _requests(
         boxes = _next(boxes_in_turn, "boxes", count)
         scores = _next(scores_in_turn, "scores", count)
         try:
-            request = _request(image, boxes, scores)
+            request = Request.checked(image, boxes, scores)
         except InputError as error:
             raise InputError(f"Image {count}: {error}") from None
         yield request
@@ -259,12 +265,13 @@ def _refuse_more(of_each: Iterator[ArrayLike] | None, what: str, count: int) -> 
         raise InputError(f"There are {what} for more than {count} images; give a list for each image.")
 
 
-def _groups(regions: Iterable[_Region], size: int) -> Iterator[list[_Region]]:
-    """Regions -> lists of them with at least `size` boxes, of `size` images or of large ones: so many are held in memory.
+def _groups(regions: Regions[R], size: int) -> Iterator[list[tuple[R, Array]]]:
+    """Regions -> lists of them with at least `size` boxes, or of `size` images, or of `PIXELS_PER_GROUP`: so many are
+    held in memory.
 
     An error in the regions is raised after those before it.
     """
-    group: list[_Region] = []
+    group: list[tuple[R, Array]] = []
     number = 0
     pixels = 0
     try:
