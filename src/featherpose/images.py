@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from featherpose import files
 from featherpose.errors import InputError
@@ -71,7 +71,7 @@ def from_pillow(
     _check_size(pil_image.size, name, max_pixels)
     try:
         pil_image.load()
-        return _to_rgb(ImageOps.exif_transpose(pil_image), name)
+        return _to_rgb(_upright(pil_image), name)
     except _DECODE_ERRORS as error:
         raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
 
@@ -132,6 +132,12 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
 
 
+def _upright(pil_image: Image.Image) -> Image.Image:
+    """Image rotated by its EXIF orientation; the image itself, not a copy, where there is none."""
+    orientation = pil_image.getexif().get(ExifTags.Base.Orientation, 1)
+    return pil_image if orientation == 1 else ImageOps.exif_transpose(pil_image)
+
+
 def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
     if pil_image.mode == "F":
         raise InputError(f"{name}: pixels are floating point of unknown range. Convert them to 8 or 16 bits.")
@@ -140,7 +146,8 @@ def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
     if pil_image.has_transparency_data:
         above = pil_image.convert("RGBA")
         pil_image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return np.array(pil_image.convert("RGB"))
+    # Pillow copies an image even where there is nothing to convert.
+    return np.array(pil_image if pil_image.mode == "RGB" else pil_image.convert("RGB"))
 
 
 def _from_16_bit(gray: NDArray[np.generic], name: str) -> NDArray[np.uint8]:

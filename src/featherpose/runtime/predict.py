@@ -82,23 +82,33 @@ def predict(
     """
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
     boxes_of = box_lookup(boxes, whole_image)
+
+    # Which images, and where their results go. Names are unique over all shards, because these share the folder.
     out = Path(out)
     image_files, failures = find_images(sources, out)
-    default_name = "poses.json"
+    json_name = "poses.json"
+    _check_overwriting(image_files, out, Path(json_file or out / json_name))
     if shard is not None:
         index, count = parse_shard(shard)
         image_files = select_shard(image_files, index, count)
-        default_name = f"poses-{index}-of-{count}.json"
-    json_file = Path(json_file or out / default_name)
-    _check_overwriting(image_files, out, json_file)
-
-    estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
-    people_detector = None
-    if boxes_of is None and detector is not None:
-        people_detector = Detector.open(weights.find_detector(detector), device, conf=conf, max_people=max_people)
+        json_name = f"poses-{index}-of-{count}.json"
+    json_file = Path(json_file or out / json_name)
     drawn_in = out if draw_images else None
+
+    # The models. A detector takes the place of boxes that are given.
+    watch = Stopwatch()
+    estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
+    detector_file = None
+    if boxes_of is None:
+        assert detector is not None  # check_finder
+        detector_file = weights.find_detector(detector)
+        people_detector = Detector.open(detector_file, device, conf=conf, max_people=max_people)
+        conf = people_detector.conf
+        boxes_of = _timed(people_detector, watch)
+
+    # What an earlier run has done
     options = {
-        "conf": None if people_detector is None else people_detector.conf,
+        "conf": conf,
         "max_people": max_people,
         "boxes": _digest(boxes),
         "whole_image": whole_image,
@@ -106,29 +116,25 @@ def predict(
         "refine": refine,
         "score_threshold": score_threshold if draw_images else None,
     }
-    settings = resume.settings_of(estimator.session.path, _path_of(people_detector), options)
+    settings = resume.settings_of(estimator.session.path, detector_file, options)
     results = Results(json_file, image_files, drawn_in, estimator.manifest, settings)
     if not overwrite:
         results.resume()
     num_resumed = results.num_done
     remaining = results.remaining()
 
-    watch = Stopwatch()
-    if people_detector is not None:
-        boxes_of = _timed(people_detector, watch)
-    assert boxes_of is not None  # check_finder
+    # One image after the other; the estimator reads a few ahead.
     requests = watch.each("reading", _requests(remaining, boxes_of, max_pixels, failures))
     try:
         for request, estimated in watch.each("poses", estimator.estimate_requests(requests)):
             if progress:
                 progress(request.index, len(remaining))
             # Boxes that are given are kept, all of them and in their order.
-            poses = estimated if people_detector is None else without_duplicates(estimated)
+            poses = estimated if detector_file is None else without_duplicates(estimated)
             with watch.stage("writing"):
                 try:
                     if drawn_in is not None:
-                        drawn = draw(request.image, poses, score_threshold=score_threshold)
-                        _write_image(drawn_in / request.file.drawn_name, drawn)
+                        _write_drawn(drawn_in / request.file.drawn_name, request.image, poses, score_threshold)
                     results.add(request.file, poses, request.stamp)
                 except InputError as error:
                     failures.append(with_name(request.file.path, error))
@@ -146,8 +152,8 @@ def predict(
         num_resumed=num_resumed,
         json_file=json_file,
         model=estimator.session.path,
-        detector=_path_of(people_detector),
-        conf=None if people_detector is None else people_detector.conf,
+        detector=detector_file,
+        conf=conf,
         device=estimator.session.device,
         threads=estimator.session.threads,
         seconds=dict(watch.seconds),
@@ -176,8 +182,6 @@ def _requests(
             failures.append(with_name(image_file.path, error))
         else:
             yield _ImageRequest(request.image, request.boxes, request.scores, image_file, stamp, index)
-            # An image must not be held while the next one is read.
-            del pixels, request
 
 
 def _timed(detector: Detector, watch: Stopwatch) -> BoxLookup:
@@ -188,10 +192,6 @@ def _timed(detector: Detector, watch: Stopwatch) -> BoxLookup:
             return detector(pixels)
 
     return detect
-
-
-def _path_of(detector: Detector | None) -> Path | None:
-    return None if detector is None else detector.session.path
 
 
 def _digest(boxes: Boxes | None) -> str | None:
@@ -211,6 +211,6 @@ def _check_overwriting(image_files: list[ImageFile], out: Path, json_file: Path)
             raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
 
 
-def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+def _write_drawn(path: Path, image: NDArray[np.uint8], poses: Poses, score_threshold: float) -> None:
     make_folder(path.parent)
-    images.write(path, image)
+    images.write(path, draw(image, poses, score_threshold=score_threshold))
