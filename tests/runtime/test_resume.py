@@ -26,8 +26,11 @@ Run = Callable[..., tuple[Report, list[str]]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Predicts poses in four images -> the report, and the names of the images that were read."""
     tiny_model(tmp_path / "tiny.onnx")
+    (tmp_path / "in").mkdir()
     for index in range(4):
-        image_file(tmp_path / f"in/{index}.jpg", color=(255 - index, index, 0))
+        # Random blocks: the scores of red, green and blue keypoints are not round, and rounding them twice shows.
+        blocks = np.random.default_rng(index).integers(0, 256, (5, 4, 3), np.uint8)
+        images.write(tmp_path / f"in/{index}.jpg", np.kron(blocks, np.ones((16, 15, 1), np.uint8)))
     done: list[str] = []
     read = images.read
 
