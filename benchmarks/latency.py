@@ -194,8 +194,8 @@ def main() -> None:
         for name in dict.fromkeys([BASELINE, *args.networks]):
             print(f"opening {name}", file=sys.stderr)
             sessions[name] = Session.open(exported(name, folder), "cpu", threads=1)
-        for name in weights.shipped() if args.shipped else []:
-            sessions[name] = Session.open(weights.find(name), "cpu", threads=1)
+        for card in weights.shipped_cards() if args.shipped else []:
+            sessions[card["name"]] = Session.open(weights.find(card["name"]), "cpu", threads=1)
         times = measure(sessions, args.rounds)
     sizes = {name: session.manifest.input_size for name, session in sessions.items()}
     lines = {name: summary(name, sizes[name], times[name], times[BASELINE]) for name in sessions}

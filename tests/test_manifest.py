@@ -175,7 +175,9 @@ def test_invalid_manifests_raise(text, message, tmp_path):
 
 def test_model_of_another_kind_is_refused():
     assert of_kind(FULL, PoseManifest, "m.onnx") is FULL
-    with pytest.raises(ModelError, match=r"^m\.onnx: tiny is a model of kind pose, wanted one of kind detector;"):
+    with pytest.raises(
+        ModelError, match=r"^m\.onnx: tiny is a model of kind pose, wanted one of kind detector; choose another --d"
+    ):
         of_kind(FULL, DetectorManifest, "m.onnx")
 
 

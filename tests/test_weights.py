@@ -49,6 +49,35 @@ def test_missing_model_lists_known_names(folder, model, message):
         weights.find(model, folder=folder)
 
 
+def test_cards_are_listed_by_kind(folder):
+    (folder / "a.json").write_text('{"name": "a"}')
+    (folder / "b.json").write_text('{"name": "b", "kind": "detector"}')
+    assert [card["name"] for card in weights.shipped_cards(folder=folder)] == ["a"]
+    assert [card["name"] for card in weights.shipped_cards("detector", folder)] == ["b"]
+
+
+def test_detector_is_found_by_name_alias_or_path(folder, monkeypatch):
+    monkeypatch.setattr(weights, "DETECTORS", {"default": "b"})
+    for given in ("default", "b", folder / "b.onnx", str(folder / "b.onnx")):
+        assert weights.find_detector(given, folder) == folder / "b.onnx"
+
+
+@pytest.mark.parametrize(
+    ("detector", "message"),
+    [
+        pytest.param(
+            "default", "This version ships no person detector; give --detector FILE, --boxes FILE", id="default"
+        ),
+        pytest.param("small", "ships no person detector 'small'; give", id="alias of a pose model"),
+        pytest.param("runs/d.onnx", "runs/d.onnx: no such model file", id="missing path"),
+        pytest.param(Path("default"), "default: no such model file", id="a Path is not a name"),
+    ],
+)
+def test_missing_detector_says_what_to_type(folder, detector, message):
+    with pytest.raises(ModelError, match=message):
+        weights.find_detector(detector, folder)
+
+
 def test_empty_folder_suggests_export(tmp_path):
     with pytest.raises(ModelError, match="There are none; create one with `featherpose export`"):
         weights.find("default", folder=tmp_path)

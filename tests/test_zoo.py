@@ -43,7 +43,7 @@ def test_counts_equal_the_published_code(parity):
 def test_weights_flag_matches_shipped_models():
     assert [entry.name for entry in zoo.read(["hrnet_w32", "nosuch"]) if entry.weights] == ["hrnet_w32"]
     with_weights = {entry.name for entry in featherpose.list_networks() if entry.weights}
-    assert with_weights == {name.partition("-")[0] for name in weights.shipped()}
+    assert with_weights == {card["network"] for card in weights.shipped_cards()}
     assert "cbam_lite_hrnet_18" in with_weights
 
 

@@ -14,8 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from featherpose.errors import InputError, MissingExtra, ModelError, RecipeError, did_you_mean
 from featherpose.poses import Poses
@@ -28,8 +27,12 @@ if TYPE_CHECKING:
     from featherpose.evaluation.result import Evaluation
     from featherpose.manifest import Manifest
     from featherpose.recipes.recipe import Recipe
+    from featherpose.runtime.detector import Detector
     from featherpose.runtime.estimator import Estimator
+    from featherpose.runtime.pipeline import TopDown
     from featherpose.runtime.predict import Report
+    from featherpose.runtime.session import Session
+    from featherpose.runtime.sources import Source
     from featherpose.training.average import Average
     from featherpose.training.benchmark import TrainingSpeed
     from featherpose.training.loop import Outcome
@@ -37,7 +40,6 @@ if TYPE_CHECKING:
     from featherpose.zoo.models import Model
 
 AnyPath = str | os.PathLike[str]
-Source = AnyPath | bytes | NDArray[np.uint8]
 
 CUSTOM_RECIPE = "custom-feather_pose"
 """The recipe for a custom data set when none is named."""
@@ -48,23 +50,38 @@ def estimate(
     *,
     boxes: ArrayLike | None = None,
     whole_image: bool = False,
+    detector: AnyPath | None = "default",
+    conf: float | None = None,
+    max_people: int | None = None,
     model: AnyPath = "default",
     device: str = "auto",
 ) -> Poses:
-    """Image (path, bytes, or RGB uint8 (H, W, 3)) and person boxes (N, 4) xyxy in its pixels -> Poses in its pixels.
+    """Image -> Poses of the people in it, in its pixels; those that the detector finds begin with the best person.
 
-    The opened model is cached for later calls.
+    The image is a path, the bytes of a file, RGB uint8 (H, W, 3), or a Pillow image. The opened models are cached for
+    later calls.
 
     Args:
-        boxes: left, top, right, bottom of each person; an empty list gives no poses.
-        whole_image: the image shows one person who fills it, in place of `boxes`.
+        boxes: left, top, right, bottom of each person, (N, 4) in pixels, in place of the detector; an empty list gives
+            no poses.
+        whole_image: the image shows one person who fills it, in place of the detector.
+        detector: shipped name or .onnx file of the person detector; None: there is none.
+        conf: lowest score of a box that the detector finds; None: the value in the detector's file.
+        max_people: number of boxes kept, the best ones; None: all.
         model: shipped name or .onnx file.
         device: "auto" (cuda if it works, else cpu), "cpu" or "cuda".
 
     Raises:
-        InputError: neither or both of `boxes` and `whole_image`, or an image that cannot be read.
+        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, or an image that
+            cannot be read.
+        ModelError: a model that is missing or of another kind.
     """
-    return open_estimator(model, device)(_pixels(image), boxes, whole_image=whole_image)
+    from featherpose.runtime.sources import read_source
+
+    finder = _open_finder(boxes, whole_image, detector, conf, max_people, model, device)
+    if finder is not None:
+        return finder(read_source(image))
+    return open_estimator(model, device)(read_source(image), boxes, whole_image=whole_image)
 
 
 def estimate_all(
@@ -72,32 +89,59 @@ def estimate_all(
     *,
     boxes: Iterable[ArrayLike] | None = None,
     whole_image: bool = False,
+    detector: AnyPath | None = "default",
+    conf: float | None = None,
+    max_people: int | None = None,
     model: AnyPath = "default",
     device: str = "auto",
 ) -> Iterator[Poses]:
-    """Images as in `estimate`, and the person boxes of each -> the Poses of each image, in order.
+    """Images as in `estimate` -> the Poses of each image, in order.
 
     For many images: the same poses as `estimate` gives for each, but the persons of several images share a batch.
     Images are read when they are needed, a few ahead of the poses. An image that cannot be used ends the iteration,
     after the poses of the images before it; `predict` goes on with the others.
 
     Args:
-        boxes: for each image left, top, right, bottom of each person; an empty list gives no poses.
-        whole_image: each image shows one person who fills it, in place of `boxes`.
+        boxes: for each image left, top, right, bottom of each person, in place of the detector; an empty list gives no
+            poses.
+        whole_image: each image shows one person who fills it, in place of the detector.
+        detector: shipped name or .onnx file of the person detector; None: there is none.
+        conf: lowest score of a box that the detector finds; None: the value in the detector's file.
+        max_people: number of boxes kept per image, the best ones; None: all.
         model: shipped name or .onnx file.
         device: "auto" (cuda if it works, else cpu), "cpu" or "cuda".
 
     Raises:
-        InputError: neither or both of `boxes` and `whole_image`, more boxes or fewer than images, or an image that
-            cannot be read.
+        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, more boxes or
+            fewer than images, or an image that cannot be read.
+        ModelError: a model that is missing or of another kind.
     """
-    return open_estimator(model, device).estimate_all(map(_pixels, images), boxes, whole_image=whole_image)
+    from featherpose.runtime.sources import check_several, read_source
+
+    check_several(images)
+    finder = _open_finder(boxes, whole_image, detector, conf, max_people, model, device)
+    if finder is not None:
+        return finder.estimate_all(map(read_source, images))
+    return open_estimator(model, device).estimate_all(map(read_source, images), boxes, whole_image=whole_image)
 
 
-def _pixels(image: Source) -> NDArray[np.uint8]:
-    from featherpose import images
+def _open_finder(
+    boxes: object,
+    whole_image: bool,
+    detector: AnyPath | None,
+    conf: float | None,
+    max_people: int | None,
+    model: AnyPath,
+    device: str,
+) -> TopDown | None:
+    """Options of `estimate` -> detector and estimator, opened; None: the boxes are given. InputError for options that
+    contradict each other."""
+    from featherpose.runtime.pipeline import TopDown, check_finder
 
-    return image if isinstance(image, np.ndarray) else images.read(image)
+    check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
+    if boxes is not None or whole_image or detector is None:
+        return None
+    return TopDown(open_detector(detector, device, conf, max_people), open_estimator(model, device))
 
 
 def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:
@@ -116,18 +160,38 @@ def _open_estimator(path: Path, modified_ns: int, device: str, options: tuple[tu
     return Estimator.open(path, device, **dict(options))
 
 
+def open_detector(
+    detector: AnyPath = "default", device: str = "auto", conf: float | None = None, max_people: int | None = None
+) -> Detector:
+    """Shipped name or path of an .onnx file of a person detector -> Detector; its session is cached until the file
+    changes."""
+    from featherpose import weights
+    from featherpose.runtime.detector import Detector
+
+    path = weights.find_detector(detector).resolve()
+    session = _open_session(path, path.stat().st_mtime_ns, device)
+    return Detector(session, conf=conf, max_people=max_people)
+
+
+@lru_cache(maxsize=4)
+def _open_session(path: Path, modified_ns: int, device: str) -> Session:
+    """Cached by modification time, so that a new export replaces the old one."""
+    from featherpose.runtime.session import Session
+
+    return Session.open(path, device)
+
+
 def list_models() -> list[Model]:
-    """The shipped models with accuracy, latency and file size, the most accurate first.
+    """The shipped pose models with accuracy, latency and file size, the most accurate first.
 
     Read from the models' cards: needs no torch.
     """
-    from featherpose import files, weights
+    from featherpose import weights
     from featherpose.zoo.models import read_latency, read_model
 
     aliases = {name: alias for alias, name in weights.ALIASES.items()}
     latency = read_latency()
-    cards = [files.read_json(weights.find(name, ".json")) for name in weights.shipped()]
-    found = [read_model(card, aliases.get(card["name"]), latency) for card in cards]
+    found = [read_model(card, aliases.get(card["name"]), latency) for card in weights.shipped_cards()]
     return sorted(found, key=lambda model: -model.ap)
 
 
@@ -155,36 +219,52 @@ def predict(
     *,
     boxes: AnyPath | dict[str, Any] | list[Any] | None = None,
     whole_image: bool = False,
+    detector: AnyPath | None = "default",
+    conf: float | None = None,
+    max_people: int | None = None,
     model: AnyPath = "default",
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
     draw_images: bool = True,
     score_threshold: float = 0.3,
+    shard: str | None = None,
+    overwrite: bool = False,
     flip_test: bool = False,
     refine: bool = False,
     device: str = "auto",
     max_megapixels: float = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Image files and folders -> poses by image; writes images with drawn skeletons and poses.json.
+    """Image files -> poses by image; writes images with drawn skeletons and poses.json.
+
+    Sources are files, folders (searched recursively), patterns such as "images/**/*.jpg", and "-": the paths on stdin,
+    one per line. Images that an earlier run did with the same models and options, and that have not changed since, are
+    skipped; their poses are those in poses.json, rounded.
 
     Args:
-        boxes: JSON file with the person boxes of each image, or its content (`formats.person_boxes`).
-        whole_image: every image shows one person who fills it.
+        boxes: JSON file with the person boxes of each image, or its content (`formats.person_boxes`), in place of the
+            detector.
+        whole_image: every image shows one person who fills it, in place of the detector.
+        detector: shipped name or .onnx file of the person detector; None: there is none.
+        conf: lowest score of a box that the detector finds; None: the value in the detector's file.
+        max_people: number of boxes kept per image, the best ones; None: all.
         model: shipped name or .onnx file.
         out: folder for the results.
-        json_file: file for the keypoints; None: poses.json in `out`.
+        json_file: file for the keypoints; None: poses.json in `out`, poses-I-of-N.json for a shard.
         draw_images: write the images with drawn skeletons.
         score_threshold: keypoints with a lower score are drawn faintly.
+        shard: "I/N": only every N-th image, beginning with the I-th; the N shards are disjoint and together complete.
+        overwrite: also process the images that are done.
         flip_test: average the heatmaps with those of the flipped crop.
         refine: run a second pass on a crop around the keypoints found.
         device: "auto", "cpu" or "cuda".
         max_megapixels: larger images are refused before decoding.
-        progress: called with the number of images done and of all images.
+        progress: called with the number of images done and of all images that are not skipped.
 
     Raises:
-        InputError: neither or both of `boxes` and `whole_image`, or results that would overwrite an image. An image
-            that cannot be used is no error: it is listed in the report.
+        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, or results that
+            would overwrite an image. An image that cannot be used is no error: it is listed in the report.
+        ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import predict
 
@@ -192,11 +272,16 @@ def predict(
         sources,
         boxes=boxes,
         whole_image=whole_image,
+        detector=detector,
+        conf=conf,
+        max_people=max_people,
         model=model,
         out=out,
         json_file=json_file,
         draw_images=draw_images,
         score_threshold=score_threshold,
+        shard=shard,
+        overwrite=overwrite,
         flip_test=flip_test,
         refine=refine,
         device=device,

@@ -15,12 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from featherpose import files
 from featherpose.errors import InputError
 from featherpose.letterbox import BORDER, Letterbox
 from featherpose.size import Size
+
+PillowImage = Image.Image
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
@@ -62,16 +64,23 @@ def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
 
 
+def from_pillow(
+    pil_image: PillowImage, *, max_pixels: int = MAX_PIXELS, name: str = "Pillow image"
+) -> NDArray[np.uint8]:
+    """Pillow image of any mode -> RGB uint8 (H, W, 3), converted and rotated as by `read`; InputError as there."""
+    _check_size(pil_image.size, name, max_pixels)
+    try:
+        pil_image.load()
+        return _to_rgb(_upright(pil_image), name)
+    except _DECODE_ERRORS as error:
+        raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
+
+
 def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, max_pixels: int) -> NDArray[np.uint8]:
     if nbytes == 0:
         raise InputError(f"{name}: the file is empty (0 bytes). Copy or download it again.")
     with _opened(file, name) as pil_image:
-        _check_size(pil_image.size, name, max_pixels)
-        try:
-            pil_image.load()
-            return _to_rgb(ImageOps.exif_transpose(pil_image), name)
-        except _DECODE_ERRORS as error:
-            raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
+        return from_pillow(pil_image, max_pixels=max_pixels, name=name)
 
 
 @contextlib.contextmanager
@@ -123,6 +132,12 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
         )
 
 
+def _upright(pil_image: Image.Image) -> Image.Image:
+    """Image rotated by its EXIF orientation; the image itself, not a copy, where there is none."""
+    orientation = pil_image.getexif().get(ExifTags.Base.Orientation, 1)
+    return pil_image if orientation == 1 else ImageOps.exif_transpose(pil_image)
+
+
 def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
     if pil_image.mode == "F":
         raise InputError(f"{name}: pixels are floating point of unknown range. Convert them to 8 or 16 bits.")
@@ -131,7 +146,8 @@ def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
     if pil_image.has_transparency_data:
         above = pil_image.convert("RGBA")
         pil_image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
-    return np.array(pil_image.convert("RGB"))
+    # Pillow copies an image even where there is nothing to convert.
+    return np.array(pil_image if pil_image.mode == "RGB" else pil_image.convert("RGB"))
 
 
 def _from_16_bit(gray: NDArray[np.generic], name: str) -> NDArray[np.uint8]:

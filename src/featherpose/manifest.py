@@ -226,9 +226,10 @@ M = TypeVar("M", bound=Manifest)
 def of_kind(manifest: Manifest, wanted: type[M], path: str | os.PathLike[str]) -> M:
     """The manifest of the file at `path`, if it is of the wanted kind; otherwise ModelError."""
     if not isinstance(manifest, wanted):
+        option = "--detector" if wanted.kind == DETECTOR.name else "--model"
         raise ModelError(
             f"{path}: {manifest.network} is a model of kind {manifest.kind}, wanted one of kind {wanted.kind}; choose"
-            " another --model."
+            f" another {option}."
         )
     return manifest
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from featherpose import images
+from featherpose import images, weights
 from featherpose.cli.predict import predict
 from featherpose.errors import InputError, ModelError
-from tests.runtime.test_predict import image_file
+from tests.runtime.test_predict import image_file, people_file
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model
 
 pytest.importorskip("onnx")
@@ -21,8 +21,8 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tiny_model(tmp_path / "tiny.onnx")
 
-    def call(*words: str, device: str = "cpu"):
-        return CliRunner().invoke(predict, [*words, "--model", "tiny.onnx", "--device", device])
+    def call(*words: str, device: str = "cpu", stdin: str | None = None):
+        return CliRunner().invoke(predict, [*words, "--model", "tiny.onnx", "--device", device], input=stdin)
 
     return call
 
@@ -95,7 +95,7 @@ def test_exit_code_1_if_some_failed_2_if_all(run, tmp_path):
     assert some.stderr.splitlines()[1].startswith("  bad.jpg: not an image")
     assert some.stderr.splitlines()[2].startswith("  none.jpg: no such file")
     none = run("bad.jpg", "--whole-image")
-    assert none.exit_code == 2 and "1 of 1 images failed" in none.stderr
+    assert none.exit_code == 2 and "1 of 1 images failed" in none.stderr and none.stdout == ""
     assert run("--whole-image").exit_code == 2
 
 
@@ -108,10 +108,61 @@ def test_model_of_another_kind_is_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_boxes_raise_input_error(run, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        pytest.param([], ModelError, "This version ships no person detector; give --detector FILE", id="none shipped"),
+        pytest.param(["--detector", "none"], InputError, "Nothing says where the people are", id="none wanted"),
+        pytest.param(["--detector", "nosuch"], ModelError, "ships no person detector 'nosuch'", id="unknown name"),
+        pytest.param(["--detector", "d.onnx"], ModelError, "d.onnx: no such model file", id="missing file"),
+        pytest.param(["--detector", "tiny.onnx"], ModelError, "choose another --detector", id="a pose model"),
+        pytest.param(["--whole-image", "--max-people", "2"], InputError, "contradict each other", id="two finders"),
+    ],
+)
+def test_finder_that_cannot_be_used_is_one_line(run, tmp_path, monkeypatch, words, error, message):
+    monkeypatch.setattr(weights, "DETECTORS", {"default": "none_shipped"})
     image_file(tmp_path / "a.jpg")
-    result = run("a.jpg")
-    assert isinstance(result.exception, InputError) and "no person detector" in str(result.exception)
+    result = run("a.jpg", *words)
+    assert isinstance(result.exception, error) and message in str(result.exception)
+    assert "\n" not in str(result.exception) and not (tmp_path / "out").exists()
+
+
+def test_detector_and_stages_with_verbose(run, tmp_path):
+    for number in (0, 2):
+        people_file(tmp_path / f"{number}.png", number)
+    tiny_image_model(tmp_path / "d.onnx", tiny_image_manifest("detector"))
+    result = run("*.png", "--detector", "d.onnx", "--verbose")
+    assert [line.split()[:2] for line in result.stdout.splitlines()[1:3]] == [["0.png", "0"], ["2.png", "2"]]
+    lines = result.stderr.splitlines()
+    assert lines[:2] == ["model: tiny.onnx", "detector: d.onnx, boxes with a score of at least 0.3"]
+    assert lines[2].startswith("device: cpu, ") and lines[3].startswith("time: ")
+    assert all(f"{stage} 0." in lines[3] for stage in ("reading", "detection", "poses", "writing"))
+    assert lines[3].endswith("images/s")
+
+
+def test_second_run_says_what_was_done_before(run, tmp_path):
+    image_file(tmp_path / "a.jpg"), image_file(tmp_path / "b.jpg")
+    last = "2 people in 2 images{}: keypoints in out/poses.json, images in out"
+    assert run("a.jpg", "b.jpg", "--whole-image").stdout.splitlines()[-1] == last.format("")
+    assert run("a.jpg", "b.jpg", "--whole-image").stdout.splitlines()[-1] == last.format(" (2 done before)")
+    assert run("a.jpg", "b.jpg", "--whole-image", "--no-resume").stdout.splitlines()[-1] == last.format("")
+
+
+def test_quiet_prints_only_failures(run, tmp_path):
+    image_file(tmp_path / "a.jpg")
+    result = run("a.jpg", "--whole-image", "-q", device="auto")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    failed = run("a.jpg", "none.jpg", "--whole-image", "-q")
+    assert failed.exit_code == 1 and failed.stdout == "" and failed.stderr.startswith("1 of 2 images failed:")
+
+
+def test_paths_on_stdin_in_shards(run, tmp_path):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        image_file(tmp_path / name)
+    for shard, count in (("1/2", 2), ("2/2", 1)):
+        result = run("-", "--whole-image", "--no-draw", "--shard", shard, stdin="a.jpg\nb.jpg\nc.jpg\n")
+        assert len(result.stdout.splitlines()) == count + 2
+        assert result.stdout.splitlines()[-1].endswith(f"keypoints in out/poses-{shard[0]}-of-2.json")
 
 
 def test_max_megapixels_limits_image_size(run, tmp_path):

@@ -108,7 +108,7 @@ def test_whole_image_shows_one_person(estimator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param({}, r"no person detector: give the boxes of the persons, .* or whole_image=True", id="neither"),
+        pytest.param({}, r"There are no boxes: give those of the persons, .* or whole_image=True", id="neither"),
         pytest.param({"boxes_xyxy": [], "whole_image": True}, "contradict each other", id="both"),
     ],
 )
@@ -155,6 +155,11 @@ def test_estimate_all_equals_one_image_at_a_time(model, numbers, options):
         np.testing.assert_allclose(found.scores, alone.scores, atol=1e-6)
 
 
+def test_estimate_all_keeps_the_box_scores(estimator):
+    found = estimator.estimate_all([make_image()] * 3, boxes_for([2, 0, 1]), [[0.5, 0.25], [], [1]])
+    assert [poses.box_scores.tolist() for poses in found] == [[0.5, 0.25], [], [1]]
+
+
 def test_estimate_all_of_whole_images(estimator):
     different = [make_image(), make_image(size=(150, 140))]
     found = list(estimator.estimate_all(different, whole_image=True))
@@ -189,11 +194,33 @@ def test_images_are_taken_when_needed(model, number, refine):
         assert len(taken) - count < 2 * estimator.session.batch_size
 
 
+def test_large_images_are_held_one_at_a_time(estimator, monkeypatch):
+    monkeypatch.setattr("featherpose.runtime.estimator.PIXELS_PER_GROUP", 200 * 160)
+    taken = []
+    found = estimator.estimate_all((taken.append(1) or make_image() for _ in range(5)), boxes_for([1] * 5))
+    for count in range(1, 6):
+        next(found)
+        assert len(taken) == count
+
+
 def test_error_comes_after_the_poses_before_it(estimator):
     found = estimator.estimate_all([make_image()] * 4, [[BOX], [], [(0, 0, 0, 9)], [BOX]])
     assert [len(next(found)), len(next(found))] == [1, 0]
     with pytest.raises(InputError, match=r"^Image 2: Box 0 .* has no area"):
         next(found)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        pytest.param([[1]], "Image 1 has no scores", id="fewer scores"),
+        pytest.param([[1], [1], []], "scores for more than 2 images", id="more scores"),
+        pytest.param([[1], [1, 1]], r"Image 1: box_scores have shape \(2,\), wanted \(1,\)", id="two for a box"),
+    ],
+)
+def test_scores_must_be_given_for_each_box(estimator, scores, message):
+    with pytest.raises(InputError, match=message):
+        list(estimator.estimate_all([make_image()] * 2, [[BOX]] * 2, scores))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +238,7 @@ def test_boxes_must_be_given_for_each_image(estimator, boxes, message):
 
 
 def test_estimate_all_needs_boxes_or_whole_image(estimator):
-    with pytest.raises(InputError, match="no person detector"):
+    with pytest.raises(InputError, match="There are no boxes"):
         estimator.estimate_all([make_image()])
 
 

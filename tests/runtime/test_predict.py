@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -7,8 +8,8 @@ from featherpose import images, weights
 from featherpose.errors import InputError, ModelError
 from featherpose.formats import native
 from featherpose.runtime import predict as predict_file
-from featherpose.runtime.predict import find_images, predict
-from tests.tiny_model import tiny_model
+from featherpose.runtime.predict import predict
+from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model
 
 pytest.importorskip("onnx")
 
@@ -27,45 +28,6 @@ def image_file(path, color=(255, 0, 0)):
     return path
 
 
-def names(image_files):
-    return [(one.name, one.drawn_name) for one in image_files]
-
-
-def test_folders_are_searched_recursively_in_order(tmp_path):
-    for name in ("b.jpg", "a.PNG", "sub/deep/c.webp", "sub/a.jpg"):
-        image_file(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / ".hidden.jpg").write_text("")
-    (tmp_path / "folder.jpg").mkdir()
-    found, failures = find_images([tmp_path], tmp_path / "out")
-    assert [one.name for one in found] == ["a.PNG", "b.jpg", "sub/a.jpg", "sub/deep/c.webp"] and failures == []
-
-
-def test_results_of_earlier_run_are_skipped(tmp_path):
-    image_file(tmp_path / "a.jpg"), image_file(tmp_path / "out" / "a.jpg")
-    assert names(find_images([tmp_path], tmp_path / "out")[0]) == [("a.jpg", "a.jpg")]
-
-
-def test_same_image_names_get_separate_results(tmp_path):
-    for name in ("x/img.jpg", "y/img.jpg", "z/IMG.JPG", "z/img.heic", "z/img.tif"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    sources = [tmp_path / "x/img.jpg", tmp_path / "y", tmp_path / "z", tmp_path / "x" / "img.jpg"]
-    found, _ = find_images(sources, tmp_path / "out")
-    assert names(found) == [
-        ("img.jpg", "img.jpg"),
-        ("img-2.jpg", "img-2.jpg"),
-        ("IMG-3.JPG", "IMG-3.JPG"),
-        ("img-4.heic", "img-4.jpg"),
-        ("img-5.tif", "img-5.jpg"),
-    ]
-
-
-def test_empty_folder_is_listed_as_failure(tmp_path):
-    image_files, failures = find_images([tmp_path], tmp_path / "out")
-    assert image_files == [] and len(failures) == 1 and f"{tmp_path}: no image in this folder" in failures[0]
-
-
 def test_images_and_json_are_written(tmp_path, model):
     image_file(tmp_path / "in" / "a.jpg"), image_file(tmp_path / "in" / "sub" / "b.png", (0, 255, 0))
     calls = []
@@ -76,11 +38,11 @@ def test_images_and_json_are_written(tmp_path, model):
     assert list(report.poses) == ["a.jpg", "sub/b.png"] and report.failures == []
     assert calls == [(0, 2), (1, 2), (2, 2)]
     written = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
-    assert written == ["a.jpg", "poses.json", "sub/b.png"]
+    assert written == [".poses.run.json", "a.jpg", "poses.json", "sub/b.png"]
     drawn, original = images.read(tmp_path / "out/sub/b.png"), images.read(tmp_path / "in/sub/b.png")
     assert drawn.shape == original.shape and not np.array_equal(drawn, original)
     document = json.loads((tmp_path / "out" / "poses.json").read_text())
-    assert document == json.loads(json.dumps(report.document)) and document["model"] == "tiny"
+    assert document["model"] == "tiny"
     back = native.from_document(document)
     assert np.abs(back["a.jpg"].keypoints - report.poses["a.jpg"].keypoints).max() < 0.01
     assert np.abs(back["a.jpg"].keypoints[0, 0] - (30, 20)).max() < 9
@@ -95,7 +57,7 @@ def test_bad_images_are_listed_good_ones_done(tmp_path, model):
     report = predict(sources, model=model, whole_image=True, out=tmp_path / "out", device="cpu")
     assert list(report.poses) == ["a.jpg"]
     assert [line.split(": ")[0] for line in report.failures] == [str(path) for path in sources[1:]]
-    assert [entry["image"] for entry in report.document["images"]] == ["a.jpg"]
+    assert list(native.from_document(json.loads(report.json_file.read_text()))) == ["a.jpg"]
 
 
 BOX = [10.0, 5.0, 55.0, 75.0]
@@ -114,9 +76,10 @@ def test_boxes_from_file_or_value(tmp_path, model, boxes, counts):
     options = {"model": model, "out": tmp_path / "out", "device": "cpu", "draw_images": False}
     report = predict(image_files, boxes=tmp_path / "boxes.json", **options)
     assert [len(found) for found in report.poses.values()] == counts
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["poses.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".poses.run.json", "poses.json"]
     if isinstance(boxes, dict):
-        assert predict(image_files, boxes=boxes, **options).document == report.document
+        content = report.json_file.read_bytes()
+        assert predict(image_files, boxes=boxes, overwrite=True, **options).json_file.read_bytes() == content
     else:
         assert report.poses["b.jpg"].box_scores.tolist() == [0.5]
 
@@ -145,8 +108,10 @@ def test_missing_entry_and_bad_box_name_image(tmp_path, model):
 def bad_options(folder):
     a, spoilt = folder / "a.jpg", folder / "spoilt.json"
     return [
-        ({}, "no person detector: type --boxes FILE.*--whole-image"),
-        ({"whole_image": True, "boxes": {}}, "contradict each other"),
+        ({"detector": None}, "Nothing says where the people are: give --detector FILE, --boxes FILE or --whole-image"),
+        ({"whole_image": True, "boxes": {}}, "boxes and whole_image contradict each other"),
+        ({"boxes": {}, "conf": 0.5}, "boxes and conf contradict each other"),
+        ({"whole_image": True, "shard": "3/2"}, "The shard is '3/2', wanted I/N"),
         ({"boxes": folder / "none.json"}, r"none\.json: cannot be read"),
         ({"boxes": spoilt}, r"spoilt\.json: not JSON"),
         ({"boxes": {"a.jpg": [1]}}, "a box is not four numbers"),
@@ -156,7 +121,7 @@ def bad_options(folder):
     ]
 
 
-@pytest.mark.parametrize("row", range(8))
+@pytest.mark.parametrize("row", range(10))
 def test_invalid_options_raise_before_writing(tmp_path, model, row):
     image_file(tmp_path / "a.jpg")
     (tmp_path / "spoilt.json").write_text("{")
@@ -193,4 +158,94 @@ def test_interrupt_keeps_finished_results(tmp_path, model, monkeypatch):
         predict(image_files, model=model, whole_image=True, out=tmp_path / "out", device="cpu")
     done = native.from_document(json.loads((tmp_path / "out" / "poses.json").read_text()))
     assert list(done) == ["a.jpg", "b.jpg"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.jpg", "poses.json"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == [".poses.run.json", "a.jpg", "b.jpg", "poses.json"]
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    """Finds a person in each red cell of 32 x 32 pixels of an image whose longer side is 96."""
+    return tiny_image_model(tmp_path_factory.mktemp("model") / "d.onnx", tiny_image_manifest("detector"))
+
+
+def people_file(path, number):
+    """Black image, 96 x 64, with up to six people."""
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    for person in range(number):
+        y, x = divmod(person, 3)
+        pixels[32 * y : 32 * y + 32, 32 * x : 32 * x + 32, 0] = 255
+    images.write(path, pixels)
+    return path
+
+
+def test_detector_finds_the_people_by_itself(tmp_path, model, detector):
+    sources = [people_file(tmp_path / f"{number}.png", number) for number in (0, 1, 6, 3)]
+    report = predict(sources, model=model, detector=detector, out=tmp_path / "out", device="cpu")
+    assert [len(found) for found in report.poses.values()] == [0, 1, 6, 3]
+    assert (report.detector, report.conf, report.num_resumed) == (detector, pytest.approx(0.3), 0)
+    assert set(report.seconds) == {"reading", "detection", "poses", "writing"}
+    assert not np.array_equal(images.read(tmp_path / "out/3.png"), images.read(sources[3]))
+
+
+def test_missing_detector_ends_before_anything_is_written(tmp_path, model, monkeypatch):
+    monkeypatch.setattr(weights, "DETECTORS", {"default": "none_shipped"})
+    with pytest.raises(ModelError, match="This version ships no person detector; give --detector FILE, --boxes FILE"):
+        predict([image_file(tmp_path / "a.jpg")], model=model, out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_thousand_images_of_which_thirty_are_broken(tmp_path, model, detector):
+    content = [people_file(tmp_path / "one.png", number).read_bytes() for number in (0, 1)]
+    broken = set(range(5, 1000, 33)[:30])
+    (tmp_path / "in").mkdir()
+    for index in range(1000):
+        (tmp_path / f"in/{index:04}.png").write_bytes(b"no image" if index in broken else content[index % 10 == 0])
+    options = {"model": model, "detector": detector, "out": tmp_path / "out", "device": "cpu", "draw_images": False}
+    report = predict([tmp_path / "in"], **options)
+    assert len(report.poses) == 970 and len(report.failures) == 30
+    assert [line.split(": ")[0] for line in report.failures] == [
+        str(tmp_path / f"in/{index:04}.png") for index in sorted(broken)
+    ]
+    assert all(len(found) == (name[3] == "0") for name, found in report.poses.items())
+
+
+def test_pixels_are_held_for_a_few_images_only(tmp_path, model, detector, monkeypatch):
+    path = people_file(tmp_path / "a.png", 1)
+    for index in range(60):
+        (tmp_path / f"{index}.png").write_bytes(path.read_bytes())
+    given = []
+    held = []
+    read = images.read
+
+    def counted(path, **options):
+        held.append(sum(pixels() is not None for pixels in given))
+        pixels = read(path, **options)
+        given.append(weakref.ref(pixels))
+        return pixels
+
+    monkeypatch.setattr(predict_file.images, "read", counted)
+    options = {"model": model, "out": tmp_path / "out", "device": "cpu"}
+    assert len(predict([tmp_path], detector=detector, **options).poses) == 61
+    assert len(predict([tmp_path], whole_image=True, **options).poses) == 61
+    assert len(held) == 122 and max(held) <= 9  # two batches of four, and the one that is drawn
+
+
+@pytest.mark.parametrize("number", [0, 2, 7])
+def test_shards_together_are_the_whole_run(tmp_path, model, number):
+    (tmp_path / "in").mkdir()
+    sources = [image_file(tmp_path / f"in/{index}.png") for index in range(number)]
+    options = {"model": model, "whole_image": True, "out": tmp_path / "out", "device": "cpu", "draw_images": False}
+    reports = [predict(sources, shard=f"{index}/3", **options) for index in (1, 2, 3)]
+    assert [report.json_file.name for report in reports] == [f"poses-{index}-of-3.json" for index in (1, 2, 3)]
+    assert all(report.json_file.exists() for report in reports)
+    found = [name for report in reports for name in report.poses]
+    assert len(found) == number and set(found) == set(predict(sources, **options).poses)
+
+
+def test_failure_of_all_keeps_earlier_results(tmp_path, model):
+    options = {"model": model, "whole_image": True, "out": tmp_path / "out", "device": "cpu"}
+    json_file = predict([image_file(tmp_path / "a.jpg")], **options).json_file
+    before = json_file.read_bytes()
+    for source in ("none.jpg", "https://a.org/b.jpg"):
+        assert len(predict([source], **options).failures) == 1
+        assert json_file.read_bytes() == before

@@ -33,6 +33,25 @@ MODEL = click.option(
     show_default=True,
     help="Shipped model (default, small, accurate or a full name), or an .onnx file.",
 )
+DETECTOR = click.option(
+    "--detector",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE|none",
+    help="Person detector: a shipped one, an .onnx file, or none.",
+)
+CONF = click.option(
+    "--conf",
+    type=click.FloatRange(0, 1),
+    metavar="SCORE",
+    help="Lowest score of a detected box.  [default: the value in the detector's file]",
+)
+MAX_PEOPLE = click.option(
+    "--max-people",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Keep the N best boxes of each image.  [default: all]",
+)
 FLIP_TEST = click.option(
     "--flip-test",
     is_flag=True,

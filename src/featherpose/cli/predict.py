@@ -19,10 +19,16 @@ _ROWS = 20
 
 @click.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--whole-image", is_flag=True, help="Each image shows one person who fills it; no boxes needed.")
 @click.option(
-    "--boxes", type=click.Path(path_type=Path), metavar="FILE", help="JSON file with the person boxes (see above)."
+    "--boxes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON file with the person boxes (see above), in place of the detector.",
 )
+@click.option("--whole-image", is_flag=True, help="Each image shows one person who fills it; no detector needed.")
+@options.DETECTOR
+@options.CONF
+@options.MAX_PEOPLE
 @options.MODEL
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("out"), show_default=True, help="Folder for the results."
@@ -31,11 +37,15 @@ _ROWS = 20
     "--json",
     "json_file",
     metavar="FILE",
-    help="File for the keypoints; - also prints them on stdout.  [default: OUT/poses.json]",
+    help="File for the keypoints; - also prints them on stdout.  [default: OUT/poses.json, or poses-I-of-N.json]",
 )
 @click.option("--no-draw", is_flag=True, help="Write only the keypoints, no images.")
 @click.option(
     "--score-threshold", type=float, default=0.3, show_default=True, help="Draw keypoints with a lower score faintly."
+)
+@click.option("--shard", metavar="I/N", help="Process only the I-th of N parts of the images, such as 1/4.")
+@click.option(
+    "--overwrite", "--no-resume", "overwrite", is_flag=True, help="Also process the images that are done already."
 )
 @options.FLIP_TEST
 @options.REFINE
@@ -47,30 +57,44 @@ _ROWS = 20
     show_default=True,
     help="Reject larger images before decoding.",
 )
+@click.option("-q", "--quiet", is_flag=True, help="Print only failures and what --json asks for.")
+@click.option("-v", "--verbose", is_flag=True, help="Also print models, device, threads and the time of each stage.")
 def predict(
     sources: tuple[str, ...],
-    whole_image: bool,
     boxes: Path | None,
+    whole_image: bool,
+    detector: str,
+    conf: float | None,
+    max_people: int | None,
     model: str,
     out: Path,
     json_file: str | None,
     no_draw: bool,
     score_threshold: float,
+    shard: str | None,
+    overwrite: bool,
     flip_test: bool,
     refine: bool,
     device: str,
     max_megapixels: float,
+    quiet: bool,
+    verbose: bool,
 ) -> None:
-    """Estimate poses in images. SOURCE is an image, or a folder that is searched recursively.
+    """Estimate poses in images. SOURCE is an image, a folder that is searched recursively, a quoted pattern such as
+    'images/**/*.jpg', or - for a list of paths on stdin.
 
     \b
+    featherpose predict holiday/ --detector detector.onnx --out holiday-poses
     featherpose predict portrait.jpg --whole-image
-    featherpose predict holiday/ --boxes people.json --out holiday-poses
+    find . -name '*.jpg' | featherpose predict - --boxes people.json
 
     Images with drawn skeletons, and poses.json with all keypoints by name, are written to --out. Images that cannot be
     read are listed at the end, and the others are processed (exit code 1; 2 if all failed).
 
-    This version has no person detector: --boxes gives the person boxes, in pixels of the upright image, as
+    The same command again skips the images that are done and have not changed. --shard 1/4 to --shard 4/4 divide the
+    images among four processes or machines.
+
+    The person detector finds the people. In its place, --boxes gives their boxes, in pixels of the upright image, as
 
     \b
     {"image.jpg": [[left, top, right, bottom], ...], "empty.jpg": []}
@@ -80,14 +104,19 @@ def predict(
     """
     from featherpose import api
 
-    with progress_bar() as progress:
+    with progress_bar(quiet=quiet) as progress:
         report = api.predict(
             sources,
-            model=model,
             boxes=boxes,
             whole_image=whole_image,
+            detector=None if detector == "none" else detector,
+            conf=conf,
+            max_people=max_people,
+            model=model,
             out=out,
             json_file=None if json_file == "-" else json_file,
+            shard=shard,
+            overwrite=overwrite,
             device=device,
             flip_test=flip_test,
             refine=refine,
@@ -96,30 +125,50 @@ def predict(
             max_megapixels=max_megapixels,
             progress=progress,
         )
-    if device == "auto":
+    if verbose:
+        _show_run(report)
+    elif device == "auto" and not quiet:
         click.echo(f"Ran on {report.device} with {_count(report.threads, 'thread', 'threads')}.", err=True)
-    _show(report, out, as_json=json_file == "-", draw_images=not no_draw)
+    all_failed = bool(report.failures) and not report.poses  # then nothing was written
+    if json_file == "-" and not all_failed:
+        click.echo(report.json_file.read_text(encoding="utf-8"), nl=False)
+    elif not quiet and not all_failed:
+        _show_table(report)
+        _show_summary(report, None if no_draw else out)
     if report.failures:
+        _show_failures(report)
         sys.exit(1 if report.poses else 2)
 
 
-def _show(report: Report, out: Path, *, as_json: bool, draw_images: bool) -> None:
-    """Print the results on stdout and the failures on stderr."""
-    if as_json:
-        from featherpose.formats.native import to_text
+def _show_run(report: Report) -> None:
+    """Print on stderr what was run, and how long each stage took."""
+    click.echo(f"model: {report.model}", err=True)
+    if report.detector is not None:
+        click.echo(f"detector: {report.detector}, boxes with a score of at least {report.conf:g}", err=True)
+    click.echo(f"device: {report.device}, {_count(report.threads, 'thread', 'threads')}", err=True)
+    total = sum(report.seconds.values())
+    num_new = len(report.poses) - report.num_resumed
+    if num_new:
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
+        click.echo(f"time: {stages}; {num_new / total:.1f} images/s", err=True)
 
-        click.echo(to_text(report.document), nl=False)
-    else:
-        _show_table(report)
-        num_persons = sum(len(found) for found in report.poses.values())
-        where = f"keypoints in {report.json_file}" + (f", images in {out}" if draw_images else "")
-        found = f"{_count(num_persons, 'person', 'people')} in {_count(len(report.poses), 'image', 'images')}"
-        click.echo(f"{found}: {where}")
-    if report.failures:
-        total = len(report.poses) + len(report.failures)
-        click.echo(f"{len(report.failures)} of {total} images failed:", err=True)
-        for line in report.failures:
-            click.echo(f"  {line}", err=True)
+
+def _show_summary(report: Report, drawn_in: Path | None) -> None:
+    num_persons = sum(len(found) for found in report.poses.values())
+    line = f"{_count(num_persons, 'person', 'people')} in {_count(len(report.poses), 'image', 'images')}"
+    if report.num_resumed:
+        line += f" ({report.num_resumed} done before)"
+    line += f": keypoints in {report.json_file}"
+    if drawn_in is not None:
+        line += f", images in {drawn_in}"
+    click.echo(line)
+
+
+def _show_failures(report: Report) -> None:
+    total = len(report.poses) + len(report.failures)
+    click.echo(f"{len(report.failures)} of {total} images failed:", err=True)
+    for line in report.failures:
+        click.echo(f"  {line}", err=True)
 
 
 def _show_table(report: Report) -> None:

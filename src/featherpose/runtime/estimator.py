@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,21 +23,34 @@ from featherpose.size import Size
 BATCHES_PER_GROUP = 2
 """Images share runs of the session until their crops fill this many batches: fewer crops are left over."""
 
+PIXELS_PER_GROUP = 100_000_000
+"""Large images share less: a group is complete when its images have this many pixels, 300 MB, in all."""
+
 Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class _Request:
-    """An image, the boxes (N, 4) of the persons in it, and the scores (N,) of the boxes; all checked."""
+class Request:
+    """An image RGB uint8 (H, W, 3), the boxes (N, 4) of the persons in it, and their scores (N,). See `checked`."""
 
     image: Image
     boxes: Array
     scores: Array
 
+    @classmethod
+    def checked(cls, image: Image, boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None) -> Request:
+        """Image, its boxes, None for the whole image, and their scores, None for 1 each -> Request; InputError for what
+        cannot be used."""
+        check_image(image)
+        size = _size_of(image)
+        boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
+        return cls(image, boxes, _scores(box_scores, len(boxes)))
 
-_Region = tuple[_Request, Array]
-"""A request and the boxes (N, 4) to crop: the given ones, or those of the second pass."""
+
+R = TypeVar("R", bound=Request)
+Regions = Iterable[tuple[R, Array]]
+"""Requests, each with the boxes (N, 4) to crop: its own, or those of the second pass."""
 
 
 class Estimator:
@@ -121,10 +135,16 @@ class Estimator:
             InputError: neither or both of `boxes_xyxy` and `whole_image`, or values that cannot be used.
         """
         check_choice(boxes_xyxy, whole_image)
-        return next(self._poses([_request(image, boxes_xyxy, box_scores)]))
+        ((_, poses),) = self.estimate_requests([Request.checked(image, boxes_xyxy, box_scores)])
+        return poses
 
     def estimate_all(
-        self, images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None = None, *, whole_image: bool = False
+        self,
+        images: Iterable[Image],
+        boxes_xyxy: Iterable[ArrayLike] | None = None,
+        box_scores: Iterable[ArrayLike] | None = None,
+        *,
+        whole_image: bool = False,
     ) -> Iterator[Poses]:
         """Images, and the boxes (N, 4) of the persons in each -> the Poses of each image, in order.
 
@@ -134,23 +154,25 @@ class Estimator:
 
         Args:
             boxes_xyxy: as many as images; an image without boxes gives no poses.
+            box_scores: for each image the scores (N,) of its boxes; None: 1 each.
             whole_image: each image shows one person who fills it, in place of `boxes_xyxy`.
 
         Raises:
-            InputError: as for a call, with the index of the image; or more or fewer boxes than images.
+            InputError: as for a call, with the index of the image; or more or fewer boxes or scores than images.
         """
         check_choice(boxes_xyxy, whole_image)
-        return self._poses(_requests(images, boxes_xyxy))
+        return (poses for _, poses in self.estimate_requests(_requests(images, boxes_xyxy, box_scores)))
 
-    def _poses(self, requests: Iterable[_Request]) -> Iterator[Poses]:
+    def estimate_requests(self, requests: Iterable[R]) -> Iterator[tuple[R, Poses]]:
+        """As `estimate_all`, for images with their boxes in one object, which is returned with its poses."""
         found = self._keypoints((request, request.boxes) for request in requests)
         if self.refine:
             found = self._keypoints((request, _refined(request.boxes, *result)) for request, *result in found)
         for request, keypoints, scores in found:
             size = _size_of(request.image)
-            yield Poses(keypoints, scores, request.boxes, request.scores, self.manifest.skeleton, size)
+            yield request, Poses(keypoints, scores, request.boxes, request.scores, self.manifest.skeleton, size)
 
-    def _keypoints(self, regions: Iterable[_Region]) -> Iterator[tuple[_Request, Array, Array]]:
+    def _keypoints(self, regions: Regions[R]) -> Iterator[tuple[R, Array, Array]]:
         """Requests and boxes (N, 4) -> each request with keypoints (N, K, 2) in image pixels and scores (N, K)."""
         for group in _groups(regions, BATCHES_PER_GROUP * self.session.batch_size):
             crops = [[self._crop(box) for box in boxes] for _, boxes in group]
@@ -166,6 +188,7 @@ class Estimator:
             for (request, _), of_image, in_crops, keypoint_scores in parts:
                 in_image = [crop.to_image(points) for crop, points in zip(of_image, in_crops, strict=True)]
                 yield request, np.array(in_image, np.float32).reshape(in_crops.shape), keypoint_scores
+            group.clear()  # its images are let go before those of the next group are read
 
     def _crop(self, box_xyxy: Array) -> Crop:
         return Crop.from_box(box_xyxy, self.manifest.input_size, self.manifest.crop_mode, self.padding)
@@ -197,63 +220,70 @@ def check_choice(boxes: object, whole_image: bool) -> None:
     """InputError unless exactly one is given: boxes (None: not given), or that the whole image shows one person."""
     if boxes is None and not whole_image:
         raise InputError(
-            "This version has no person detector: give the boxes of the persons, [[left, top, right, bottom], ...], or"
-            " whole_image=True if the image shows one person."
+            "There are no boxes: give those of the persons, [[left, top, right, bottom], ...], or whole_image=True if"
+            " the image shows one person; featherpose.estimate finds them by itself."
         )
     if boxes is not None and whole_image:
         raise InputError("Boxes and whole_image=True contradict each other: leave one out.")
 
 
-def _request(image: Image, boxes_xyxy: ArrayLike | None, box_scores: ArrayLike | None = None) -> _Request:
-    """Image, its boxes, None for the whole image, and their scores, None for 1 each -> the checked request."""
-    _check_image(image)
-    size = _size_of(image)
-    boxes = whole_image_box(size) if boxes_xyxy is None else check_boxes(boxes_xyxy, size)
-    return _Request(image, boxes, _scores(box_scores, len(boxes)))
+def _requests(
+    images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None, box_scores: Iterable[ArrayLike] | None
+) -> Iterator[Request]:
+    """Images, the boxes of each, None for the whole images, and their scores, None for 1 each -> requests.
 
-
-def _requests(images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None) -> Iterator[_Request]:
-    """Images and the boxes of each, None for the whole images -> requests; InputError with the index of the image."""
-    for index, (image, boxes) in enumerate(_pairs(images, boxes_xyxy)):
-        try:
-            request = _request(image, boxes)
-        except InputError as error:
-            raise InputError(f"Image {index}: {error}") from None
-        yield request
-
-
-def _pairs(images: Iterable[Image], boxes_xyxy: Iterable[ArrayLike] | None) -> Iterator[tuple[Image, ArrayLike | None]]:
-    """Images and the boxes of each -> pairs; InputError where one of them ends before the other."""
-    if boxes_xyxy is None:
-        yield from ((image, None) for image in images)
-        return
+    InputError with the index of the image, and where there are more or fewer boxes or scores than images.
+    """
+    boxes_in_turn = None if boxes_xyxy is None else iter(boxes_xyxy)
+    scores_in_turn = None if box_scores is None else iter(box_scores)
     count = 0
-    remaining = iter(boxes_xyxy)
     for image in images:
-        boxes = next(remaining, None)
-        if boxes is None:
-            raise InputError(f"Image {count} has no boxes; give a list for each image, [] where it shows nobody.")
-        yield image, boxes
+        boxes = _next(boxes_in_turn, "boxes", count)
+        scores = _next(scores_in_turn, "scores", count)
+        try:
+            request = Request.checked(image, boxes, scores)
+        except InputError as error:
+            raise InputError(f"Image {count}: {error}") from None
+        yield request
         count += 1
-    if next(remaining, None) is not None:
-        raise InputError(f"There are boxes for more than {count} images; give a list for each image.")
+    _refuse_more(boxes_in_turn, "boxes", count)
+    _refuse_more(scores_in_turn, "scores", count)
 
 
-def _groups(regions: Iterable[_Region], size: int) -> Iterator[list[_Region]]:
-    """Regions -> lists of them with at least `size` boxes, or of `size` images: so many are held in memory.
+def _next(of_each: Iterator[ArrayLike] | None, what: str, index: int) -> ArrayLike | None:
+    """What is given for each image -> that of the next image; None where it is not given for any."""
+    if of_each is None:
+        return None
+    of_image = next(of_each, None)
+    if of_image is None:
+        raise InputError(f"Image {index} has no {what}; give a list for each image, [] where it shows nobody.")
+    return of_image
+
+
+def _refuse_more(of_each: Iterator[ArrayLike] | None, what: str, count: int) -> None:
+    if of_each is not None and next(of_each, None) is not None:
+        raise InputError(f"There are {what} for more than {count} images; give a list for each image.")
+
+
+def _groups(regions: Regions[R], size: int) -> Iterator[list[tuple[R, Array]]]:
+    """Regions -> lists of them with at least `size` boxes, or of `size` images, or of `PIXELS_PER_GROUP`: so many are
+    held in memory.
 
     An error in the regions is raised after those before it.
     """
-    group: list[_Region] = []
+    group: list[tuple[R, Array]] = []
     number = 0
+    pixels = 0
     try:
         for region in regions:
             group.append(region)
             number += len(region[1])
-            if max(number, len(group)) >= size:
+            pixels += _size_of(region[0].image).area
+            if max(number, len(group)) >= size or pixels >= PIXELS_PER_GROUP:
                 yield group
                 group = []
                 number = 0
+                pixels = 0
     except (Exception, KeyboardInterrupt):
         if group:
             yield group
@@ -277,7 +307,8 @@ def _refined(boxes: Array, keypoints: Array, scores: Array) -> Array:
     return np.array(chosen, np.float32).reshape(-1, 4)
 
 
-def _check_image(image: Image) -> None:
+def check_image(image: Image) -> None:
+    """InputError unless the image is an array uint8 (H, W, 3)."""
     if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]  (untyped callers)
         raise InputError(f"The image is a {type(image).__name__}, wanted an array; read files with images.read(path).")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:

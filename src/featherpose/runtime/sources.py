@@ -1,0 +1,196 @@
+"""Which images: files, folders, patterns and lists on stdin -> image files; any image in Python -> pixels."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherpose import images
+from featherpose.errors import InputError
+
+AnyPath = str | os.PathLike[str]
+Source = AnyPath | bytes | NDArray[np.uint8] | images.PillowImage
+"""An image: path, content of a file, RGB uint8 (H, W, 3), or Pillow image."""
+
+STDIN = "-"
+"""The source that stands for the paths on stdin, one per line."""
+
+_DRAWN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_LOOKED_FOR = f"Looked for {' '.join(images.SUFFIXES)}."
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file, and the unique name (with folders) of its results."""
+
+    path: Path
+    name: str
+    unique_filename: bool = True
+    """Whether no image in another folder has the same file name."""
+
+    @property
+    def drawn_name(self) -> str:
+        """Name of the drawn image: the same suffix if it is widely supported, else .jpg."""
+        name = Path(self.name)
+        return name.as_posix() if name.suffix.lower() in _DRAWN_SUFFIXES else name.with_suffix(".jpg").as_posix()
+
+
+def read_source(source: Source) -> NDArray[np.uint8]:
+    """Image of any sort -> RGB uint8 (H, W, 3); an array is taken as it is. InputError if it cannot be read."""
+    if isinstance(source, np.ndarray):
+        return source
+    if isinstance(source, images.PillowImage):
+        return images.from_pillow(source)
+    if not isinstance(source, str | bytes | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(
+            f"The image is a {type(source).__name__}, wanted a path, bytes, an RGB array or a Pillow image."
+        )
+    if not isinstance(source, bytes):
+        _refuse_address(os.fspath(source))
+    return images.read(source)
+
+
+def check_several(sources: object) -> None:
+    """InputError for one image where several are wanted: a path would be iterated letter by letter."""
+    if isinstance(sources, str | bytes | os.PathLike | images.PillowImage):
+        raise InputError("estimate_all takes several images, this is one: put it into a list, or call estimate.")
+
+
+def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile], list[str]]:
+    """Files, folders, patterns and "-" (paths on stdin) -> images in a fixed order, and a line for each failure.
+
+    Folders are searched recursively, by suffix. A pattern is a path with *, ? or [...]; ** stands for any folders. A
+    file that is found several times is used once. Results of an earlier run, inside `out`, are not used.
+    """
+    found: dict[Path, tuple[Path, str]] = {}
+    failures: list[str] = []
+    for source in _with_stdin(sources):
+        try:
+            for path, name in _search(source, out):
+                found.setdefault(path.resolve(), (path, name))
+        except InputError as error:
+            failures.append(str(error))
+    return _with_unique_names(list(found.values())), failures
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """ "2/5", the second of five shards -> (2, 5)."""
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise InputError(f"The shard is {shard!r}, wanted I/N with I from 1 to N, such as 1/4.")
+    return int(match[1]), int(match[2])
+
+
+T = TypeVar("T")
+
+
+def select_shard(items: Sequence[T], index: int, count: int) -> list[T]:
+    """Items and the 1-based shard -> every `count`-th of them: the shards are disjoint, and together complete."""
+    return list(items[index - 1 :: count])
+
+
+def _with_stdin(sources: Iterable[AnyPath]) -> Iterator[str]:
+    """The sources as text, with the lines on stdin in place of "-"."""
+    for source in sources:
+        text = os.fspath(source)
+        if text != STDIN:
+            yield text
+            continue
+        # Bytes, because a path need not be valid text.
+        for line in sys.stdin.buffer.read().splitlines():
+            if line.strip():
+                yield os.fsdecode(line)
+
+
+def _search(source: str, out: Path) -> list[tuple[Path, str]]:
+    """One source -> its images and their names; InputError where it cannot be used."""
+    _refuse_address(source)
+    if "\0" in source:
+        raise InputError(f"{source[:40]!r}: no path contains a zero byte; wanted one path per line.")
+    path = Path(source)
+    try:
+        if path.is_dir():
+            return _in_folder(path, out)
+        if not path.exists() and _pattern_start(path) is not None:
+            return _matching(path, out)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path.") from None
+    return [(path, path.name)]
+
+
+def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
+    found = _images_among(folder.rglob("*"), folder, out)
+    if not found:
+        raise InputError(f"{folder}: no image in this folder. {_LOOKED_FOR}")
+    return found
+
+
+def _matching(pattern: Path, out: Path) -> list[tuple[Path, str]]:
+    """Pattern -> images that match it; their names begin where the pattern does."""
+    start = _pattern_start(pattern)
+    folder = Path(*pattern.parts[:start])
+    relative = Path(*pattern.parts[start:])
+    if relative.name == "**":
+        relative /= "*"
+    try:
+        found = _images_among(folder.glob(relative.as_posix()), folder, out)
+    except ValueError as error:
+        raise InputError(f"{pattern}: cannot be used as a pattern ({error}).") from None
+    if not found:
+        raise InputError(f"{pattern}: no such file, and no image matches this pattern. {_LOOKED_FOR}")
+    return found
+
+
+def _pattern_start(path: Path) -> int | None:
+    """Index of the first part with a wildcard; None: no part has one."""
+    return next((index for index, part in enumerate(path.parts) if re.search(r"[*?[]", part)), None)
+
+
+def _images_among(paths: Iterable[Path], folder: Path, out: Path) -> list[tuple[Path, str]]:
+    """Paths in a folder -> the images, sorted, with their relative names; not the hidden ones and those in `out`."""
+    results = out.resolve() if out.resolve() != folder.resolve() else None
+    found: list[tuple[Path, str]] = []
+    for path in sorted(set(paths)):
+        name = path.relative_to(folder)
+        skipped = any(part.startswith(".") for part in name.parts) or results in path.resolve().parents
+        if path.suffix.lower() in images.SUFFIXES and not skipped and path.is_file():
+            found.append((path, name.as_posix()))
+    return found
+
+
+def _with_unique_names(found: Sequence[tuple[Path, str]]) -> list[ImageFile]:
+    """Paths and names -> image files. The second image of a name gets the result name NAME-2.
+
+    Some file systems treat A.jpg and a.jpg as the same.
+    """
+    filename_counts = Counter(path.name for path, _ in found)
+    last_numbers: dict[str, int] = {}  # drawn name in lower case -> the last number that was appended to it
+    image_files: list[ImageFile] = []
+    for path, name in found:
+        is_unique = filename_counts[path.name] == 1
+        image_file = ImageFile(path, name, is_unique)
+        first_name = image_file.drawn_name.lower()
+        number = last_numbers.get(first_name, 1)
+        while image_file.drawn_name.lower() in last_numbers:
+            number += 1
+            numbered = Path(name).with_stem(f"{Path(name).stem}-{number}").as_posix()
+            image_file = ImageFile(path, numbered, is_unique)
+        last_numbers[first_name] = number
+        last_numbers.setdefault(image_file.drawn_name.lower(), 1)
+        image_files.append(image_file)
+    return image_files
+
+
+def _refuse_address(source: str) -> None:
+    if _ADDRESS.match(source):
+        raise InputError(f"{source}: addresses are not read. Download the image and give its path: curl -O {source}")
