@@ -27,7 +27,7 @@ from featherpose.recipes.pose import PoseData, PoseRecipe
 from featherpose.recipes.shipped import RECIPES
 from featherpose.training.losses import mse
 from featherpose.training.tasks.pose import PoseTask
-from featherpose.training.tasks.pose_training import SampleDataset
+from featherpose.training.tasks.pose_training import SampleDataset, draw_targets
 
 CROPS, BATCH = 64, 16
 CPU = torch.device("cpu")
@@ -41,8 +41,9 @@ def read_crops() -> tuple[Tensor, Tensor, Tensor, np.ndarray[Any, Any], Any]:
     task = PoseTask(recipe.model_copy(update={"data": data}), CPU)
     stage = task.prepare(recipe.stages[0])
     dataset = SampleDataset(stage.training_set, stage.codec, Augmentation.none(), seed=0)
-    chosen = [number for number in range(1000) if dataset[0, number][2].sum() >= 10][:CROPS]
-    images, heatmaps, weights = (torch.stack(part) for part in zip(*(dataset[0, i] for i in chosen), strict=True))
+    chosen = [number for number in range(1000) if dataset[0, number][3].sum() >= 10][:CROPS]
+    images, *profiles = (torch.stack(part) for part in zip(*(dataset[0, i] for i in chosen), strict=True))
+    heatmaps, weights = draw_targets(tuple(profiles))
     keypoints, _ = stage.codec.decode(heatmaps.numpy())
     return Normalize()(images), heatmaps, weights, keypoints, stage.codec
 

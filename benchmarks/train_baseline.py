@@ -27,7 +27,7 @@ from featherpose.data.augment import Augmentation
 from featherpose.networks.preprocess import MEAN, STD
 from featherpose.size import Size
 from featherpose.training.benchmark import Batch, Speed, Step, machine, measure_steps, open_samples, peak_memory
-from featherpose.training.tasks.pose_training import SampleDataset
+from featherpose.training.tasks.pose_training import SampleDataset, draw_targets
 
 LR = 2e-3
 MAX_STEPS = 1000
@@ -44,7 +44,8 @@ class Normalized(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self.examples.samples)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        crop, heatmaps, weights = self.examples[0, index]
+        crop, *profiles = self.examples[0, index]
+        (heatmaps,), (weights,) = draw_targets(tuple(part[None] for part in profiles))
         image = crop.permute(2, 0, 1).float() / 255
         image = (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
         return image.contiguous(), heatmaps, weights[:, None, None]

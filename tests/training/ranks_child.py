@@ -31,10 +31,11 @@ def gradients_and_scores(recipe: PoseRecipe, ranks: Ranks) -> dict[str, np.ndarr
     torch.manual_seed(recipe.seed)
     network = Float64Network(create_network(recipe.network, **recipe.options)).eval()  # batch norms are frozen
     crops = torch.randint(0, 256, (16, 64, 64, 3), dtype=torch.uint8)
-    targets, weights = torch.rand(16, 17, 16, 16), torch.randint(0, 2, (16, 17)).float()
+    profiles = torch.rand(2, 16, 1, 17, 16)  # down and across
+    weights = torch.randint(0, 2, (16, 1, 17)).float()
     task = PoseTask(recipe, CPU)
     train_step = TrainStep(network, task.loss, CPU)
-    train_step(tuple(tensor[ranks.index :: ranks.count] for tensor in (crops, targets, weights)))
+    train_step(tuple(tensor[ranks.index :: ranks.count] for tensor in (crops, *profiles, weights)))
     stop = ranks.average_gradients(network, stop=ranks.index == 1)
     gradients = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
     scores = task.prepare(recipe.stages[0]).validate(network, CPU, ranks)

@@ -44,7 +44,7 @@ def run(latency: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: object) ->
 
 
 def test_shipped_models_are_listed_by_name(latency: ModuleType, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "shipped", lambda: ["tiny-64x48"])
+    monkeypatch.setattr(weights, "shipped_cards", lambda: [{"name": "tiny-64x48"}])
     monkeypatch.setattr(weights, "find", lambda name: models / "rep_pose.onnx")
     run(latency, monkeypatch, "--shipped", "--rounds", 1, "--models", models, "--out", models / "shipped.json")
     (line,) = json.loads((models / "shipped.json").read_text())["networks"]

@@ -275,6 +275,12 @@ def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path, 
     assert json.loads((tmp_path / "run" / "card.json").read_text())["history"][-1]["epoch"] == 1
 
 
+def test_wrong_input_size_is_found_before_data_are_read(tmp_path: Path) -> None:
+    wrong = recipe(tmp_path / "missing", stages=[{**TINY["stages"][0], "input_size": "65x48"}])
+    with pytest.raises(ModelError, match="65x48 .* multiples of 32"):
+        train(wrong, tmp_path / "run")
+
+
 def test_ranks_partition_every_epoch(synthetic_shards: Path) -> None:
     one_recipe = recipe(synthetic_shards)
     task = PoseTask(one_recipe, torch.device("cpu"))
@@ -282,7 +288,7 @@ def test_ranks_partition_every_epoch(synthetic_shards: Path) -> None:
 
     def seen(epoch: Epoch, ranks: Ranks) -> list[bytes]:
         found = stage_data.batches([epoch], epoch.first, workers=0, ranks=ranks)
-        return [crop.numpy().tobytes() for crops, _, _ in found for crop in crops]
+        return [crop.numpy().tobytes() for crops, *_ in found for crop in crops]
 
     plan = epochs(one_recipe, task.steps)
     assert len(plan) == 2

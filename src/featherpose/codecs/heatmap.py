@@ -87,6 +87,15 @@ class Codec(ABC):
         The weight is 1 where visible > 0, and 0 where the Gaussian's patch of 3 sigma is outside the map. A keypoint
         of weight 0 has a map of zeros.
         """
+        down, across, weights = self.profiles(keypoints, visible)
+        return down[..., :, None] * across[..., None, :], weights
+
+    def profiles(self, keypoints: ArrayLike, visible: ArrayLike) -> tuple[Array, Array, Array]:
+        """As `encode` -> the factors of the heatmaps, down (..., K, h) and across (..., K, w), and weights (..., K).
+
+        A Gaussian is the product of its profiles: h + w exponentials instead of h * w, and as many numbers to send to
+        another device.
+        """
         mean, patch = self._place(np.asarray(keypoints, np.float64) / self.cell)  # (..., K, 2) in cells
         center = mean if patch is None else patch
         radius = 3 * self.sigma
@@ -94,11 +103,9 @@ class Codec(ABC):
         # As in the published code, the exclusive end of the patch is compared with 0, one cell beyond the border.
         inside = ((center - radius < size) & (center + radius + 1 >= 0)).all(axis=-1)  # (..., K)
         weights = ((np.asarray(visible) > 0) & inside).astype(np.float32)
-        # A Gaussian is the product of its profiles: h + w exponentials instead of h * w.
         across = self._profile(mean, patch, axis=0)  # (..., K, w)
-        down = self._profile(mean, patch, axis=1)  # (..., K, h)
-        weighted = weights[..., None] * down
-        return weighted[..., :, None] * across[..., None, :], weights
+        down = weights[..., None] * self._profile(mean, patch, axis=1)  # (..., K, h)
+        return down, across, weights
 
     def decode(self, heatmaps: ArrayLike) -> tuple[Array, Array]:
         """Heatmaps (..., K, h, w) -> keypoints (..., K, 2) in crop pixels and scores (..., K), the maxima.

@@ -42,7 +42,7 @@ from featherpose.training.ema import Ema
 from featherpose.training.loader import load
 from featherpose.training.ranks import Ranks, init_ranks
 from featherpose.training.tasks.pose import PoseLoss, codec_of, network_options
-from featherpose.training.tasks.pose_training import SampleDataset, TrainingSet, batch_draws
+from featherpose.training.tasks.pose_training import SampleDataset, TrainingSet, batch_draws, draw_targets
 from featherpose.training.train_step import TrainStep
 
 WARMUP_STEPS = 3
@@ -194,7 +194,12 @@ def _step(recipe: PoseRecipe, num_keypoints: int, torch_device: torch.device, ra
     network = loop.prepare_network(network, recipe, torch_device)
     ema = Ema(copy.deepcopy(network).eval(), network)
     optimizer = loop.make_optimizer(network, recipe.optimizer)
-    train_step = TrainStep(network, PoseLoss(recipe.loss), torch_device, recipe.precision, compiled)
+    loss_of = PoseLoss(recipe.loss)
+
+    def loss(images: Tensor, outputs: Any, targets: Batch) -> Tensor:
+        return loss_of(images, outputs, draw_targets(targets))
+
+    train_step = TrainStep(network, loss, torch_device, recipe.precision, compiled)
 
     def step(batch: Batch, stop: bool) -> bool:
         optimizer.zero_grad()

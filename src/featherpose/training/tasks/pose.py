@@ -31,7 +31,13 @@ from featherpose.training.losses import LOSSES, on_every_stage
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.task import Batch, Progress
 from featherpose.training.tasks.pose_labels import read_labels
-from featherpose.training.tasks.pose_training import SampleDataset, TrainingSet, batch_draws, training_set_of
+from featherpose.training.tasks.pose_training import (
+    SampleDataset,
+    TrainingSet,
+    batch_draws,
+    draw_targets,
+    training_set_of,
+)
 from featherpose.training.tasks.pose_validation import ValidationSet, validate, validation_set_of
 
 
@@ -49,7 +55,7 @@ class PoseStageData:
     def batches(
         self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
     ) -> Generator[Batch, None, None]:
-        """Crops uint8 (B, H, W, 3), heatmaps (B, K, h, w), weights (B, K) of the epochs, from the run's `step` on."""
+        """Crops uint8 (B, H, W, 3), profiles and weights (`draw_targets`) of the epochs, from the run's `step` on."""
         seed = self.recipe.seed
         dataset = SampleDataset(self.training_set, self.codec, self.recipe.augmentation, seed)
         draws = remaining(epochs, step, lambda epoch: batch_draws(self.training_set, seed, epoch))
@@ -79,6 +85,7 @@ class PoseTask:
 
     def __init__(self, recipe: PoseRecipe, device: torch.device) -> None:
         """Read the labels and open the teacher; DataError and ModelError where they do not fit the recipe."""
+        check_network(recipe)  # before any file of the data set is read
         self.recipe = recipe
         self.options = network_options(recipe)
         self.labels = read_labels(recipe)
@@ -133,8 +140,8 @@ class PoseTask:
         return PoseStageData(self.recipe, codec, training_set, validation_set, num_unreadable)
 
     def loss(self, images: Tensor, outputs: Any, targets: Batch) -> Tensor:
-        """Images (B, 3, H, W), heatmaps (B, K, h, w) or those of several stages, and (heatmaps, weights) -> loss."""
-        return self._loss(images, outputs, targets)
+        """Images (B, 3, H, W), heatmaps (B, K, h, w) or those of several stages, profiles and weights -> loss."""
+        return self._loss(images, outputs, draw_targets(targets, self.labels.label_weights))
 
     def is_better(self, result: dict[str, Any], other: dict[str, Any]) -> bool:
         """A larger input ranks above any score: the run is meant to end there. Without OKS accuracy, PCK decides."""
@@ -198,8 +205,13 @@ def check_pose(recipe: PoseRecipe) -> int:
         find_data(recipe.data.val_folder)
     if recipe.pretrained:
         weights.find_pretrained(recipe.pretrained)
+    return check_network(recipe)
+
+
+def check_network(recipe: PoseRecipe) -> int:
+    """Recipe -> number of parameters of its network; ModelError where it does not fit the sizes of the stages."""
     num_keypoints = SKELETONS[recipe.skeleton].num_keypoints if recipe.skeleton in SKELETONS else 17
-    with torch.device("meta"):
+    with torch.device("meta"):  # no weights are allocated
         network = create_network(recipe.network, num_keypoints, **network_options(recipe)).eval()
         freeze(network, recipe)
         for stage in recipe.stages:

@@ -18,7 +18,7 @@ from featherpose.data.sample import epoch_order, sample_generator
 from featherpose.recipes.pose import PoseStage
 from featherpose.recipes.schedule import Epoch
 from featherpose.skeleton import Skeleton
-from featherpose.training.task import Progress
+from featherpose.training.task import Batch, Progress
 from featherpose.training.tasks.pose_labels import PoseLabels
 
 Draw = tuple[int, int]
@@ -50,15 +50,16 @@ class TrainingSet:
 
 
 @dataclass(frozen=True, eq=False)
-class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Draw -> augmented crop uint8 (H, W, 3), heatmaps (K, h, w), weights (K,)."""
+class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Draw -> augmented crop uint8 (H, W, 3), and what `draw_targets` needs: down (T, K, h), across (T, K, w), weights
+    (T, K)."""
 
     samples: TrainingSet
     codec: Codec
     augmentation: Augmentation
     seed: int
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         epoch, number = draw
         samples = self.samples
         index = number % len(samples)
@@ -74,23 +75,24 @@ class SampleDataset(Dataset[tuple[Tensor, Tensor, Tensor]]):
             self.codec.crop_mode,
             samples.padding,
         )
-        heatmaps, inside = self.codec.encode(keypoints, weights)
-        target, weight = blend(heatmaps, inside * weights, samples.label_weights)
-        return torch.from_numpy(crop), torch.from_numpy(target), torch.from_numpy(weight)
+        down, across, inside = self.codec.profiles(keypoints, weights)
+        parts = (crop, down, across, inside * weights)
+        return tuple(map(torch.from_numpy, parts))  # pyright: ignore[reportReturnType]
 
 
-def blend(
-    heatmaps: NDArray[np.float32], weights: NDArray[np.float32], label_weights: tuple[float, ...]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Heatmaps (T, K, h, w) and weights (T, K) of T label sets -> target (K, h, w) and weights (K,).
+def draw_targets(targets: Batch, label_weights: tuple[float, ...] = (1.0,)) -> tuple[Tensor, Tensor]:
+    """Profiles down (B, T, K, h), across (B, T, K, w), weights (B, T, K) of T label sets -> heatmaps (B, K, h, w) and
+    weights (B, K), on the device of the profiles.
 
-    The target is the mean of the heatmaps, weighted by `label_weights` times `weights`.
+    The target is the mean of the heatmaps of the label sets, weighted by `label_weights` times `weights`.
     """
+    down, across, weights = targets
+    heatmaps = down[..., :, None] * across[..., None, :]  # (B, T, K, h, w)
     if len(label_weights) == 1:
-        return heatmaps[0], weights[0]
-    shares = np.array(label_weights, np.float32)[:, None] * weights
-    shares = shares / np.maximum(shares.sum(axis=0), 1e-9)
-    return (shares[..., None, None] * heatmaps).sum(axis=0), weights.max(axis=0)
+        return heatmaps[:, 0], weights[:, 0]
+    shares = weights * weights.new_tensor(label_weights)[:, None]  # (B, T, K)
+    shares = shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    return (shares[..., None, None] * heatmaps).sum(dim=1), weights.amax(dim=1)
 
 
 def batch_draws(samples: TrainingSet, seed: int, epoch: Epoch) -> list[list[Draw]]:
