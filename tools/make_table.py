@@ -16,7 +16,8 @@ import yaml
 from featherpose import files
 from featherpose.errors import ModelError
 from featherpose.exporting.onnx import form_for_export
-from featherpose.networks import NETWORKS, create_network
+from featherpose.kinds import DETECTOR, POSE
+from featherpose.networks import DETECTORS, NETWORKS, create_detector, create_network
 from featherpose.networks.counts import count_macs, count_parameters
 from featherpose.size import Size
 
@@ -27,12 +28,14 @@ LATENCY = ROOT / "benchmarks/results/latency.json"
 MODELS_TABLE = ROOT / "src/featherpose/zoo/latency.json"
 SHIPPED_LATENCY = ROOT / "benchmarks/results/latency-shipped-avx512.json"
 SIZE = Size(height=256, width=192)  # for networks without a fixed input size
+DETECTOR_SIZE = Size(height=320, width=320)
+ALL = [*NETWORKS, *DETECTORS]
 
 
 def read_facts(path: Path = FACTS) -> dict[str, Any]:
     """The hand-written file, parsed. ModelError names the networks that it does not describe."""
     facts = yaml.safe_load(path.read_text(encoding="utf-8"))
-    missing = [name for name in NETWORKS if name not in facts["networks"]]
+    missing = [name for name in ALL if name not in facts["networks"]]
     if missing:
         raise ModelError(f"{path.name} has no entry for {', '.join(missing)}; add one with its paper under `networks`.")
     return facts
@@ -40,9 +43,14 @@ def read_facts(path: Path = FACTS) -> dict[str, Any]:
 
 def count(name: str, published_macs: int | None = None) -> dict[str, Any]:
     """Name of a network -> its counts at its default input; `published_macs` where the published code needs more."""
-    model = create_network(name)
-    size = getattr(model, "fixed_size", None) or SIZE
+    if name in DETECTORS:
+        model = create_detector(name, keypoints=False)  # as exported: the keypoint branch is for training
+        size = DETECTOR_SIZE
+    else:
+        model = create_network(name)
+        size = getattr(model, "fixed_size", None) or SIZE
     return {
+        "task": DETECTOR.name if name in DETECTORS else POSE.name,
         "parameters": count_parameters(model),
         "macs": published_macs or count_macs(model, size),
         "macs_run": count_macs(form_for_export(model), size),
@@ -95,7 +103,7 @@ def main() -> None:
     facts = read_facts()
     rows: list[dict[str, Any]] = []
     for name in facts["networks"]:
-        if name in NETWORKS:  # a new network may be described before it is added
+        if name in ALL:  # a new network may be described before it is added
             print(name, file=sys.stderr)
             rows.append(row(name, facts))
     write(TABLE, rows)

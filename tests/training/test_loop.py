@@ -277,7 +277,7 @@ def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path, 
 
 def test_wrong_input_size_is_found_before_data_are_read(tmp_path: Path) -> None:
     wrong = recipe(tmp_path / "missing", stages=[{**TINY["stages"][0], "input_size": "65x48"}])
-    with pytest.raises(ModelError, match="65x48 .* multiples of 32"):
+    with pytest.raises(ModelError, match=r"65x48 .* multiples of 32"):
         train(wrong, tmp_path / "run")
 
 

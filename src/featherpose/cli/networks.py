@@ -66,7 +66,7 @@ def _flat(entry: Entry) -> dict[str, Any]:
     """An entry -> one row of the CSV: the first score of each metric, and all scores as text."""
     ap, pckh = (_first(entry, metric) for metric in USUAL)
     return {
-        **{"name": entry.name, "weights": entry.weights, "parameters": entry.parameters},
+        **{"name": entry.name, "task": entry.task, "weights": entry.weights, "parameters": entry.parameters},
         **{"macs": entry.macs, "macs_run": entry.macs_run, "input": entry.input},
         **{"latency_ms": entry.latency_ms, "latency_on": entry.latency_on},
         **{"ap": ap.percent if ap else None, "pckh": pckh.percent if pckh else None},
@@ -93,6 +93,8 @@ def _show(entries: list[Entry]) -> None:
         "boxes, flip test; PCKh@0.5 on MPII validation at 256x256; *: another protocol. Protocols, sources\n"
         "and notes: featherpose networks NAME. model: a trained one is shipped, see featherpose models."
     )
+    if detectors := [entry.name for entry in entries if entry.task == "detector"]:
+        click.echo(f"Finds people, not poses: {', '.join(detectors)}.")
     if measured_on := sorted({entry.latency_on for entry in entries if entry.latency_on}):
         click.echo(f"ms: one image on one thread, {', '.join(measured_on)}.")
 

@@ -268,7 +268,7 @@ def find_recipe(name: str) -> tuple[Recipe, str]:
         for known, recipe in RECIPES.items():
             if known.startswith(kind) and recipe.network == name and not recipe.options:
                 return recipe, f"Using the recipe {known} of the network {name}."
-    networks = [entry.name for entry in zoo.read()]
+    networks = [entry.name for entry in zoo.read() if entry.task == "pose"]
     if name in networks:
         recipe = _baseline_recipe(Row(name, Size(height=256, width=192)), "coco", "coco17")
         return recipe, f"The network {name} has no recipe: using the settings of baseline-* at 256x192 on COCO."

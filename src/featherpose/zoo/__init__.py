@@ -47,9 +47,11 @@ class Published:
 
 @dataclass(frozen=True)
 class Entry:
-    """A network; the counts are for 17 keypoints and the default input."""
+    """A network; the counts are for 17 keypoints (a detector has none) and the default input."""
 
     name: str
+    task: str
+    """pose, or detector: finds the people, in an image of any size."""
     weights: bool
     """Whether trained weights are shipped with the package."""
     parameters: int
