@@ -28,6 +28,7 @@ from featherpose import api, files
 from featherpose.data.coco import read_coco
 from featherpose.data.folder import find_folder
 from featherpose.data.mpii import Mpii, read_mpii
+from featherpose.evaluation.coco import keypoint_ap
 from featherpose.evaluation.intervals import ap_interval, bootstrap
 from featherpose.evaluation.mpii import LIMBS
 from featherpose.evaluation.pck import validation_oks
@@ -81,7 +82,11 @@ def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: P
         on_coco = api.evaluate(file, data / "coco-test")
         # MPII's squares are larger than COCO's boxes: without a margin, persons have the size of the training set.
         on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
-    interval = ap_interval(read_coco(data / "coco-test").truth, on_coco.results, manifest.skeleton.sigmas)
+    interval = ap_interval(
+        read_coco(data / "coco-test").truth,
+        on_coco.results,
+        lambda truth, results: keypoint_ap(truth, results, manifest.skeleton.sigmas).ap,
+    )
     limbs = limbs_interval(read_mpii(data / "mpii-test"), on_mpii)
     command = f"featherpose evaluate --model {name}"
     return [
@@ -144,6 +149,7 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
     card = {
         "version": VERSION,
+        "kind": manifest.kind,
         "name": name,
         "network": manifest.network,
         "options": manifest.options,

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
-from featherpose.evaluation.coco import keypoint_ap
 
 ROUNDS = 200
+Ap = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], float]
 LEVELS = (2.5, 97.5)
 """Percentiles of the interval's lower and upper bound."""
 
@@ -65,9 +65,9 @@ def _same_shape(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 
 
 def ap_interval(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float], rounds: int = ROUNDS
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], ap: Ap, rounds: int = ROUNDS
 ) -> tuple[float, float]:
-    """COCO annotations and keypoint results, as in `keypoint_ap` -> the interval of AP over images, 0 to 1."""
+    """COCO annotations, results, and a function from both to AP -> the interval of AP over images, 0 to 1."""
     persons: defaultdict[Any, list[Any]] = defaultdict(list)
     found: defaultdict[Any, list[Any]] = defaultdict(list)
     for person in truth["annotations"]:
@@ -86,6 +86,6 @@ def ap_interval(
             "categories": truth["categories"],
         }
         poses = [{**pose, "image_id": number} for number, image in drawn for pose in found[image["id"]]]
-        return keypoint_ap(resampled, poses, sigmas).ap
+        return ap(resampled, poses)
 
     return bootstrap(score, len(images), rounds)
