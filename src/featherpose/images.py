@@ -39,6 +39,7 @@ _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError),
     *(struct.error, zlib.error),
 )
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _SHORT_MAX = 32766  # OpenCV 4 cannot warp an image that is wider or taller
 _pillow_limit = threading.Lock()
 
@@ -60,6 +61,19 @@ def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
         raise InputError(f"{path}: no such file. Check the path.") from None
     except IsADirectoryError:
         raise InputError(f"{path}: this is a folder, wanted one image file. Give a file in it.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
+
+
+def read_size(path: Path) -> Size:
+    """Path of an image file -> size of the upright image, from the header alone; InputError as `read`."""
+    try:
+        with path.open("rb") as file, _opened(file, str(path)) as pil_image:
+            width, height = pil_image.size
+            turned = pil_image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+            return Size(height=width, width=height) if turned else Size(height=height, width=width)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
 

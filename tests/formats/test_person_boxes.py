@@ -4,6 +4,7 @@ import pytest
 
 from featherpose.errors import InputError
 from featherpose.formats.person_boxes import from_json
+from featherpose.records import Tally
 
 PLAIN = {"a.jpg": [[1, 2, 3, 4], [5.5, 6, 7, 8]], "sub/b.jpg": [], "000000000785.jpg": [[0, 0, 9, 9]]}
 ANNOTATIONS = {
@@ -37,20 +38,22 @@ DETECTIONS = [
     ],
 )
 def test_boxes_of_image_by_format(values, name, boxes, scores):
-    found = from_json(json.loads(json.dumps(values))).of(name)
-    assert found is not None
+    known = from_json(json.loads(json.dumps(values)))
+    index = known.find(name)
+    assert known.complete or index is not None
+    found = known.inside(index, None, Tally(""))
     assert found[0].shape == (len(boxes), 4) and found[0].tolist() == boxes and found[1].tolist() == scores
 
 
 @pytest.mark.parametrize("values", [PLAIN, ANNOTATIONS, {}])
 def test_missing_image_entry_is_none(values):
-    assert from_json(values).of("c.jpg") is None
+    assert from_json(values).find("c.jpg") is None
 
 
 def test_whole_name_disables_short_names():
     boxes = from_json(PLAIN)
-    assert boxes.of("holiday/a.jpg", whole_name=True) is None
-    assert boxes.of("sub/b.jpg", whole_name=True) is not None
+    assert boxes.find("holiday/a.jpg", whole_name=True) is None
+    assert boxes.find("sub/b.jpg", whole_name=True) is not None
 
 
 @pytest.mark.parametrize(
@@ -58,14 +61,14 @@ def test_whole_name_disables_short_names():
     [
         pytest.param("a.jpg", r"a JSON str; wanted \{", id="text"),
         pytest.param(None, "a JSON NoneType; wanted", id="null"),
-        pytest.param({"a.jpg": [1, 2, 3, 4]}, r"a\.jpg: a box is not four numbers", id="box not in a list"),
+        pytest.param({"a.jpg": [1, 2, 3, 4]}, r"a\.jpg\[0\] is 1, a box is not four numbers", id="box not in a list"),
         pytest.param({"a.jpg": [[1, 2], [3, 4]]}, "a box is not four numbers", id="two numbers"),
-        pytest.param({"a.jpg": [["a", 2, 3, 4]]}, "a box is not four numbers", id="text in a box"),
-        pytest.param({"a.jpg": None}, "cannot be parsed", id="no list"),
-        pytest.param([{"image_id": 1}], "KeyError: 'bbox'", id="a detection without a box"),
-        pytest.param([[1, 2, 3, 4]], "cannot be parsed", id="a list of boxes"),
-        pytest.param({"annotations": []}, "KeyError: 'images'", id="annotations without images"),
-        pytest.param([{"image_id": 1, "bbox": [1, 2, 3]}], "cannot be parsed|four numbers", id="three numbers"),
+        pytest.param({"a.jpg": [["a", 2, 3, 4]]}, "contains 'a', wanted finite numbers", id="text in a box"),
+        pytest.param({"a.jpg": None}, "'a.jpg' is None, a list of boxes is missing", id="no list"),
+        pytest.param([[1, 2, 3, 4]], r"\[0\] is \[1, 2, 3, 4\], wanted an object", id="a list of boxes"),
+        pytest.param({"annotations": []}, "has no list `images`", id="annotations without images"),
+        pytest.param([{"image_id": 1, "bbox": [1, 2, 3]}], r"bbox is \[1, 2, 3\], wanted four", id="three numbers"),
+        pytest.param([{"bbox": [1, 2, 3, 4]}], r"\[0\]\.image_id is None, wanted a number or a name", id="no image"),
     ],
 )
 def test_invalid_json_value_raises(values, message):

@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +15,17 @@ from featherpose import images, weights
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
 from featherpose.poses import Poses
+from featherpose.records import Counts, Id
 from featherpose.runtime import resume
 from featherpose.runtime.detector import Detections, Detector
 from featherpose.runtime.estimator import Estimator, Request
-from featherpose.runtime.given_boxes import BoxLookup, box_lookup
+from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, match_boxes, read_boxes
+from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
 from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder, without_duplicates
 from featherpose.runtime.results import Results, make_folder
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
 from featherpose.runtime.stopwatch import Stopwatch
-
-Boxes = AnyPath | dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class Report:
     threads: int
     seconds: dict[str, float]
     """By stage: reading, detection, poses, writing."""
+    counts: tuple[Counts, ...] = ()
+    """Of the files in the folders, and of the boxes that were given."""
 
 
 def predict(
@@ -58,8 +59,9 @@ def predict(
     detector: AnyPath | None = DEFAULT_DETECTOR,
     conf: float | None = None,
     max_people: int | None = None,
-    boxes: Boxes | None = None,
+    boxes: AnyBoxes | None = None,
     whole_image: bool = False,
+    category: Id | None = None,
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
     shard: str | None = None,
@@ -81,13 +83,17 @@ def predict(
     that are skipped. `api.predict` explains the other options.
     """
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
-    boxes_of = box_lookup(boxes, whole_image)
+    boxes_of: BoxLookup | None = box_of_whole_image if whole_image else None
+    known_boxes = None if boxes is None else read_boxes(boxes, category)
 
     # Which images, and where their results go. Names are unique over all shards, because these share the folder.
     out = Path(out)
     image_files, failures = find_images(sources, out)
     json_name = "poses.json"
     _check_overwriting(image_files, out, Path(json_file or out / json_name))
+    count_boxes: Callable[[], Counts] | None = None
+    if known_boxes is not None:
+        boxes_of, count_boxes = match_boxes(known_boxes, image_files)
     if shard is not None:
         index, count = parse_shard(shard)
         image_files = select_shard(image_files, index, count)
@@ -111,6 +117,7 @@ def predict(
         "conf": conf,
         "max_people": max_people,
         "boxes": _digest(boxes),
+        "category": category,
         "whole_image": whole_image,
         "flip_test": flip_test,
         "refine": refine,
@@ -157,6 +164,7 @@ def predict(
         device=estimator.session.device,
         threads=estimator.session.threads,
         seconds=dict(watch.seconds),
+        counts=(count_boxes(),) if count_boxes else (),
     )
 
 
@@ -194,7 +202,7 @@ def _timed(detector: Detector, watch: Stopwatch) -> BoxLookup:
     return detect
 
 
-def _digest(boxes: Boxes | None) -> str | None:
+def _digest(boxes: AnyBoxes | None) -> str | None:
     """File with boxes, or its content -> digest."""
     if boxes is None:
         return None
