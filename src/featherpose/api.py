@@ -403,6 +403,8 @@ def train(
     pretrained: AnyPath | None = None,
     settings: Iterable[str] = (),
     resume: bool = False,
+    accept_changed_data: bool = False,
+    rebuild_cache: bool = False,
     max_minutes: float | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -420,7 +422,9 @@ def train(
         val_data: the same for validation; None: a part of `data`.
         pretrained: weights to initialize from, a file or a shipped name.
         settings: "key=value" overrides of recipe fields.
-        resume: continue from the training state in `out`.
+        resume: continue from the training state in `out`; DataError if the labels have changed since the start.
+        accept_changed_data: resume with changed labels all the same.
+        rebuild_cache: decode all images once more; changed files are noticed without.
         max_minutes: stop after the current step once this many minutes have passed.
         device: "auto", "cpu" or "cuda".
         workers: data loading processes; None: from the core count.
@@ -449,6 +453,8 @@ def train(
         open_recipe(recipe, settings, data=data, val_data=val_data, pretrained=pretrained),
         Path("runs") / name if out is None else Path(out),
         resume=resume,
+        accept_changed_data=accept_changed_data,
+        rebuild_cache=rebuild_cache,
         max_minutes=max_minutes,
         device=device,
         workers=workers,

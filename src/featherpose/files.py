@@ -41,6 +41,23 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
+def mistaken_for(path: Path) -> str:
+    """File that cannot be read as what it is called -> what it is instead, and what to do; "" where that is not known.
+
+    Downloads often leave a pointer or a page in place of a model or an image.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(512).lstrip().lower()
+    except OSError:
+        return ""
+    if start.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS, not the file itself; get it with: git lfs pull"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page, not the file itself; download the file again"
+    return ""
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and those above it; InputError where that is impossible."""
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from featherpose import files
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Codec
 from featherpose.crop import MODES, PADDING
@@ -282,6 +283,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         with path.open("rb") as file:
             text = find_text(file, os.fstat(file.fileno()).st_size)
     except MalformedFile as error:
+        if mistaken := files.mistaken_for(path):
+            raise ModelError(f"{path}: it is {mistaken}.") from None
         raise ModelError(f"{path}: not a complete ONNX file ({error}). Copy it again. {_EXPORT}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). {_EXPORT}") from None

@@ -104,11 +104,23 @@ def test_changed_content_changes_the_folder(samples: list[Sample], pack: Pack, c
     assert len(set(built)) == 5
 
 
-def test_cache_name_is_that_of_version_0_1(tmp_path: Path, caches: Path) -> None:
-    """Another name would have every user build the cache again."""
-    person = record("a")
-    write_shard(tmp_path / "own.tar", [("a.webp", b"not an image"), ("a.json", json.dumps(person).encode())])
-    assert Crops.build(read_index(tmp_path), 64, caches).folder.name == "crops-64-e12815aa3f41bdef"
+def test_equal_names_and_sizes_are_not_equal_images(tmp_path: Path, caches: Path) -> None:
+    """Another folder with a file of the same name and size, and a file that was changed in place."""
+    folders: list[Path] = []
+    for name, noise in (("first", b"not an image"), ("second", b"no image yet")):
+        (tmp_path / name).mkdir()
+        write_shard(tmp_path / f"{name}/own.tar", [("a.webp", noise), ("a.json", json.dumps(record("a")).encode())])
+        folders.append(Crops.build(read_index(tmp_path / name), 64, caches).folder)
+    os.utime(tmp_path / "second/own.tar", ns=(0, 1))
+    folders.append(Crops.build(read_index(tmp_path / "second"), 64, caches).folder)
+    assert len(set(folders)) == 3
+
+
+def test_rebuilding_decodes_again(samples: list[Sample], caches: Path) -> None:
+    place = Crops.build(samples, 64, caches).folder
+    (place / "pixels.u8").write_bytes(bytes((place / "pixels.u8").stat().st_size))
+    assert not Crops.build(samples, 64, caches).pixels.any()
+    assert Crops.build(samples, 64, caches, rebuild=True).pixels.any()
 
 
 def test_whole_images_keep_their_size_up_to_416(samples: list[Sample], caches: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from featherpose.errors import ModelError
-from featherpose.networks import create_network
+from featherpose.networks import create_network, lite_hrnet
 from featherpose.networks.checkpoints import load_pretrained, load_weights, read_facts, read_metadata, save_weights
 from tests.families import shorten
 
@@ -43,6 +44,44 @@ def assert_holds(model, weights):
 
 def mmpose(weights):
     return {k.replace("keypoint_head.", "head."): v for k, v in weights.items()}
+
+
+def with_ema_copies(weights):
+    return weights | {f"ema_{name.replace('.', '_')}": tensor + 1 for name, tensor in weights.items()}
+
+
+def prefixed(prefix, weights):
+    return {prefix + name: tensor for name, tensor in weights.items()}
+
+
+OTHER_PROJECTS = {
+    "mmpose 1": (lambda w: {"state_dict": {**w, "data_preprocessor.mean": torch.zeros(3)}}, "left out: 1 data_preproc"),
+    "EMA hook": (lambda w: {"state_dict": with_ema_copies(w)}, "copies of an EMA hook"),
+    "profiler": (lambda w: {**w, "backbone.total_ops": torch.zeros(1)}, "left out: 1 counters of a profiler"),
+    "averaged": (
+        lambda w: {"model": {**prefixed("module.", w), "n_averaged": torch.tensor(3)}},
+        "of `model`, left out",
+    ),
+    "compiled": (lambda w: prefixed("_orig_mod.", w), "tensors"),
+    "parallel and compiled": (lambda w: prefixed("module._orig_mod.", w), "tensors"),
+    "parallel twice": (lambda w: prefixed("module.module.", w), "tensors"),
+    "Lightning": (lambda w: {"state_dict": prefixed("model.", w)}, "tensors of `state_dict`"),
+    "model": (lambda w: {"model": w, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}}, "of `model`"),
+    "nested twice": (lambda w: {"model": {"state_dict": w}}, "of `model.state_dict`"),
+    "ema alone": (lambda w: {"ema": w, "epoch": 3}, "tensors of `ema`"),
+    "model and ema": (lambda w: {"ema": {k: v + 1 for k, v in w.items()}, "net": w}, "tensors of `net`"),
+    "numpy score": (lambda w: {"model_state_dict": w, "best": np.float64(0.5), "step": np.int64(3)}, "tensors"),
+}
+
+
+@pytest.mark.parametrize("project", OTHER_PROJECTS)
+def test_checkpoints_of_other_projects_are_read(weights, tmp_path, project):
+    wrap, described = OTHER_PROJECTS[project]
+    torch.save(wrap(weights), tmp_path / "theirs.pth")
+    model = small()
+    loaded = load_weights(model, tmp_path / "theirs.pth")
+    assert_holds(model, weights)
+    assert described in loaded.describe()
 
 
 FORMS = {
@@ -153,6 +192,7 @@ def bad_files(folder):
     save_weights(small(), folder / "whole.safetensors")
     torch.save(small().state_dict(), folder / "whole.pth")
     torch.save([1, 2], folder / "list.pth")
+    torch.save({"model": small()}, folder / "module.pth")
     contents = {
         "truncated.safetensors": (folder / "whole.safetensors").read_bytes()[:5000],
         "truncated.pth": (folder / "whole.pth").read_bytes()[:5000],
@@ -160,6 +200,9 @@ def bad_files(folder):
         "empty.pth": b"",
         "noise.pth": b"these are not weights" * 20,
         "noise.safetensors": b"these are not weights" * 20,
+        "lfs.pth": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "lfs.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "page.pth": b"\n<!DOCTYPE html><html>404</html>",
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -172,6 +215,10 @@ BAD_FILES = [
     ("empty.pth", "cannot be read as weights"),
     ("noise.pth", "cannot be read as weights"),
     ("noise.safetensors", "cannot be read as weights"),
+    ("lfs.pth", "it is a pointer of Git LFS, .* git lfs pull"),
+    ("lfs.safetensors", "it is a pointer of Git LFS"),
+    ("page.pth", "it is a web page"),
+    ("module.pth", r"is refused: it contains featherpose\.networks"),
     ("list.pth", "contains a list, not a dict of tensors"),
     ("nowhere.pth", "There is no weights file"),
     (".", "There is no weights file"),
@@ -245,6 +292,14 @@ class TestLoadPretrained:
     def test_other_network_is_refused(self, tmp_path):
         with pytest.raises(ModelError, match="belong to another network"):
             self.load(tmp_path, self.THEIRS, width=16)
+
+    @pytest.mark.parametrize(("theirs", "ours"), [(1, 2), (2, 1)], ids=["fewer", "more"])
+    def test_another_depth_is_refused(self, tmp_path, monkeypatch, theirs, ours):
+        monkeypatch.setitem(lite_hrnet.MODULES, 18, (1, 1, theirs))
+        save_weights(small(), tmp_path / "w.safetensors")
+        monkeypatch.setitem(lite_hrnet.MODULES, 18, (1, 1, ours))
+        with pytest.raises(ModelError, match=r"of another depth: backbone\.stage2\.1 is only in one of both"):
+            load_pretrained(small(), tmp_path / "w.safetensors", list("abc"))
 
     def test_official_checkpoint_without_last_layer(self, weights, tmp_path):
         torch.save({"state_dict": mmpose(weights)}, tmp_path / "official.pth")

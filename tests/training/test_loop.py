@@ -5,7 +5,9 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
+import tarfile
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -273,6 +275,27 @@ def test_two_processes_train_and_resume(synthetic_shards: Path, tmp_path: Path, 
         for child in fork_server.start_ranks(run_command, *words, *extra, folder=tmp_path):
             assert child.wait() == 0, child.log.read_text()
     assert json.loads((tmp_path / "run" / "card.json").read_text())["history"][-1]["epoch"] == 1
+
+
+def test_resume_with_changed_labels_is_refused(synthetic_shards: Path, tmp_path: Path) -> None:
+    """One image fewer than at the start; the same data in another place are no change."""
+    whole = recipe(synthetic_shards)
+    run = tmp_path / "run"
+    assert not train(whole, run, max_minutes=1e-6).finished
+    data = tmp_path / "data"
+    shutil.copytree(synthetic_shards, data)
+    (run / "recipe.yaml").write_text(to_yaml(recipe(data)))
+    assert train(recipe(data), run, resume=True).finished
+
+    with tarfile.open(data / "drawn.tar") as archive:
+        kept = [member for member in archive.getmembers() if not member.name.startswith("drawn-003")]
+        contents = [(member, archive.extractfile(member).read()) for member in kept]
+    with tarfile.open(data / "drawn.tar", "w") as archive:
+        for member, content in contents:
+            archive.addfile(member, io.BytesIO(content))
+    with pytest.raises(DataError, match=r"training samples \d+ then, \d+ now, labels .*--accept-changed-data"):
+        train(recipe(data), run, resume=True)
+    assert train(recipe(data), run, resume=True, accept_changed_data=True).finished
 
 
 def test_wrong_input_size_is_found_before_data_are_read(tmp_path: Path) -> None:

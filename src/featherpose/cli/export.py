@@ -107,4 +107,6 @@ def _pose_lines(manifest: PoseManifest) -> list[str]:
         f"{len(jumps)} of {parity['keypoints_compared']} keypoints moved (ties, flat heatmaps), in {tested_crops}"
     )
     lines += [f"  {jump['keypoint']} on {jump['crop']}: {jump['pixels']:.3g} px" for jump in jumps]
+    if loaded := manifest.training.get("weights"):
+        lines.append(loaded)
     return lines

@@ -21,6 +21,8 @@ from featherpose.cli import options
 @options.SETTINGS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out that stopped or was killed.")
+@click.option("--accept-changed-data", is_flag=True, help="Resume although the labels have changed since the start.")
+@click.option("--rebuild-cache", is_flag=True, help="Decode all images once more; changed files are noticed without.")
 @click.option(
     "--max-minutes",
     type=click.FloatRange(min=0, min_open=True),
@@ -38,6 +40,8 @@ def train(
     settings: tuple[str, ...],
     out: Path | None,
     resume: bool,
+    accept_changed_data: bool,
+    rebuild_cache: bool,
     max_minutes: float | None,
     device: str,
     workers: int | None,
@@ -76,6 +80,8 @@ def train(
         pretrained=pretrained,
         settings=settings,
         resume=resume,
+        accept_changed_data=accept_changed_data,
+        rebuild_cache=rebuild_cache,
         max_minutes=max_minutes,
         device=device,
         workers=workers,

@@ -75,14 +75,17 @@ class Crops:
         folder: Path | str | None = None,
         progress: Progress | None = None,
         threads: int = 2,
+        *,
+        rebuild: bool = False,
     ) -> Crops:
         """N samples and the height of the network's input -> their images from the cache, which is built if missing.
 
-        `folder` holds all caches (default: `cache_folder()`). DataError when the cache cannot be written.
+        `folder` holds all caches (default: `cache_folder()`); `rebuild` builds a cache that exists once more. DataError
+        when the cache cannot be written.
         """
         factors = [cached_factor(sample, height) for sample in samples]
         plan = _Plan(samples, factors, (height, PADDING, ASPECT, ZOOM))
-        return cls.open(_built(plan, f"crops-{height}", folder, progress, threads))
+        return cls.open(_built(plan, f"crops-{height}", folder, progress, threads, rebuild))
 
     @classmethod
     def build_whole(
@@ -92,10 +95,13 @@ class Crops:
         folder: Path | str | None = None,
         progress: Progress | None = None,
         threads: int = 2,
+        *,
+        rebuild: bool = False,
     ) -> Crops:
         """N scenes -> their whole images, as `build` does it, the longer side scaled down to at most `long_side`."""
         factors = [min(1.0, long_side / max(scene.size.shape)) for scene in scenes]
-        return cls.open(_built(_Plan(scenes, factors, (long_side,)), f"scenes-{long_side}", folder, progress, threads))
+        plan = _Plan(scenes, factors, (long_side,))
+        return cls.open(_built(plan, f"scenes-{long_side}", folder, progress, threads, rebuild))
 
     @classmethod
     def open(cls, place: Path) -> Crops:
@@ -144,12 +150,16 @@ def cached_factor(sample: Sample, height: int) -> float:
     return min(1.0, height * ZOOM / (PADDING * max(tall, width / ASPECT)))
 
 
-def _built(plan: _Plan, name: str, folder: Path | str | None, progress: Progress | None, threads: int) -> Path:
+def _built(
+    plan: _Plan, name: str, folder: Path | str | None, progress: Progress | None, threads: int, rebuild: bool
+) -> Path:
     """Images to cache -> the folder of their cache, which is built if missing."""
     caches = Path(folder) if folder else cache_folder()
     place = caches / f"{name}-{_digest(plan)}"
     try:
         with _lock(caches, place.name):
+            if rebuild:
+                shutil.rmtree(place, ignore_errors=True)
             if not place.exists():
                 _build(plan, place, progress or _no_progress, threads)
     except OSError as error:
@@ -161,13 +171,16 @@ def _built(plan: _Plan, name: str, folder: Path | str | None, progress: Progress
 
 
 def _digest(plan: _Plan) -> str:
-    """Digest of everything that determines the content: shards (name and size), images taken from them, scaling."""
+    """Digest of everything that determines the content: files (path, size, time of the last change), images taken from
+    them, scaling."""
     digest = hashlib.sha256(repr((_LAYOUT, *plan.numbers, len(plan.records))).encode())
-    for path in sorted({record.location.path for record in plan.records}):
-        digest.update(repr((path.name, path.stat().st_size)).encode())
+    paths = {path: path.resolve() for path in {record.location.path for record in plan.records}}
+    for path in sorted(paths.values()):
+        facts = path.stat()
+        digest.update(repr((str(path), facts.st_size, facts.st_mtime_ns)).encode())
     for record, factor in zip(plan.records, plan.factors, strict=True):
         at = record.location
-        place = (at.path.name, at.offset, at.nbytes, *((at.region,) if at.region else ()))
+        place = (str(paths[at.path]), at.offset, at.nbytes, *((at.region,) if at.region else ()))
         digest.update(repr((record.key, place, record.size.xy, factor)).encode())
     return digest.hexdigest()[:16]
 

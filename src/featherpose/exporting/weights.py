@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,9 @@ def open_weights(
         raise ModelError(f"{path} lacks metadata of its network; add {' '.join(missing)}.")
     manifest = _manifest(facts)
     model = _create(manifest)
-    load_weights(model, path)
+    loaded = load_weights(model, path)
+    if not manifest.training:  # a file of another project, which says nothing about its training
+        manifest = replace(manifest, training={"weights": f"{path.name}: {loaded.describe()}"})
     return model.eval(), manifest
 
 

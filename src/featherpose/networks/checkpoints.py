@@ -1,22 +1,20 @@
 """Save and load weights: our .safetensors files, .pth files of mmpose and of the networks' official repositories.
 
-Lite-HRNet's checkpoints have our names below `state_dict`. Others use different prefixes for the backbone and the head
-(`FOREIGN`); data-parallel training adds the prefix `module.`. ImageNet checkpoints fill the backbone (`imagenet`).
+Lite-HRNet's checkpoints have our names. Others use different prefixes for the backbone and the head (`FOREIGN`).
+ImageNet checkpoints fill the backbone (`imagenet`). `state_dict` finds the tensors in a file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from featherpose import files
@@ -24,6 +22,7 @@ from featherpose.errors import ModelError
 from featherpose.keypoint_names import standard_names
 from featherpose.manifest import Manifest
 from featherpose.networks.imagenet import backbone_names
+from featherpose.networks.state_dict import StateDict, find_tensors, read_state_dict, unreadable
 
 Weights = Mapping[str, Tensor]
 # mmpose 1.x uses the prefix `head.`, TokenPose the others; the official HRNet and SimpleBaseline use none.
@@ -36,23 +35,24 @@ FACTS = (
 )
 """Keys of that metadata: fields of the manifest, and `results`, the validation result of these weights."""
 MAX_NAMES_SHOWN = 3  # names of each kind listed in an error message
-UNSAFE_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in the error of PyTorch's restricted unpickler about anything but tensors
 
 
-def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, object]) -> None:
-    """Load a file (.safetensors, .pth) or a state dict into the network, in place.
+def load_weights(model: nn.Module, source: str | os.PathLike[str] | Mapping[str, object]) -> StateDict:
+    """Load a file (.safetensors, .pth) or a state dict into the network, in place -> what was loaded.
 
     All names and shapes must match; otherwise ModelError is raised and the network is unchanged. Only
     `num_batches_tracked` may be missing, as it is in old files.
     """
     own = model.state_dict()
-    name, weights = _read(source, own)
+    name, found = _read(source, own)
+    weights = found.tensors
     counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
     weights = counters | weights
     problems = _differences(own, weights)
     if problems:
         raise ModelError(f"The weights of {name} do not fit this network: {'; '.join(problems)}.")
     model.load_state_dict(weights)
+    return found
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,11 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_nam
     """Load all tensors of a weights file that fit a network for `keypoint_names`, in place.
 
     Rows of the last layer are matched by keypoint name, also between different skeletons. An ImageNet checkpoint
-    fills the backbone. ModelError if fewer than half of the network's tensors fit: the file is of another network.
+    fills the backbone. ModelError if fewer than half of the network's tensors fit, or if the file is of a network of
+    the same family with more or fewer blocks.
     """
     own = model.state_dict()
-    _, given = _read(path, own)
+    given = _read(path, own)[1].tensors
     theirs = list(read_facts(path).get("skeleton", {}).get("keypoint_names", []))
     if theirs and theirs != list(keypoint_names):
         # In one spelling, so that names of two conventions match ("LHip" and "left_hip").
@@ -85,10 +86,33 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_nam
     if len(fitting) < len(own) / 2:
         problems = _differences(own, given)
         raise ModelError(f"The weights of {path} belong to another network: {'; '.join(problems)}.")
+    if block := _block_of_another_depth(own, given):
+        raise ModelError(
+            f"The weights of {path} are of a network of another depth: {block} is only in one of both. Choose the"
+            " network that the file belongs to."
+        )
     model.load_state_dict({**own, **fitting})
     fresh = [name for name in own if name not in fitting]
     ignored = [name for name in given if name not in fitting]
     return PretrainedReport(list(fitting), fresh, ignored)
+
+
+def _block_of_another_depth(own: Weights, given: Weights) -> str:
+    """State dicts of two networks of one family -> the first numbered block of the backbone that one of them lacks
+    where both have blocks, or ""."""
+    for names, others in ((given, own), (own, given)):
+        places = {".".join(parts[:n]) for parts in map(_parts, others) for n in range(1, len(parts))}
+        for parts in map(_parts, names):
+            missing = next((n for n in range(1, len(parts)) if ".".join(parts[:n]) not in places), 0)
+            is_block = missing > 1 and parts[0] == "backbone" and parts[missing - 1].isdigit()
+            # The published networks differ in which paths of the last module they keep.
+            if is_block and "fuse_layers" not in parts[:missing]:
+                return ".".join(parts[:missing])
+    return ""
+
+
+def _parts(name: str) -> list[str]:
+    return name.split(".")
 
 
 def _by_keypoint(tensor: Tensor, own: Tensor, theirs: Sequence[str], ours: Sequence[str]) -> Tensor:
@@ -114,7 +138,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         with safetensors.safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
-        raise _unreadable(Path(path), error) from error
+        raise unreadable(Path(path), error) from error
 
 
 def to_metadata(manifest: Manifest, results: Mapping[str, Any]) -> dict[str, str]:
@@ -138,50 +162,16 @@ def read_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelError(f"{path}: metadata is not JSON ({error}); was it written by `featherpose train`?") from None
 
 
-def _read(source: str | os.PathLike[str] | Mapping[str, object], own: Weights) -> tuple[str, dict[str, Tensor]]:
+def _read(source: str | os.PathLike[str] | Mapping[str, object], own: Weights) -> tuple[str, StateDict]:
     """File or state dict, and the network's state dict -> its name for errors, and its tensors under our names."""
-    name, tensors = _read_as_named(source)
-    return name, {_translated_name(k, own): v for k, v in tensors.items()}
-
-
-def _read_as_named(source: str | os.PathLike[str] | Mapping[str, object]) -> tuple[str, dict[str, Tensor]]:
     if isinstance(source, Mapping):
-        return "the state dict", _tensors("the state dict", source)
-    path = Path(source)
-    try:
-        content = _content(path)
-    except Exception as error:  # the unpickler raises anything, even IndexError, on bytes that are no pickle
-        raise _unreadable(path, error) from error
-    return str(path), _tensors(str(path), content)
-
-
-def _content(path: Path) -> object:
-    if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
-    # A pickle may contain code; `weights_only` reads tensors and nothing else.
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _unreadable(path: Path, error: Exception) -> ModelError:
-    if not path.is_file():
-        return ModelError(f"There is no weights file {path}; give the path of a .safetensors or .pth file.")
-    if found := UNSAFE_GLOBAL.search(str(error)):
-        return ModelError(
-            f"{path} is refused: it contains {found[1]}, which is not a tensor and could run arbitrary code when "
-            "loaded; save only the state dict, or convert the file to .safetensors where it was made."
-        )
-    reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return ModelError(f"{path} cannot be read as weights ({reason}); is it a complete .safetensors or .pth file?")
-
-
-def _tensors(name: str, content: object) -> dict[str, Tensor]:
-    """The tensors of a state dict, which may be nested below `state_dict`."""
-    if not isinstance(content, Mapping):
-        raise ModelError(f"{name} contains a {type(content).__name__}, not a dict of tensors.")
-    entries = cast(Mapping[object, object], content)
-    if "state_dict" in entries:
-        return _tensors(name, entries["state_dict"])
-    return {str(k).removeprefix("module."): v for k, v in entries.items() if isinstance(v, Tensor)}
+        name = "the state dict"
+        found = find_tensors(name, source)
+    else:
+        name = str(source)
+        found = read_state_dict(Path(source))
+    tensors = {_translated_name(tensor_name, own): tensor for tensor_name, tensor in found.tensors.items()}
+    return name, replace(found, tensors=tensors)
 
 
 def _translated_name(name: str, own: Weights) -> str:

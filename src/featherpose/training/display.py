@@ -44,8 +44,10 @@ class Display:
         for note in task.notes:
             self.console.print(note, highlight=False, markup=False, soft_wrap=True)
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
+        counts = Counter(task.sources)
+        by_source = ", ".join(f"{count} {source}" for source, count in sorted(counts.items()))
         self.message(
-            f"Training {recipe.network}{options} on {len(task.sources)} samples, validating on "
+            f"Training {recipe.network}{options} on {len(task.sources)} samples ({by_source}), validating on "
             f"{task.num_validation}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
         )
         self.message(f"Device {device}, {torch.get_num_threads()} threads, {workers} data loading workers.")

@@ -60,6 +60,8 @@ def train(
     out: Path,
     *,
     resume: bool = False,
+    accept_changed_data: bool = False,
+    rebuild_cache: bool = False,
     max_minutes: float | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -68,14 +70,19 @@ def train(
 ) -> Outcome:
     """Recipe and folder -> Outcome; the folder gets state, best and last weights, log.jsonl, card.json and card.md.
 
-    `resume` continues from the state in the folder. After `max_minutes`, or on Ctrl-C, the run stops after the current
-    step. `compiled` runs the network through torch.compile. This is the only long function of the project: it is meant
-    to be read from top to bottom.
+    `resume` continues from the state in the folder; DataError if the data set has changed since, unless
+    `accept_changed_data`. `rebuild_cache` decodes all images once more. After `max_minutes`, or on Ctrl-C, the run
+    stops after the current step. `compiled` runs the network through torch.compile. This is the only long function of
+    the project: it is meant to be read from top to bottom.
     """
     started = time.monotonic()
     torch_device = open_device(device)
     workers = pick_workers(torch_device) if workers is None else workers
     ranks = init_ranks(torch_device)
+    if rebuild_cache and ranks.count > 1:
+        raise RecipeError(
+            "Several processes would rebuild the cache of each other: rebuild it in one, then start them."
+        )
     files = RunFolder(out)
     files.prepare(recipe, resume)
     exported = files.best if recipe.validation.select_best else files.last
@@ -96,9 +103,10 @@ def train(
     train_step = TrainStep(network, task.loss, torch_device, recipe.precision, compiled)
 
     # The state of the run: new, or as it was after the last saved step.
-    state = RunState(network, copy.deepcopy(network).eval(), make_optimizer(network, recipe.optimizer))
+    optimizer = make_optimizer(network, recipe.optimizer)
+    state = RunState(network, copy.deepcopy(network).eval(), optimizer, task.fingerprint)
     if resume and files.state.exists():
-        state.restore(files.state)
+        state.restore(files.state, accept_changed_data=accept_changed_data)
         display.message(f"Resuming from step {state.step} of {plan[-1].last}.")
     ema = Ema(state.ema_network, network)
     records = Records(out, state.step, state.history) if ranks.is_first else None
@@ -125,7 +133,7 @@ def train(
             # The first epoch of a stage opens its data, at its input size, and its workers, which stay until the last.
             if stage_data is None or prepared_stage is not epoch.stage:
                 loading.close()
-                stage_data = task.prepare(epoch.stage, display.decoding)
+                stage_data = task.prepare(epoch.stage, display.decoding, rebuild_cache=rebuild_cache)
                 prepared_stage = epoch.stage
                 display.skipped(stage_data.num_unreadable)
                 rest = until_end_of_stage(plan, epoch)

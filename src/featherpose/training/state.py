@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from featherpose import files
 from featherpose.errors import ModelError
 from featherpose.recipes.schedule import Epoch
+from featherpose.training.fingerprint import Fingerprint, check_same_data
 
 
 @dataclass
@@ -28,6 +29,8 @@ class RunState:
     network: nn.Module
     ema_network: nn.Module
     optimizer: Optimizer
+    data: Fingerprint
+    """Of the data set that the run trains on."""
     step: int = 0
     seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -48,18 +51,26 @@ class RunState:
             **_moments(self.optimizer),
         }
         cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        facts = {"step": self.step, "seconds": self.seconds, "history": self.history, "best": self.best}
+        facts = {
+            "data": self.data,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+            "best": self.best,
+        }
         files.replace(path, safetensors.torch.save(cpu_tensors, metadata={"facts": json.dumps(facts)}))
 
-    def restore(self, path: Path) -> None:
+    def restore(self, path: Path, *, accept_changed_data: bool = False) -> None:
         """Load a file of `save` into the networks, the optimizer and the fields.
 
-        ModelError if the file cannot be read or does not fit them.
+        ModelError if the file cannot be read or does not fit them, DataError if the data set has changed since.
         """
         try:
             tensors = safetensors.torch.load_file(path)
             with safetensors.safe_open(path, framework="pt") as file:
                 facts = json.loads(file.metadata()["facts"])
+            if not accept_changed_data:
+                check_same_data(facts.get("data", {}), self.data)
             self.network.load_state_dict(_with_prefix(tensors, "model."))
             self.ema_network.load_state_dict(_with_prefix(tensors, "average."))
             _restore_moments(self.optimizer, _with_prefix(tensors, "optimizer."))

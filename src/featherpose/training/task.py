@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from featherpose.manifest import Manifest
 from featherpose.recipes.recipe import Recipe, Stage
 from featherpose.recipes.schedule import Epoch
+from featherpose.training.fingerprint import Fingerprint
 from featherpose.training.ranks import Ranks
 
 Batch = tuple[Tensor, ...]
@@ -62,6 +63,11 @@ class Task(Protocol):
         ...
 
     @property
+    def fingerprint(self) -> Fingerprint:
+        """What tells these samples and labels from others."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """Remarks about the data set for the user, one sentence each."""
         ...
@@ -79,7 +85,7 @@ class Task(Protocol):
         """The network, randomly initialized."""
         ...
 
-    def prepare(self, stage: Stage, progress: Progress | None = None) -> StageData:
+    def prepare(self, stage: Stage, progress: Progress | None = None, *, rebuild_cache: bool = False) -> StageData:
         """Training and validation set of a stage; the first time, images are decoded into the cache."""
         ...
 

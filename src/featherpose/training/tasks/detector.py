@@ -28,6 +28,7 @@ from featherpose.recipes.schedule import Epoch
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training.detection_losses import DetectionTargets, detection_loss
+from featherpose.training.fingerprint import Fingerprint, fingerprint
 from featherpose.training.freeze import freeze
 from featherpose.training.loader import load, remaining
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
@@ -99,6 +100,14 @@ class DetectorTask:
         return len(self.validation_scenes)
 
     @property
+    def fingerprint(self) -> Fingerprint:
+        """What tells these images and labels from others."""
+        scenes = [*self.training_scenes, *self.validation_scenes]
+        arrays = (array for scene in scenes for array in (scene.boxes_xywh, scene.kinds, scene.keypoints))
+        keys = (scene.key for scene in scenes)
+        return fingerprint(len(self.training_scenes), len(self.validation_scenes), keys, arrays)
+
+    @property
     def notes(self) -> Sequence[str]:
         """Remarks about the data set for the user, one sentence each."""
         return self._notes
@@ -117,11 +126,13 @@ class DetectorTask:
         """The network, randomly initialized."""
         return create_detector(self.recipe.network, len(self.keypoint_names), **self.recipe.options)
 
-    def prepare(self, stage: Stage, progress: Progress | None = None) -> DetectorStageData:
+    def prepare(
+        self, stage: Stage, progress: Progress | None = None, *, rebuild_cache: bool = False
+    ) -> DetectorStageData:
         """Training and validation set of a stage; the first time, images are decoded into the cache."""
         assert isinstance(stage, DetectorStage)
         scenes = [*self.training_scenes, *self.validation_scenes]
-        crops = Crops.build_whole(scenes, progress=progress)
+        crops = Crops.build_whole(scenes, progress=progress, rebuild=rebuild_cache)
         is_training = np.arange(len(scenes)) < len(self.training_scenes)
         validation_set = validation_set_of(_scene_set(scenes, crops, ~is_training, stage), stage.long_side)
         training_set = _scene_set(scenes, crops, is_training, stage)

@@ -25,6 +25,7 @@ from featherpose.recipes.schedule import Epoch, full_batches
 from featherpose.size import Size
 from featherpose.skeleton import SKELETONS
 from featherpose.training.distill import LABELS, Teacher, open_teacher
+from featherpose.training.fingerprint import Fingerprint, fingerprint
 from featherpose.training.freeze import freeze
 from featherpose.training.loader import load, remaining
 from featherpose.training.losses import LOSSES, on_every_stage
@@ -107,6 +108,14 @@ class PoseTask:
         return len(self.labels.validation_rows)
 
     @property
+    def fingerprint(self) -> Fingerprint:
+        """What tells these samples and labels from others."""
+        labels = self.labels
+        keys = (sample.key for sample in labels.samples)
+        arrays = (labels.training_rows, labels.validation_rows, labels.keypoints, labels.weights, labels.boxes_xywh)
+        return fingerprint(len(labels.training_rows), len(labels.validation_rows), keys, arrays)
+
+    @property
     def notes(self) -> Sequence[str]:
         """Remarks about the data set for the user, one sentence each."""
         return self.labels.notes
@@ -130,11 +139,11 @@ class PoseTask:
         """The network, randomly initialized."""
         return create_network(self.recipe.network, len(self.keypoint_names), **self.options)
 
-    def prepare(self, stage: Stage, progress: Progress | None = None) -> PoseStageData:
+    def prepare(self, stage: Stage, progress: Progress | None = None, *, rebuild_cache: bool = False) -> PoseStageData:
         """Training and validation set of a stage; the first time, images are decoded into the cache."""
         assert isinstance(stage, PoseStage)
         codec = codec_of(self.recipe, stage)
-        training_set = training_set_of(self.labels, stage, self.recipe.padding, progress)
+        training_set = training_set_of(self.labels, stage, self.recipe.padding, progress, rebuild_cache=rebuild_cache)
         validation_set = validation_set_of(self.labels, stage, codec, self.recipe)
         num_unreadable = int(np.count_nonzero(~training_set.crops.usable))
         return PoseStageData(self.recipe, codec, training_set, validation_set, num_unreadable)

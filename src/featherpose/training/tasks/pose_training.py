@@ -106,10 +106,15 @@ def batch_draws(samples: TrainingSet, seed: int, epoch: Epoch) -> list[list[Draw
 
 
 def training_set_of(
-    labels: PoseLabels, stage: PoseStage, padding: float, progress: Progress | None = None
+    labels: PoseLabels,
+    stage: PoseStage,
+    padding: float,
+    progress: Progress | None = None,
+    *,
+    rebuild_cache: bool = False,
 ) -> TrainingSet:
     """The training set in pixels of the crops cached for this stage."""
-    crops = Crops.build(labels.samples, stage.input_size.height, progress=progress)
+    crops = Crops.build(labels.samples, stage.input_size.height, progress=progress, rebuild=rebuild_cache)
     usable = crops.usable[labels.training_rows]
     rows = labels.training_rows[usable]
     keypoints = [crops.to_cache(label_set)[rows] for label_set in labels.keypoints.swapaxes(0, 1)]
