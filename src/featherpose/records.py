@@ -173,6 +173,11 @@ class Labels:
     category_name: str
     counts: Counts
 
+    @property
+    def labeled(self) -> list[PersonRecord]:
+        """The persons with a labeled keypoint, without crowds, in their order."""
+        return [person for person in self.persons if person.is_labeled and not person.crowd]
+
     def usable(self) -> tuple[list[PersonRecord], Counts]:
         """The persons with a pose to learn or to find, in their order, and the counts with the reasons of the others.
 

@@ -104,11 +104,20 @@ def test_json_on_stdout_has_no_other_output(run, tmp_path: Path) -> None:
     assert (facts["num_images"], facts["num_instances"], facts["broken"]) == (2, 3, [])
 
 
-def test_scores_without_labels_are_dashes(run, tmp_path: Path) -> None:
+def test_nobody_labeled_is_an_error_with_counts(run, tmp_path: Path) -> None:
     write_folder(tmp_path / "unlabeled", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELED)])
-    result = run("--data", "unlabeled")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[1].split() == ["-"] * 7
+    error = run("--data", "unlabeled").exception
+    assert isinstance(error, DataError)
+    assert str(error).startswith("0 of 1 annotations of unlabeled used; left out: 1 without a labeled keypoint (first")
+
+
+def test_counts_end_every_run(run) -> None:
+    assert run().stderr.splitlines()[0] == (
+        "3 of 6 annotations of people used; left out: 1 crowd regions (first annotations[3]), 2 without a labeled"
+        " keypoint (first annotations[4])."
+    )
+    (counts,) = json.loads(run("--json").stdout)["counts"]
+    assert (counts["used"], counts["total"]) == (3, 6)
 
 
 def test_broken_image_is_listed_with_exit_code_1(run, tmp_path: Path) -> None:

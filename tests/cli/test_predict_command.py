@@ -77,7 +77,7 @@ def test_long_tables_are_cut_after_20_images(run, tmp_path):
     boxes = {}
     for i in range(25):
         image_file(tmp_path / f"in/{i:02}.jpg")
-        boxes[f"{i:02}.jpg"] = [[0, 0, 50, 70]] * (i % 8)
+        boxes[f"{i:02}.jpg"] = [[0, 0, 50 + j, 70] for j in range(i % 8)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     result = run("in", "--boxes", "boxes.json", "--no-draw")
     lines = result.stdout.splitlines()

@@ -117,9 +117,7 @@ def test_missing_extra_raises_before_inference(dataset: Coco, monkeypatch: pytes
 
 def test_nobody_to_evaluate_is_refused(tmp_path: Path) -> None:
     empty = read_coco(write_folder(tmp_path, annotations=SAMPLES[3:]))
-    with pytest.raises(
-        DataError, match=r"0 of 3 annotations of .* used; left out: 1 crowd regions \(first annotations"
-    ):
+    with pytest.raises(DataError, match=r"0 of 3 annotations of .* used; left out: 1 crowd regions \(first"):
         evaluate(empty, lambda image, boxes: pytest.fail("posed"))
 
 

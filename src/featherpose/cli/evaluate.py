@@ -51,6 +51,8 @@ DETECTOR_COLUMNS = {
     metavar="gt|FILE",
     help="gt for ground-truth boxes, or a JSON file with boxes.",
 )
+@options.CATEGORY
+@options.STRICT
 @options.FLIP_TEST
 @click.option(
     "--blur-kernel",
@@ -87,6 +89,8 @@ def evaluate(
     data: str,
     data_format: str,
     boxes: str,
+    category: str | None,
+    strict: bool,
     flip_test: bool,
     blur_kernel: int,
     refine: bool,
@@ -140,6 +144,8 @@ def evaluate(
             data,
             format=data_format,
             boxes=boxes,
+            category=category,
+            strict=strict,
             flip_test=flip_test,
             blur_kernel=blur_kernel,
             refine=refine,
@@ -183,6 +189,9 @@ def _show(evaluation: Evaluation[Any], settings: dict[str, Any], as_json: bool) 
         click.echo(json.dumps({**settings, **evaluation.to_dict()}))
     else:
         _show_table(evaluation, settings)
+    for counts in evaluation.counts:
+        for sentence in counts.sentences():
+            click.echo(sentence, err=True)
     for warning in evaluation.warnings:
         click.echo(f"Note: {warning}", err=True)
     for line in evaluation.broken:

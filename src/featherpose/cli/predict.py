@@ -25,6 +25,8 @@ _ROWS = 20
     metavar="FILE",
     help="JSON file with the person boxes (see above), in place of the detector.",
 )
+@options.CATEGORY
+@options.STRICT
 @click.option("--whole-image", is_flag=True, help="Each image shows one person who fills it; no detector needed.")
 @options.DETECTOR
 @options.CONF
@@ -62,6 +64,8 @@ _ROWS = 20
 def predict(
     sources: tuple[str, ...],
     boxes: Path | None,
+    category: str | None,
+    strict: bool,
     whole_image: bool,
     detector: str,
     conf: float | None,
@@ -108,6 +112,8 @@ def predict(
         report = api.predict(
             sources,
             boxes=boxes,
+            category=category,
+            strict=strict,
             whole_image=whole_image,
             detector=None if detector == "none" else detector,
             conf=conf,
@@ -135,6 +141,7 @@ def predict(
     elif not quiet and not all_failed:
         _show_table(report)
         _show_summary(report, None if no_draw else out)
+    _show_counts(report, quiet)
     if report.failures:
         _show_failures(report)
         sys.exit(1 if report.poses else 2)
@@ -162,6 +169,15 @@ def _show_summary(report: Report, drawn_in: Path | None) -> None:
     if drawn_in is not None:
         line += f", images in {drawn_in}"
     click.echo(line)
+
+
+def _show_counts(report: Report, quiet: bool) -> None:
+    """Print on stderr how many boxes and files were used, and what looks wrong about them."""
+    for counts in report.counts:
+        for sentence in [] if quiet and not counts.left_out else counts.sentences():
+            click.echo(sentence, err=True)
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def _show_failures(report: Report) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from featherpose import meaning
 from featherpose.data.folder import find_data
 from featherpose.errors import DataError, InputError
 from featherpose.formats import coco_labels
@@ -38,6 +39,13 @@ class Coco:
     def skeleton(self) -> Skeleton:
         """The keypoints that are annotated."""
         return self.labels.skeleton
+
+    def warnings(self, *, strict: bool = False) -> list[str]:
+        """What looks wrong about the labeled persons, one sentence each; `strict`: DataError in place of them."""
+        try:
+            return meaning.warnings_about(self.labels.images, self.labels.labeled, strict=strict)
+        except InputError as error:
+            raise DataError(f"{self.labels.name}: {error}") from None
 
 
 def is_coco(place: Path) -> bool:

@@ -33,16 +33,19 @@ HEAD_TOP_MARGIN = 0.04
 `boxes.BOX_MARGINS` counts from the eyes and ears."""
 
 
-def labeled_samples(place: Path, category: str = "") -> tuple[list[Sample], list[str]]:
+def labeled_samples(place: Path, category: str = "", *, strict: bool = False) -> tuple[list[Sample], list[str]]:
     """Folder of shards, or COCO file or folder -> all samples, and notes on them for the user (counts, warnings).
 
-    `category`: name or id of that of the persons; "": the one with keypoints. DataError where no sample is left.
+    `category`: name or id of that of the persons; "": the one with keypoints. DataError where no sample is left;
+    `strict`: also where the labels look wrong (`meaning.CHECKS`).
     """
     if is_coco(place) and not any(place.glob("*.tar")):
         coco = read_coco(place, category=category)
+        warnings = coco.warnings(strict=strict)
         samples, counts = samples_of_coco(coco)
         require_used(counts, f"The category is {coco.labels.category_name}.")
-        return samples, [*_notes(coco, samples, counts), *_name_warnings(coco.skeleton)]
+        notes = [*_notes(coco, samples, counts), *(f"Warning: {sentence}" for sentence in warnings)]
+        return samples, [*notes, *_name_warnings(coco.skeleton)]
     index = scan(place)
     notes: list[str] = []
     if index.broken:

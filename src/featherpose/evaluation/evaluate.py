@@ -14,7 +14,7 @@ A person's score is the box score x the mean of the keypoint scores above 0.2.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +23,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose import meaning
 from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import InputError, did_you_mean
-from featherpose.evaluation.coco import CocoScores, evaluator, keypoint_ap
+from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_ap
 from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
 from featherpose.evaluation.result import Evaluation
 from featherpose.formats import person_boxes
@@ -71,14 +72,16 @@ def evaluate(
     *,
     nms: str | None = None,
     jitter: float = 0.0,
+    strict: bool = False,
 ) -> Evaluation[CocoScores]:
     """Data set, a function from images and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
 
     The results are in COCO's keypoint result format. The file contains COCO detections, COCO annotations or
     {image: boxes}. `nms`, a name in `NMS`, selects how duplicates among them are suppressed (None: oks). `jitter` moves
     each side of labeled boxes by a normal draw times this fraction of the box's width or height, the same draws each
-    time. `progress` is called with the number of images done and the total. An image that cannot be read, or whose size
-    differs from the annotated one, is listed, and its persons count as missed.
+    time. `strict` refuses labels and boxes that look wrong (`meaning.CHECKS`). `progress` is called with the number of
+    images done and the total. An image that cannot be read, or whose size differs from the annotated one, is listed,
+    and its persons count as missed.
     """
     evaluator()  # if it is not installed, fail now and not after inference
     labeled = boxes == "gt"
@@ -86,13 +89,15 @@ def evaluate(
     labels = dataset.labels
     persons, counts = labels.usable()
     require_used(counts, f"The category is {labels.category_name}.")
+    warnings = meaning.warnings_about(labels.images, labels.labeled, strict=strict)
     suppress = NMS["none" if labeled else nms or "oks"]
     if labeled:
         entries = _with_jitter(_labeled(labels, persons), jitter)
         all_counts = [counts]
     else:
-        entries, box_counts = _detected(labels, Path(boxes))
+        entries, box_counts, box_warnings = _detected(labels, Path(boxes), strict)
         all_counts = [counts, box_counts]
+        warnings += box_warnings
     labeled_images = [LabeledImage(entry.image.name, entry.boxes, entry.image.size) for entry in entries]
     predictions = predict_images(dataset.images, labeled_images, predict, labels.skeleton, progress)
     results: list[dict[str, Any]] = []
@@ -110,7 +115,7 @@ def evaluate(
         num_instances=instances,
         seconds=predictions.seconds,
         broken=broken,
-        warnings=tuple(_notes(labels, persons, len(entries), len(broken), results)),
+        warnings=(*warnings, *_notes(labels, persons, len(entries), len(broken), results)),
         counts=tuple(all_counts),
     )
 
@@ -142,28 +147,27 @@ def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]
     return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
 
-def _detected(labels: Labels, path: Path) -> tuple[list[_ImageBoxes], Counts]:
-    """Boxes of a JSON file by image, without images that have none, and how many boxes are used."""
-    known = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.", labels.category)
+def _detected(labels: Labels, path: Path, strict: bool) -> tuple[list[_ImageBoxes], Counts, list[str]]:
+    """Boxes of a JSON file by image, without images that have none; their counts, and what looks wrong about them."""
+    known = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.", expected=labels.category)
     # Detections name an image by its id, as the labels do, or by its file; the other formats name it by its file.
     by_id = known.complete and any(known.find_id(image.id) is not None for image in labels.images)
+    matches = [(image, known.find_id(image.id) if by_id else known.find(image.name)) for image in labels.images]
     entries: list[_ImageBoxes] = []
-    used: set[int] = set()
     tally = Tally("")
-    for image in labels.images:
-        index = known.find_id(image.id) if by_id else known.find(image.name)
+    for image, index in matches:
         if index is None and not known.complete:
             raise InputError(f'{path}: no entry for {image.name}; add "{image.name}": [] if it contains no person.')
         boxes, scores = known.inside(index, image.size, tally)
-        if index is not None:
-            used.add(index)
         if len(boxes):
             entries.append(_ImageBoxes(image, boxes, scores))
     names = [f"{image.name} (id {image.id})" for image in labels.images]
+    used = {index for _, index in matches if index is not None}
     counts = known.matched(used, "the images of the data set", names).less(tally)
     if not entries:
         raise InputError(f"{path}: no box on any of the {len(names)} images of the data set. {counts.summary()}")
-    return entries, counts
+    sizes = {index: image.size for image, index in matches if index is not None}
+    return entries, counts, known.warnings(sizes, strict=strict)
 
 
 def _keep_all(found: Poses) -> NDArray[np.int64]:
@@ -206,6 +210,13 @@ def _notes(
     """Warnings that qualify the scores, one sentence each."""
     if broken:
         yield f"{broken} of {total} images could not be used; their persons count as missed."
+    crowded = Counter(person.image for person in persons)
+    full = [labels.images[index].name for index, number in crowded.items() if number > MAX_PERSONS]
+    if full:
+        yield (
+            f"{len(full)} images have more than {MAX_PERSONS} labeled persons (first {full[0]}): the metric counts only"
+            f" the {MAX_PERSONS} best poses of an image."
+        )
     if contradiction := diagnose(labels, persons, results):
         yield contradiction
 

@@ -61,10 +61,23 @@ def read_categories(records: Sequence[Any]) -> list[Category]:
     return found
 
 
-def choose(categories: Sequence[Category], used: Counter[str], wanted: Id | None, *, posed: bool) -> Category:
-    """Categories, how often each id is used, and the one that the user names -> the category of the people.
+def choose(
+    categories: Sequence[Category],
+    used: Counter[str],
+    wanted: Id | None,
+    *,
+    expected: Id | None = None,
+    posed: bool,
+) -> Category:
+    """Categories, and how often each id is used -> the category of the people.
 
-    `posed`: it needs keypoints. InputError where none fits, and where several do.
+    Args:
+        wanted: the one that the user names, by its name or id.
+        expected: id that it most likely has: that of the labels.
+        posed: it needs keypoints.
+
+    Raises:
+        InputError: none fits, or several do.
     """
     if wanted is not None:
         return _named(categories, wanted)
@@ -75,6 +88,8 @@ def choose(categories: Sequence[Category], used: Counter[str], wanted: Id | None
     # A category that no record is of is no candidate where others are in use.
     in_use = [category for category in candidates if used[category.key]]
     candidates = in_use or candidates
+    if expected is not None:
+        candidates = [category for category in candidates if category.key == values.id_key(expected)] or candidates
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -84,13 +99,15 @@ def choose(categories: Sequence[Category], used: Counter[str], wanted: Id | None
     raise InputError('no category lists keypoint names; add "keypoints" to categories[0], like ["nose", "tail"].')
 
 
-def choose_id(used: Counter[str], wanted: Id | None) -> str | None:
+def choose_id(used: Counter[str], wanted: Id | None, expected: Id | None = None) -> str | None:
     """Category ids of detections, which list no categories -> the id of the people; None: no detection has one.
 
     The only one, or one that is a name for people, or COCO's 1, unless 0 is used as well: then ids may count from 0.
     """
     if wanted is not None:
         return values.id_key(wanted)
+    if expected is not None and values.id_key(expected) in used:
+        return values.id_key(expected)
     named = [key for key in used if key.lower() in PEOPLE]
     if len(used) <= 1 or len(named) == 1:
         return next(iter(named or used), None)

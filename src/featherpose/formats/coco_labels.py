@@ -78,7 +78,7 @@ def from_json(document: Any, name: str, category: Id | None = None) -> Labels:
     )
 
 
-def read_people(document: Any, name: str, category: Id | None, *, posed: bool) -> People:
+def read_people(document: Any, name: str, category: Id | None, *, expected: Id | None = None, posed: bool) -> People:
     """The content of an annotation file -> its people. `posed`: their category must list keypoints.
 
     Without `posed`, `categories` may be missing; all annotations are people then.
@@ -87,7 +87,7 @@ def read_people(document: Any, name: str, category: Id | None, *, posed: bool) -
     annotations = _section(document, "annotations")
     categories = read_categories(_section(document, "categories", required=posed))
     used = Counter(values.id_key(i) for i in _ids_of(annotations, "category_id"))
-    chosen = choose(categories, used, category, posed=posed) if categories or posed else None
+    chosen = choose(categories, used, category, expected=expected, posed=posed) if categories or posed else None
     skeleton = _skeleton(chosen, name) if chosen and chosen.keypoints else None
     tally = Tally(f"annotations of {name}{_choice(chosen)}", len(annotations))
     problems: list[str] = []
@@ -346,12 +346,12 @@ def _keypoint_names(category: Category) -> list[str]:
 def _limb(limb: Any, num_keypoints: int) -> tuple[int, int]:
     """Two keypoint indices counted from 1 -> the same counted from 0."""
     try:
-        first, second = values.as_numbers(limb, "a limb").tolist() if isinstance(limb, list) else ()
-    except (InputError, ValueError):
-        first = second = 0
-    if not {first, second} <= set(range(1, num_keypoints + 1)):
+        ends = values.as_numbers(limb, "a limb").tolist() if isinstance(limb, list) else []
+    except InputError:
+        ends = []
+    if len(ends) != 2 or not set(ends) <= set(range(1, num_keypoints + 1)):
         raise InputError(
             f"{limb!r} in `skeleton` is not a limb; wanted two keypoints, counted from 1 to {num_keypoints}."
             " Without `skeleton` no limbs are drawn."
         )
-    return int(first) - 1, int(second) - 1
+    return int(ends[0]) - 1, int(ends[1]) - 1

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import files
+from featherpose import files, meaning
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import InputError
 from featherpose.formats import values
@@ -101,7 +101,22 @@ class PersonBoxes:
             if person.image not in indices:
                 image = self.images[person.image]
                 tally.leave_out(f"of no image among {what}", f"{person.place}, image {image.name}")
-        return self.counts.less(tally)
+        counts = self.counts.less(tally)
+        if counts.total and not counts.used:
+            raise InputError(f"{self.name}: {counts.summary()}")
+        return counts
+
+    def warnings(self, sizes: Mapping[int, Size | None], *, strict: bool = False) -> list[str]:
+        """Sizes of the images of the entries that are used -> what looks wrong about their boxes, one sentence each.
+
+        `strict`: InputError in place of them.
+        """
+        images = [replace(image, size=sizes.get(index)) for index, image in enumerate(self.images)]
+        persons = [person for person in self.persons if person.image in sizes]
+        try:
+            return meaning.warnings_about(images, persons, strict=strict)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
 
     @cached_property
     def _by_image(self) -> Mapping[int, list[PersonRecord]]:
@@ -126,31 +141,34 @@ class PersonBoxes:
         return {name: index for index, name in enumerate(short) if counts[name] == 1}
 
 
-def read(path: Path, wanted: str = "", category: Id | None = None) -> PersonBoxes:
+def read(path: Path, wanted: str = "", category: Id | None = None, *, expected: Id | None = None) -> PersonBoxes:
     """JSON file in one of the three formats -> PersonBoxes.
 
     Args:
         wanted: what to do where the file cannot be read.
         category: id or name of the category of the persons; None: chosen as `categories` describes.
+        expected: id that this category most likely has: that of the labels.
     """
     content = files.read_json(path, wanted)
     if isinstance(content, dict) and not _is_annotations(content):
         # Python's parser keeps the last one of repeated keys; here all count.
         content = json.loads(path.read_bytes(), object_pairs_hook=_merged)
     try:
-        return replace(from_json(content, path.name, category), name=str(path))
+        return replace(from_json(content, path.name, category, expected=expected), name=str(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def from_json(content: Any, name: str = "the boxes", category: Id | None = None) -> PersonBoxes:
+def from_json(
+    content: Any, name: str = "the boxes", category: Id | None = None, *, expected: Id | None = None
+) -> PersonBoxes:
     """A JSON value in one of the three formats -> PersonBoxes. Crowds and other categories are left out."""
     if _is_annotations(content):
-        return _from_annotations(content, name, category)
+        return _from_annotations(content, name, category, expected)
     if isinstance(content, dict):
         return _from_names(content, name)
     if isinstance(content, list):
-        return _from_detections(content, name, category)
+        return _from_detections(content, name, category, expected)
     raise InputError(f"The boxes are a JSON {type(content).__name__}; {_WANTED}.")
 
 
@@ -169,8 +187,8 @@ def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _from_annotations(content: dict[str, Any], name: str, category: Id | None) -> PersonBoxes:
-    people = read_people(content, name, category, posed=False)
+def _from_annotations(content: dict[str, Any], name: str, category: Id | None, expected: Id | None) -> PersonBoxes:
+    people = read_people(content, name, category, expected=expected, posed=False)
     tally = Tally(people.counts.what)
     persons = [person for person in people.persons if _is_used(person, tally)]
     return PersonBoxes(people.images, tuple(persons), people.counts.less(tally))
@@ -201,13 +219,13 @@ def _from_names(content: dict[str, Any], name: str) -> PersonBoxes:
     return PersonBoxes(tuple(images), tuple(persons), tally.counts())
 
 
-def _from_detections(content: list[Any], name: str, category: Id | None) -> PersonBoxes:
+def _from_detections(content: list[Any], name: str, category: Id | None, expected: Id | None) -> PersonBoxes:
     for index, record in enumerate(content):
         if not isinstance(record, dict):
             raise InputError(f"[{index}] is {values.shown(record)}, wanted an object; {_WANTED}.")
     ids = [values.as_optional_id(row.get("category_id"), f"[{i}].category_id") for i, row in enumerate(content)]
     used = Counter(values.id_key(category_id) for category_id in ids if category_id is not None)
-    chosen = choose_id(used, category)
+    chosen = choose_id(used, category, expected)
     taken = "" if chosen in (None, COCO_PERSON) else f" (category {chosen})"
     tally = Tally(f"detections of {name}{taken}", len(content))
     images: dict[str, ImageRecord] = {}

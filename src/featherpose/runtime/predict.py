@@ -19,7 +19,7 @@ from featherpose.records import Counts, Id
 from featherpose.runtime import resume
 from featherpose.runtime.detector import Detections, Detector
 from featherpose.runtime.estimator import Estimator, Request
-from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, match_boxes, read_boxes
+from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, GivenBoxes, read_boxes
 from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
 from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder, without_duplicates
 from featherpose.runtime.results import Results, make_folder
@@ -49,7 +49,9 @@ class Report:
     seconds: dict[str, float]
     """By stage: reading, detection, poses, writing."""
     counts: tuple[Counts, ...] = ()
-    """Of the files in the folders, and of the boxes that were given."""
+    """Of the boxes that were given."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong about the boxes or the images, one sentence each."""
 
 
 def predict(
@@ -62,6 +64,7 @@ def predict(
     boxes: AnyBoxes | None = None,
     whole_image: bool = False,
     category: Id | None = None,
+    strict: bool = False,
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
     shard: str | None = None,
@@ -91,9 +94,10 @@ def predict(
     image_files, failures = find_images(sources, out)
     json_name = "poses.json"
     _check_overwriting(image_files, out, Path(json_file or out / json_name))
-    count_boxes: Callable[[], Counts] | None = None
+    given_boxes = None
     if known_boxes is not None:
-        boxes_of, count_boxes = match_boxes(known_boxes, image_files)
+        given_boxes = GivenBoxes(known_boxes, image_files, strict=strict)
+        boxes_of = given_boxes
     if shard is not None:
         index, count = parse_shard(shard)
         image_files = select_shard(image_files, index, count)
@@ -164,7 +168,8 @@ def predict(
         device=estimator.session.device,
         threads=estimator.session.threads,
         seconds=dict(watch.seconds),
-        counts=(count_boxes(),) if count_boxes else (),
+        counts=(given_boxes.counts,) if given_boxes else (),
+        warnings=tuple(given_boxes.warnings) if given_boxes else (),
     )
 
 
