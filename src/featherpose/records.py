@@ -145,6 +145,13 @@ class Tally:
         """Count a record that is not used."""
         _add(self._left_out, reason, place)
 
+    def add(self, other: Tally) -> None:
+        """Add the records that another tally has counted."""
+        self.total += other.total
+        for group in other.counts().left_out:
+            known = self._left_out.get(group.reason, group._replace(number=0))
+            self._left_out[group.reason] = known._replace(number=known.number + group.number)
+
     def assume(self, what: str, place: str) -> None:
         """Count a record that is used although it did not say everything."""
         _add(self._assumed, what, place)

@@ -34,7 +34,7 @@ def test_whole_image_writes_drawing_and_json(run, tmp_path):
     assert result.stdout.splitlines()[0].split() == ["image", "people", "scores"]
     assert result.stdout.splitlines()[1].split()[:2] == ["a.jpg", "1"]
     assert result.stdout.splitlines()[-1] == "1 person in 1 image: keypoints in out/poses.json, images in out"
-    assert result.stderr == ""
+    assert result.stderr == "1 of 1 files used.\n"
     assert (tmp_path / "out/a.jpg").exists() and (tmp_path / "out/poses.json").exists()
 
 

@@ -87,7 +87,7 @@ def test_image_of_wrong_size_is_not_cropped(tmp_path: Path) -> None:
     images.write(tmp_path / "photo-2.png", random_image(Size(height=120, width=210)))
     crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
     assert crops.usable.tolist() == [True, False]
-    assert crops.broken == ("photo-2.png: photo-2.png:2: the image is 120x210 pixels, its record says 120x200",)
+    assert crops.broken == ("photo-2.png:2: the image has 120x210 pixels, but is annotated with 120x200.",)
 
 
 def test_unusable_instances_are_counted(tmp_path: Path) -> None:
@@ -125,14 +125,16 @@ def test_notes_on_unknown_keypoint_names(tmp_path: Path) -> None:
     assert len(labeled_samples(write(tmp_path, [bird(1, area=9)], known))[1]) == 2
 
 
-def test_missing_images_are_named(tmp_path: Path) -> None:
-    file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2)])
+def test_missing_images_are_counted(tmp_path: Path) -> None:
+    file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2, area=3, bbox=[50, 30, 30, 41])])
     (tmp_path / "photo-2.png").unlink()
-    with pytest.raises(DataError, match=r"1 annotated images are missing, first photo-2\.png; put them there, or"):
+    samples, notes = labeled_samples(file)
+    assert [sample.image for sample in samples] == ["photo-1.png"]
+    assert f"left out: 2 with an image that is missing (first annotations[1], {tmp_path / 'photo-2.png'})." in notes[1]
+    file.write_text(file.read_text().replace("photo-1", "photo-3"))
+    images.write(tmp_path / "photo-4.png", random_image(SIZE, 1))
+    with pytest.raises(DataError, match=r"its images \(photo-3\.png, \.\.\.\) are neither next to it nor in"):
         labeled_samples(file)
-    file = write(tmp_path, [bird(1)])
-    (tmp_path / "photo-2.png").unlink()
-    assert len(labeled_samples(file)[0]) == 1, "an image without annotations is not needed"
 
 
 NOBODY: list[tuple[str, list[dict[str, Any]], str]] = [

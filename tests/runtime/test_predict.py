@@ -104,7 +104,8 @@ def test_missing_entry_fails_and_bad_boxes_are_counted(tmp_path, model):
     assert {name: len(found) for name, found in report.poses.items()} == {"a.jpg": 1, "c.jpg": 0}
     (failure,) = report.failures
     assert failure.startswith(f"{image_files[1]}: no entry in the boxes")
-    (counts,) = report.counts
+    files, counts = report.counts
+    assert files.summary().startswith("2 of 3 files used; left out: 1 that could not be used (first ")
     assert counts.summary() == (
         "1 of 4 boxes of the boxes used; left out: 1 without a box that has an area (first c.jpg[0]), 1 of no image"
         " among the images (first d.jpg[0], image d.jpg), 1 with a box outside the image (first a.jpg[1])."

@@ -108,7 +108,7 @@ def test_custom_keypoints_of_two_files_are_one_skeleton(tmp_path: Path) -> None:
 def test_missing_validation_set_raises(tmp_path: Path) -> None:
     training = write_shards(tmp_path / "train", ["a.jpg"])
     validation = write_coco(tmp_path / "val" / "x.json", ["b.jpg"])
-    with pytest.raises(DataError, match=r"x\.json: no samples to validate on \(sources coco\)"):
+    with pytest.raises(DataError, match=r"x\.json: no samples to validate on: data\.sources is coco, .* 1 of x"):
         read_labels(recipe(training, validation, sources=["coco"]))
     with pytest.raises(DataError, match="There is no folder nowhere"):
         check(recipe(training, "nowhere"))

@@ -141,9 +141,13 @@ def predict(
     elif not quiet and not all_failed:
         _show_table(report)
         _show_summary(report, None if no_draw else out)
-    _show_counts(report, quiet)
     if report.failures:
         _show_failures(report)
+    if not quiet:
+        _show_counts(report)
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if report.failures:
         sys.exit(1 if report.poses else 2)
 
 
@@ -171,13 +175,11 @@ def _show_summary(report: Report, drawn_in: Path | None) -> None:
     click.echo(line)
 
 
-def _show_counts(report: Report, quiet: bool) -> None:
-    """Print on stderr how many boxes and files were used, and what looks wrong about them."""
+def _show_counts(report: Report) -> None:
+    """Print on stderr how many files and boxes were used, and why not the others."""
     for counts in report.counts:
-        for sentence in [] if quiet and not counts.left_out else counts.sentences():
+        for sentence in counts.sentences():
             click.echo(sentence, err=True)
-    for warning in report.warnings:
-        click.echo(f"Warning: {warning}", err=True)
 
 
 def _show_failures(report: Report) -> None:

@@ -1,7 +1,8 @@
 """Samples of a data set: from shards of crops, or from whole images annotated in a COCO file.
 
 In a whole image, each person gets a square region, large enough for everything that augmentation may show, as if it had
-been stored as a crop. Persons that cannot be used for training are left out and counted; a missing image is an error.
+been stored as a crop. Persons that cannot be used for training, and those in
+images that are missing, are left out and counted.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from featherpose.data.cache import ASPECT
 from featherpose.data.coco import Coco, is_coco, read_coco
 from featherpose.data.sample import Location, Region, Sample
 from featherpose.data.shards import scan
-from featherpose.errors import DataError
-from featherpose.records import Counts, ImageRecord, PersonRecord, require_used
+from featherpose.records import Counts, ImageRecord, PersonRecord, Tally, require_used
 from featherpose.size import Size
 from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma, unpaired_keypoints
 
 REGION_SCALE = 1.5
 """Side of a person's region, in heights of the box extended to 3:4. A crop shows 1.25; augmentation shifts and rotates
 it."""
+
+MISSING = "with an image that is missing"
 
 HEAD_TOP_MARGIN = 0.04
 """From a labeled top of the head up to the person's box, as a fraction of the larger side of the keypoints' bounds;
@@ -55,12 +57,21 @@ def labeled_samples(place: Path, category: str = "", *, strict: bool = False) ->
 
 def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counts]:
     """Annotations -> samples that can be used for training, in their order, and counts of the others by reason."""
-    chosen, counts = coco.labels.usable()
-    records = {index: coco.labels.images[index] for index in dict.fromkeys(person.image for person in chosen)}
+    labeled, counts = coco.labels.usable()
+    records = {index: coco.labels.images[index] for index in dict.fromkeys(person.image for person in labeled)}
     nbytes = _file_sizes(coco.images, [record.name for record in records.values()])
+    tally = Tally(counts.what)
+    chosen: list[PersonRecord] = []
+    for person in labeled:
+        name = records[person.image].name
+        if name in nbytes:
+            chosen.append(person)
+        else:
+            tally.leave_out(MISSING, f"{person.place}, {coco.images / name}")
+    records = {index: record for index, record in records.items() if record.name in nbytes}
     sizes = {index: _size(coco.images, record) for index, record in records.items()}
     samples = [_sample(coco, person, sizes[person.image], nbytes) for person in chosen]
-    return samples, counts
+    return samples, counts.less(tally)
 
 
 def with_keypoint_boxes(samples: Sequence[Sample], sources: Collection[str]) -> list[Sample]:
@@ -88,14 +99,9 @@ def _with_keypoint_box(sample: Sample) -> Sample:
 
 
 def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
-    """Names of images -> size of each file in bytes; DataError where one is missing."""
-    missing = [name for name in names if not (folder / name).is_file()]
-    if missing:
-        raise DataError(
-            f"{folder}: {len(missing)} annotated images are missing, first {missing[0]}; put them there, or remove"
-            " them from the annotation file."
-        )
-    return {name: (folder / name).stat().st_size for name in names}
+    """Names of images -> size of each file in bytes, without those that are missing."""
+    paths = {name: folder / name for name in names}
+    return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
 
 
 def _size(folder: Path, image: ImageRecord) -> Size:

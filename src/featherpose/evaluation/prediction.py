@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from featherpose import images
 from featherpose.boxes import check_boxes
 from featherpose.errors import DataError, InputError, with_name
+from featherpose.meaning import size_difference
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -106,8 +107,8 @@ def _usable(folder: Path, labeled: Sequence[LabeledImage], broken: list[str]) ->
 def _read(folder: Path, image: LabeledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     pixels = images.read(folder / image.name)
     size = Size(height=pixels.shape[0], width=pixels.shape[1])
-    if image.size not in (None, size):
-        raise InputError(f"the image has {size} pixels, but is annotated with {image.size}.")
+    if image.size is not None and image.size != size:
+        raise InputError(size_difference(image.name, size, image.size))
     return pixels, check_boxes(image.boxes_xyxy, size)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from featherpose import images, weights
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
 from featherpose.poses import Poses
-from featherpose.records import Counts, Id
+from featherpose.records import Counts, Group, Id, Tally
 from featherpose.runtime import resume
 from featherpose.runtime.detector import Detections, Detector
 from featherpose.runtime.estimator import Estimator, Request
@@ -49,7 +50,7 @@ class Report:
     seconds: dict[str, float]
     """By stage: reading, detection, poses, writing."""
     counts: tuple[Counts, ...] = ()
-    """Of the boxes that were given."""
+    """Of the files, and of the boxes that were given."""
     warnings: tuple[str, ...] = ()
     """What looks wrong about the boxes or the images, one sentence each."""
 
@@ -91,7 +92,9 @@ def predict(
 
     # Which images, and where their results go. Names are unique over all shards, because these share the folder.
     out = Path(out)
-    image_files, failures = find_images(sources, out)
+    files = Tally("files")
+    image_files, failures = find_images(sources, out, files)
+    files.total += len(failures)
     json_name = "poses.json"
     _check_overwriting(image_files, out, Path(json_file or out / json_name))
     given_boxes = None
@@ -135,7 +138,8 @@ def predict(
     remaining = results.remaining()
 
     # One image after the other; the estimator reads a few ahead.
-    requests = watch.each("reading", _requests(remaining, boxes_of, max_pixels, failures))
+    notes: dict[str, str] = {}
+    requests = watch.each("reading", _requests(remaining, boxes_of, max_pixels, failures, notes))
     try:
         for request, estimated in watch.each("poses", estimator.estimate_requests(requests)):
             if progress:
@@ -168,8 +172,8 @@ def predict(
         device=estimator.session.device,
         threads=estimator.session.threads,
         seconds=dict(watch.seconds),
-        counts=(given_boxes.counts,) if given_boxes else (),
-        warnings=tuple(given_boxes.warnings) if given_boxes else (),
+        counts=(_count_files(files, failures), *([given_boxes.counts] if given_boxes else [])),
+        warnings=(*(given_boxes.warnings if given_boxes else ()), *_counted(notes)),
     )
 
 
@@ -183,18 +187,42 @@ class _ImageRequest(Request):
 
 
 def _requests(
-    image_files: Sequence[ImageFile], boxes_of: BoxLookup, max_pixels: int, failures: list[str]
+    image_files: Sequence[ImageFile],
+    boxes_of: BoxLookup,
+    max_pixels: int,
+    failures: list[str],
+    notes: dict[str, str],
 ) -> Iterator[_ImageRequest]:
-    """Image files -> those that can be used; for each of the others a line is added to `failures`."""
+    """Image files -> those that can be used; for each of the others a line is added to `failures`.
+
+    `notes`: by the name of the image, what was not taken as it is.
+    """
     for index, image_file in enumerate(image_files):
         try:
             stamp = resume.stamp_of(image_file.path)
-            pixels = images.read(image_file.path, max_pixels=max_pixels)
+            said: list[str] = []
+            pixels = images.read(image_file.path, max_pixels=max_pixels, notes=said)
+            if said:
+                notes[image_file.name] = "; ".join(said)
             request = Request.checked(pixels, *boxes_of(image_file, pixels))
         except InputError as error:
             failures.append(with_name(image_file.path, error))
         else:
             yield _ImageRequest(request.image, request.boxes, request.scores, image_file, stamp, index)
+
+
+def _count_files(files: Tally, failures: Sequence[str]) -> Counts:
+    """Files that were found, and those that could not be used -> their counts, complete after the last image."""
+    counts = files.counts()
+    failed = Group("that could not be used", len(failures), failures[0].partition(": ")[0]) if failures else None
+    return replace(counts, left_out=(*counts.left_out, *([failed] if failed else [])))
+
+
+def _counted(notes: Mapping[str, str]) -> Iterator[str]:
+    """What was said about images, by their names -> each sentence once, with how many images it is true of."""
+    for sentence, number in Counter(notes.values()).items():
+        first = next(name for name, said in notes.items() if said == sentence)
+        yield f"{number} images (first {first}): {sentence}."
 
 
 def _timed(detector: Detector, watch: Stopwatch) -> BoxLookup:

@@ -18,6 +18,11 @@ from featherpose.recipes.pose import PoseData, PoseRecipe
 from featherpose.skeleton import COCO17, Skeleton, find_skeleton
 from featherpose.training.distill import LABELS
 
+_NO_PAIRS = (
+    "Warning: no keypoint names a left or right side, but images are flipped: if two of them are a pair, name them so"
+    " (left_ankle, right_ankle), or set augmentation.flip_prob=0."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class PoseLabels:
@@ -59,6 +64,8 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     folder = find_data(data.folder)
     samples, notes = _read_samples(folder, data, "train")
     skeleton = _skeleton(recipe.skeleton, samples)
+    if recipe.augmentation.flip_prob and not skeleton.flip_pairs and skeleton.num_keypoints > 1:
+        notes = [*notes, _NO_PAIRS]
     if data.val_folder:
         val_folder = find_data(data.val_folder)
         val_samples, val_notes = _read_samples(val_folder, data, "validate")
