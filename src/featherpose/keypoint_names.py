@@ -13,7 +13,10 @@ RIGHT = "right"
 
 _LEFT_WORDS = "left links linke linker linkes linken gauche izquierdo izquierda izq 左 ひだり"
 _RIGHT_WORDS = "right rechts rechte rechter rechtes rechten droit droite derecho derecha dcho dcha 右 みぎ"
-_SIDES = dict.fromkeys(_LEFT_WORDS.split(), LEFT) | dict.fromkeys(_RIGHT_WORDS.split(), RIGHT)
+_SIDES: dict[str, str] = {
+    **dict.fromkeys(_LEFT_WORDS.split(), LEFT),
+    **dict.fromkeys(_RIGHT_WORDS.split(), RIGHT),
+}
 """Words in English, German, French, Spanish, Chinese and Japanese."""
 _LETTERS = {"l": LEFT, "lt": LEFT, "r": RIGHT, "rt": RIGHT}
 _OPPOSITE = {LEFT: RIGHT, RIGHT: LEFT}
