@@ -35,7 +35,7 @@ class Columns:
     """N persons as arrays; nan where a number is not known."""
 
     boxes_xywh: NDArray[np.float64]
-    """(N, 4)."""
+    """(N, 4), nan where it was computed from the keypoints."""
     sizes: NDArray[np.float64]
     """(N, 2) width and height of each person's image."""
     keypoints: NDArray[np.float64]
@@ -52,7 +52,7 @@ class Columns:
         values = np.array(points, np.float64).reshape(len(persons), num_keypoints, 3)
         return cls(
             boxes_xywh=np.array(
-                [unknown if person.box_xywh is None else person.box_xywh for person in persons], np.float64
+                [unknown if p.box_xywh is None or p.box_is_computed else p.box_xywh for p in persons], np.float64
             ).reshape(-1, 4),
             sizes=np.array([size.xy if size else unknown[:2] for size in sizes], np.float64).reshape(-1, 2),
             keypoints=np.where(values[..., 2:] > 0, values[..., :2], np.nan),
@@ -80,7 +80,7 @@ class Check:
 
 
 def normalized_boxes(columns: Columns) -> NDArray[np.bool_]:
-    """All numbers of the box are between 0 and 1; one that was computed from keypoints has a margin."""
+    """All numbers of the box are between 0 and 1, more or less."""
     low = columns.boxes_xywh[:, :2]
     high = low + columns.boxes_xywh[:, 2:]
     return np.all((low > -0.2) & (high < 1.2), axis=1)

@@ -65,6 +65,8 @@ class PersonRecord:
     """Of a detection."""
     place: str
     """Where the file says it, for messages: "annotations[17]"."""
+    box_is_computed: bool = False
+    """The box is around the keypoints, because the file gives none."""
 
     @property
     def is_labeled(self) -> bool:

@@ -12,15 +12,17 @@ layouts:
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from featherpose import meaning
 from featherpose.data.folder import find_data
 from featherpose.errors import DataError, InputError
 from featherpose.formats import coco_labels
-from featherpose.records import Id, Labels
+from featherpose.records import Id, Labels, Tally
 from featherpose.skeleton import Skeleton
 
 FILE = "person_keypoints.json"
@@ -67,7 +69,7 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None, category: 
         raise DataError(str(error)) from None
     # A folder has one of two known layouts; next to a file, the images may be anywhere nearby.
     image_folder = _with_any_image(annotations, folders, labels) if place.is_file() else _existing(folders)
-    return Coco(labels, image_folder)
+    return Coco(_with_found_names(labels, image_folder), image_folder)
 
 
 def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
@@ -111,4 +113,36 @@ def _with_any_image(file: Path, folders: Sequence[Path], labels: Labels) -> Path
     for folder in folders:
         if not names or any((folder / name).is_file() for name in names):
             return folder
+    for folder in folders:
+        if any((folder / _last_part(name)).is_file() for name in names):
+            return folder
     raise DataError(f"{file}: its images ({names[0]}, ...) are neither next to it nor in {folders[1]}; put them there.")
+
+
+def _with_found_names(labels: Labels, folder: Path) -> Labels:
+    """The same, where an image that is not below the folder by its name is there by the last part of it.
+
+    Tools write the folders of the machine that they ran on. A last part that two images share says nothing.
+    """
+    missing = {index: image for index, image in enumerate(labels.images) if not (folder / image.name).is_file()}
+    if not missing:
+        return labels
+    shared = Counter(_last_part(image.name) for image in labels.images)
+    tally = Tally(labels.counts.what)
+    images = list(labels.images)
+    for index, image in missing.items():
+        name = _last_part(image.name)
+        if name != image.name and shared[name] == 1 and (folder / name).is_file():
+            images[index] = replace(image, name=name)
+            tally.assume("file names of which only the last part is here", f"{image.place}, {image.name}")
+    assumed = (*labels.counts.assumed, *tally.counts().assumed)
+    return replace(labels, images=tuple(images), counts=replace(labels.counts, assumed=assumed))
+
+
+def _last_part(name: str) -> str:
+    """File name of any system, or a part of an address -> the name without folders.
+
+    >>> _last_part("C:\\\\data\\\\a%20b.jpg")
+    'a b.jpg'
+    """
+    return PurePosixPath(unquote(name).replace("\\", "/")).name

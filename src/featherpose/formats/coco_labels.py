@@ -228,6 +228,7 @@ def read_person(
         keypoints=keypoints,
         score=values.as_optional_number(record.get("score"), f"{where}: score"),
         place=place,
+        box_is_computed=not has_area and box is not None,
     )
     return person, assumed
 
