@@ -563,6 +563,46 @@ def export(
     )
 
 
+def adopt(
+    file: AnyPath,
+    family: str,
+    out: AnyPath | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    license: str | None = None,
+    skeleton: str | None = None,
+    input_size: Size | str | None = None,
+) -> tuple[Path, Manifest]:
+    """ONNX file of another project and its family -> path of the written .onnx file and its manifest.
+
+    The file is written only if it gives what the original gives with its project's own processing (`parity`).
+
+    Args:
+        out: path of the written file; None: NAME.featherpose.onnx, beside the original.
+        options: options of the family, by name.
+        license: terms of the original, as you state them; they stand in the manifest.
+        skeleton: a built-in name or a YAML file; None: coco17.
+        input_size: height x width in pixels, for a file that takes any size.
+
+    Raises:
+        InputError: an unknown family or option, or a skeleton that does not fit.
+        ModelError: a file of another layout, or one whose equality could not be proven.
+    """
+    with _extra("Adopting", "export"):
+        from featherpose.foreign.adopt import adopt as adopt_file
+    from featherpose.skeleton import find_skeleton
+
+    return adopt_file(
+        Path(file),
+        family,
+        None if out is None else Path(out),
+        options=options,
+        license=license,
+        skeleton=None if skeleton is None else find_skeleton(skeleton),
+        input_size=None if input_size is None else Size.of(input_size),
+    )
+
+
 @contextmanager
 def _extra(what: str, extra: str) -> Generator[None, None, None]:
     """Raise MissingExtra, which names the extra to install, in place of ModuleNotFoundError."""
