@@ -93,7 +93,7 @@ def tiny_file(
     if change:
         change(model)
     if external:
-        onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+        onnx.save(model, str(path), save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
     else:
         onnx.save(model, str(path))
     return path
@@ -105,7 +105,8 @@ def _append(
     base = output.base
     name = output.name
     gain = np.broadcast_to(np.asarray(output.gain, np.float64), base.shape).reshape(-1)
-    constants[f"{name}/weights"] = (rng.normal(size=(features, base.size)) * gain / np.sqrt(features)).astype(weights)
+    size = base.size if gain.any() else 1
+    constants[f"{name}/weights"] = (rng.normal(size=(features, size)) * gain[:size] / np.sqrt(features)).astype(weights)
     constants[f"{name}/base"] = base.reshape(1, -1).astype(weights)
     constants[f"{name}/shape"] = np.array([-1, *base.shape[1:]], np.int64)
     nodes.append(helper.make_node("MatMul", ["features", f"{name}/weights"], [f"{name}/changed"]))

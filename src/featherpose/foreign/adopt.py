@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
 SUFFIX = ".featherpose.onnx"
+_TELLING_SIDES = ("2", "3", "4", "5", "57", "85")
+"""Last sides that say what a row holds; others are sizes and numbers of classes."""
 
 
 def adopt(
@@ -76,7 +79,8 @@ def _facts(original: Original, family: str, options: dict[str, Any], license: st
     """Fields of the manifest that say where the model comes from."""
     return {
         "network": original.path.name.removesuffix(".onnx"),
-        "options": {"family": family, **options},
+        # As JSON has them, so that the manifest equals the one that is read from the file.
+        "options": {"family": family, **{k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}},
         "training": {
             "source": original.path.name,
             "sha256": original.digest,
@@ -93,15 +97,32 @@ def _candidate(original: Original, family: str, values: Any, request: Request) -
         return FAMILIES[family].make(original, values, request)
     except ModelError as error:
         raise ModelError(
-            f"{error} A file of family {family} has {FAMILIES[family].layout}; this one has {original.layout}."
+            f"{error} A file of family {family} has {FAMILIES[family].layouts[0]}; this one has {original.layout}."
             f" Nearest family: {nearest_family(original)}."
         ) from None
 
 
 def nearest_family(original: Original) -> str:
-    """The family whose files have the most similar names, types and shapes."""
-    layout = original.layout
-    return max(FAMILIES, key=lambda name: SequenceMatcher(None, FAMILIES[name].layout, layout).ratio())
+    """The family with the known file whose names, types and shapes are the most similar."""
+    features = _features(original.layout)
+
+    def similarity(family: str) -> float:
+        known = [_features(layout) for layout in FAMILIES[family].layouts]
+        return max((features & other).total() / (features | other).total() for other in known)
+
+    return max(FAMILIES, key=similarity)
+
+
+def _features(layout: str) -> Counter[tuple[str, ...]]:
+    """Inputs and outputs in one line -> their names, and their types with the number of sides and the last side."""
+    features: Counter[tuple[str, ...]] = Counter()
+    for part, values in zip(("input", "output"), layout.split(" -> "), strict=True):
+        for name, dtype, shape in re.findall(r"(\S+) (\w+) \((.*?)\)", values):
+            sides = shape.split(", ")
+            rank = str(len(sides))
+            last = sides[-1] if sides[-1] in _TELLING_SIDES else ""
+            features.update([(part, name), (part, dtype, rank), (part, dtype, rank, last)])
+    return features
 
 
 def _proven(candidate: Candidate, original: Original) -> Manifest:

@@ -171,7 +171,12 @@ def published_from_logits(centers_and_sides: NDArray[Any], logits: NDArray[Any],
 
 FAMILY = Family(
     sentence="Detectors with boxes, scores and labels: torchvision, RT-DETR, D-FINE; with logits: RF-DETR.",
-    layout="image float32 (1, 3, S, S) -> boxes float32 (1, 300, 4), scores float32 (1, 300), labels int64 (1, 300)",
+    layouts=(
+        "image float32 (3, height, width) -> boxes float32 (n, 4), labels int64 (n), scores float32 (n)",
+        "images float32 (N, 3, 640, 640), orig_target_sizes int64 (N, 2) -> labels int64 (N, 300), "
+        "boxes float32 (N, 300, 4), scores float32 (N, 300)",
+        "input float32 (1, 3, 512, 512) -> dets float32 (1, 300, 4), labels float32 (1, 300, 91)",
+    ),
     options=Options,
     make=make,
 )

@@ -101,13 +101,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models. `layout`: inputs and outputs of its files. `options`: a frozen dataclass of `option` fields.
+    """A family of models.
 
-    `make`: original, values of the options and request -> candidate; ModelError for a file of another layout.
+    `layouts`: inputs and outputs of known files. `options`: a frozen dataclass of `option` fields. `make`: original,
+    values of the options and request -> candidate; ModelError for a file of another layout.
     """
 
     sentence: str
-    layout: str
+    layouts: tuple[str, ...]
     options: type[Any]
     make: Callable[[Original, Any, Request], Candidate]
 

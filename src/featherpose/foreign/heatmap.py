@@ -102,7 +102,10 @@ def published_decoding(codec: Codec, heatmaps: Any) -> tuple[Array, Array]:
 
 FAMILY = Family(
     sentence="Top-down, one heatmap per keypoint: mmpose, HRNet, ViTPose, PP-TinyPose, Ultralight-SimplePose.",
-    layout="input float32 (batch, 3, 256, 192) -> output float32 (batch, 17, 64, 48)",
+    layouts=(
+        "input float32 (batch, 3, 256, 192) -> output float32 (batch, 17, 64, 48)",
+        "image float32 (1, 3, 256, 192) -> conv2d_441.tmp_1 float32 (1, 17, 64, 48), argmax_0.tmp_0 int64 (1, 17)",
+    ),
     options=Options,
     make=make,
 )

@@ -78,7 +78,7 @@ def make(original: Original, options: Options, request: Request) -> PoseCandidat
 
 FAMILY = Family(
     sentence="MoveNet Lightning and Thunder, single pose: the whole image or a square crop.",
-    layout="input int32 (1, 192, 192, 3) -> output_0 float32 (1, 1, 17, 3)",
+    layouts=("input int32 (1, 192, 192, 3) -> output_0 float32 (1, 1, 17, 3)",),
     options=Options,
     make=make,
 )

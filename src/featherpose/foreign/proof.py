@@ -6,7 +6,8 @@ one-stage models: on example images, each processed by both from its own letterb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -181,12 +182,11 @@ def _crops(size: Size) -> dict[str, Pixels]:
     return found | portraits
 
 
-def _examples() -> Iterator[tuple[str, Pixels, list[list[float]]]]:
+@cache
+def _examples() -> tuple[tuple[str, Pixels, list[list[float]]], ...]:
     """Name, pixels and person boxes of each example image."""
     boxes: dict[str, list[list[float]]] = files.read_json(examples.find("boxes.json"))
-    for name in examples.NAMES:
-        if name in boxes:
-            yield name, images.read(examples.find(name)), boxes[name]
+    return tuple((name, images.read(examples.find(name)), boxes[name]) for name in examples.NAMES if name in boxes)
 
 
 def _size(image: Pixels) -> Size:

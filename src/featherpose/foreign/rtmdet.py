@@ -192,7 +192,14 @@ _END = 2**31 - 1  # of an axis, whatever its length
 
 FAMILY = Family(
     sentence="Person detector RTMDet, with NMS in the file or without; OpenMMLab's YOLOX with NMS.",
-    layout="input float32 (batch, 3, height, width) -> dets float32 (batch, n, 5), labels int64 (batch, n)",
+    layouts=(
+        "input float32 (batch, 3, height, width) -> dets float32 (batch, n, 5), labels int64 (batch, n)",
+        "input float32 (1, 3, 640, 640) -> c0 float32 (1, 1, 80, 80), c1 float32 (1, 1, 40, 40), "
+        "c2 float32 (1, 1, 20, 20), d0 float32 (1, 4, 80, 80), d1 float32 (1, 4, 40, 40), "
+        "d2 float32 (1, 4, 20, 20)",
+        "images float32 (1, 3, 320, 320) -> a float32 (1, 40, 40, 5), b float32 (1, 20, 20, 5), "
+        "c float32 (1, 10, 10, 5)",
+    ),
     options=Options,
     make=make,
 )

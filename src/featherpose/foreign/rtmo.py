@@ -94,7 +94,7 @@ def published_decoding(rows: Array, points: Array) -> Found:
 
 FAMILY = Family(
     sentence="One-stage pose RTMO.",
-    layout="input float32 (batch, 3, 640, 640) -> dets float32 (batch, n, 5), keypoints float32 (batch, n, 17, 3)",
+    layouts=("input float32 (batch, 3, 640, 640) -> dets float32 (batch, n, 5), keypoints float32 (batch, n, 17, 3)",),
     options=Options,
     make=make,
 )

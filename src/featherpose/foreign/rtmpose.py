@@ -112,7 +112,9 @@ def published_decoding(x: Array, y: Array, options: Options) -> tuple[Array, Arr
 
 FAMILY = Family(
     sentence="Top-down, two one-dimensional responses per keypoint (SimCC): RTMPose, RTMW, DWPose.",
-    layout="input float32 (batch, 3, 256, 192) -> simcc_x float32 (batch, 17, 384), simcc_y float32 (batch, 17, 512)",
+    layouts=(
+        "input float32 (batch, 3, 256, 192) -> simcc_x float32 (batch, 17, 384), simcc_y float32 (batch, 17, 512)",
+    ),
     options=Options,
     make=make,
 )

@@ -60,6 +60,9 @@ def make(original: Original, options: Options, request: Request) -> ImageCandida
     points = 3 * skeleton.num_keypoints
     if len(original.outputs) != 1 or len(shape) != 3:
         raise misfit(original, "wanted one output (1, 4 + classes + 3 K, anchors) or (1, rows, 6 + 3 K).")
+    kept = original.metadata.get("kpt_shape", f"[{skeleton.num_keypoints}, 3]")
+    if kept != f"[{skeleton.num_keypoints}, 3]":
+        raise misfit(original, f"kpt_shape is {kept} in its metadata, wanted [{skeleton.num_keypoints}, 3].")
     # Both can have 57 columns: which axis is the anchors' says the number of anchors, which is large.
     raw = shape[2] > shape[1] if shape[2] != 6 + points else False
     columns = shape[1] if raw else shape[2]
@@ -125,7 +128,10 @@ def published_decoding(rows: Array, points: int, raw: bool, options: Options) ->
 
 FAMILY = Family(
     sentence="One-stage pose: YOLOv8, YOLO11 and YOLO26 pose, exported by Ultralytics, raw or with NMS.",
-    layout="images float32 (1, 3, 640, 640) -> output0 float32 (1, 56, 8400)",
+    layouts=(
+        "images float32 (1, 3, 640, 640) -> output0 float32 (1, 56, 8400)",
+        "images float32 (1, 3, 640, 640) -> output0 float32 (1, 300, 57)",
+    ),
     options=Options,
     make=make,
 )

@@ -118,7 +118,7 @@ def _cells(side: int) -> tuple[Array, Array]:
 
 FAMILY = Family(
     sentence="Person detector YOLOX, the files of its authors.",
-    layout="images float32 (1, 3, 416, 416) -> output float32 (1, 3549, 85)",
+    layouts=("images float32 (1, 3, 416, 416) -> output float32 (1, 3549, 85)",),
     options=Options,
     make=make,
 )
