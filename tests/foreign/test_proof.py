@@ -15,12 +15,15 @@ pytest.importorskip("onnx")
 import onnx
 from onnx import numpy_helper
 
+from featherpose import images
 from featherpose.crop import Crop
 from featherpose.errors import ModelError
+from featherpose.foreign import placing
 from featherpose.foreign.adopt import with_manifest
 from featherpose.foreign.families import FAMILIES
 from featherpose.foreign.family import Candidate, ImageCandidate, Request, read_options
 from featherpose.foreign.original import read_original
+from featherpose.foreign.pixels import Normalization
 from featherpose.foreign.proof import prove, published_matrix
 from featherpose.letterbox import Letterbox
 from featherpose.size import Size
@@ -128,13 +131,35 @@ def test_published_crop_is_that_of_the_runtime(box: tuple[int, ...], codec: str)
         np.testing.assert_allclose(matrix, recorded[box[0], codec], atol=1e-6)
 
 
+def smooth() -> np.ndarray:
+    """The synthetic picture of the recorded runs, (480, 640, 3)."""
+    grid = np.random.default_rng(7).integers(0, 256, (16, 21, 3), np.uint8)
+    return images.resize(grid, Size(height=480, width=640))
+
+
+INPUTS = [
+    ("rtmdet", placing.top_left, 320, 37835764, 46411.4047, {0: 2.186841, 16168: 0.35677561, 32336: 0.70535946}),
+    ("yolox", placing.top_left, 416, 63833454, 63833454.0, {0: 229, 27324: 98, 54649: 34}),
+    ("yolo-pose", placing.centered, 256, 24181011, 94827.4962, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "place", "side", "canvas_sum", "input_sum", "samples"), INPUTS, ids=[row[0] for row in INPUTS]
+)
+def test_published_input_is_the_recorded_one(family, place, side, canvas_sum, input_sum, samples):
+    options: Any = FAMILIES[family].options()
+    canvas = place(smooth(), side).canvas
+    given = Normalization(options.channels, options.mean, options.std).published(canvas)
+    assert int(canvas.sum(dtype=np.int64)) == canvas_sum
+    assert given.sum(dtype=np.float64) == pytest.approx(input_sum, abs=0.01)
+    assert {index: given.flat[index] for index in samples} == pytest.approx(samples, abs=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(480, 640), (512, 512), (481, 333), (7, 500)])
 @pytest.mark.parametrize("name", ["top_left", "centered", "stretched"])
 def test_published_placing_is_a_letterbox(name: str, shape: tuple[int, int]):
     """Two independent computations of the canvas and of its pixels."""
-    from featherpose import images
-    from featherpose.foreign import placing
-
     image = np.random.default_rng(2).integers(0, 256, (*shape, 3), np.uint8)
     placed = getattr(placing, name)(image, 320)
     fit = {"top_left": placing.TOP_LEFT, "centered": placing.CENTERED, "stretched": placing.STRETCHED}[name]
