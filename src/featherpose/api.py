@@ -131,6 +131,18 @@ def list_models() -> list[Model]:
     return sorted(found, key=lambda model: -model.ap)
 
 
+def read_model(model: AnyPath) -> Manifest:
+    """Shipped name or .onnx file -> its manifest: what the file says about itself.
+
+    Raises:
+        ModelError: no such model, or a file without a manifest.
+    """
+    from featherpose import weights
+    from featherpose.manifest import read_manifest
+
+    return read_manifest(weights.find(model))
+
+
 def list_networks(word: str = "") -> list[Entry]:
     """The network architectures with counts, latency and published scores, read from a table, without torch.
 
