@@ -195,6 +195,18 @@ def list_models() -> list[Model]:
     return sorted(found, key=lambda model: -model.ap)
 
 
+def read_model(model: AnyPath) -> Manifest:
+    """Shipped name or .onnx file -> its manifest: what the file says about itself.
+
+    Raises:
+        ModelError: no such model, or a file without a manifest.
+    """
+    from featherpose import weights
+    from featherpose.manifest import read_manifest
+
+    return read_manifest(weights.find(model))
+
+
 def list_networks(word: str = "") -> list[Entry]:
     """The network architectures with counts, latency and published scores, read from a table, without torch.
 
@@ -650,6 +662,46 @@ def export(
         network=network,
         options=options,
         skeleton=skeleton,
+        input_size=None if input_size is None else Size.of(input_size),
+    )
+
+
+def adopt(
+    file: AnyPath,
+    family: str,
+    out: AnyPath | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    license: str | None = None,
+    skeleton: str | None = None,
+    input_size: Size | str | None = None,
+) -> tuple[Path, Manifest]:
+    """ONNX file of another project and its family -> path of the written .onnx file and its manifest.
+
+    The file is written only if it gives what the original gives with its project's own processing (`parity`).
+
+    Args:
+        out: path of the written file; None: NAME.featherpose.onnx, beside the original.
+        options: options of the family, by name.
+        license: terms of the original, as you state them; they stand in the manifest.
+        skeleton: a built-in name or a YAML file; None: coco17.
+        input_size: height x width in pixels, for a file that takes any size.
+
+    Raises:
+        InputError: an unknown family or option, or a skeleton that does not fit.
+        ModelError: a file of another layout, or one whose equality could not be proven.
+    """
+    with _extra("Adopting", "export"):
+        from featherpose.foreign.adopt import adopt as adopt_file
+    from featherpose.skeleton import find_skeleton
+
+    return adopt_file(
+        Path(file),
+        family,
+        None if out is None else Path(out),
+        options=options,
+        license=license,
+        skeleton=None if skeleton is None else find_skeleton(skeleton),
         input_size=None if input_size is None else Size.of(input_size),
     )
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "recipe": "List, show and check training recipes.",
     "average": "Average the weights of several runs of one network.",
     "export": "Export trained weights to one ONNX file, with a parity check.",
+    "adopt": "Wrap another project's ONNX model into a file of featherpose.",
     "benchmark": "Measure training throughput on this machine.",
 }
 """Command -> its one line in --help. The function and the file have the name of the command."""

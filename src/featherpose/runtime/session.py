@@ -6,6 +6,7 @@ import functools
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,9 @@ class Session:
         used, one crop or a landscape photograph of 4:3."""
         if not isinstance(self.manifest, ImageManifest):
             return (1,)
+        sizes = self.manifest.sizes
+        if "H" in sizes:
+            return sizes["H"], sizes["W"]
         long_side = self.manifest.long_side
         return -(-long_side * 3 // (4 * SIDE_MULTIPLE)) * SIDE_MULTIPLE, long_side
 
@@ -178,6 +182,36 @@ class Session:
         sizes = {**self.manifest.sizes, "N": 0}
         declared = {output.name: output for output in self.manifest.outputs}
         return {name: np.zeros([int(side) for side in declared[name].shape_of(sizes)], np.float32) for name in names}
+
+
+def run_plain(path: str | os.PathLike[str], inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Path of any .onnx file, with or without a manifest, and its inputs by name -> its outputs by name, on the CPU.
+
+    ModelError for a file that onnxruntime cannot load, and for inputs that it does not take.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file. Check the path.")
+    engine = _plain_engine(path, path.stat().st_mtime_ns)
+    names = [node.name for node in engine.get_outputs()]
+    try:
+        arrays = engine.run(names, dict(inputs))
+    except (*_ENGINE_ERRORS, ValueError) as error:
+        raise ModelError(f"{path}: inference failed ({_first_line(error)}).") from None
+    return dict(zip(names, arrays, strict=True))
+
+
+@functools.lru_cache(maxsize=1)
+def _plain_engine(path: Path, modified_ns: int) -> Any:
+    """The engine of the last file, because `run_plain` is called for many inputs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors are raised; the engine's log would repeat them
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]])
+    except _ENGINE_ERRORS as error:
+        raise ModelError(f"{path}: onnxruntime cannot load it ({_first_line(error)}).") from None
 
 
 def _choose_device(device: str) -> str:
