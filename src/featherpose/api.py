@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -225,7 +225,10 @@ def predict(
     model: AnyPath = "default",
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
+    save: Sequence[str] = ("json",),
     draw_images: bool = True,
+    draw_boxes: bool = False,
+    draw_ids: bool = False,
     score_threshold: float = 0.3,
     shard: str | None = None,
     overwrite: bool = False,
@@ -235,7 +238,7 @@ def predict(
     max_megapixels: float = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Image files -> poses by image; writes images with drawn skeletons and poses.json.
+    """Image files -> poses by image; writes images with drawn skeletons, poses.json and the formats of `save`.
 
     Sources are files, folders (searched recursively), patterns such as "images/**/*.jpg", and "-": the paths on stdin,
     one per line. Images that an earlier run did with the same models and options, and that have not changed since, are
@@ -251,7 +254,11 @@ def predict(
         model: shipped name or .onnx file.
         out: folder for the results.
         json_file: file for the keypoints; None: poses.json in `out`, poses-I-of-N.json for a shard.
+        save: formats of the poses in `out`, names in `formats.outputs.FORMATS`; poses.json is always written, because a
+            later run reads it to skip what is done.
         draw_images: write the images with drawn skeletons.
+        draw_boxes: draw the boxes of the persons, too.
+        draw_ids: label each person with the person score, and with the id where persons were tracked.
         score_threshold: keypoints with a lower score are drawn faintly.
         shard: "I/N": only every N-th image, beginning with the I-th; the N shards are disjoint and together complete.
         overwrite: also process the images that are done.
@@ -262,8 +269,9 @@ def predict(
         progress: called with the number of images done and of all images that are not skipped.
 
     Raises:
-        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, or results that
-            would overwrite an image. An image that cannot be used is no error: it is listed in the report.
+        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, an unknown
+            format, or results that would overwrite an image or each other. An image that cannot be used is no error: it
+            is listed in the report.
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import predict
@@ -278,7 +286,10 @@ def predict(
         model=model,
         out=out,
         json_file=json_file,
+        save=save,
         draw_images=draw_images,
+        draw_boxes=draw_boxes,
+        draw_ids=draw_ids,
         score_threshold=score_threshold,
         shard=shard,
         overwrite=overwrite,
