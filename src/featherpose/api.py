@@ -630,6 +630,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
     input_size: Size | str | None = None,
+    conf: float | str | None = None,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) of a pose network or a detector -> path of the .onnx file and its manifest.
 
@@ -642,6 +643,8 @@ def export(
         options: options of the network, beside those that the weights record.
         skeleton: coco17, mpii16, lsp14 or a YAML file, for weights that do not record it.
         input_size: height x width in pixels; None: that of the weights.
+        conf: of a detector, lowest score of a box where no other is given; "validation": computed now on the validation
+            set of the weights' recipe, so that 90 % of the boxes are right; None: what training computed so.
 
     Raises:
         ModelError: weights that lack metadata or do not fit, or a parity check that failed.
@@ -656,6 +659,7 @@ def export(
         options=options,
         skeleton=skeleton,
         input_size=None if input_size is None else Size.of(input_size),
+        conf=conf,
     )
 
 

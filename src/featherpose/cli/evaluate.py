@@ -205,6 +205,8 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
         click.echo(f"{settings['network']}, long side {settings['long_side']} px ({settings['model']})")
         if (false_boxes := scores["false_boxes"]) is not None:
             click.echo(f"{false_boxes:.2f} false boxes per image without anyone")
+        if (conf := scores["conf_at_90"]) is not None:
+            click.echo(f"90 % of the boxes are right at a score of at least {conf:.3f}")
     else:
         click.echo(_settings_line(settings))
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
