@@ -307,6 +307,8 @@ def evaluate(
     *,
     format: str = "coco",
     boxes: AnyPath = "gt",
+    detector: AnyPath = "default",
+    conf: float | None = None,
     flip_test: bool = False,
     blur_kernel: int = 0,
     refine: bool = False,
@@ -324,7 +326,10 @@ def evaluate(
 
     Args:
         format: "coco" or "mpii".
-        boxes: "gt" for ground-truth boxes, or a file of detected boxes (COCO only).
+        boxes: "gt" for ground-truth boxes, or (COCO only) "detector" for those that a detector finds, with the scores
+            in ground-truth boxes beside them, or a file of detected boxes.
+        detector: shipped name or .onnx file of the person detector, with boxes="detector".
+        conf: lowest score of a box that it finds; None: 0.01, because AP ranks all boxes. Lower than in `predict`.
         flip_test: average the heatmaps with those of the flipped crop.
         blur_kernel: width of the Gaussian filter applied to heatmaps, in heatmap cells; 0: none.
         refine: run a second pass on a crop around the keypoints found.
@@ -343,14 +348,19 @@ def evaluate(
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
+    from featherpose.evaluation.evaluate import evaluate_detected
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
+    from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.pipeline import without_duplicates
 
     if format not in ("coco", "mpii"):
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
     if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
         raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
+    if boxes != "detector" and (detector != "default" or conf is not None):
+        raise InputError("detector and conf are for detected boxes; type --boxes detector.")
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
@@ -362,10 +372,22 @@ def evaluate(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
     if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_all, estimator.manifest.skeleton, progress)
+        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_requests, estimator.manifest.skeleton, progress)
+    elif boxes == "detector":
+        if nms is not None or jitter:
+            raise InputError(
+                "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
+            )
+        evaluation = evaluate_detected(
+            read_coco(data),
+            estimator.estimate_requests,
+            open_detector(detector, device, MIN_SCORE if conf is None else conf),
+            without_duplicates,
+            progress,
+        )
     else:
         evaluation = evaluate_coco(
-            read_coco(data), estimator.estimate_all, boxes=boxes, progress=progress, nms=nms, jitter=jitter
+            read_coco(data), estimator.estimate_requests, boxes=boxes, progress=progress, nms=nms, jitter=jitter
         )
     return _with_results(evaluation, out)
 

@@ -96,7 +96,6 @@ def test_resumed_run_equals_uninterrupted(scenes: Path, tmp_path: Path, monkeypa
     assert facts["recipe"]["data"]["folders"] == [scenes.name]
     assert "| epoch | input | AP | AP50 | recall | loss | conf |" in (tmp_path / "whole" / "card.md").read_text()
 
-
     # Weights without it, of an earlier version: export computes it.
     pytest.importorskip("onnx")
     from featherpose.exporting.weights import open_detector

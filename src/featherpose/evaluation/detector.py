@@ -22,10 +22,8 @@ from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import DataError, InputError
 from featherpose.evaluation.coco import bbox_ap, evaluator
 from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes, score_at_precision
+from featherpose.evaluation.prediction import Detect
 from featherpose.evaluation.result import Evaluation
-
-Detect = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Image RGB uint8 (H, W, 3) -> boxes (M, 4) left, top, right, bottom in its pixels, and scores (M,)."""
 
 
 @dataclass(frozen=True)
