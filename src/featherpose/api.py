@@ -329,7 +329,8 @@ def evaluate(
         boxes: "gt" for ground-truth boxes, or (COCO only) "detector" for those that a detector finds, with the scores
             in ground-truth boxes beside them, or a file of detected boxes.
         detector: shipped name or .onnx file of the person detector, with boxes="detector".
-        conf: lowest score of a box that it finds; None: 0.01, because AP ranks all boxes. Lower than in `predict`.
+        conf: lowest score of a box that it finds; None: 0.01, lower than in `predict`, because AP ranks all boxes. At
+            most 100 boxes of an image are used: of the poses in them, COCO counts the 20 best.
         flip_test: average the heatmaps with those of the flipped crop.
         blur_kernel: width of the Gaussian filter applied to heatmaps, in heatmap cells; 0: none.
         refine: run a second pass on a crop around the keypoints found.
@@ -347,6 +348,7 @@ def evaluate(
     from featherpose import files, weights
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
+    from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.evaluate import evaluate_detected
     from featherpose.evaluation.mpii import evaluate_mpii
@@ -381,7 +383,7 @@ def evaluate(
         evaluation = evaluate_detected(
             read_coco(data),
             estimator.estimate_requests,
-            open_detector(detector, device, MIN_SCORE if conf is None else conf),
+            open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
             without_duplicates,
             progress,
         )

@@ -128,8 +128,8 @@ def evaluate(
     featherpose evaluate --data my-data --boxes detector --detector detector.onnx
 
     --boxes detector evaluates what predict does: the detector finds the boxes, and duplicates are suppressed by OKS.
-    The scores in ground-truth boxes and the difference stand beside it. All boxes with a score of at least 0.01 are
-    used, because AP ranks them; predict leaves out those below the --conf in the detector's file.
+    The scores in ground-truth boxes and the difference stand beside it. The 100 best boxes of each image with a score
+    of at least 0.01 are used, because AP ranks them; predict leaves out those below the --conf in the detector's file.
 
     --jitter measures the effect of inaccurate boxes. Each side of a ground-truth box is shifted by a normally
     distributed error, like that of a detector, whose standard deviation is this fraction of the width or height. The
