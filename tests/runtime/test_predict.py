@@ -150,24 +150,6 @@ def test_model_name_is_looked_up_in_shipped_models(tmp_path, model, monkeypatch)
     )
 
 
-def test_interrupt_keeps_finished_results(tmp_path, model, monkeypatch):
-    image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
-    read = images.read
-
-    def interrupted(path, **options):
-        if path == image_files[2]:
-            raise KeyboardInterrupt
-        return read(path, **options)
-
-    monkeypatch.setattr(predict_file.images, "read", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        predict(image_files, model=model, whole_image=True, out=tmp_path / "out", device="cpu")
-    done = native.from_document(json.loads((tmp_path / "out" / "poses.json").read_text()))
-    assert list(done) == ["a.jpg", "b.jpg"]
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == [".poses.run.json", "a.jpg", "b.jpg", "poses.json"]
-
-
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     """Finds a person in each red cell of 32 x 32 pixels of an image whose longer side is 96."""

@@ -103,10 +103,12 @@ class Results:
         """Write every file with the results of the images done so far -> what the other formats have written."""
         document = self._document()
         self._write_json(document)
+        to = self.destination
+        if not to.formats:
+            return []
         # From the rounded poses of poses.json: a run that was resumed has no others.
         poses = native.from_document(document)
         skeleton = self._manifest.skeleton
-        to = self.destination
         return [
             FORMATS[name].write(to.folder, poses, skeleton, document["model"], shard=to.shard, names=to.all_names)
             for name in to.formats
