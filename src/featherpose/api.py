@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -237,7 +237,10 @@ def predict(
     model: AnyPath = "default",
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
+    save: Sequence[str] = ("json",),
     draw_images: bool = True,
+    draw_boxes: bool = False,
+    draw_ids: bool = False,
     score_threshold: float = 0.3,
     shard: str | None = None,
     overwrite: bool = False,
@@ -247,7 +250,7 @@ def predict(
     max_megapixels: float = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Image files -> poses by image; writes images with drawn skeletons and poses.json.
+    """Image files -> poses by image; writes images with drawn skeletons, poses.json and the formats of `save`.
 
     Sources are files, folders (searched recursively), patterns such as "images/**/*.jpg", and "-": the paths on stdin,
     one per line. Images that an earlier run did with the same models and options, and that have not changed since, are
@@ -263,7 +266,11 @@ def predict(
         model: shipped name or .onnx file.
         out: folder for the results.
         json_file: file for the keypoints; None: poses.json in `out`, poses-I-of-N.json for a shard.
+        save: formats of the poses in `out`, names in `formats.outputs.FORMATS`; poses.json is always written, because a
+            later run reads it to skip what is done.
         draw_images: write the images with drawn skeletons.
+        draw_boxes: draw the boxes of the persons, too.
+        draw_ids: label each person with the person score, and with the id where persons were tracked.
         score_threshold: keypoints with a lower score are drawn faintly.
         shard: "I/N": only every N-th image, beginning with the I-th; the N shards are disjoint and together complete.
         overwrite: also process the images that are done.
@@ -274,8 +281,9 @@ def predict(
         progress: called with the number of images done and of all images that are not skipped.
 
     Raises:
-        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, or results that
-            would overwrite an image. An image that cannot be used is no error: it is listed in the report.
+        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, an unknown
+            format, or results that would overwrite an image or each other. An image that cannot be used is no error: it
+            is listed in the report.
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import predict
@@ -290,7 +298,10 @@ def predict(
         model=model,
         out=out,
         json_file=json_file,
+        save=save,
         draw_images=draw_images,
+        draw_boxes=draw_boxes,
+        draw_ids=draw_ids,
         score_threshold=score_threshold,
         shard=shard,
         overwrite=overwrite,
@@ -308,6 +319,8 @@ def evaluate(
     *,
     format: str = "coco",
     boxes: AnyPath = "gt",
+    detector: AnyPath = "default",
+    conf: float | None = None,
     flip_test: bool = False,
     blur_kernel: int = 0,
     refine: bool = False,
@@ -325,7 +338,11 @@ def evaluate(
 
     Args:
         format: "coco" or "mpii".
-        boxes: "gt" for ground-truth boxes, or a file of detected boxes (COCO only).
+        boxes: "gt" for ground-truth boxes, or (COCO only) "detector" for those that a detector finds, with the scores
+            in ground-truth boxes beside them, or a file of detected boxes.
+        detector: shipped name or .onnx file of the person detector, with boxes="detector".
+        conf: lowest score of a box that it finds; None: 0.01, lower than in `predict`, because AP ranks all boxes. At
+            most 100 boxes of an image are used: of the poses in them, COCO counts the 20 best.
         flip_test: average the heatmaps with those of the flipped crop.
         blur_kernel: width of the Gaussian filter applied to heatmaps, in heatmap cells; 0: none.
         refine: run a second pass on a crop around the keypoints found.
@@ -343,15 +360,21 @@ def evaluate(
     from featherpose import files, weights
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
+    from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
+    from featherpose.evaluation.evaluate import evaluate_detected
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
+    from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.pipeline import without_duplicates
 
     if format not in ("coco", "mpii"):
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
     if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
         raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
+    if boxes != "detector" and (detector != "default" or conf is not None):
+        raise InputError("detector and conf are for detected boxes; type --boxes detector.")
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
@@ -363,10 +386,22 @@ def evaluate(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
     if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_all, estimator.manifest.skeleton, progress)
+        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_requests, estimator.manifest.skeleton, progress)
+    elif boxes == "detector":
+        if nms is not None or jitter:
+            raise InputError(
+                "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
+            )
+        evaluation = evaluate_detected(
+            read_coco(data),
+            estimator.estimate_requests,
+            open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
+            without_duplicates,
+            progress,
+        )
     else:
         evaluation = evaluate_coco(
-            read_coco(data), estimator.estimate_all, boxes=boxes, progress=progress, nms=nms, jitter=jitter
+            read_coco(data), estimator.estimate_requests, boxes=boxes, progress=progress, nms=nms, jitter=jitter
         )
     return _with_results(evaluation, out)
 
@@ -637,6 +672,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
     input_size: Size | str | None = None,
+    conf: float | str | None = None,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) of a pose network or a detector -> path of the .onnx file and its manifest.
 
@@ -649,6 +685,8 @@ def export(
         options: options of the network, beside those that the weights record.
         skeleton: coco17, mpii16, lsp14 or a YAML file, for weights that do not record it.
         input_size: height x width in pixels; None: that of the weights.
+        conf: of a detector, lowest score of a box where no other is given; "validation": computed now on the validation
+            set of the weights' recipe, so that 90 % of the boxes are right; None: what training computed so.
 
     Raises:
         ModelError: weights that lack metadata or do not fit, or a parity check that failed.
@@ -663,6 +701,7 @@ def export(
         options=options,
         skeleton=skeleton,
         input_size=None if input_size is None else Size.of(input_size),
+        conf=conf,
     )
 
 

@@ -118,7 +118,8 @@ def test_bottom_up_gives_the_maps_of_its_codec(tmp_path):
     assert np.argwhere(outputs["heatmaps"][0, 0] > 0.9).min(axis=0).tolist() == [8, 16]
 
 
-def test_engines_of_recent_image_sizes_are_kept(tmp_path):
+def test_engines_of_recent_image_sizes_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(session_file, "MAX_ENGINES", 4)
     session = image_session(tmp_path, "detector", long_side=640)
     assert opened(session) == [(480, 640)], "the size of most photographs is opened first"
     for height in (32, 64, 96):

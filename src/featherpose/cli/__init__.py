@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 
 import click
 
@@ -54,6 +55,8 @@ def featherpose() -> None:
 
 def main() -> None:
     """Run the command line. A FeatherposeError is printed as one line on stderr and gives exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of an image need not be valid text
     try:
         featherpose()
     except FeatherposeError as error:

@@ -5,6 +5,7 @@ Which boxes are used, as in published results (Xiao et al. 2018, HRNet):
 - `boxes="gt"`: the annotated box of every person with at least one labeled keypoint, except crowd regions. Each box has
   score 1 and no pose is suppressed. Images without such a person are skipped: COCO would count poses on them as false
   positives, which cannot occur with ground-truth boxes. `jitter` adds noise to the boxes.
+- `evaluate_detected`: the boxes that a detector finds in the images, beside the scores with ground-truth boxes.
 - `boxes=FILE`: all boxes of a person detector, with the detector's scores. Duplicates are suppressed by OKS-NMS at 0.9
   over the areas of the padded boxes, or by the method that `nms` names (`NMS`).
 
@@ -27,7 +28,7 @@ from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import DataError, InputError, did_you_mean
 from featherpose.evaluation.coco import CocoScores, area, evaluator, keypoint_ap
-from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
+from featherpose.evaluation.prediction import Detect, LabeledImage, Predict, predict_images
 from featherpose.evaluation.result import Evaluation
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
@@ -67,7 +68,7 @@ class _ImageBoxes:
     @property
     def size(self) -> Size:
         """As annotated."""
-        return Size(height=self.record["height"], width=self.record["width"])
+        return _size(self.record)
 
 
 def evaluate(
@@ -88,26 +89,77 @@ def evaluate(
     differs from the annotated one, is listed, and its persons count as missed.
     """
     evaluator()  # if it is not installed, fail now and not after inference
-    category, labeled = _category(dataset.truth), boxes == "gt"
+    labeled = boxes == "gt"
     _check_options(labeled, nms, jitter)
     suppress = NMS["none" if labeled else nms or "oks"]
-    entries = _with_jitter(_labeled(dataset, category), jitter) if labeled else _detected(dataset, Path(boxes))
+    if labeled:
+        entries = _with_jitter(_labeled(dataset, _category(dataset.truth)), jitter)
+    else:
+        entries = _from_file(dataset, Path(boxes))
     usable = [_usable(entry) for entry in entries]
-    labeled_images = [LabeledImage(entry.record["file_name"], entry.boxes, entry.size) for entry in usable]
-    predictions = predict_images(dataset.images, labeled_images, predict, dataset.skeleton, progress)
+    outside = sum(len(entry.boxes) - len(kept.boxes) for entry, kept in zip(entries, usable, strict=True))
+    images = {
+        entry.record["id"]: LabeledImage(entry.record["file_name"], entry.boxes, entry.scores, entry.size)
+        for entry in usable
+    }
+    return _evaluate(dataset, images, predict, lambda found: found[suppress(found)], progress, outside=outside)
+
+
+def evaluate_detected(
+    dataset: Dataset,
+    predict: Predict,
+    detect: Detect,
+    suppress: Callable[[Poses], Poses],
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation[CocoScores]:
+    """Data set, a function from images and boxes to Poses, one from an image to boxes, and one that removes duplicates
+    -> Evaluation, with the scores in ground-truth boxes beside those in detected ones.
+
+    All images are searched, also those without a person. `progress` counts the images of both.
+    """
+    evaluator()  # if it is not installed, fail now and not after inference
+    records = dataset.truth["images"]
+    num_labeled = len(_labeled(dataset, _category(dataset.truth)))
+    total = num_labeled + len(records)
+    images = {record["id"]: LabeledImage(record["file_name"], None, size=_size(record)) for record in records}
+    with_gt_boxes = evaluate(dataset, predict, progress=_part_of(progress, 0, total))
+    with_detector = _evaluate(dataset, images, predict, suppress, _part_of(progress, num_labeled, total), detect=detect)
+    return replace(with_detector, gt_scores=with_gt_boxes.scores)
+
+
+def _part_of(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    """Progress of the whole -> that of a part which begins when `before` images are done."""
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
+def _evaluate(
+    dataset: Dataset,
+    images: Mapping[Any, LabeledImage],
+    predict: Predict,
+    suppress: Callable[[Poses], Poses],
+    progress: Callable[[int, int], None] | None,
+    *,
+    detect: Detect | None = None,
+    outside: int = 0,
+) -> Evaluation[CocoScores]:
+    """Images by id -> Evaluation of the poses in their boxes; `outside` boxes were left out before."""
+    predictions = predict_images(dataset.images, list(images.values()), predict, dataset.skeleton, progress, detect)
+    category = _category(dataset.truth)
     results: list[dict[str, Any]] = []
     instances = 0
-    outside = 0
-    for given, entry, found in zip(entries, usable, predictions.poses, strict=True):
+    for image_id, found in zip(images, predictions.poses, strict=True):
         if found is not None:
-            found = replace(found, box_scores=entry.scores)
             instances += len(found)
-            outside += len(given.boxes) - len(found)
-            results += to_results(found[suppress(found)], entry.record["id"], category)
+            results += to_results(suppress(found), image_id, category)
     scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
     broken = predictions.broken
-    notes = tuple(_notes(dataset, len(entries), len(broken), outside, results))
+    notes = tuple(_notes(dataset, len(images), len(broken), outside, results))
     return Evaluation(scores, results, predictions.num_images, instances, predictions.seconds, broken, notes)
+
+
+def _size(record: Mapping[str, Any]) -> Size:
+    """Entry of an image in COCO's JSON -> its size as annotated."""
+    return Size(height=record["height"], width=record["width"])
 
 
 def _check_options(labeled: bool, nms: str | None, jitter: float) -> None:
@@ -152,7 +204,7 @@ def _is_evaluated(person: Mapping[str, Any]) -> bool:
     return not person.get("iscrowd", 0) and any(v > 0 for v in (person.get("keypoints") or ())[2::3])
 
 
-def _detected(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
+def _from_file(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
     """Boxes of a JSON file by image; images without a box are left out."""
     loaded = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.")
     entries: list[_ImageBoxes] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,17 @@ Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
 
+class ImageWithBoxes(Protocol):
+    """An image RGB uint8 (H, W, 3), the boxes (N, 4) of the persons in it, and their scores (N,): all checked."""
+
+    @property
+    def image(self) -> Image: ...
+    @property
+    def boxes(self) -> Array: ...
+    @property
+    def scores(self) -> Array: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """An image RGB uint8 (H, W, 3), the boxes (N, 4) of the persons in it, and their scores (N,). See `checked`."""
@@ -48,7 +59,7 @@ class Request:
         return cls(image, boxes, _scores(box_scores, len(boxes)))
 
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=ImageWithBoxes)
 Regions = Iterable[tuple[R, Array]]
 """Requests, each with the boxes (N, 4) to crop: its own, or those of the second pass."""
 

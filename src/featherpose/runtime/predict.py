@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import images, weights
+from featherpose import files, images, weights
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
+from featherpose.formats import file_names, native
+from featherpose.formats.outputs import find_format
 from featherpose.poses import Poses
 from featherpose.runtime import resume
 from featherpose.runtime.detector import Detections, Detector
 from featherpose.runtime.estimator import Estimator, Request
 from featherpose.runtime.given_boxes import BoxLookup, box_lookup
 from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder, without_duplicates
-from featherpose.runtime.results import Results, make_folder
+from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
 from featherpose.runtime.stopwatch import Stopwatch
@@ -40,6 +42,8 @@ class Report:
     num_resumed: int
     """Images whose poses are those of an earlier run."""
     json_file: Path
+    saved: list[str]
+    """What each of the other formats has written below the folder for the results."""
     model: Path
     detector: Path | None
     """None: the boxes were given."""
@@ -62,38 +66,53 @@ def predict(
     whole_image: bool = False,
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
+    save: Sequence[str] = ("json",),
     shard: str | None = None,
     overwrite: bool = False,
     device: str = "auto",
     flip_test: bool = False,
     refine: bool = False,
     draw_images: bool = True,
+    draw_boxes: bool = False,
+    draw_ids: bool = False,
     score_threshold: float = 0.3,
     max_pixels: int = images.MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Images (`sources.find_images`) -> poses of the persons on them; drawn images and poses.json in `out`.
+    """Images (`sources.find_images`) -> poses of the persons on them; drawn images and files with poses in `out`.
 
     The detector finds the persons, unless `boxes`, a JSON file or its content (`formats.person_boxes`), gives them or
     `whole_image` says that every image shows one person. An image that fails is listed in the failures; the others are
-    processed. Images that an earlier run with the same options has done are skipped, and after an interrupt poses.json
-    contains the images done so far. `progress` is called with the number of images done and the total, without those
+    processed. Images that an earlier run with the same options has done are skipped, and after an interrupt the files
+    contain the images done so far. `progress` is called with the number of images done and the total, without those
     that are skipped. `api.predict` explains the other options.
     """
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
     boxes_of = box_lookup(boxes, whole_image)
+    formats = {name: find_format(name) for name in save}
+    if not draw_images and (draw_boxes or draw_ids):
+        raise InputError("Boxes and ids are drawn on images: leave out --no-draw, or --draw-boxes and --draw-ids.")
 
     # Which images, and where their results go. Names are unique over all shards, because these share the folder.
     out = Path(out)
-    image_files, failures = find_images(sources, out)
-    json_name = "poses.json"
-    _check_overwriting(image_files, out, Path(json_file or out / json_name))
+    all_files, failures = find_images(sources, out)
+    image_files = all_files
+    shard_name = ""
     if shard is not None:
         index, count = parse_shard(shard)
-        image_files = select_shard(image_files, index, count)
-        json_name = f"poses-{index}-of-{count}.json"
-    json_file = Path(json_file or out / json_name)
-    drawn_in = out if draw_images else None
+        image_files = select_shard(all_files, index, count)
+        shard_name = f"{index}/{count}"
+    destination = Destination(
+        folder=out,
+        json_file=Path(json_file or out / file_names.of_shard(native.FILE, shard_name)),
+        draw_images=draw_images,
+        formats=[name for name in formats if name != "json"],
+        shard=shard_name,
+        all_names=[image_file.name for image_file in all_files],
+    )
+    _check_overwriting(all_files, destination)
+    if any(found.one_file_per_image for found in formats.values()):
+        file_names.paths(out, destination.all_names, "")  # refused now, not after a run of hours
 
     # The models. A detector takes the place of boxes that are given.
     watch = Stopwatch()
@@ -114,16 +133,17 @@ def predict(
         "whole_image": whole_image,
         "flip_test": flip_test,
         "refine": refine,
-        "score_threshold": score_threshold if draw_images else None,
+        "drawn": [score_threshold, draw_boxes, draw_ids] if draw_images else None,
     }
     settings = resume.settings_of(estimator.session.path, detector_file, options)
-    results = Results(json_file, image_files, drawn_in, estimator.manifest, settings)
+    results = Results(destination, image_files, estimator.manifest, settings)
     if not overwrite:
         results.resume()
     num_resumed = results.num_done
     remaining = results.remaining()
 
     # One image after the other; the estimator reads a few ahead.
+    saved: list[str] = []
     requests = watch.each("reading", _requests(remaining, boxes_of, max_pixels, failures))
     try:
         for request, estimated in watch.each("poses", estimator.estimate_requests(requests)):
@@ -133,8 +153,11 @@ def predict(
             poses = estimated if detector_file is None else without_duplicates(estimated)
             with watch.stage("writing"):
                 try:
-                    if drawn_in is not None:
-                        _write_drawn(drawn_in / request.file.drawn_name, request.image, poses, score_threshold)
+                    if draw_images:
+                        drawn = draw(
+                            request.image, poses, score_threshold=score_threshold, boxes=draw_boxes, ids=draw_ids
+                        )
+                        _write_image(out / request.file.drawn_name, drawn)
                     results.add(request.file, poses, request.stamp)
                 except InputError as error:
                     failures.append(with_name(request.file.path, error))
@@ -145,12 +168,13 @@ def predict(
         # Where no image could be used, or none is done yet, the results of an earlier run stay.
         if results.num_done or not (remaining or failures):
             with watch.stage("writing"):
-                results.write()
+                saved = results.write()
     return Report(
         poses=results.poses(),
         failures=failures,
         num_resumed=num_resumed,
-        json_file=json_file,
+        json_file=destination.json_file,
+        saved=saved,
         model=estimator.session.path,
         detector=detector_file,
         conf=conf,
@@ -202,15 +226,16 @@ def _digest(boxes: Boxes | None) -> str | None:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check_overwriting(image_files: list[ImageFile], out: Path, json_file: Path) -> None:
+def _check_overwriting(image_files: list[ImageFile], destination: Destination) -> None:
+    out = destination.folder
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, wanted a folder for the results. Choose another --out.")
     originals = {image_file.path.resolve() for image_file in image_files}
-    for result in (json_file, *(out / image_file.drawn_name for image_file in image_files)):
+    for result in (destination.json_file, *(out / image_file.drawn_name for image_file in image_files)):
         if result.resolve() in originals:
             raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
 
 
-def _write_drawn(path: Path, image: NDArray[np.uint8], poses: Poses, score_threshold: float) -> None:
-    make_folder(path.parent)
-    images.write(path, draw(image, poses, score_threshold=score_threshold))
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    files.make_folder(path.parent)
+    images.write(path, image)

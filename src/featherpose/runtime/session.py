@@ -28,8 +28,11 @@ one engine per size, opened on first use (a few tenths of a second). Split, not 
 the same at batch size 1, 2, 4 or 8 on one core (27.2, 25.8, 26.7, 29.8 ms, CBAM-LiteHRNet-18, plain export), so a
 padded crop costs as much as a real one and an additional run almost nothing."""
 
-MAX_ENGINES = 4
-"""Engines that a process keeps open: those used last. One is needed for each batch size, or for each size of image."""
+MAX_ENGINES = 8
+"""Engines that a process keeps open: those used last. One is needed for each batch size, or for each size of image. For
+a detector on 390 photographs in 10 sizes (long side 320, one core), 4, 8 and 16 engines are opened 84, 14 and 11 times;
+the photographs take 10.4, 7.4 and 6.9 s, the process 359, 391 and 400 MB. With a long side of 640 an engine has up to
+60 MB: 690, 930 and 1300 MB."""
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
