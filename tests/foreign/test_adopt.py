@@ -25,6 +25,8 @@ from featherpose.errors import FeatherposeError, InputError, ModelError
 from featherpose.foreign.adopt import adopt, nearest_family
 from featherpose.foreign.families import FAMILIES
 from featherpose.foreign.original import prefixed, read_original
+from featherpose.formats import native
+from featherpose.formats.outputs import FORMATS
 from featherpose.manifest import Manifest, PoseManifest, read_manifest
 from featherpose.runtime.detector import Detector
 from featherpose.runtime.estimator import Estimator
@@ -164,8 +166,14 @@ def test_rtmpose_of_more_keypoints(name: str, tmp_path: Path):
     manifest = read_manifest(out)
     assert isinstance(manifest, PoseManifest) and manifest.skeleton == skeleton
     assert manifest.training["terms"] == ["Apache-2.0"]
-    poses = featherpose.estimate(examples.find("collins.jpg"), whole_image=True, model=out, device="cpu")
-    assert poses.keypoints.shape == (1, skeleton.num_keypoints, 2)
+    report = featherpose.predict(
+        [examples.find("collins.jpg")], whole_image=True, model=out, out=tmp_path / "out", device="cpu"
+    )
+    assert (tmp_path / "out/collins.jpg").is_file() and report.failures == []
+    poses = native.read_file(tmp_path / "out/poses.json")
+    assert poses["collins.jpg"].keypoints.shape == (1, skeleton.num_keypoints, 2)
+    for known in FORMATS.values():
+        known.write(tmp_path, poses, skeleton)
 
 
 def test_detector_and_pose_file_run_together(tmp_path: Path):
@@ -300,6 +308,7 @@ def test_documentation_has_every_family_and_option(family: str):
     options = fields(FAMILIES[family].options)
     wanted = [(o.name, json.dumps(o.default).strip('"'), o.metadata["sentence"]) for o in options]
     assert rows == wanted
+    assert section.strip().startswith(FAMILIES[family].sentence)
 
 
 def test_command_prints_the_proof(tmp_path: Path):

@@ -185,6 +185,15 @@ def square_side(original: Original, request: Request, height: int, width: int) -
     return size.width
 
 
+def planar_input(original: Original) -> str:
+    """Name of the only input, (batch, 3, H, W), batch 1 or open; ModelError for other inputs."""
+    first = original.inputs[0]
+    if len(original.inputs) != 1 or len(first.shape) != 4 or first.shape[1] != 3:
+        raise misfit(original, "wanted one input (batch, 3, H, W).")
+    one_image_at_a_time(original)
+    return first.name
+
+
 def one_image_at_a_time(original: Original) -> None:
     """ModelError for a file of a fixed batch size above 1."""
     batch = original.inputs[0].shape[0]

@@ -25,8 +25,8 @@ from featherpose.foreign.family import (
     Triple,
     input_size,
     misfit,
-    one_image_at_a_time,
     option,
+    planar_input,
     skeleton_of,
 )
 from featherpose.foreign.graph import Nodes, original_output, wrap_crops
@@ -54,13 +54,10 @@ class Options:
 
 def make(original: Original, options: Options, request: Request) -> PoseCandidate:
     """File with heatmaps -> candidate of kind pose."""
-    if len(original.inputs) != 1 or len(original.inputs[0].shape) != 4 or original.inputs[0].shape[1] != 3:
-        raise misfit(original, "wanted one input (batch, 3, H, W).")
-    one_image_at_a_time(original)
+    given = planar_input(original)
     size = input_size(original, request, 2, 3)
     normalization = Normalization(options.channels, options.mean, options.std)
-    given = original.inputs[0].name
-    outputs = original.run({given: np.zeros((1, 3, *size.shape), np.float32)})
+    outputs = original.run_on_black((1, 3, *size.shape))
     maps = {name: value.shape for name, value in outputs.items() if value.ndim == 4}
     if not maps:
         raise misfit(original, "wanted an output (batch, K, h, w), one heatmap for each keypoint.")

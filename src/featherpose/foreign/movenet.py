@@ -47,7 +47,7 @@ def make(original: Original, options: Options, request: Request) -> PoseCandidat
     normalization = Normalization("rgb", PLAIN_MEAN, options.std, planar=False)
     given = original.inputs[0].name
     name = original.outputs[0].name
-    shape = original.run({given: np.zeros((1, *size.shape, 3), np.float32)})[name].shape
+    shape = original.run_on_black((1, *size.shape, 3))[name].shape
     if len(original.outputs) != 1 or len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != 3:
         raise misfit(
             original, "wanted one output (1, 1, K, 3); files of several persons and raw heads are not covered."

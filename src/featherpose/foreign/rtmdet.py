@@ -25,8 +25,8 @@ from featherpose.foreign.family import (
     Request,
     Triple,
     misfit,
-    one_image_at_a_time,
     option,
+    planar_input,
     square_side,
 )
 from featherpose.foreign.graph import Nodes, original_output, wrap_image
@@ -60,15 +60,10 @@ class Level:
 
 def make(original: Original, options: Options, request: Request) -> ImageCandidate:
     """File with `dets` and `labels`, or with the maps of three strides -> candidate of kind detector."""
-    if len(original.inputs) != 1 or len(original.inputs[0].shape) != 4 or original.inputs[0].shape[1] != 3:
-        raise misfit(original, "wanted one input (batch, 3, H, W).")
-    one_image_at_a_time(original)
+    given = planar_input(original)
     side = square_side(original, request, 2, 3)
     normalization = Normalization(options.channels, options.mean, options.std)
-    given = original.inputs[0].name
-    shapes = {
-        name: value.shape for name, value in original.run({given: np.zeros((1, 3, side, side), np.float32)}).items()
-    }
+    shapes = {name: value.shape for name, value in original.run_on_black((1, 3, side, side)).items()}
     ranks = [len(shape) for shape in shapes.values()]
     rows = next((name for name, shape in shapes.items() if len(shape) == 3 and shape[2] == 5), None)
     labels = next((name for name, shape in shapes.items() if len(shape) == 2), None)

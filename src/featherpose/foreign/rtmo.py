@@ -21,8 +21,8 @@ from featherpose.foreign.family import (
     Request,
     Triple,
     misfit,
-    one_image_at_a_time,
     option,
+    planar_input,
     skeleton_of,
     square_side,
 )
@@ -46,13 +46,10 @@ class Options:
 
 def make(original: Original, options: Options, request: Request) -> ImageCandidate:
     """File with `dets` and `keypoints` -> candidate of kind poses."""
-    if len(original.inputs) != 1 or len(original.inputs[0].shape) != 4 or original.inputs[0].shape[1] != 3:
-        raise misfit(original, "wanted one input (batch, 3, S, S).")
-    one_image_at_a_time(original)
+    given = planar_input(original)
     side = square_side(original, request, 2, 3)
     normalization = Normalization(options.channels, options.mean, options.std)
-    given = original.inputs[0].name
-    outputs = original.run({given: np.zeros((1, 3, side, side), np.float32)})
+    outputs = original.run_on_black((1, 3, side, side))
     rows = next((name for name, value in outputs.items() if value.ndim == 3 and value.shape[2] == 5), None)
     points = next((name for name, value in outputs.items() if value.ndim == 4 and value.shape[3] == 3), None)
     if rows is None or points is None:

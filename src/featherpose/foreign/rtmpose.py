@@ -21,8 +21,8 @@ from featherpose.foreign.family import (
     Triple,
     input_size,
     misfit,
-    one_image_at_a_time,
     option,
+    planar_input,
     skeleton_of,
 )
 from featherpose.foreign.graph import Nodes, original_output, wrap_crops
@@ -47,16 +47,13 @@ class Options:
 
 def make(original: Original, options: Options, request: Request) -> PoseCandidate:
     """File with two responses -> candidate of kind pose."""
-    if len(original.inputs) != 1 or len(original.inputs[0].shape) != 4 or original.inputs[0].shape[1] != 3:
-        raise misfit(original, "wanted one input (batch, 3, H, W).")
+    given = planar_input(original)
     if len(original.outputs) < 2:
         raise misfit(original, "wanted two outputs, (batch, K, bins in x) and (batch, K, bins in y).")
-    one_image_at_a_time(original)
     size = input_size(original, request, 2, 3)
     normalization = Normalization(options.channels, options.mean, options.std)
-    given = original.inputs[0].name
     x_name, y_name = (value.name for value in original.outputs[:2])
-    outputs = original.run({given: np.zeros((1, 3, *size.shape), np.float32)})
+    outputs = original.run_on_black((1, 3, *size.shape))
     keypoints = _keypoints(original, outputs[x_name].shape, outputs[y_name].shape, size, options.split_ratio)
     manifest = PoseManifest(
         **request.facts,

@@ -22,8 +22,8 @@ from featherpose.foreign.family import (
     Request,
     Triple,
     misfit,
-    one_image_at_a_time,
     option,
+    planar_input,
     square_side,
 )
 from featherpose.foreign.graph import Nodes, original_output, wrap_image
@@ -48,15 +48,12 @@ class Options:
 
 def make(original: Original, options: Options, request: Request) -> ImageCandidate:
     """File with anchors or rows -> candidate of kind poses."""
-    if len(original.inputs) != 1 or len(original.inputs[0].shape) != 4 or original.inputs[0].shape[1] != 3:
-        raise misfit(original, "wanted one input (1, 3, S, S).")
-    one_image_at_a_time(original)
+    given = planar_input(original)
     side = square_side(original, request, 2, 3)
     normalization = Normalization(options.channels, options.mean, options.std)
     skeleton = request.skeleton or COCO17
-    given = original.inputs[0].name
     name = original.outputs[0].name
-    shape = original.run({given: np.zeros((1, 3, side, side), np.float32)})[name].shape
+    shape = original.run_on_black((1, 3, side, side))[name].shape
     points = 3 * skeleton.num_keypoints
     if len(original.outputs) != 1 or len(shape) != 3:
         raise misfit(original, "wanted one output (1, 4 + classes + 3 K, anchors) or (1, rows, 6 + 3 K).")

@@ -21,8 +21,8 @@ from featherpose.foreign.family import (
     Request,
     Triple,
     misfit,
-    one_image_at_a_time,
     option,
+    planar_input,
     square_side,
 )
 from featherpose.foreign.graph import Nodes, original_output, wrap_image
@@ -49,14 +49,11 @@ class Options:
 
 def make(original: Original, options: Options, request: Request) -> ImageCandidate:
     """File with rows of 5 + C columns -> candidate of kind detector."""
-    if len(original.inputs) != 1 or len(original.inputs[0].shape) != 4 or original.inputs[0].shape[1] != 3:
-        raise misfit(original, "wanted one input (batch, 3, S, S).")
-    one_image_at_a_time(original)
+    given = planar_input(original)
     side = square_side(original, request, 2, 3)
     normalization = Normalization(options.channels, options.mean, options.std)
-    given = original.inputs[0].name
     name = original.outputs[0].name
-    shape = original.run({given: np.zeros((1, 3, side, side), np.float32)})[name].shape
+    shape = original.run_on_black((1, 3, side, side))[name].shape
     number = sum((side // stride) ** 2 for stride in STRIDES)
     if len(shape) != 3 or shape[1] != number or shape[2] <= 5 + options.person:
         raise misfit(original, f"wanted an output (batch, {number}, 5 + classes) for an input of {side}x{side}.")
