@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.detector import Detector
     from featherpose.runtime.estimator import Estimator
+    from featherpose.runtime.one_stage import OneStage
     from featherpose.runtime.pipeline import TopDown
     from featherpose.runtime.predict import Report
     from featherpose.runtime.session import Session
@@ -133,11 +134,19 @@ def _open_finder(
     max_people: int | None,
     model: AnyPath,
     device: str,
-) -> TopDown | None:
-    """Options of `estimate` -> detector and estimator, opened; None: the boxes are given. InputError for options that
-    contradict each other."""
-    from featherpose.runtime.pipeline import TopDown, check_finder
+) -> TopDown | OneStage | None:
+    """Options of `estimate` -> what finds people and poses, opened; None: the boxes are given. InputError for options
+    that contradict each other."""
+    from featherpose import weights
+    from featherpose.runtime.finder import is_one_stage, refuse_for_one_stage
+    from featherpose.runtime.one_stage import OneStage
+    from featherpose.runtime.pipeline import DEFAULT_DETECTOR, TopDown, check_finder
 
+    path = weights.find(model)
+    if is_one_stage(path):
+        named = detector not in (None, DEFAULT_DETECTOR)
+        refuse_for_one_stage(path, {"boxes": boxes is not None, "whole_image": whole_image, "detector": named})
+        return OneStage(_session(path, device), conf=conf, max_people=max_people)
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
     if boxes is not None or whole_image or detector is None:
         return None
@@ -168,9 +177,12 @@ def open_detector(
     from featherpose import weights
     from featherpose.runtime.detector import Detector
 
-    path = weights.find_detector(detector).resolve()
-    session = _open_session(path, path.stat().st_mtime_ns, device)
-    return Detector(session, conf=conf, max_people=max_people)
+    return Detector(_session(weights.find_detector(detector), device), conf=conf, max_people=max_people)
+
+
+def _session(path: Path, device: str) -> Session:
+    """Path of an .onnx file -> its session, cached until the file changes."""
+    return _open_session(path.resolve(), path.stat().st_mtime_ns, device)
 
 
 @lru_cache(maxsize=4)

@@ -1,10 +1,14 @@
 """One-stage pose estimation on a stand-in that sees a person in each red cell of 32 x 32 input pixels."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import featherpose
+from featherpose import images
 from featherpose.errors import InputError, ModelError
 from featherpose.runtime.one_stage import OneStage
 from featherpose.skeleton import COCO17
@@ -49,6 +53,34 @@ def test_best_people_come_first(model: Path) -> None:
     assert len(OneStage.open(model, "cpu", max_people=1)(pixels)) == 1
     (again,) = OneStage.open(model, "cpu").estimate_all([pixels])
     assert np.array_equal(again.keypoints, poses.keypoints)
+
+
+def test_predict_and_estimate_use_it_as_model(model: Path, tmp_path: Path) -> None:
+    """No detector is needed; the files that the command writes hold the poses of `estimate`."""
+    pixels = image(96, 96, (0, 0, 32, 32, 255), (64, 64, 96, 96, 255))
+    images.write(tmp_path / "two.png", pixels)
+    found = featherpose.estimate(pixels, model=model, device="cpu")
+    report = featherpose.predict([tmp_path / "two.png"], model=model, out=tmp_path / "out", device="cpu")
+    assert len(found) == 2
+    assert np.array_equal(report.poses["two.png"].keypoints, found.keypoints)
+    assert (report.detector, report.conf) == (None, 0.3)
+    assert json.loads(report.json_file.read_text())["model"] == "tiny_poses"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"boxes": {"two.png": []}}, "boxes"),
+        ({"whole_image": True}, "whole_image"),
+        ({"detector": "d.onnx"}, "detector"),
+        ({"refine": True}, "refine"),
+        ({"flip_test": True}, "flip_test"),
+    ],
+)
+def test_options_of_two_stages_are_refused(model: Path, tmp_path: Path, options: dict[str, Any], named: str) -> None:
+    images.write(tmp_path / "two.png", image(96, 96))
+    with pytest.raises(InputError, match=f"finds people and poses in one stage, without .*{named}.*; leave it out"):
+        featherpose.predict([tmp_path / "two.png"], model=model, out=tmp_path / "out", **options)
 
 
 def test_wrong_models_images_and_options_are_refused(model: Path, tmp_path: Path) -> None:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import files, images, weights
+from featherpose import files, images
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
 from featherpose.formats import file_names, native
 from featherpose.formats.outputs import find_format
 from featherpose.poses import Poses
 from featherpose.runtime import resume
-from featherpose.runtime.detector import Detections, Detector
-from featherpose.runtime.estimator import Estimator, Request
+from featherpose.runtime.estimator import Request
+from featherpose.runtime.finder import open_finder
 from featherpose.runtime.given_boxes import BoxLookup, box_lookup
-from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder, without_duplicates
+from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder
 from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
@@ -46,9 +46,9 @@ class Report:
     """What each of the other formats has written below the folder for the results."""
     model: Path
     detector: Path | None
-    """None: the boxes were given."""
+    """None: the boxes were given, or the model finds them."""
     conf: float | None
-    """Lowest score of the detector's boxes."""
+    """Lowest score of a person that is found; None: the boxes were given."""
     device: str
     threads: int
     seconds: dict[str, float]
@@ -114,20 +114,23 @@ def predict(
     if any(found.one_file_per_image for found in formats.values()):
         file_names.paths(out, destination.all_names, "")  # refused now, not after a run of hours
 
-    # The models. A detector takes the place of boxes that are given.
+    # The models
     watch = Stopwatch()
-    estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
-    detector_file = None
-    if boxes_of is None:
-        assert detector is not None  # check_finder
-        detector_file = weights.find_detector(detector)
-        people_detector = Detector.open(detector_file, device, conf=conf, max_people=max_people)
-        conf = people_detector.conf
-        boxes_of = _timed(people_detector, watch)
+    finder = open_finder(
+        model,
+        detector,
+        boxes_of,
+        watch,
+        device,
+        conf=conf,
+        max_people=max_people,
+        flip_test=flip_test,
+        refine=refine,
+    )
 
     # What an earlier run has done
     options = {
-        "conf": conf,
+        "conf": finder.conf,
         "max_people": max_people,
         "boxes": _digest(boxes),
         "whole_image": whole_image,
@@ -135,22 +138,20 @@ def predict(
         "refine": refine,
         "drawn": [score_threshold, draw_boxes, draw_ids] if draw_images else None,
     }
-    settings = resume.settings_of(estimator.session.path, detector_file, options)
-    results = Results(destination, image_files, estimator.manifest, settings)
+    settings = resume.settings_of(finder.session.path, finder.detector, options)
+    results = Results(destination, image_files, finder.manifest, settings)
     if not overwrite:
         results.resume()
     num_resumed = results.num_done
     remaining = results.remaining()
 
-    # One image after the other; the estimator reads a few ahead.
+    # One image after the other; an estimator reads a few ahead.
     saved: list[str] = []
-    requests = watch.each("reading", _requests(remaining, boxes_of, max_pixels, failures))
+    requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, failures))
     try:
-        for request, estimated in watch.each("poses", estimator.estimate_requests(requests)):
+        for request, poses in watch.each("poses", finder.estimate(requests)):
             if progress:
                 progress(request.index, len(remaining))
-            # Boxes that are given are kept, all of them and in their order.
-            poses = estimated if detector_file is None else without_duplicates(estimated)
             with watch.stage("writing"):
                 try:
                     if draw_images:
@@ -175,11 +176,11 @@ def predict(
         num_resumed=num_resumed,
         json_file=destination.json_file,
         saved=saved,
-        model=estimator.session.path,
-        detector=detector_file,
-        conf=conf,
-        device=estimator.session.device,
-        threads=estimator.session.threads,
+        model=finder.session.path,
+        detector=finder.detector,
+        conf=finder.conf,
+        device=finder.session.device,
+        threads=finder.session.threads,
         seconds=dict(watch.seconds),
     )
 
@@ -206,16 +207,6 @@ def _requests(
             failures.append(with_name(image_file.path, error))
         else:
             yield _ImageRequest(request.image, request.boxes, request.scores, image_file, stamp, index)
-
-
-def _timed(detector: Detector, watch: Stopwatch) -> BoxLookup:
-    """Detector -> the boxes of each image; its time is counted."""
-
-    def detect(_: ImageFile, pixels: NDArray[np.uint8]) -> Detections:
-        with watch.stage("detection"):
-            return detector(pixels)
-
-    return detect
 
 
 def _digest(boxes: Boxes | None) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 from featherpose import files
 from featherpose.formats import native
 from featherpose.formats.outputs import FORMATS
-from featherpose.manifest import PoseManifest
+from featherpose.manifest import PoseManifest, PosesManifest
 from featherpose.poses import Poses
 from featherpose.runtime import resume
 from featherpose.runtime.resume import Stamp
@@ -46,7 +46,7 @@ class Results:
         self,
         destination: Destination,
         image_files: Sequence[ImageFile],
-        manifest: PoseManifest,
+        manifest: PoseManifest | PosesManifest,
         settings: Mapping[str, Any],
     ) -> None:
         self.destination = destination
