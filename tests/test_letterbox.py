@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from featherpose.errors import InputError
-from featherpose.letterbox import Letterbox
+from featherpose.letterbox import Fit, Letterbox
 from featherpose.size import Size
 
 CASES = [
@@ -40,6 +40,35 @@ def test_image_corners_are_the_input_corners(image, long_side):
     np.testing.assert_allclose(box.to_input(corners), expected, atol=1e-9)
     np.testing.assert_allclose(box.to_image(expected), corners, atol=1e-9)
     np.testing.assert_allclose(corners @ box.matrix[:, :2].T + box.matrix[:, 2], expected, atol=1e-9)
+
+
+FITTED = [
+    (Fit(shape="square"), (480, 640), (240, 320), (0, 0)),
+    (Fit(shape="square", place="center"), (480, 640), (240, 320), (0, 40)),
+    (Fit(shape="square", place="center"), (640, 477), (320, 238), (41, 0)),
+    (Fit(shape="square", rounding="down"), (640, 479), (320, 239), (0, 0)),
+    (Fit(shape="square"), (640, 479), (320, 240), (0, 0)),
+    (Fit(shape="stretch"), (480, 640), (320, 320), (0, 0)),
+]
+FIT_IDS = ["square", "center", "odd padding", "rounded down", "rounded", "stretch"]
+
+
+@pytest.mark.parametrize(("fit", "image", "scaled", "padding"), FITTED, ids=FIT_IDS)
+def test_image_is_placed_as_the_fit_says(fit, image, scaled, padding):
+    box = Letterbox.of(size_of(image), 320, fit)
+    assert (box.size.shape, box.scaled_size.shape, (box.left, box.top)) == ((320, 320), scaled, padding)
+
+
+def test_corners_differ_by_the_factor_alone():
+    """As other projects divide: by one factor, whatever the rounding of the scaled sides."""
+    box = Letterbox.of(size_of((641, 479)), 320, Fit(shape="square", place="center", points="corners"))
+    np.testing.assert_allclose(box.to_image([[box.left, box.top]]), [[0, 0]], atol=1e-12)
+    np.testing.assert_allclose(box.to_input([[479, 641]]), [[box.left + 479 * 320 / 641, 320]], atol=1e-9)
+
+
+def test_unknown_word_of_a_fit_is_refused():
+    with pytest.raises(InputError, match=r"shape of the letterbox is 'sqare'\. Did you mean 'square'"):
+        Fit(shape="sqare")
 
 
 def test_long_side_of_zero_is_refused():

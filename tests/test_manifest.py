@@ -6,6 +6,7 @@ import pytest
 from featherpose.codecs.heatmap import Dark, Msra, Udp
 from featherpose.errors import ModelError
 from featherpose.kinds import KINDS
+from featherpose.letterbox import Fit
 from featherpose.manifest import (
     MANIFESTS,
     VERSION,
@@ -38,6 +39,8 @@ EXAMPLES = {
     "detector of a skeleton": tiny_image_manifest("detector", skeleton=COCO17),
     "poses": tiny_image_manifest("poses"),
     "bottom_up": tiny_image_manifest("bottom_up"),
+    "without heatmaps": tiny_manifest(codec=None, antialias=False),
+    "of another letterbox": tiny_image_manifest("detector", letterbox=Fit(shape="square", points="corners")),
 }
 
 
@@ -64,6 +67,14 @@ def test_file_of_version_2_is_read_unchanged():
     order = "network skeleton input_size codec crop_mode padding options recipe training accuracy parity kind version"
     back = Manifest.from_json(json.dumps({key: values[key] for key in order.split()}))
     assert type(back) is PoseManifest and back == FULL and isinstance(back.input_size, Size)
+
+
+def test_added_fields_are_written_where_they_differ():
+    fields = [set(json.loads(EXAMPLES[name].to_json())) & {"antialias", "letterbox"} for name in EXAMPLES]
+    assert [sorted(found) for found in fields] == [[]] * (len(EXAMPLES) - 2) + [["antialias"], ["letterbox"]]
+    assert EXAMPLES["of another letterbox"].sizes == {"H": 96, "W": 96}
+    with pytest.raises(ModelError, match="gives keypoints without heatmaps"):
+        EXAMPLES["without heatmaps"].make_codec()
 
 
 def test_codec_is_built_from_parameters():
@@ -147,6 +158,10 @@ BAD = [
     ("pair of three", changed_skeleton(flip_pairs=[[1, 2, 3]]), r"\(1, 2, 3\) is not a pair of keypoint indices"),
     ("field of a detector", changed(long_side=640), "unknown key 'long_side'"),
     ("skeleton is null", changed(skeleton=None), r"wrong type \(skeleton: None\)"),
+    ("antialias", changed(antialias=1), r"wrong type \(antialias: 1\)"),
+    ("letterbox", of_image("detector", letterbox={"shape": "sqare"}), r"'sqare'\. Did you mean 'square'"),
+    ("part of a letterbox", of_image("detector", letterbox={"size": 3}), "value of a wrong type .*size"),
+    ("gray level", of_image("detector", letterbox={"border": 256}), "border of the letterbox is 256"),
     ("long side of a detector", of_image("detector", long_side=100), "long_side is 100, wanted a multiple of 32"),
     ("no long side", of_image("detector", long_side=0), "long_side is 0"),
     ("long side is text", of_image("detector", long_side="640"), r"wrong type \(long_side: '640'\)"),

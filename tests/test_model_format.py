@@ -19,6 +19,7 @@ from featherpose.codecs import CODECS
 from featherpose.crop import MODES
 from featherpose.errors import ModelError
 from featherpose.kinds import KINDS, POSE, Kind
+from featherpose.letterbox import Fit
 from featherpose.manifest import MANIFESTS, VERSION, Manifest, PoseManifest
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -122,7 +123,8 @@ def test_schema_has_the_fields_of_every_kind(kind: str, manifest: type[Manifest]
     common = SCHEMA.schema["properties"]
     own = DEFINITIONS[kind]["properties"]
     assert set(common) == set(SCHEMA.schema["required"]) == names_of(Manifest) | {"kind"}
-    assert set(own) - {"kind"} == set(DEFINITIONS[kind]["required"]) == names_of(manifest) - names_of(Manifest)
+    assert set(own) - {"kind"} == names_of(manifest) - names_of(Manifest)
+    assert set(DEFINITIONS[kind]["required"]) == set(own) - {"kind"} - manifest.added
     assert own["kind"]["const"] == kind
     for field in (*common.values(), *own.values()):
         shared = DEFINITIONS.get(field.get("$ref", "").removeprefix("#/$defs/"), {})
@@ -133,6 +135,9 @@ def test_schema_has_the_values_of_the_manifest():
     assert SCHEMA.schema["properties"]["version"]["const"] == VERSION
     assert [entry["$ref"].removeprefix("#/$defs/") for entry in SCHEMA.schema["oneOf"]] == list(KINDS)
     assert set(DEFINITIONS["skeleton"]["properties"]) == names_of(Skeleton)
+    letterbox = {name: field["default"] for name, field in DEFINITIONS["letterbox"]["properties"].items()}
+    assert letterbox == dataclasses.asdict(Fit())
+    assert POSE_FIELDS["antialias"]["default"] is PoseManifest.antialias
     assert set(POSE_FIELDS["input_size"]["properties"]) == names_of(Size)
     assert POSE_FIELDS["crop_mode"]["enum"] == list(MODES)
     parameters = set().union(*map(names_of, CODECS.values())) - {"size"}

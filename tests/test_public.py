@@ -10,12 +10,23 @@ import pytest
 
 import featherpose
 from featherpose import api, examples, images
-from featherpose.cli import average, benchmark, evaluate, export, predict, train
+from featherpose.cli import adopt, average, benchmark, evaluate, export, predict, train
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
-FUNCTIONS = ["estimate", "estimate_all", "evaluate", "export", "list_models", "list_networks", "predict", "train"]
+FUNCTIONS = [
+    "adopt",
+    "estimate",
+    "estimate_all",
+    "evaluate",
+    "export",
+    "list_models",
+    "list_networks",
+    "predict",
+    "train",
+]
 COMMANDS = [
+    (adopt.adopt, api.adopt),
     (average.average, api.average),
     (evaluate.evaluate, api.evaluate),
     (export.export, api.export),

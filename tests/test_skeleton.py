@@ -6,6 +6,7 @@ from featherpose.errors import InputError
 from featherpose.keypoint_names import standard_names
 from featherpose.skeleton import (
     COCO17,
+    HALPE26,
     LEFT,
     LSP14,
     MIDDLE,
@@ -13,6 +14,7 @@ from featherpose.skeleton import (
     OTHER_SIGMA,
     RIGHT,
     SKELETONS,
+    WHOLEBODY133,
     Skeleton,
     find_skeleton,
     keypoints_without_sigma,
@@ -65,6 +67,17 @@ ARMS = ["wrist", "elbow", "shoulder", "shoulder", "elbow", "wrist"]
 def test_order_is_that_of_the_data_set(skeleton, sides, parts):
     words = {"l": "left_", "r": "right_", "-": ""}
     assert [words[side] + part for side, part in zip(sides, parts, strict=True)] == list(skeleton.keypoint_names)
+
+
+def test_order_of_halpe_and_wholebody_is_published():
+    """../shared/adopt: COCO first; feet by point in Halpe, by side in COCO-WholeBody; hands from the wrist."""
+    assert HALPE26.keypoint_names[:17] == WHOLEBODY133.keypoint_names[:17] == COCO17.keypoint_names
+    wanted = "head neck hip left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel"
+    assert " ".join(HALPE26.keypoint_names[17:]) == wanted
+    names = WHOLEBODY133.keypoint_names
+    assert " ".join(names[17:23]) == "left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"
+    assert [names.index("right_face_0"), names.index("face_8"), names.index("left_hand_root")] == [23, 31, 91]
+    assert [names.index("left_thumb_1"), names.index("right_hand_root"), len(names)] == [92, 112, 133]
 
 
 def test_default_sigma_is_the_mean_of_coco():

@@ -13,6 +13,7 @@ from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 
 if TYPE_CHECKING:
     from featherpose.api import (
+        adopt,
         estimate,
         estimate_all,
         evaluate,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from featherpose.runtime.estimator import Estimator
 
 _LAZY = {
+    "adopt": "featherpose.api",
     "estimate": "featherpose.api",
     "estimate_all": "featherpose.api",
     "evaluate": "featherpose.api",
@@ -47,6 +49,7 @@ __all__ = [
     "FeatherposeError",
     "Poses",
     "Skeleton",
+    "adopt",
     "create_network",
     "estimate",
     "estimate_all",

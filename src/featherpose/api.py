@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.detector import Detector
     from featherpose.runtime.estimator import Estimator
+    from featherpose.runtime.one_stage import OneStage
     from featherpose.runtime.pipeline import TopDown
     from featherpose.runtime.predict import Report
     from featherpose.runtime.session import Session
@@ -134,11 +135,19 @@ def _open_finder(
     max_people: int | None,
     model: AnyPath,
     device: str,
-) -> TopDown | None:
-    """Options of `estimate` -> detector and estimator, opened; None: the boxes are given. InputError for options that
-    contradict each other."""
-    from featherpose.runtime.pipeline import TopDown, check_finder
+) -> TopDown | OneStage | None:
+    """Options of `estimate` -> what finds people and poses, opened; None: the boxes are given. InputError for options
+    that contradict each other."""
+    from featherpose import weights
+    from featherpose.runtime.finder import is_one_stage, refuse_for_one_stage
+    from featherpose.runtime.one_stage import OneStage
+    from featherpose.runtime.pipeline import DEFAULT_DETECTOR, TopDown, check_finder
 
+    path = weights.find(model)
+    if is_one_stage(path):
+        named = detector not in (None, DEFAULT_DETECTOR)
+        refuse_for_one_stage(path, {"boxes": boxes is not None, "whole_image": whole_image, "detector": named})
+        return OneStage(_session(path, device), conf=conf, max_people=max_people)
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
     if boxes is not None or whole_image or detector is None:
         return None
@@ -169,9 +178,12 @@ def open_detector(
     from featherpose import weights
     from featherpose.runtime.detector import Detector
 
-    path = weights.find_detector(detector).resolve()
-    session = _open_session(path, path.stat().st_mtime_ns, device)
-    return Detector(session, conf=conf, max_people=max_people)
+    return Detector(_session(weights.find_detector(detector), device), conf=conf, max_people=max_people)
+
+
+def _session(path: Path, device: str) -> Session:
+    """Path of an .onnx file -> its session, cached until the file changes."""
+    return _open_session(path.resolve(), path.stat().st_mtime_ns, device)
 
 
 @lru_cache(maxsize=4)
@@ -194,6 +206,18 @@ def list_models() -> list[Model]:
     latency = read_latency()
     found = [read_model(card, aliases.get(card["name"]), latency) for card in weights.shipped_cards()]
     return sorted(found, key=lambda model: -model.ap)
+
+
+def read_model(model: AnyPath) -> Manifest:
+    """Shipped name or .onnx file -> its manifest: what the file says about itself.
+
+    Raises:
+        ModelError: no such model, or a file without a manifest.
+    """
+    from featherpose import weights
+    from featherpose.manifest import read_manifest
+
+    return read_manifest(weights.find(model))
 
 
 def list_networks(word: str = "") -> list[Entry]:
@@ -228,7 +252,10 @@ def predict(
     model: AnyPath = "default",
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
+    save: Sequence[str] = ("json",),
     draw_images: bool = True,
+    draw_boxes: bool = False,
+    draw_ids: bool = False,
     score_threshold: float = 0.3,
     shard: str | None = None,
     overwrite: bool = False,
@@ -238,7 +265,7 @@ def predict(
     max_megapixels: float = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Image files -> poses by image; writes images with drawn skeletons and poses.json.
+    """Image files -> poses by image; writes images with drawn skeletons, poses.json and the formats of `save`.
 
     Sources are files, folders (searched recursively), patterns such as "images/**/*.jpg", and "-": the paths on stdin,
     one per line. Images that an earlier run did with the same models and options, and that have not changed since, are
@@ -256,7 +283,11 @@ def predict(
         model: shipped name or .onnx file.
         out: folder for the results.
         json_file: file for the keypoints; None: poses.json in `out`, poses-I-of-N.json for a shard.
+        save: formats of the poses in `out`, names in `formats.outputs.FORMATS`; poses.json is always written, because a
+            later run reads it to skip what is done.
         draw_images: write the images with drawn skeletons.
+        draw_boxes: draw the boxes of the persons, too.
+        draw_ids: label each person with the person score, and with the id where persons were tracked.
         score_threshold: keypoints with a lower score are drawn faintly.
         shard: "I/N": only every N-th image, beginning with the I-th; the N shards are disjoint and together complete.
         overwrite: also process the images that are done.
@@ -267,8 +298,9 @@ def predict(
         progress: called with the number of images done and of all images that are not skipped.
 
     Raises:
-        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, or results that
-            would overwrite an image. An image that cannot be used is no error: it is listed in the report.
+        InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, an unknown
+            format, or results that would overwrite an image or each other. An image that cannot be used is no error: it
+            is listed in the report.
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import predict
@@ -285,7 +317,10 @@ def predict(
         model=model,
         out=out,
         json_file=json_file,
+        save=save,
         draw_images=draw_images,
+        draw_boxes=draw_boxes,
+        draw_ids=draw_ids,
         score_threshold=score_threshold,
         shard=shard,
         overwrite=overwrite,
@@ -303,6 +338,8 @@ def evaluate(
     *,
     format: str = "coco",
     boxes: AnyPath = "gt",
+    detector: AnyPath = "default",
+    conf: float | None = None,
     category: int | str | None = None,
     strict: bool = False,
     flip_test: bool = False,
@@ -322,7 +359,11 @@ def evaluate(
 
     Args:
         format: "coco" or "mpii".
-        boxes: "gt" for ground-truth boxes, or a file of detected boxes (COCO only).
+        boxes: "gt" for ground-truth boxes, or (COCO only) "detector" for those that a detector finds, with the scores
+            in ground-truth boxes beside them, or a file of detected boxes.
+        detector: shipped name or .onnx file of the person detector, with boxes="detector".
+        conf: lowest score of a box that it finds; None: 0.01, lower than in `predict`, because AP ranks all boxes. At
+            most 100 boxes of an image are used: of the poses in them, COCO counts the 20 best.
         category: name or id of the category that is evaluated, where several have keypoints (COCO only).
         strict: refuse labels and boxes that look wrong (`meaning.CHECKS`) instead of warning (COCO only).
         flip_test: average the heatmaps with those of the flipped crop.
@@ -342,15 +383,21 @@ def evaluate(
     from featherpose import files, weights
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
+    from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
+    from featherpose.evaluation.evaluate import evaluate_detected
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
+    from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.pipeline import without_duplicates
 
     if format not in ("coco", "mpii"):
         raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
     if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
         raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
+    if boxes != "detector" and (detector != "default" or conf is not None):
+        raise InputError("detector and conf are for detected boxes; type --boxes detector.")
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
@@ -362,11 +409,24 @@ def evaluate(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
     if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_all, estimator.manifest.skeleton, progress)
+        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_requests, estimator.manifest.skeleton, progress)
+    elif boxes == "detector":
+        if nms is not None or jitter:
+            raise InputError(
+                "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
+            )
+        evaluation = evaluate_detected(
+            read_coco(data, category=category),
+            estimator.estimate_requests,
+            open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
+            without_duplicates,
+            progress,
+            strict=strict,
+        )
     else:
         evaluation = evaluate_coco(
             read_coco(data, category=category),
-            estimator.estimate_all,
+            estimator.estimate_requests,
             boxes=boxes,
             progress=progress,
             nms=nms,
@@ -641,6 +701,7 @@ def export(
     options: Mapping[str, Any] | None = None,
     skeleton: str | None = None,
     input_size: Size | str | None = None,
+    conf: float | str | None = None,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) of a pose network or a detector -> path of the .onnx file and its manifest.
 
@@ -653,6 +714,8 @@ def export(
         options: options of the network, beside those that the weights record.
         skeleton: coco17, mpii16, lsp14 or a YAML file, for weights that do not record it.
         input_size: height x width in pixels; None: that of the weights.
+        conf: of a detector, lowest score of a box where no other is given; "validation": computed now on the validation
+            set of the weights' recipe, so that 90 % of the boxes are right; None: what training computed so.
 
     Raises:
         ModelError: weights that lack metadata or do not fit, or a parity check that failed.
@@ -666,6 +729,47 @@ def export(
         network=network,
         options=options,
         skeleton=skeleton,
+        input_size=None if input_size is None else Size.of(input_size),
+        conf=conf,
+    )
+
+
+def adopt(
+    file: AnyPath,
+    family: str,
+    out: AnyPath | None = None,
+    *,
+    options: Mapping[str, Any] | None = None,
+    license: str | None = None,
+    skeleton: str | None = None,
+    input_size: Size | str | None = None,
+) -> tuple[Path, Manifest]:
+    """ONNX file of another project and its family -> path of the written .onnx file and its manifest.
+
+    The file is written only if it gives what the original gives with its project's own processing (`parity`).
+
+    Args:
+        out: path of the written file; None: NAME.featherpose.onnx, beside the original.
+        options: options of the family, by name.
+        license: terms of the original, as you state them; they stand in the manifest.
+        skeleton: a built-in name or a YAML file; None: coco17.
+        input_size: height x width in pixels, for a file that takes any size.
+
+    Raises:
+        InputError: an unknown family or option, or a skeleton that does not fit.
+        ModelError: a file of another layout, or one whose equality could not be proven.
+    """
+    with _extra("Adopting", "export"):
+        from featherpose.foreign.adopt import adopt as adopt_file
+    from featherpose.skeleton import find_skeleton
+
+    return adopt_file(
+        Path(file),
+        family,
+        None if out is None else Path(out),
+        options=options,
+        license=license,
+        skeleton=None if skeleton is None else find_skeleton(skeleton),
         input_size=None if input_size is None else Size.of(input_size),
     )
 

@@ -26,13 +26,14 @@ METRIC_NAMES = {
     "box_ap50": "AP50",
     "box_recall": "recall",
     "loss": "loss",
+    "conf": "conf",
 }
 """Names of the validation metrics as shown to users."""
 
 
 def format_score(name: str, value: float) -> str:
-    """Metric and its value -> text: percent with one decimal, a loss with three."""
-    return f"{value:.3f}" if name == "loss" else f"{value:.1f}"
+    """Metric and its value -> text: percent with one decimal; a loss and a score threshold with three."""
+    return f"{value:.3f}" if name in ("loss", "conf") else f"{value:.1f}"
 
 
 def curves(history: Sequence[dict[str, Any]]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from featherpose.errors import FeatherposeError, InputError
 
+_OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+
 
 def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = InputError) -> Any:
     """Path of a JSON file -> its value.
@@ -67,7 +69,21 @@ def make_folder(folder: Path) -> None:
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Path and bytes -> a file that is complete or unchanged: written to a temporary file, flushed, renamed."""
+    """Path and bytes -> a file that is complete or unchanged: written to a temporary file, flushed, renamed.
+
+    A symbolic link stays, and the file that it names is replaced. A stream (`is_stream`) is opened and written.
+    """
+    try:
+        if is_stream(path):
+            with path.open("ab") as stream:
+                stream.write(data)
+        else:
+            _replace(Path(os.path.realpath(path)) if path.is_symlink() else path, data)
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
+def _replace(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with part.open("wb") as file:
@@ -75,16 +91,26 @@ def replace(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path is a device, a pipe or an open file of this process (/dev/stdout): nothing that can be replaced.
+
+    Standard output is one even where the shell has sent it to a file: what is in there must not be lost.
+    """
+    # Unlike those of Path, these functions raise no error for a path that cannot exist.
+    is_special = os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113
+    return is_special or str(path.absolute()).startswith(_OPEN_FILES)
 
 
 def check_writable(path: Path) -> None:
     """InputError for a path where no file can be written: a folder, or one below a folder that is not writable."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder, wanted a file for the results. Choose another file.")
+    if is_stream(path):
+        return
     nearest = next(folder for folder in path.absolute().parents if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise InputError(f"{path}: cannot be written, {nearest} is not a writable folder. Choose another file.")

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from featherpose import files
 from featherpose.errors import InputError
-from featherpose.letterbox import BORDER, Letterbox
+from featherpose.letterbox import Letterbox
 from featherpose.size import Size
 
 PillowImage = Image.Image
@@ -313,16 +313,24 @@ def shrink(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
     """RGB uint8 (H, W, 3) and its letterbox -> the network's input, uint8 (h, w, 3), padded with gray.
 
-    The image is averaged down by area, or enlarged bilinearly. InputError when the image is not of `image_size`.
+    The image is averaged down by area, unless the letterbox's fit says otherwise, or enlarged bilinearly. InputError
+    when the image is not of `image_size`.
     """
     if image.shape[:2] != place.image_size.shape:
         height, width = image.shape[:2]
         raise InputError(f"The image is {height}x{width} pixels, its letterbox is for {place.image_size}.")
-    padded = np.full((*place.size.shape, 3), BORDER, np.uint8)
+    padded = np.full((*place.size.shape, 3), place.fit.border, np.uint8)
     height, width = place.scaled_size.shape
-    how = cv2.INTER_AREA if place.factor < 1 else cv2.INTER_LINEAR
-    padded[:height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    averaged = place.factor < 1 and place.fit.interpolation == "area"
+    scaled = resize(image, place.scaled_size, averaged=averaged)
+    padded[place.top : place.top + height, place.left : place.left + width] = scaled
     return padded
+
+
+def resize(image: NDArray[np.uint8], size: Size, *, averaged: bool = False) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) and another size -> uint8 (h, w, 3), bilinear, or averaged by area."""
+    how = cv2.INTER_AREA if averaged else cv2.INTER_LINEAR
+    return cv2.resize(image, (size.width, size.height), interpolation=how).astype(np.uint8, copy=False)
 
 
 def use_one_thread() -> None:

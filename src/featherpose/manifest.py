@@ -21,6 +21,7 @@ from featherpose.codecs.heatmap import Codec
 from featherpose.crop import MODES, PADDING
 from featherpose.errors import InputError, ModelError, did_you_mean
 from featherpose.kinds import BOTTOM_UP, DETECTOR, KINDS, POSE, POSES, SIDE_MULTIPLE, Tensor, grouping_map
+from featherpose.letterbox import Fit
 from featherpose.onnx_metadata import MalformedFile, find_text
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -29,7 +30,7 @@ VERSION = 2
 _TYPES: dict[str, tuple[type, ...]] = {
     **{"network": (str,), "options": (dict,), "input_size": (dict,), "crop_mode": (str,), "padding": (int, float)},
     **{"codec": (dict,), "skeleton": (dict,), "long_side": (int,), "conf": (int, float), "recipe": (dict,)},
-    **{"training": (dict,), "accuracy": (list,), "parity": (dict,)},
+    **{"training": (dict,), "accuracy": (list,), "parity": (dict,), "antialias": (bool,), "letterbox": (dict,)},
 }
 """Types of the fields in JSON."""
 _EXPORT = "Create one with `featherpose export`."
@@ -47,6 +48,8 @@ class Manifest(ABC):
     """Key of `kinds.KINDS`."""
     nullable: ClassVar[frozenset[str]] = frozenset()
     """Fields that may be null."""
+    added: ClassVar[frozenset[str]] = frozenset()
+    """Fields that older files of this version lack: left out of the JSON where they have their default."""
 
     network: str
     options: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -75,7 +78,10 @@ class Manifest(ABC):
 
     def to_json(self) -> str:
         """Manifest -> JSON text; equal manifests give equal text."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self) if field.name in self.added}
+        left_out = {name for name, default in defaults.items() if getattr(self, name) == default}
         values = {"kind": self.kind, **dataclasses.asdict(self)}
+        values = {name: value for name, value in values.items() if name not in left_out}
         return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
 
     @staticmethod
@@ -93,7 +99,7 @@ class Manifest(ABC):
         _refuse_version(values.get("version"))
         _refuse_unknown("kind", str(values.get("kind")), MANIFESTS)
         manifest = MANIFESTS[values["kind"]]
-        _refuse_keys(values, ["kind", *(f.name for f in dataclasses.fields(manifest))])
+        _refuse_keys(values, ["kind", *(f.name for f in dataclasses.fields(manifest))], manifest.added)
         _refuse_types(values, manifest.nullable)
         try:
             return manifest(**_field_values(values))
@@ -105,37 +111,49 @@ class Manifest(ABC):
 class PoseManifest(Manifest):
     """A model that predicts the keypoints of one person in each crop.
 
-    `input_size` is that of a crop in px; `codec` the codec's name and its parameters; `padding` the factor by which a
-    crop is larger than its box.
+    `input_size` is that of a crop in px; `codec` the codec's name and its parameters, None for a graph that gives
+    keypoints without heatmaps; `padding` the factor by which a crop is larger than its box; `antialias` whether a large
+    image is averaged down before it is cropped, which other projects do not do.
     """
 
     kind: ClassVar[str] = POSE.name
+    nullable: ClassVar[frozenset[str]] = frozenset({"codec"})
+    added: ClassVar[frozenset[str]] = frozenset({"antialias"})
 
     skeleton: Skeleton
     input_size: Size
-    codec: dict[str, Any]
+    codec: dict[str, Any] | None
     crop_mode: str = "msra"
     padding: float = PADDING
+    antialias: bool = True
 
     def _check(self) -> None:
         """ModelError unless codec and crop mode are known and fit together."""
         _refuse_unknown("crop_mode", self.crop_mode, MODES)
-        _refuse_unknown("codec", str(self.codec.get("name")), CODECS)
         if not self.padding > 0:
             raise ModelError(f"padding is {self.padding}, wanted a factor above 0")
-        self.make_codec()
+        if self.codec is not None:
+            _refuse_unknown("codec", str(self.codec.get("name")), CODECS)
+            self.make_codec()
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs of the graph: no heatmaps without a codec."""
+        return tuple(output for output in super().outputs if self.codec is not None or output.name != "heatmaps")
 
     @property
     def sizes(self) -> dict[str, int]:
         """H and W of a crop, K, and h and w of a heatmap."""
+        sizes = {"H": self.input_size.height, "W": self.input_size.width, "K": self.skeleton.num_keypoints}
+        if self.codec is None:
+            return sizes
         cells = self.make_codec().heatmap_size
-        return {
-            **{"H": self.input_size.height, "W": self.input_size.width, "K": self.skeleton.num_keypoints},
-            **{"h": cells.height, "w": cells.width},
-        }
+        return {**sizes, "h": cells.height, "w": cells.width}
 
     def make_codec(self) -> Codec:
-        """The codec that decodes this model's heatmaps to keypoints."""
+        """The codec that decodes this model's heatmaps to keypoints; ModelError for a model without heatmaps."""
+        if self.codec is None:
+            raise ModelError(f"{self.network} gives keypoints without heatmaps; leave out flip_test and blur_kernel")
         parameters: dict[str, Any] = {k: v for k, v in self.codec.items() if k != "name"}
         try:
             codec = CODECS[self.codec["name"]](size=self.input_size, **parameters)
@@ -148,13 +166,16 @@ class PoseManifest(Manifest):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageManifest(Manifest):
-    """A model that takes a whole image, scaled to a long side of `long_side` px.
+    """A model that takes a whole image, scaled to a long side of `long_side` px and placed as `letterbox` says.
 
     Persons with a score below `conf` are left out where no other threshold is given.
     """
 
+    added: ClassVar[frozenset[str]] = frozenset({"letterbox"})
+
     long_side: int
     conf: float
+    letterbox: Fit = Fit()
 
     def _check(self) -> None:
         """ModelError for sizes that the graph cannot take, and for a threshold that is not a score."""
@@ -162,6 +183,13 @@ class ImageManifest(Manifest):
             raise ModelError(f"long_side is {self.long_side}, wanted a multiple of {SIDE_MULTIPLE} pixels")
         if not 0 <= self.conf <= 1:
             raise ModelError(f"conf is {self.conf}, wanted a score from 0 to 1")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """H and W where every input is a square of `long_side`."""
+        if self.letterbox.shape == "multiple":
+            return {}
+        return {"H": self.long_side, "W": self.long_side}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +212,8 @@ class PosesManifest(ImageManifest):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """K."""
-        return {"K": self.skeleton.num_keypoints}
+        """K, and the sides of the input where they are fixed."""
+        return {**super().sizes, "K": self.skeleton.num_keypoints}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,8 +275,8 @@ def _refuse_unknown(what: str, value: str, known: Any) -> None:
         raise ModelError(f"{what} {value!r} is unknown.{did_you_mean(value, known)}")
 
 
-def _refuse_keys(values: dict[str, Any], wanted: list[str]) -> None:
-    missing = [name for name in wanted if name not in values]
+def _refuse_keys(values: dict[str, Any], wanted: list[str], added: frozenset[str]) -> None:
+    missing = [name for name in wanted if name not in values and name not in added]
     if missing:
         raise ModelError(f"the manifest lacks {', '.join(missing)}")
     unknown = [name for name in values if name not in wanted]
@@ -271,6 +299,8 @@ def _field_values(values: dict[str, Any]) -> dict[str, Any]:
     fields["accuracy"] = tuple(fields["accuracy"])
     if "input_size" in fields:
         fields["input_size"] = Size(**fields["input_size"])
+    if "letterbox" in fields:
+        fields["letterbox"] = Fit(**fields["letterbox"])
     if fields.get("skeleton") is not None:
         fields["skeleton"] = Skeleton.from_dict(fields["skeleton"])
     return fields

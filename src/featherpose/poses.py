@@ -1,5 +1,6 @@
 """Poses: the result type of all pose estimation in featherpose."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,8 @@ class Poses:
     """Poses of N persons in one image of `image_size`.
 
     keypoints (N, K, 2) x, y in pixels, (0, 0) the center of the top-left one; scores (N, K); boxes_xyxy (N, 4) left,
-    top, right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None.
+    top, right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None. A number may
+    be NaN where it is unknown.
     """
 
     keypoints: NDArray[np.float32]
@@ -82,7 +84,7 @@ class Poses:
     def person_scores(self) -> NDArray[np.float32]:
         """(N,) box score x mean of the keypoint scores above 0.2; 0 for a person without such a keypoint."""
         confident = self.scores > MIN_KEYPOINT_SCORE
-        mean = (self.scores * confident).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
+        mean = np.where(confident, self.scores, 0).sum(axis=1) / np.maximum(confident.sum(axis=1), 1)
         return (self.box_scores * mean).astype(np.float32)
 
     def above(self, score: float) -> "Poses":
@@ -116,7 +118,10 @@ class Poses:
         return names.index(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Poses -> plain dict: every keypoint by its name, pixels rounded to 0.01 and scores to 0.0001."""
+        """Poses -> plain dict for JSON: every keypoint by its name, pixels rounded to 0.01 and scores to 0.0001.
+
+        None (JSON null) stands for a number that is not finite.
+        """
         instances = [self._person(i) for i in range(len(self))]
         return {"image_size": self.image_size.to_dict(), "skeleton": self.skeleton.name, "instances": instances}
 
@@ -124,7 +129,8 @@ class Poses:
     def from_dict(cls, values: dict[str, Any], skeleton: Skeleton) -> "Poses":
         """Plain dict, as `to_dict` writes it -> Poses.
 
-        InputError when its skeleton is not `skeleton`, and for the first value that is missing or no finite number.
+        None is read as NaN. InputError when its skeleton is not `skeleton`, and for the first value that is missing or
+        no finite number.
         """
         _require(values, ("instances", "image_size", "skeleton"), "The poses of an image")
         persons = values["instances"]
@@ -198,12 +204,16 @@ class Poses:
     def _person(self, i: int) -> dict[str, Any]:
         rows = zip(self.skeleton.keypoint_names, self.keypoints[i].tolist(), self.scores[i].tolist(), strict=True)
         person: dict[str, Any] = {
-            "score": round(float(self.person_scores[i]), 4),
-            "box_xyxy": [round(value, 2) for value in self.boxes_xyxy[i].tolist()],
-            "box_score": round(float(self.box_scores[i]), 4),
-            "keypoints": {name: [round(x, 2), round(y, 2), round(score, 4)] for name, (x, y), score in rows},
+            "score": _rounded(float(self.person_scores[i]), 4),
+            "box_xyxy": [_rounded(value, 2) for value in self.boxes_xyxy[i].tolist()],
+            "box_score": _rounded(float(self.box_scores[i]), 4),
+            "keypoints": {name: [_rounded(x, 2), _rounded(y, 2), _rounded(score, 4)] for name, (x, y), score in rows},
         }
         return person if self.ids is None else {"id": int(self.ids[i]), **person}
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(value, digits) if math.isfinite(value) else None
 
 
 def _index_type(index: int | ArrayLike) -> type:
@@ -214,9 +224,9 @@ def _index_type(index: int | ArrayLike) -> type:
 def _check_person(person: Any, where: str, skeleton: Skeleton, *, tracked: bool) -> None:
     """InputError for the first value of an instance, as `to_dict` writes it, that is missing or wrong."""
     _require(person, ("box_xyxy", "box_score", "keypoints", *(["id"] if tracked else [])), where)
-    if not files.is_numbers(person["box_xyxy"], 4):
+    if not _are_numbers(person["box_xyxy"], 4):
         raise InputError(f"{where}: box_xyxy is {person['box_xyxy']!r}, wanted 4 numbers: left, top, right, bottom.")
-    if not files.is_number(person["box_score"]):
+    if not _are_numbers([person["box_score"]], 1):
         raise InputError(f"{where}: box_score is {person['box_score']!r}, wanted a number.")
     if tracked and not files.is_whole(person["id"]):
         raise InputError(f"{where}: id is {person['id']!r}, wanted a whole number.")
@@ -225,8 +235,13 @@ def _check_person(person: Any, where: str, skeleton: Skeleton, *, tracked: bool)
     for name, values in keypoints.items():
         if name not in skeleton.keypoint_names:
             raise InputError(f"{where}: unknown keypoint {name!r}.{did_you_mean(name, skeleton.keypoint_names)}")
-        if not files.is_numbers(values, 3):
+        if not _are_numbers(values, 3):
             raise InputError(f"{where}: {name} is {values!r}, wanted 3 numbers: x, y, score.")
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    """JSON value -> whether it is a list of `count` finite numbers or null, which stands for NaN."""
+    return isinstance(values, list) and files.is_numbers([0 if value is None else value for value in values], count)
 
 
 def _require(values: Any, keys: Sequence[str], where: str) -> None:

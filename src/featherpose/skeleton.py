@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,15 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
 
 
+_FINGERS = ("thumb", "forefinger", "middle_finger", "ring_finger", "pinky_finger")
 _SIGMAS = {
     **{"nose": 0.026, "eye": 0.025, "ear": 0.035, "shoulder": 0.079, "elbow": 0.072, "wrist": 0.062},
     **{"hip": 0.107, "knee": 0.087, "ankle": 0.089},
     # COCO has no value for these; each gets that of the nearest keypoint.
-    **{"pelvis": 0.107, "thorax": 0.079, "upper_neck": 0.079, "neck": 0.079, "head_top": 0.035},
+    **{"pelvis": 0.107, "thorax": 0.079, "upper_neck": 0.079, "neck": 0.079, "head_top": 0.035, "head": 0.035},
+    **dict.fromkeys(("big_toe", "small_toe", "heel"), 0.089),
+    **dict.fromkeys([f"face_{index}" for index in range(68)], 0.025),
+    **dict.fromkeys(["hand_root", *(f"{finger}_{joint}" for finger in _FINGERS for joint in range(1, 5))], 0.062),
 }
 OTHER_SIGMA = 0.067
 """OKS sigma of a keypoint for which no published data set gives one: the mean of COCO's 17."""
@@ -235,7 +240,81 @@ LSP14 = _standard(
 )
 """LSP's 14 keypoints (Johnson and Everingham 2010); hips and shoulders are placed as in MPII."""
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14)}
+_FEET = (
+    *(("left_ankle", "left_heel"), ("left_ankle", "left_big_toe"), ("left_ankle", "left_small_toe")),
+    *(("right_ankle", "right_heel"), ("right_ankle", "right_big_toe"), ("right_ankle", "right_small_toe")),
+)
+
+HALPE26 = _standard(
+    "halpe26",
+    f"{' '.join(COCO17.keypoint_names)} head neck hip left_big_toe right_big_toe left_small_toe right_small_toe "
+    "left_heel right_heel",
+    (
+        *_ARMS_AND_LEGS,
+        *(("neck", "left_shoulder"), ("neck", "right_shoulder"), ("hip", "left_hip"), ("hip", "right_hip")),
+        *(("hip", "neck"), ("neck", "head")),
+        *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
+        *_FEET,
+    ),
+    "coco",
+)
+"""Halpe's 26 keypoints of the body (Fang et al. 2022, AlphaPose): COCO's 17, then head, neck, hip and feet."""
+
+
+def _hand(side: str) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """Side -> names of the 21 keypoints of a hand, the root first, and the limbs from the root along each finger."""
+    root = f"{side}_hand_root"
+    fingers = [[f"{side}_{finger}_{joint}" for joint in range(1, 5)] for finger in _FINGERS]
+    limbs = tuple(pair for finger in fingers for pair in zip([root, *finger], finger, strict=False))
+    return [root, *(name for finger in fingers for name in finger)], limbs
+
+
+_FACE_PAIRS = {
+    **{i: 16 - i for i in range(8)},  # jaw
+    **{17 + i: 26 - i for i in range(5)},  # eyebrows
+    **{31: 35, 32: 34},  # nose
+    **{36: 45, 37: 44, 38: 43, 39: 42, 40: 47, 41: 46},  # eyes
+    **{48: 54, 49: 53, 50: 52, 58: 56, 59: 55},  # outer lips
+    **{60: 64, 61: 63, 67: 65},  # inner lips
+}
+"""Points of the person's right half of the face -> those of the left half, in the 68-point layout of 300-W."""
+
+
+_FACE_LINES = (
+    *(range(17), range(17, 22), range(22, 27), range(27, 31), range(31, 36)),  # jaw, eyebrows, nose
+    *((*range(36, 42), 36), (*range(42, 48), 42), (*range(48, 60), 48), (*range(60, 68), 60)),  # eyes, lips
+)
+"""Lines through the points of the face, as they are drawn."""
+
+
+def _face() -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """Names of the 68 points of the face, of which a pair has the number of its right point, and the limbs."""
+    names = {index: f"face_{index}" for index in range(68)}
+    for right, left in _FACE_PAIRS.items():
+        names[right] = f"right_face_{right}"
+        names[left] = f"left_face_{right}"
+    limbs = tuple((names[a], names[b]) for line in _FACE_LINES for a, b in pairwise(line))
+    return list(names.values()), limbs
+
+
+def _wholebody() -> Skeleton:
+    left, left_limbs = _hand("left")
+    right, right_limbs = _hand("right")
+    feet = [f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel")]
+    body = [(COCO17.keypoint_names[a], COCO17.keypoint_names[b]) for a, b in COCO17.limbs]
+    hands = (("left_wrist", left[0]), ("right_wrist", right[0]), *left_limbs, *right_limbs)
+    face, face_limbs = _face()
+    names = " ".join([*COCO17.keypoint_names, *feet, *face, *left, *right])
+    return _standard("wholebody133", names, (*body, *_FEET, *face_limbs, *hands), "coco")
+
+
+WHOLEBODY133 = _wholebody()
+"""COCO-WholeBody's 133 keypoints (Jin et al. 2020): COCO's 17, six of the feet, 68 of the face, 21 of each hand.
+
+The OKS sigmas of feet, face and hands are not the data set's: each is that of the nearest keypoint of COCO.
+"""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14, HALPE26, WHOLEBODY133)}
 
 
 def find_skeleton(name: str) -> Skeleton:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import featherpose
 from featherpose import images
 from featherpose.cli.evaluate import evaluate, percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
 from featherpose.evaluation.evaluate import NMS
+from featherpose.formats.coco import to_results
 from featherpose.skeleton import LSP14, MPII16
 from tests.evaluation.folders import SAMPLES, UNLABELED, person, write_folder
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
@@ -82,6 +84,26 @@ def test_detector_is_evaluated_on_boxes(run, tmp_path: Path) -> None:
     assert (facts["long_side"], facts["num_instances"]) == (96, 1)
     (result,) = json.loads((tmp_path / "out/evaluate/detector-people.results.json").read_text())
     assert result["bbox"] == pytest.approx([107, 107, 105, 105], abs=4)
+
+
+def test_boxes_of_a_detector_beside_gt_boxes(run, tmp_path: Path) -> None:
+    """The results are those of `estimate` with the same threshold."""
+    folder = tmp_path / "people"
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[107:214, 107:214] = (255, 0, 0)
+    images.write(folder / "images/photo-5.png", image)
+    words = ["--boxes", "detector", "--detector", "detector.onnx"]
+    lines = run(*words).stdout.splitlines()
+    assert lines[0].split()[:2] == ["boxes", "AP"]
+    assert [line.split()[0] for line in lines[1:4]] == ["gt", "detector", "difference"]
+    assert lines[4].startswith("tiny 64x48 ") and "boxes of detector.onnx with a score of at least 0.01," in lines[4]
+    assert lines[5].startswith("instances: 1, images: 4 of people")
+    facts = json.loads(run(*words, "--conf", "0.02", "--json", "--out", "found.json").stdout)
+    assert (facts["boxes"], facts["detector"], facts["conf"]) == ("detector", "detector.onnx", 0.02)
+    for name, reference in facts["gt_scores"].items():
+        assert facts["difference"][name] == pytest.approx(facts["scores"][name] - reference)
+    poses = featherpose.estimate(image, model="tiny.onnx", detector="detector.onnx", conf=0.02, device="cpu")
+    assert json.loads(Path("found.json").read_text()) == to_results(poses, 5)
 
 
 def test_json_on_stdout_has_no_other_output(run, tmp_path: Path) -> None:
@@ -223,6 +245,18 @@ BAD = {
         InputError,
         "is a person detector, evaluated without nms, flip_test; leave it out",
     ),
+    "detector with boxes of a file": (
+        ["--boxes", "x.json", "--detector", "detector.onnx"],
+        InputError,
+        "type --boxes de",
+    ),
+    "conf of labeled boxes": (["--conf", "0.1"], InputError, "detector and conf are for detected boxes"),
+    "nms of a detector": (
+        ["--boxes", "detector", "--nms", "soft"],
+        InputError,
+        "nms and jitter are for boxes that are",
+    ),
+    "no detector": (["--boxes", "detector", "--detector", "tiny.onnx"], ModelError, "choose another --detector"),
     "boxes": (["--boxes", "nowhere.json"], InputError, "nowhere.json: cannot be read (No such file"),
     "jitter of mpii": (["--format", "mpii", "--jitter", "0.1"], InputError, "leave out boxes, nms and jitter"),
     "no people.json of mpii": (["--format", "mpii"], DataError, "people.json: cannot be read"),

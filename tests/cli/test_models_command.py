@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from featherpose import weights
 from featherpose.cli import featherpose
+from featherpose.manifest import Manifest, read_manifest
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,12 @@ def test_a_row_shows_what_the_card_says() -> None:
     low, high = scores["ap_interval"]
     assert row.split()[1:4] == ["default", "192x128", f"{card['files'][0]['bytes'] / 1e6:.1f}"]
     assert f"{scores['ap']} ({low} to {high})" in row
+
+
+def test_a_file_prints_its_manifest() -> None:
+    manifest = read_manifest(weights.find("small"))
+    for words in ("small",), (str(weights.find("small")), "--json"):
+        assert Manifest.from_json(run(*words).stdout) == manifest
 
 
 def test_json_has_sizes_with_named_sides_and_latency() -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -64,6 +65,24 @@ def test_json_on_stdout_has_no_other_output(run, tmp_path):
     result = run("a.jpg", "--whole-image", "--json", "-", "--no-draw")
     assert json.loads(result.stdout) == json.loads((tmp_path / "out/poses.json").read_text())
     assert not (tmp_path / "out/a.jpg").exists()
+
+
+def test_saved_formats_are_named_below_the_table(run, tmp_path):
+    image_file(tmp_path / "a.jpg"), image_file(tmp_path / "b.jpg")
+    result = run("a.jpg", "b.jpg", "--whole-image", "--no-draw", "--save", "csv", "--save", "coco")
+    assert result.stdout.splitlines()[-2].endswith(": keypoints in out/poses.json")
+    id_rule = "the image name, because the file names are not all different numbers"
+    assert result.stdout.splitlines()[-1] == f"saved in out: poses.csv; coco_results.json (image_id: {id_rule})"
+    assert len(json.loads((tmp_path / "out/coco_results.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("word", ["--draw-boxes", "--draw-ids"])
+def test_boxes_and_ids_are_drawn_on_request(run, tmp_path, word):
+    people_file(tmp_path / "a.png", 3)
+    words = ["a.png", "--boxes", "boxes.json"]
+    (tmp_path / "boxes.json").write_text('{"a.png": [[20, 20, 70, 50]]}')
+    assert run(*words).exit_code == run(*words, word, "--out", "more").exit_code == 0
+    assert not np.array_equal(images.read(tmp_path / "out/a.png"), images.read(tmp_path / "more/a.png"))
 
 
 def test_json_option_sets_the_output_file(run, tmp_path):
@@ -171,6 +190,19 @@ def test_max_megapixels_limits_image_size(run, tmp_path):
     assert run("a.jpg", "--whole-image", "--max-megapixels", "0.005").exit_code == 0
 
 
+def test_name_that_is_not_text_and_stdout_as_file(tmp_path):
+    """In a process of its own: standard output is that of the process, and strict about what it can encode."""
+    tiny_model(tmp_path / "tiny.onnx")
+    (tmp_path / "in").mkdir()
+    image_file(tmp_path / "a.jpg").rename(tmp_path / os.fsdecode(b"in/b\xff.jpg"))
+    command = [sys.executable, "-m", "featherpose", "predict", "in", "--whole-image", "--model", "tiny.onnx"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for words in (["--no-draw"], ["--json", "/dev/stdout"]):
+        done = subprocess.run([*command, *words], cwd=tmp_path, env=environment, capture_output=True, check=True)
+        assert b"b\\udcff.jpg" in done.stdout
+    assert [entry["image"] for entry in json.loads(done.stdout)["images"]] == ["b\udcff.jpg"]
+
+
 def test_help_shows_examples_and_box_formats():
     text = CliRunner().invoke(predict, ["--help"]).stdout
     for words in (
@@ -178,6 +210,7 @@ def test_help_shows_examples_and_box_formats():
         '"empty.jpg": []',
         "COCO annotations",
         "exit code 1",
+        "csv: A table, poses.csv",
     ):
         assert words in text, words
 

@@ -1,7 +1,8 @@
 """Small labeled data sets in COCO's format, and a predictor that returns their annotations."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from featherpose import images
 from featherpose.boxes import xyxy_to_xywh
-from featherpose.evaluation.prediction import Predict
+from featherpose.evaluation.prediction import ImageWithBoxes, Predict
 from featherpose.poses import Poses
 from featherpose.records import Labels
 from featherpose.size import Size
@@ -59,7 +60,14 @@ def write_folder(root: Path, annotations: list[dict[str, Any]] = SAMPLES, skelet
 
 def one_by_one(predict: Callable[[np.ndarray, np.ndarray], Poses]) -> Predict:
     """A function from an image and boxes to Poses -> one for many images."""
-    return lambda images, boxes: map(predict, images, boxes)
+
+    def predict_all(requests: Iterable[ImageWithBoxes], /) -> Iterator[tuple[ImageWithBoxes, Poses]]:
+        for request in requests:
+            poses = predict(request.image, request.boxes)
+            kept = len(poses) == len(request.scores)
+            yield request, replace(poses, box_scores=request.scores) if kept else poses
+
+    return predict_all
 
 
 def lookup_predictor(

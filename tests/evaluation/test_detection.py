@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from featherpose.evaluation.coco import bbox_ap
-from featherpose.evaluation.detection import ImageDetections, detection_scores, recall_at_false_boxes
+from featherpose.evaluation.detection import (
+    ImageDetections,
+    detection_scores,
+    recall_at_false_boxes,
+    score_at_precision,
+)
 from featherpose.formats import coco_labels
 
 BOX = [10.0, 10.0, 50.0, 90.0]
@@ -41,6 +46,33 @@ def test_scores_of_hand_made_images(found: list[ImageDetections], ap50: float, r
     scores = detection_scores(found)
     assert scores.ap50 == pytest.approx(ap50, abs=1e-6, nan_ok=True)
     assert scores.recall == pytest.approx(recall, nan_ok=True)
+
+
+RIGHT = image([BOX], [0.8], [BOX])
+WRONG_ABOVE = image([AWAY], [0.9], [])
+WRONG_BELOW = image([AWAY], [0.6], [])
+RIGHT_BELOW = image([BOX], [0.4], [BOX])
+
+
+@pytest.mark.parametrize(
+    ("found", "score"),
+    [
+        pytest.param([image([], [], [])], np.nan, id="no boxes"),
+        pytest.param([WRONG_ABOVE] * 9, np.nan, id="none right"),
+        pytest.param([RIGHT] * 3, np.nan, id="too few"),
+        pytest.param([RIGHT] * 4, 0.8, id="all right"),
+        pytest.param([WRONG_ABOVE, *[RIGHT] * 9], 0.8, id="9 of 10 right, the best wrong"),
+        pytest.param([WRONG_ABOVE, *[RIGHT] * 8], np.nan, id="8 of 9 right"),
+        pytest.param([*[RIGHT] * 9, *[WRONG_BELOW] * 2], 0.8, id="equal scores are in or out together"),
+        pytest.param([*[RIGHT] * 9, *[WRONG_BELOW] * 2, *[RIGHT_BELOW] * 9], 0.4, id="the lowest of two"),
+        pytest.param([image([BOX, BOX], [0.8, 0.7], [BOX])] * 4, 0.8, id="a person's second box is wrong"),
+        pytest.param([image([BOX, AWAY], [0.8, 0.7], [BOX, AWAY], (1,))] * 4, 0.8, id="a crowd does not count"),
+        pytest.param([*[RIGHT] * 4, image([[10.0, 30.0, 50.0, 110.0]], [0.5], [BOX])], 0.5, id="IoU 0.6"),
+        pytest.param([*[RIGHT] * 4, image([[10.0, 40.0, 50.0, 120.0]], [0.5], [BOX])], 0.8, id="IoU 0.45"),
+    ],
+)
+def test_score_at_which_most_boxes_are_right(found: list[ImageDetections], score: float) -> None:
+    assert score_at_precision(found, 0.9, min_boxes=4) == pytest.approx(score, nan_ok=True)
 
 
 def test_recall_counts_tall_people_only() -> None:

@@ -13,13 +13,14 @@ import pytest
 
 from featherpose.data.coco import Coco, read_coco
 from featherpose.errors import DataError, InputError, MissingExtra
-from featherpose.evaluation.evaluate import diagnose
+from featherpose.evaluation.evaluate import diagnose, evaluate_detected
 from featherpose.evaluation.evaluate import evaluate as evaluate_set
 from featherpose.evaluation.result import Evaluation
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14
 from tests.evaluation.folders import SAMPLES, SIZE, lookup_predictor, one_by_one, person, write_folder
+from tests.evaluation.test_detector import answers
 
 pytest.importorskip("faster_coco_eval")
 
@@ -142,6 +143,39 @@ def test_duplicate_detections_are_suppressed(dataset: Coco, tmp_path: Path) -> N
     assert (evaluation.num_instances, len(evaluation.results)) == (4, 3)
     assert evaluation.scores.ap == 1
     assert evaluation.results[0]["score"] == pytest.approx(0.95)
+
+
+def twice(number: int, boxes: list[list[float]]) -> list[list[float]]:
+    return [*boxes, *boxes]
+
+
+@pytest.mark.parametrize(
+    ("change", "ap", "instances"),
+    [
+        pytest.param(lambda number, boxes: [], 0, 0, id="nobody"),
+        pytest.param(lambda number, boxes: boxes, 1, 5, id="everybody"),
+        pytest.param(lambda number, boxes: boxes[:1], 0.67, 3, id="one in each image"),
+        pytest.param(twice, 1, 10, id="everybody twice"),
+    ],
+)
+def test_detected_boxes_beside_those_labeled(
+    dataset: Coco, change: Callable[[int, list[list[float]]], list[list[float]]], ap: float, instances: int
+) -> None:
+    seen: list[tuple[int, int]] = []
+    evaluation = evaluate_detected(
+        dataset,
+        one_by_one(lookup_predictor(dataset.labels)),
+        answers(change),
+        lambda poses: poses[np.unique(poses.boxes_xyxy, axis=0, return_index=True)[1]],
+        lambda done, total: seen.append((done, total)),
+    )
+    assert evaluation.scores.ap == pytest.approx(ap, abs=0.01) and evaluation.gt_scores.ap == 1
+    assert evaluation.difference()["ap"] == pytest.approx(ap - 1, abs=0.01)
+    assert (evaluation.num_images, evaluation.num_instances) == (4, instances)
+    assert len(evaluation.results) == min(instances, 5)
+    assert evaluation.results == [] or max(result["score"] for result in evaluation.results) == pytest.approx(0.9)
+    assert seen == [(0, 6), (1, 6), (2, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
+    assert evaluation.to_dict()["difference"]["ap_large"] == evaluation.difference()["ap_large"]
 
 
 def duplicate_boxes(tmp_path: Path, number: int) -> tuple[Coco, Path]:

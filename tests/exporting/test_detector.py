@@ -1,6 +1,7 @@
 """The exported detector: one file for every size, the same boxes as torch and numpy, or no file."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ onnx = pytest.importorskip("onnx")
 from featherpose.errors import InputError, ModelError
 from featherpose.exporting import detector as exporting
 from featherpose.exporting import export_weights
+from featherpose.exporting import weights as weights_file
 from featherpose.exporting.detector import Detections, DetectorGraph, differences_from_all, wrong_nms
 from featherpose.manifest import DetectorManifest
 from featherpose.networks import create_detector
@@ -100,6 +102,35 @@ def test_options_of_pose_networks_are_refused(exported: tuple[Path, DetectorMani
     weights = exported[0].with_suffix(".safetensors")
     with pytest.raises(InputError, match="is a person detector, exported without crops, skeleton"):
         export_weights(weights, crops="folder", skeleton="coco17")
+
+
+@pytest.mark.parametrize(
+    ("results", "conf", "expected"),
+    [
+        pytest.param({}, None, 0.4, id="that of the description"),
+        pytest.param({"conf": 0.55}, None, 0.55, id="that of the validation result"),
+        pytest.param({"conf": 0.55}, 0.0, 0.0, id="given"),
+    ],
+)
+def test_conf_of_the_exported_file(
+    tmp_path: Path, results: dict[str, float], conf: float | None, expected: float
+) -> None:
+    save_weights(detector(), tmp_path / "best.safetensors", to_metadata(MANIFEST, results))
+    assert weights_file.open_detector(tmp_path / "best.safetensors", conf)[1].conf == expected
+
+
+@pytest.mark.parametrize(
+    ("conf", "error", "message"),
+    [
+        pytest.param(1.5, ModelError, "conf is 1.5, wanted a score from 0 to 1", id="no score"),
+        pytest.param("test", InputError, "conf is 'test', wanted a score from 0 to 1, or 'validation'", id="word"),
+        pytest.param("validation", ModelError, "does not record its recipe", id="no recipe"),
+    ],
+)
+def test_bad_conf_is_refused(tmp_path: Path, conf: float | str, error: type[Exception], message: str) -> None:
+    save_weights(detector(), tmp_path / "best.safetensors", to_metadata(replace(MANIFEST, recipe={}), {}))
+    with pytest.raises(error, match=message):
+        weights_file.open_detector(tmp_path / "best.safetensors", conf)
 
 
 A = [0.0, 0.0, 10.0, 20.0]

@@ -104,6 +104,24 @@ def check_same(after: Poses, before: Poses, kept: set[str]) -> None:
         )
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_numbers_that_are_not_finite(name: str, tmp_path: Path) -> None:
+    """They survive in the formats that can say so; in the others such a keypoint is not found."""
+    before = some_poses(2)
+    before.keypoints[0, 3] = np.nan
+    before.keypoints[0, 4, 1] = np.inf
+    before.scores[1, 5] = np.nan
+    before.boxes_xyxy[1] = np.nan
+    before.box_scores[1] = np.nan
+    FORMATS[name].write(tmp_path, {"a.jpg": before}, COCO17)
+    after = FORMATS[name].read(tmp_path, COCO17, {"a.jpg": UHD})["a.jpg"]
+    survive = name in ("json", "jsonl", "csv")
+    assert np.isnan(after.keypoints[0, 3:5]).any(axis=1).tolist() == [survive] * 2
+    assert survive or not after.keypoints[0, 3:5].any()
+    assert np.isnan(after.scores[1, 5]) if survive else after.scores[1, 5] == 0
+    assert len(after) == 2 and np.isfinite(after.keypoints[:, 6:]).all() and np.isfinite(after.boxes_xyxy[0]).all()
+
+
 def one_word(old: str, new: str) -> Callable[[str], str]:
     """Change of a file's text: the first `old` becomes `new`."""
 

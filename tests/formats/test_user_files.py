@@ -4,8 +4,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src/featherpose"
 OWN_FILES = {
+    "cli/adopt.py": "the manifest it has just written",
     "cli/export.py": "the manifest it has just written",
     "data/shards.py": "records of shards",
+    "foreign/proof.py": "the boxes of the example images",
     "manifest.py": "metadata of model files",
     "networks/checkpoints.py": "metadata of weights files",
     "runtime/results.py": "entries of poses.json",

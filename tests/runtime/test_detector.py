@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from featherpose.errors import InputError, ModelError
+from featherpose.letterbox import Fit
 from featherpose.runtime.detector import Detector
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model
 
@@ -46,6 +47,25 @@ def test_boxes_are_in_image_pixels(model: Path, height: int, width: int, person:
     assert len(scores) == 1
     pixel = max(height, width) / 96  # image pixels per input pixel
     assert boxes[0] == pytest.approx(person, abs=pixel + 0.5)
+
+
+FITS = [
+    Fit(shape="square"),
+    Fit(shape="square", place="center"),
+    Fit(shape="stretch", interpolation="linear"),
+    Fit(shape="square", points="corners", rounding="down", border=0),
+]
+
+
+@pytest.mark.parametrize("fit", FITS, ids=["square", "center", "stretch", "corners"])
+@pytest.mark.parametrize(("height", "width", "person"), [(96, 192, (64, 0, 128, 64)), (192, 96, (0, 128, 64, 192))])
+def test_letterbox_of_the_manifest_is_used(fit: Fit, height: int, width: int, person: tuple[int, ...], tmp_path: Path):
+    """The stand-in sees cells of 32 x 32, so that a box is known to a cell where the image is placed elsewhere."""
+    manifest = tiny_image_manifest("detector", long_side=192, conf=0.3, letterbox=fit)
+    model = tiny_image_model(tmp_path / "d.onnx", manifest)
+    boxes, _ = Detector.open(model, "cpu")(image(height, width, person))
+    around = np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+    assert around == pytest.approx(person, abs=17)
 
 
 def test_confidence_and_number_are_limited(model: Path) -> None:

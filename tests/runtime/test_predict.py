@@ -7,8 +7,11 @@ import pytest
 from featherpose import images, weights
 from featherpose.errors import InputError, ModelError
 from featherpose.formats import native
+from featherpose.formats.outputs import FORMATS
 from featherpose.runtime import predict as predict_file
 from featherpose.runtime.predict import predict
+from featherpose.size import Size
+from featherpose.skeleton import COCO17
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model
 
 pytest.importorskip("onnx")
@@ -129,15 +132,18 @@ def bad_options(folder):
         ({"boxes": folder / "none.json"}, r"none\.json: cannot be read"),
         ({"boxes": spoilt}, r"spoilt\.json: not JSON"),
         ({"boxes": {"a.jpg": [1]}}, "a box is not four numbers"),
+        ({"whole_image": True, "save": ["yolov8"]}, "Unknown format 'yolov8'"),
+        ({"whole_image": True, "save": ["yolo"], "shard": "1/2"}, r"a\.jpg and a\.png: both would be a"),
+        ({"whole_image": True, "draw_images": False, "draw_ids": True}, "Boxes and ids are drawn on images"),
         ({"whole_image": True, "out": a}, r"a\.jpg: is a file, wanted a folder"),
         ({"whole_image": True, "out": folder}, "would overwrite the input image"),
         ({"whole_image": True, "json_file": a}, "would overwrite the input image"),
     ]
 
 
-@pytest.mark.parametrize("row", range(10))
+@pytest.mark.parametrize("row", range(13))
 def test_invalid_options_raise_before_writing(tmp_path, model, row):
-    image_file(tmp_path / "a.jpg")
+    image_file(tmp_path / "a.jpg"), image_file(tmp_path / "a.png")
     (tmp_path / "spoilt.json").write_text("{")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     options, message = bad_options(tmp_path)[row]
@@ -156,24 +162,6 @@ def test_model_name_is_looked_up_in_shipped_models(tmp_path, model, monkeypatch)
     assert (
         len(predict([image_file(tmp_path / "a.jpg")], model="small", whole_image=True, out=tmp_path / "out").poses) == 1
     )
-
-
-def test_interrupt_keeps_finished_results(tmp_path, model, monkeypatch):
-    image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
-    read = images.read
-
-    def interrupted(path, **options):
-        if path == image_files[2]:
-            raise KeyboardInterrupt
-        return read(path, **options)
-
-    monkeypatch.setattr(predict_file.images, "read", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        predict(image_files, model=model, whole_image=True, out=tmp_path / "out", device="cpu")
-    done = native.from_document(json.loads((tmp_path / "out" / "poses.json").read_text()))
-    assert list(done) == ["a.jpg", "b.jpg"]
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == [".poses.run.json", "a.jpg", "b.jpg", "poses.json"]
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +242,43 @@ def test_shards_together_are_the_whole_run(tmp_path, model, number):
     assert all(report.json_file.exists() for report in reports)
     found = [name for report in reports for name in report.poses]
     assert len(found) == number and set(found) == set(predict(sources, **options).poses)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_shards_of_every_format_are_the_whole_run(tmp_path, model, name):
+    sources = [image_file(tmp_path / f"in/{number}.png") for number in (1, 2, 3)]
+    options = {"model": model, "whole_image": True, "out": tmp_path / "out", "device": "cpu", "draw_images": False}
+    predict(sources, save=[name], **options)
+    sizes = dict.fromkeys(("1.png", "2.png", "3.png"), Size(height=80, width=60))
+    whole = FORMATS[name].read(tmp_path / "out", COCO17, sizes)
+    found = {}
+    for shard in ("1/2", "2/2"):
+        report = predict(sources, save=[name], shard=shard, **options)
+        own_sizes = {image: sizes[image] for image in report.poses}
+        found |= FORMATS[name].read(tmp_path / "out", COCO17, own_sizes, shard=shard)
+    assert {image: poses.to_dict() for image, poses in found.items()} == {
+        image: whole[image].to_dict() for image in ("1.png", "3.png", "2.png")
+    }
+
+
+def test_coco_image_ids_are_decided_by_all_images(tmp_path, model):
+    """Not by those of the shard, and not by those that can be read."""
+    sources = [image_file(tmp_path / f"{name}.png") for name in ("1", "2", "x")]
+    sources[2].write_bytes(b"no image")
+    predict(sources, model=model, whole_image=True, out=tmp_path / "out", device="cpu", save=["coco"], shard="2/2")
+    results = json.loads((tmp_path / "out/coco_results-2-of-2.json").read_text())
+    assert [result["image_id"] for result in results] == ["2.png"]
+
+
+def test_stream_gets_the_document_once_and_no_record(tmp_path, model, monkeypatch):
+    monkeypatch.setattr("featherpose.runtime.results.WRITE_SECONDS", 0.0)
+    (tmp_path / "log").touch()
+    with (tmp_path / "log").open("ab") as log:
+        options = {"model": model, "out": tmp_path / "out", "device": "cpu", "json_file": f"/dev/fd/{log.fileno()}"}
+        sources = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+        predict(sources, whole_image=True, **options)
+    assert len(native.from_document(json.loads((tmp_path / "log").read_text()))) == 2
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.jpg"]
 
 
 def test_failure_of_all_keeps_earlier_results(tmp_path, model):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from featherpose import images
+from featherpose.formats.outputs import FORMATS
 from featherpose.runtime import predict as predict_file
 from featherpose.runtime import results
 from featherpose.runtime.predict import Report, predict
@@ -101,10 +102,13 @@ def test_changed_images_are_done_again(
     [
         pytest.param({}, [], id="none"),
         pytest.param({"max_pixels": 10**6}, [], id="limit of pixels"),
+        pytest.param({"save": ["csv", "jsonl"]}, [], id="other formats"),
         pytest.param({"overwrite": True}, ALL, id="overwrite"),
         pytest.param({"flip_test": True}, ALL, id="flip test"),
         pytest.param({"refine": True}, ALL, id="refine"),
         pytest.param({"score_threshold": 0.5}, ALL, id="drawn otherwise"),
+        pytest.param({"draw_boxes": True}, ALL, id="boxes drawn"),
+        pytest.param({"draw_ids": True}, ALL, id="ids drawn"),
         pytest.param({"draw_images": False}, ALL, id="not drawn"),
         pytest.param({"json_file": "other.json"}, ALL, id="another file"),
         pytest.param({"shard": "1/1"}, ALL, id="shard"),
@@ -120,8 +124,16 @@ def test_other_options_do_all_again(
     assert run(**options | {"overwrite": False})[1] == []
 
 
-def test_interrupted_run_is_resumed_to_the_same_file(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = run(out=tmp_path / "whole")[0].json_file.read_bytes()
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Content by name of all files with poses."""
+    paths = [path for path in folder.rglob("*") if path.suffix in (".json", ".jsonl", ".csv", ".txt", ".yaml")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.name[0] != "."}
+
+
+def test_interrupted_run_is_resumed_to_the_same_files(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(out=tmp_path / "whole", save=list(FORMATS))
     read = predict_file.images.read
 
     def interrupted(path: Path, **options: Any) -> np.ndarray:
@@ -132,10 +144,11 @@ def test_interrupted_run_is_resumed_to_the_same_file(run: Run, tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(predict_file.images, "read", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run()
-    report, done = run()
-    assert done == ["2.jpg", "3.jpg"]
-    assert report.json_file.read_bytes() == whole
+            run(save=list(FORMATS))
+    assert len((tmp_path / "out/poses.jsonl").read_text().splitlines()) == 3, "an interrupt leaves all formats"
+    assert run(save=list(FORMATS))[1] == ["2.jpg", "3.jpg"]
+    assert len(files_in(tmp_path / "whole")) == 4 + 2 * 4 + 1
+    assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
 
 
 def test_results_are_written_during_a_long_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from featherpose.errors import DeviceError, InputError, ModelError
 from featherpose.runtime import session as session_file
-from featherpose.runtime.session import Session
+from featherpose.runtime.session import Session, run_plain
 from featherpose.size import Size
 from featherpose.skeleton import MPII16
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
@@ -118,7 +118,8 @@ def test_bottom_up_gives_the_maps_of_its_codec(tmp_path):
     assert np.argwhere(outputs["heatmaps"][0, 0] > 0.9).min(axis=0).tolist() == [8, 16]
 
 
-def test_engines_of_recent_image_sizes_are_kept(tmp_path):
+def test_engines_of_recent_image_sizes_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(session_file, "MAX_ENGINES", 4)
     session = image_session(tmp_path, "detector", long_side=640)
     assert opened(session) == [(480, 640)], "the size of most photographs is opened first"
     for height in (32, 64, 96):
@@ -273,3 +274,34 @@ def test_broken_models_raise_in_one_line(tmp_path, make, message, capfd):
         Session.open(make(tmp_path / "m.onnx"), "cpu")
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == "", "onnxruntime must not print its own log lines"
+
+
+def test_plain_run_needs_no_manifest(tmp_path):
+    path = tiny_model(tmp_path / "m.onnx", metadata="")
+    outputs = run_plain(path, {"crops": crops(2)})
+    wanted = Session.open(tiny_model(tmp_path / "with.onnx"), "cpu", threads=1).run(crops(2))
+    assert outputs.keys() == wanted.keys()
+    np.testing.assert_allclose(outputs["heatmaps"], wanted["heatmaps"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "inference failed .*crops"),
+        ({"crops": crops(1)[:, :9]}, "inference failed"),
+        ({"crops": crops(1).astype(np.float32)}, "inference failed"),
+        ({"crop": crops(1)}, "inference failed"),
+    ],
+    ids=["nothing", "size", "type", "name"],
+)
+def test_plain_run_names_inputs_that_do_not_fit(inputs, message, tmp_path):
+    with pytest.raises(ModelError, match=rf"m\.onnx: {message}"):
+        run_plain(tiny_model(tmp_path / "m.onnx", metadata=""), inputs)
+
+
+def test_plain_run_names_a_file_that_is_none(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"no model")
+    with pytest.raises(ModelError, match=r"m\.onnx: onnxruntime cannot load it"):
+        run_plain(tmp_path / "m.onnx", {})
+    with pytest.raises(ModelError, match=r"none\.onnx: no such file"):
+        run_plain(tmp_path / "none.onnx", {})

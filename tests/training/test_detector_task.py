@@ -19,7 +19,7 @@ from featherpose.recipes.detector import DetectorRecipe
 from featherpose.recipes.reading import from_dict, override
 from featherpose.recipes.schedule import epochs
 from featherpose.training.loop import train
-from featherpose.training.tasks import check
+from featherpose.training.tasks import check, detector_validation
 from featherpose.training.tasks.detector import DetectorTask
 from featherpose.training.tasks.detector_validation import decode
 from tests.training.conftest import add_file
@@ -79,7 +79,9 @@ def test_batches_hold_padded_targets(scenes: Path) -> None:
     assert all(torch.equal(a[0], b[0]) for a, b in zip(all_batches[2:], later, strict=True))
 
 
-def test_resumed_run_equals_uninterrupted(scenes: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_uninterrupted(scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Random boxes are not right; here the threshold is the number of validation images.
+    monkeypatch.setattr(detector_validation, "score_at_precision", lambda found: len(found) / 100)
     whole = train(recipe(scenes), tmp_path / "whole", workers=0, device="cpu", quiet=True)
     assert not train(recipe(scenes), tmp_path / "two", workers=0, device="cpu", quiet=True, max_minutes=1e-9).finished
     resumed = train(recipe(scenes), tmp_path / "two", workers=0, device="cpu", quiet=True, resume=True)
@@ -87,11 +89,21 @@ def test_resumed_run_equals_uninterrupted(scenes: Path, tmp_path: Path) -> None:
     wanted = load_file(tmp_path / "whole" / "last.safetensors")
     found = load_file(tmp_path / "two" / "last.safetensors")
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
-    assert {"box_ap", "box_ap50", "box_recall", "loss"} < set(whole.best)
+    assert {"box_ap", "box_ap50", "box_recall", "loss", "conf"} < set(whole.best)
+    assert whole.best["conf"] == DetectorTask(recipe(scenes)).num_validation / 100
     facts = read_facts(tmp_path / "whole" / "best.safetensors")
     assert (facts["network"], facts["recipe"]["task"]) == ("feather_detect", "detector")
     assert facts["recipe"]["data"]["folders"] == [scenes.name]
-    assert "| epoch | input | AP | AP50 | recall | loss |" in (tmp_path / "whole" / "card.md").read_text()
+    assert "| epoch | input | AP | AP50 | recall | loss | conf |" in (tmp_path / "whole" / "card.md").read_text()
+
+    # Weights without it, of an earlier version: export computes it.
+    pytest.importorskip("onnx")
+    from featherpose.exporting.weights import open_detector
+
+    monkeypatch.chdir(scenes.parent)
+    monkeypatch.setattr(detector_validation, "score_at_precision", lambda found: len(found) / 50)
+    opened = [open_detector(tmp_path / "whole" / "best.safetensors", conf)[1].conf for conf in (None, "validation")]
+    assert opened == pytest.approx([whole.best["conf"], 2 * whole.best["conf"]])
 
 
 def test_decoded_boxes_are_best_first(scenes: Path) -> None:

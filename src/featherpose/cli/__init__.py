@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version
+from io import TextIOWrapper
 
 import click
 
@@ -19,6 +20,7 @@ COMMANDS = {
     "recipe": "List, show and check training recipes.",
     "average": "Average the weights of several runs of one network.",
     "export": "Export trained weights to one ONNX file, with a parity check.",
+    "adopt": "Wrap another project's ONNX model into a file of featherpose.",
     "benchmark": "Measure training throughput on this machine.",
 }
 """Command -> its one line in --help. The function and the file have the name of the command."""
@@ -53,6 +55,8 @@ def featherpose() -> None:
 
 def main() -> None:
     """Run the command line. A FeatherposeError is printed as one line on stderr and gives exit code 2."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of an image need not be valid text
     try:
         featherpose()
     except FeatherposeError as error:

@@ -48,8 +48,21 @@ DETECTOR_COLUMNS = {
     "--boxes",
     default="gt",
     show_default=True,
-    metavar="gt|FILE",
-    help="gt for ground-truth boxes, or a JSON file with boxes.",
+    metavar="gt|detector|FILE",
+    help="gt for ground-truth boxes, detector for those that it finds, or a JSON file with boxes.",
+)
+@click.option(
+    "--detector",
+    default="default",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Person detector, with --boxes detector: a shipped one or an .onnx file.",
+)
+@click.option(
+    "--conf",
+    type=click.FloatRange(0, 1),
+    metavar="SCORE",
+    help="Lowest score of a box that it finds; AP ranks all boxes, so this is lower than in predict.  [default: 0.01]",
 )
 @options.CATEGORY
 @options.STRICT
@@ -89,6 +102,8 @@ def evaluate(
     data: str,
     data_format: str,
     boxes: str,
+    detector: str,
+    conf: float | None,
     category: str | None,
     strict: bool,
     flip_test: bool,
@@ -113,6 +128,13 @@ def evaluate(
     annotations or {"image.jpg": [[left, top, right, bottom], ...]}) every box in it is used, and duplicates are
     suppressed.
 
+    \b
+    featherpose evaluate --data my-data --boxes detector --detector detector.onnx
+
+    --boxes detector evaluates what predict does: the detector finds the boxes, and duplicates are suppressed by OKS.
+    The scores in ground-truth boxes and the difference stand beside it. The 100 best boxes of each image with a score
+    of at least 0.01 are used, because AP ranks them; predict leaves out those below the --conf in the detector's file.
+
     --jitter measures the effect of inaccurate boxes. Each side of a ground-truth box is shifted by a normally
     distributed error, like that of a detector, whose standard deviation is this fraction of the width or height. The
     error is clipped at two deviations, and the draws are the same in every run.
@@ -135,7 +157,8 @@ def evaluate(
     The poses are written to --out, for COCO in the COCO results format. Images that cannot be used are listed at the
     end; the persons in them count as missed (exit code 1).
     """
-    from featherpose import api
+    from featherpose import api, weights
+    from featherpose.nms import MIN_SCORE
 
     file = out or Path("out/evaluate") / f"{Path(model).stem}-{Path(data).resolve().name}.results.json"
     with progress_bar() as progress:
@@ -144,6 +167,8 @@ def evaluate(
             data,
             format=data_format,
             boxes=boxes,
+            detector=detector,
+            conf=conf,
             category=category,
             strict=strict,
             flip_test=flip_test,
@@ -165,6 +190,8 @@ def evaluate(
     }
     settings |= {"nms": nms or ("none" if boxes == "gt" else "oks"), "jitter": jitter, "padding": padding}
     settings["results"] = str(file)
+    if boxes == "detector":
+        settings |= {"detector": str(weights.find_detector(detector)), "conf": MIN_SCORE if conf is None else conf}
     _show(evaluation, _describe(model) | settings, as_json)
     if evaluation.broken:
         sys.exit(1)
@@ -206,14 +233,23 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     is_detector = "false_boxes" in scores
     columns = DETECTOR_COLUMNS if is_detector else COLUMNS if "ap" in scores else MPII_COLUMNS
+    if evaluation.gt_scores is not None:
+        table.add_column("boxes")
     for column in columns:
         table.add_column(column, justify="right")
-    table.add_row(*(percent(scores[field]) for field in columns.values()))
+    if evaluation.gt_scores is None:
+        table.add_row(*(percent(scores[field]) for field in columns.values()))
+    else:
+        rows = {"gt": evaluation.gt_scores.to_dict(), "detector": scores, "difference": evaluation.difference()}
+        for name, row in rows.items():
+            table.add_row(name, *(percent(row[field]) for field in columns.values()))
     Console().print(table)
     if is_detector:
         click.echo(f"{settings['network']}, long side {settings['long_side']} px ({settings['model']})")
         if (false_boxes := scores["false_boxes"]) is not None:
             click.echo(f"{false_boxes:.2f} false boxes per image without anyone")
+        if (conf := scores["conf_at_90"]) is not None:
+            click.echo(f"90 % of the boxes are right at a score of at least {conf:.3f}")
     else:
         click.echo(_settings_line(settings))
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
@@ -234,6 +270,8 @@ def _settings_line(settings: dict[str, Any]) -> str:
     if settings["padding"]:
         extra += f", padding {settings['padding']}"
     boxes = settings["boxes"] if settings["boxes"] == "gt" else f"{settings['boxes']}, nms {settings['nms']}"
+    if settings["boxes"] == "detector":
+        boxes = f"of {settings['detector']} with a score of at least {settings['conf']:g}"
     return (
         f"{settings['network']} {Size(**settings['input_size'])} ({settings['model']}), boxes {boxes}, {test},"
         f" blur kernel {settings['blur_kernel']}{extra}"

@@ -1,4 +1,4 @@
-"""featherpose models: the shipped models, how accurate, fast and large they are."""
+"""featherpose models: the shipped models, how accurate, fast and large they are; or what one file says about itself."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
-def models(as_json: bool) -> None:
-    """List the shipped models, the most accurate first.
+def models(model: str | None, as_json: bool) -> None:
+    """List the shipped models, the most accurate first; or print the manifest of MODEL, a name or an .onnx file.
 
     \b
     featherpose models
+    featherpose models yolox_tiny.featherpose.onnx
     featherpose predict portrait.jpg --whole-image --model accurate
 
     The names and aliases are what --model takes. Architectures that can be trained: featherpose networks.
     """
     from featherpose import api
 
+    if model is not None:
+        click.echo(api.read_model(model).to_json())
+        return
     found = api.list_models()
     if as_json:
         import json

@@ -10,11 +10,14 @@ import click
 
 from featherpose.cli import options
 from featherpose.cli.progress import progress_bar
+from featherpose.formats.outputs import FORMATS
 
 if TYPE_CHECKING:
     from featherpose.runtime.predict import Report
 
 _ROWS = 20
+_STDOUT = ("-", "/dev/stdout")
+_FORMATS_HELP = " ".join(f"{name}: {found.sentence}" for name, found in FORMATS.items())
 
 
 @click.command()
@@ -41,7 +44,19 @@ _ROWS = 20
     metavar="FILE",
     help="File for the keypoints; - also prints them on stdout.  [default: OUT/poses.json, or poses-I-of-N.json]",
 )
+@click.option(
+    "--save",
+    type=click.Choice(list(FORMATS)),
+    multiple=True,
+    default=["json"],
+    show_default=True,
+    help=f"Format of the keypoints in --out; can be repeated. {_FORMATS_HELP}",
+)
 @click.option("--no-draw", is_flag=True, help="Write only the keypoints, no images.")
+@click.option("--draw-boxes", is_flag=True, help="Draw the boxes of the people, too.")
+@click.option(
+    "--draw-ids", is_flag=True, help="Label each person with the person score, and the id where people were tracked."
+)
 @click.option(
     "--score-threshold", type=float, default=0.3, show_default=True, help="Draw keypoints with a lower score faintly."
 )
@@ -73,7 +88,10 @@ def predict(
     model: str,
     out: Path,
     json_file: str | None,
+    save: tuple[str, ...],
     no_draw: bool,
+    draw_boxes: bool,
+    draw_ids: bool,
     score_threshold: float,
     shard: str | None,
     overwrite: bool,
@@ -92,11 +110,13 @@ def predict(
     featherpose predict portrait.jpg --whole-image
     find . -name '*.jpg' | featherpose predict - --boxes people.json
 
-    Images with drawn skeletons, and poses.json with all keypoints by name, are written to --out. Images that cannot be
-    read are listed at the end, and the others are processed (exit code 1; 2 if all failed).
+    Images with drawn skeletons, and poses.json with all keypoints by name, are written to --out; with --save also other
+    formats. Images that cannot be read are listed at the end, and the others are processed (exit code 1; 2 if all
+    failed).
 
-    The same command again skips the images that are done and have not changed. --shard 1/4 to --shard 4/4 divide the
-    images among four processes or machines.
+    The same command again, also with another --save, skips the images that are done and have not changed: poses.json
+    says which. --shard 1/4 to --shard 4/4 divide the images among four processes or machines; files for all images are
+    then named poses-1-of-4.csv.
 
     The person detector finds the people. In its place, --boxes gives their boxes, in pixels of the upright image, as
 
@@ -121,12 +141,15 @@ def predict(
             model=model,
             out=out,
             json_file=None if json_file == "-" else json_file,
+            save=save,
             shard=shard,
             overwrite=overwrite,
             device=device,
             flip_test=flip_test,
             refine=refine,
             draw_images=not no_draw,
+            draw_boxes=draw_boxes,
+            draw_ids=draw_ids,
             score_threshold=score_threshold,
             max_megapixels=max_megapixels,
             progress=progress,
@@ -138,9 +161,11 @@ def predict(
     all_failed = bool(report.failures) and not report.poses  # then nothing was written
     if json_file == "-" and not all_failed:
         click.echo(report.json_file.read_text(encoding="utf-8"), nl=False)
-    elif not quiet and not all_failed:
+    elif not quiet and not all_failed and json_file not in _STDOUT:
         _show_table(report)
         _show_summary(report, None if no_draw else out)
+        if report.saved:
+            click.echo(f"saved in {out}: {'; '.join(report.saved)}")
     if report.failures:
         _show_failures(report)
     if not quiet:

@@ -351,8 +351,11 @@ def blur_matrix(length: int, kernel: int, border: Border) -> Double:
 def gaussian_kernel(kernel: int) -> Double:
     """Width in cells (odd) -> the weights (kernel,) of a Gaussian filter with OpenCV's sigma for that width.
 
-    sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV uses tables that differ between versions.)
+    sigma = 0.3 ((kernel - 1) / 2 - 1) + 0.8. (Below 11 cells, OpenCV uses tables that differ between versions, but for
+    3 cells, PP-TinyPose's width, all have the same weights.)
     """
+    if kernel == 3:
+        return np.array([0.25, 0.5, 0.25])
     sigma = 0.3 * ((kernel - 1) / 2 - 1) + 0.8
     distances = np.arange(kernel) - kernel // 2
     weights = np.exp(-(distances**2) / (2 * sigma**2))

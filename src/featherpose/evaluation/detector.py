@@ -21,12 +21,10 @@ from featherpose import images
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import DataError, InputError
 from featherpose.evaluation.coco import bbox_ap, evaluator
-from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes
+from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes, score_at_precision
+from featherpose.evaluation.prediction import Detect
 from featherpose.evaluation.result import Evaluation
 from featherpose.records import NO_BOX, Counts, Labels, PersonRecord, Tally
-
-Detect = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""Image RGB uint8 (H, W, 3) -> boxes (M, 4) left, top, right, bottom in its pixels, and scores (M,)."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,8 @@ class DetectorScores:
     """Of people taller than a fifth of the image, at IoU 0.5 and the score with one false box per image on average."""
     false_boxes: float
     """Boxes per image without anyone, at the score threshold `conf`; not a fraction."""
+    conf_at_90: float
+    """Lowest score threshold at which 90 % of the boxes are right (`detection.score_at_precision`)."""
 
     def to_dict(self) -> dict[str, float | None]:
         """The scores by field name; None (JSON null) instead of nan."""
@@ -133,6 +133,7 @@ def _scores(
         ar=coco.ar100,
         recall=recall_at_false_boxes(found, 1.0),
         false_boxes=float(np.mean(false_boxes)) if false_boxes else float("nan"),
+        conf_at_90=score_at_precision(found),
     )
 
 

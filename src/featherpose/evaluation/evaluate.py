@@ -5,6 +5,7 @@ Which boxes are used, as in published results (Xiao et al. 2018, HRNet):
 - `boxes="gt"`: the annotated box of every person with at least one labeled keypoint, except crowd regions. Each box has
   score 1 and no pose is suppressed. Images without such a person are skipped: COCO would count poses on them as false
   positives, which cannot occur with ground-truth boxes. `jitter` adds noise to the boxes.
+- `evaluate_detected`: the boxes that a detector finds in the images, beside the scores with ground-truth boxes.
 - `boxes=FILE`: all boxes of a person detector, with the detector's scores. Duplicates are suppressed by OKS-NMS at 0.9
   over the areas of the padded boxes, or by the method that `nms` names (`NMS`).
 
@@ -28,14 +29,14 @@ from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import InputError, did_you_mean
 from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_ap
-from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
+from featherpose.evaluation.prediction import Detect, LabeledImage, Predict, predict_images
 from featherpose.evaluation.result import Evaluation
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
 from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
 from featherpose.oks import oks
 from featherpose.poses import Poses
-from featherpose.records import Counts, ImageRecord, Labels, PersonRecord, Tally, require_used
+from featherpose.records import Counts, Id, ImageRecord, Labels, PersonRecord, Tally, require_used
 from featherpose.size import Size
 
 OKS_NMS_THRESHOLD = 0.9
@@ -91,22 +92,69 @@ def evaluate(
     require_used(counts, f"The category is {labels.category_name}.")
     warnings = meaning.warnings_about(labels.images, labels.labeled, strict=strict)
     suppress = NMS["none" if labeled else nms or "oks"]
+    all_counts = [counts]
     if labeled:
         entries = _with_jitter(_labeled(labels, persons), jitter)
-        all_counts = [counts]
     else:
-        entries, box_counts, box_warnings = _detected(labels, Path(boxes), strict)
-        all_counts = [counts, box_counts]
+        entries, box_counts, box_warnings = _from_file(labels, Path(boxes), strict)
+        all_counts.append(box_counts)
         warnings += box_warnings
-    labeled_images = [LabeledImage(entry.image.name, entry.boxes, entry.image.size) for entry in entries]
-    predictions = predict_images(dataset.images, labeled_images, predict, labels.skeleton, progress)
+    images = [
+        (entry.image.id, LabeledImage(entry.image.name, entry.boxes, entry.scores, entry.image.size))
+        for entry in entries
+    ]
+    evaluation = _evaluate(dataset, images, predict, lambda found: found[suppress(found)], progress)
+    return replace(evaluation, counts=tuple(all_counts), warnings=(*warnings, *evaluation.warnings))
+
+
+def evaluate_detected(
+    dataset: Dataset,
+    predict: Predict,
+    detect: Detect,
+    suppress: Callable[[Poses], Poses],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    strict: bool = False,
+) -> Evaluation[CocoScores]:
+    """Data set, a function from images and boxes to Poses, one from an image to boxes, and one that removes duplicates
+    -> Evaluation, with the scores in ground-truth boxes beside those in detected ones.
+
+    All images are searched, also those without a person. `progress` counts the images of both.
+    """
+    evaluator()  # if it is not installed, fail now and not after inference
+    records = dataset.labels.images
+    num_labeled = len(_labeled(dataset.labels, dataset.labels.usable()[0]))
+    total = num_labeled + len(records)
+    images = [(record.id, LabeledImage(record.name, None, size=record.size)) for record in records]
+    with_gt_boxes = evaluate(dataset, predict, progress=_part_of(progress, 0, total), strict=strict)
+    with_detector = _evaluate(dataset, images, predict, suppress, _part_of(progress, num_labeled, total), detect=detect)
+    return replace(with_detector, gt_scores=with_gt_boxes.scores, counts=with_gt_boxes.counts)
+
+
+def _part_of(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
+    """Progress of the whole -> that of a part which begins when `before` images are done."""
+    return None if progress is None else lambda done, _: progress(before + done, total)
+
+
+def _evaluate(
+    dataset: Dataset,
+    images: Sequence[tuple[Id, LabeledImage]],
+    predict: Predict,
+    suppress: Callable[[Poses], Poses],
+    progress: Callable[[int, int], None] | None,
+    *,
+    detect: Detect | None = None,
+) -> Evaluation[CocoScores]:
+    """Images with their ids -> Evaluation of the poses in their boxes."""
+    labels = dataset.labels
+    to_search = [image for _, image in images]
+    predictions = predict_images(dataset.images, to_search, predict, labels.skeleton, progress, detect)
     results: list[dict[str, Any]] = []
     instances = 0
-    for entry, found in zip(entries, predictions.poses, strict=True):
+    for (image_id, _), found in zip(images, predictions.poses, strict=True):
         if found is not None:
-            found = replace(found, box_scores=entry.scores)
             instances += len(found)
-            results += to_results(found[suppress(found)], entry.image.id, labels.category)
+            results += to_results(suppress(found), image_id, labels.category)
     broken = predictions.broken
     return Evaluation(
         scores=keypoint_ap(labels, results),
@@ -115,8 +163,7 @@ def evaluate(
         num_instances=instances,
         seconds=predictions.seconds,
         broken=broken,
-        warnings=(*warnings, *_notes(labels, persons, len(entries), len(broken), results)),
-        counts=tuple(all_counts),
+        warnings=tuple(_notes(labels, len(images), len(broken), results)),
     )
 
 
@@ -147,7 +194,7 @@ def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]
     return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
 
-def _detected(labels: Labels, path: Path, strict: bool) -> tuple[list[_ImageBoxes], Counts, list[str]]:
+def _from_file(labels: Labels, path: Path, strict: bool) -> tuple[list[_ImageBoxes], Counts, list[str]]:
     """Boxes of a JSON file by image, without images that have none; their counts, and what looks wrong about them."""
     known = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.", expected=labels.category)
     # Detections name an image by its id, as the labels do, or by its file; the other formats name it by its file.
@@ -200,14 +247,9 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
 worst beyond; the scores of the poses kept do not change."""
 
 
-def _notes(
-    labels: Labels,
-    persons: Sequence[PersonRecord],
-    total: int,
-    broken: int,
-    results: Sequence[Mapping[str, Any]],
-) -> Iterator[str]:
+def _notes(labels: Labels, total: int, broken: int, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Warnings that qualify the scores, one sentence each."""
+    persons, _ = labels.usable()
     if broken:
         yield f"{broken} of {total} images could not be used; their persons count as missed."
     crowded = Counter(person.image for person in persons)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,8 @@ from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
-Predict = Callable[[Iterable[NDArray[np.uint8]], Iterable[NDArray[np.float32]]], Iterator[Poses]]
-"""Images RGB uint8 (H, W, 3), and boxes (N, 4) left, top, right, bottom in each -> Poses of the N persons in each, all
-in the same order; it takes images as it needs them."""
+Detect = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""Image RGB uint8 (H, W, 3) -> boxes (M, 4) left, top, right, bottom in its pixels, and scores (M,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +29,30 @@ class LabeledImage:
 
     name: str
     """File name in the folder of images."""
-    boxes_xyxy: NDArray[np.float32]
-    """(N, 4) in pixels."""
+    boxes_xyxy: NDArray[np.float32] | None
+    """(N, 4) in pixels; None: those that a detector finds."""
+    box_scores: NDArray[np.float32] | None = None
+    """(N,) of the boxes that are given; None: 1 each."""
     size: Size | None = None
     """As annotated: a file of another size cannot be used. None: not annotated."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageWithBoxes:
+    """An image RGB uint8 (H, W, 3) that has been read, its index in the data set, its boxes (N, 4) left, top, right,
+    bottom, and their scores (N,)."""
+
+    index: int
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+
+
+class Predict(Protocol):
+    """Images with boxes -> each with the Poses of the N persons in its boxes, whose box scores are those given, in the
+    same order. It takes images as it needs them, and holds only those whose poses are not there yet."""
+
+    def __call__(self, requests: Iterable[ImageWithBoxes], /) -> Iterator[tuple[ImageWithBoxes, Poses]]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +78,21 @@ def predict_images(
     predict: Predict,
     skeleton: Skeleton,
     progress: Callable[[int, int], None] | None = None,
+    detect: Detect | None = None,
 ) -> Predictions:
     """Folder of images, the images to use in it, a function from images and boxes to Poses -> Predictions.
 
-    `progress` is called with the number of images done and the total. An image that cannot be read, or whose size
-    differs from the annotated one, is listed as broken. DataError where no image can be used, and where the predictor
-    does not return poses of `skeleton`, one per box.
+    `detect` finds the boxes in images where none are given. `progress` is called with the number of images done and the
+    total. An image that cannot be read, or whose size differs from the annotated one, is listed as broken. DataError
+    where no image can be used, and where the predictor does not return poses of `skeleton`, one per box.
     """
     start = time.perf_counter()
     poses: list[Poses | None] = [None] * len(labeled)
     broken: list[str] = []
-    # The predictor reads a few images ahead; `tee` holds those whose poses are not there yet.
-    usable, first, second = tee(_usable(folder, labeled, broken), 3)
-    found = predict((image.pixels for image in first), (image.boxes_xyxy for image in second))
-    for image_poses, image in zip(found, usable, strict=True):
+    for image, image_poses in predict(_usable(folder, labeled, detect, broken)):
         if progress:
             progress(image.index, len(labeled))
-        _check(image_poses, len(image.boxes_xyxy), skeleton)
+        _check(image_poses, len(image.boxes), skeleton)
         poses[image.index] = image_poses
     if progress:
         progress(len(labeled), len(labeled))
@@ -84,32 +101,32 @@ def predict_images(
     return Predictions(poses, tuple(broken), time.perf_counter() - start)
 
 
-@dataclass(frozen=True, eq=False)
-class _Usable:
-    """An image that has been read, its boxes (N, 4), and its index in the data set."""
-
-    index: int
-    pixels: NDArray[np.uint8]
-    boxes_xyxy: NDArray[np.float32]
-
-
-def _usable(folder: Path, labeled: Sequence[LabeledImage], broken: list[str]) -> Iterator[_Usable]:
+def _usable(
+    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str]
+) -> Iterator[ImageWithBoxes]:
     """Images of a data set -> those that can be used; for each of the others a line is added to `broken`."""
     for index, image in enumerate(labeled):
         try:
-            pixels, boxes = _read(folder, image)
+            pixels = images.read(folder / image.name)
+            boxes, scores = _boxes(image, pixels, detect)
         except InputError as error:
             broken.append(with_name(image.name, error))
         else:
-            yield _Usable(index, pixels, boxes)
+            yield ImageWithBoxes(index, pixels, boxes, scores)
 
 
-def _read(folder: Path, image: LabeledImage) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    pixels = images.read(folder / image.name)
+def _boxes(
+    image: LabeledImage, pixels: NDArray[np.uint8], detect: Detect | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Image and its pixels -> boxes (N, 4), given or detected, and scores (N,)."""
     size = Size(height=pixels.shape[0], width=pixels.shape[1])
     if image.size is not None and image.size != size:
         raise InputError(size_difference(image.name, size, image.size))
-    return pixels, check_boxes(image.boxes_xyxy, size)
+    if image.boxes_xyxy is None:
+        assert detect is not None
+        return detect(pixels)
+    boxes = check_boxes(image.boxes_xyxy, size)
+    return boxes, np.ones(len(boxes), np.float32) if image.box_scores is None else image.box_scores
 
 
 def _check(found: Poses, num_boxes: int, skeleton: Skeleton) -> None:

@@ -32,11 +32,26 @@ class Evaluation(Generic[S]):
     warnings: tuple[str, ...] = ()
     counts: tuple[Counts, ...] = ()
     """Of the records of the data set, and of the boxes that were given."""
+    gt_scores: S | None = None
+    """Where the boxes were detected, the scores of the same model in ground-truth boxes."""
+
+    def difference(self) -> dict[str, float | None]:
+        """Scores minus `gt_scores`, by name; empty without these."""
+        reference = {} if self.gt_scores is None else self.gt_scores.to_dict()
+        scores = self.scores.to_dict()
+        return {name: _difference(scores[name], value) for name, value in reference.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the results, for JSON; scores are fractions, null where there was no person to find."""
-        return {
+        facts = {
             **{"scores": self.scores.to_dict(), "num_images": self.num_images, "num_instances": self.num_instances},
             **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
             "counts": [counts.to_dict() for counts in self.counts],
         }
+        if self.gt_scores is not None:
+            facts |= {"gt_scores": self.gt_scores.to_dict(), "difference": self.difference()}
+        return facts
+
+
+def _difference(score: float | None, reference: float | None) -> float | None:
+    return None if score is None or reference is None else score - reference

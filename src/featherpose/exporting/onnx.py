@@ -176,7 +176,7 @@ def _check_heatmaps(graph: Graph, manifest: PoseManifest, crop: NDArray[np.uint8
     if heatmaps.shape[1:] != wanted:
         raise ModelError(
             f"The network outputs heatmaps {tuple(heatmaps.shape[1:])}; skeleton {manifest.skeleton.name!r} and codec "
-            f"{manifest.codec['name']!r} at {manifest.input_size} need {wanted}."
+            f"{manifest.make_codec().name!r} at {manifest.input_size} need {wanted}."
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from featherpose.codecs import CODECS
@@ -19,45 +20,64 @@ from featherpose.manifest import DetectorManifest, Manifest, PoseManifest
 from featherpose.networks import create_detector, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.networks.feather_detect import DetectorNetwork
+from featherpose.recipes.detector import DetectorRecipe
+from featherpose.recipes.reading import from_dict
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton, find_skeleton
+from featherpose.training.tasks.detector import DetectorTask
+from featherpose.training.tasks.detector_validation import validate
 
 REQUIRED_OPTIONS = {
     "network": "--network NAME",
     "skeleton": "--skeleton NAME",
     "input_size": "--input-size HEIGHTxWIDTH",
 }
+VALIDATION = "validation"
+"""In place of a score threshold: the one at which 90 % of the boxes are right on the validation set."""
 
 
 def export_weights(
-    weights: str | Path, out: str | Path | None = None, *, crops: str | Path | None = None, **given: Any
+    weights: str | Path,
+    out: str | Path | None = None,
+    *,
+    crops: str | Path | None = None,
+    conf: float | str | None = None,
+    **given: Any,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) -> path of the .onnx file (default: next to the weights) and its manifest.
 
     `crops` is a folder of images or shards for the parity check of a pose network; `given` as in `open_weights`. Both
-    are refused for a detector, whose weights say everything.
+    are refused for a detector, whose weights say everything but, if wanted, `conf` (`open_detector`).
     """
     out = Path(weights).with_suffix(".onnx") if out is None else Path(out)
     if _kind(Path(weights)) == DetectorManifest.kind:
         useless = [name for name, value in {"crops": crops, **given}.items() if value]
         if useless:
             raise InputError(f"{weights} is a person detector, exported without {', '.join(useless)}; leave it out.")
-        detector, description = open_detector(weights)
+        detector, description = open_detector(weights, conf)
         return out, export_detector(detector, out, description)
+    if conf is not None:
+        raise InputError(f"{weights} is a pose network, which has no conf; leave it out.")
     model, manifest = open_weights(weights, **given)
     image_crops = parity_crops.image_crops(manifest, None if crops is None else Path(crops))
     return out, export(model, out, manifest, crops=image_crops)
 
 
-def open_detector(path: str | Path) -> tuple[DetectorNetwork, DetectorManifest]:
-    """Weights file of a person detector -> the network with these weights, in eval mode, and its manifest."""
+def open_detector(path: str | Path, conf: float | str | None = None) -> tuple[DetectorNetwork, DetectorManifest]:
+    """Weights file of a person detector -> the network with these weights, in eval mode, and its manifest.
+
+    `conf` is the score threshold in the manifest: a number, `VALIDATION` to compute it now on the validation set of the
+    weights' recipe, or None for the one in their validation result.
+    """
     facts = read_facts(path)
+    if isinstance(conf, str) and conf != VALIDATION:
+        raise InputError(f"conf is {conf!r}, wanted a score from 0 to 1, or {VALIDATION!r}.")
     manifest = DetectorManifest(
         network=facts["network"],
         options=facts["options"],
         skeleton=Skeleton.from_dict(facts["skeleton"]),
         long_side=facts["long_side"],
-        conf=facts["conf"],
+        conf=conf if isinstance(conf, int | float) else facts.get("results", {}).get("conf", facts["conf"]),
         recipe=facts.get("recipe", {}),
         training=facts.get("training", {}),
         accuracy=_accuracy(facts),
@@ -65,7 +85,20 @@ def open_detector(path: str | Path) -> tuple[DetectorNetwork, DetectorManifest]:
     network = create_detector(manifest.network, len(facts["skeleton"]["keypoint_names"]), **manifest.options)
     assert isinstance(network, DetectorNetwork)
     load_weights(network, path)
-    return network.eval(), manifest
+    network.eval()
+    if conf == VALIDATION:
+        manifest = replace(manifest, conf=_conf_in_validation(network, facts, path))
+    return network, manifest
+
+
+def _conf_in_validation(network: DetectorNetwork, facts: Mapping[str, Any], path: str | Path) -> float:
+    """Detector and the metadata of its weights -> score threshold at which 90 % of its boxes are right on the
+    validation set of its recipe."""
+    recipe = from_dict({key: value for key, value in facts.get("recipe", {}).items() if key != "digest"})
+    if not isinstance(recipe, DetectorRecipe):
+        raise ModelError(f"{path} does not record its recipe, so its validation set is unknown; give conf as a number.")
+    validation_set = DetectorTask(recipe).validation_set(facts["long_side"])
+    return validate(network, validation_set, torch.device("cpu"))["conf"]
 
 
 def _kind(path: Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from featherpose import files
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import InputError
+from featherpose.formats import file_names
 from featherpose.formats import keypoints as from_keypoints
 from featherpose.poses import Poses
 from featherpose.size import Size
@@ -31,19 +32,33 @@ _NUMBER = re.compile(r"(?:COCO_\w+_)?(\d+)")  # 000000000785.jpg, COCO_val2014_0
 Result = Mapping[str, Any]
 
 
-def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
-    """Poses by image name -> FOLDER/coco_results.json; returns what was written and what `image_id` is."""
-    ids, meaning = image_ids(list(poses))
-    results = [result for name, found in poses.items() for result in to_results(found, ids[name])]
+def write(
+    folder: Path,
+    poses: Mapping[str, Poses],
+    skeleton: Skeleton,
+    model: str = "",
+    *,
+    shard: str = "",
+    names: Sequence[str] | None = None,
+) -> str:
+    """Poses by image name -> FOLDER/coco_results.json; returns what was written and what `image_id` is.
+
+    `names`, those of all images of the run, decide what it is: the same in every shard, and if an image fails.
+    """
+    ids, meaning = image_ids(list(poses) if names is None else names)
+    results: list[dict[str, Any]] = []
+    for name, found in poses.items():
+        results += to_results(from_keypoints.without_nan(found), ids[name])
     lines = ",\n".join(json.dumps(result) for result in results)
+    file_name = file_names.of_shard(FILE, shard)
     files.make_folder(folder)
-    files.replace(folder / FILE, f"[\n{lines}\n]\n".encode())
-    return f"{FILE} (image_id: {meaning})"
+    files.replace(folder / file_name, f"[\n{lines}\n]\n".encode())
+    return f"{file_name} (image_id: {meaning})"
 
 
-def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> dict[str, Poses]:
-    """FOLDER/coco_results.json and the images' sizes -> Poses by image name, see `from_results`."""
-    path = folder / FILE
+def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, shard: str = "") -> dict[str, Poses]:
+    """FOLDER/coco_results.json and the sizes of all images of the run -> Poses by image name, see `from_results`."""
+    path = folder / file_names.of_shard(FILE, shard)
     results = files.read_json(path, "Wanted keypoint results of COCO.")
     if not isinstance(results, list):
         raise InputError(f"{path}: a JSON {type(results).__name__}, wanted a list with one object per person.")

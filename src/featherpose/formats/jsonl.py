@@ -8,13 +8,13 @@ its "images".
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from featherpose import files
 from featherpose.errors import InputError
-from featherpose.formats import native
+from featherpose.formats import file_names, native
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -22,21 +22,33 @@ from featherpose.skeleton import Skeleton
 FILE = "poses.jsonl"
 
 
-def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
+def write(
+    folder: Path,
+    poses: Mapping[str, Poses],
+    skeleton: Skeleton,
+    model: str = "",
+    *,
+    shard: str = "",
+    names: Sequence[str] | None = None,
+) -> str:
     """Poses by image name -> FOLDER/poses.jsonl, all at once; returns what was written."""
-    files.make_folder(folder)
+    file_name = file_names.of_shard(FILE, shard)
     lines = [native.header(skeleton, model)]
     lines += [native.to_entry(name, found, skeleton) for name, found in poses.items()]
-    files.replace(folder / FILE, native.encode("".join(f"{native.to_line(line)}\n" for line in lines)))
-    return FILE
+    files.make_folder(folder)
+    files.replace(folder / file_name, native.encode("".join(f"{native.to_line(line)}\n" for line in lines)))
+    return file_name
 
 
-def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size] | None = None) -> dict[str, Poses]:
+def read(
+    folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size] | None = None, *, shard: str = ""
+) -> dict[str, Poses]:
     """FOLDER/poses.jsonl -> Poses by image name. The file has the image sizes, so `image_sizes` is not needed.
 
     A last line that an interrupt cut off is left out. Of an image that occurs twice, the last line counts.
     """
-    return _read(folder / FILE, _complete(_bytes(folder / FILE)), skeleton)
+    path = folder / file_names.of_shard(FILE, shard)
+    return _read(path, _complete(_bytes(path)), skeleton)
 
 
 def start(path: Path, skeleton: Skeleton, model: str = "") -> dict[str, Poses]:

@@ -1,9 +1,10 @@
-"""Poses from keypoints alone, for the formats that contain no boxes; numbers in text files."""
+"""Poses from keypoints alone, for the formats that contain no boxes; poses for formats without NaN; numbers in text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,28 @@ def to_poses(persons: ArrayLike, skeleton: Skeleton, image_size: Size, ids: Sequ
 def bounds(persons: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, K, 3) x, y, score of N persons -> (N, 4) bounds of their keypoints, left, top, right, bottom.
 
-    Keypoints of score 0, which other programs place at (0, 0), do not count unless a person has no other.
+    Keypoints of score 0, which other programs place at (0, 0), do not count unless a person has no other, and neither
+    do those that are NaN.
     """
     boxes: list[NDArray[np.float32]] = []
     for person in persons:
-        found = person[person[:, 2] > 0]
+        found = person[np.isfinite(person).all(axis=1) & (person[:, 2] > 0)]
         points = found[:, :2] if len(found) else person[:, :2]
         boxes.append(np.concatenate([points.min(axis=0), points.max(axis=0)]))
     return np.stack(boxes)
+
+
+def without_nan(poses: Poses) -> Poses:
+    """Poses -> the same for a format that has no NaN: a keypoint that is not finite is at (0, 0) and has the score 0,
+    like one that is not found; other numbers that are not finite are 0."""
+    finite: NDArray[np.bool_] = np.isfinite(poses.keypoints).all(axis=2) & np.isfinite(poses.scores)
+    return replace(
+        poses,
+        keypoints=np.where(finite[..., None], poses.keypoints, 0),
+        scores=np.where(finite, poses.scores, 0),
+        boxes_xyxy=np.where(np.isfinite(poses.boxes_xyxy), poses.boxes_xyxy, 0),
+        box_scores=np.where(np.isfinite(poses.box_scores), poses.box_scores, 0),
+    )
 
 
 def check(values: Any, num_keypoints: int, where: str, skeleton_name: str) -> None:

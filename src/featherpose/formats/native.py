@@ -8,12 +8,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from featherpose import files
 from featherpose.errors import InputError, with_name
+from featherpose.formats import file_names
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -23,20 +24,32 @@ VERSION = 2
 FILE = "poses.json"
 
 
-def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
+def write(
+    folder: Path,
+    poses: Mapping[str, Poses],
+    skeleton: Skeleton,
+    model: str = "",
+    *,
+    shard: str = "",
+    names: Sequence[str] | None = None,
+) -> str:
     """Poses by image name -> FOLDER/poses.json; returns what was written."""
+    name = file_names.of_shard(FILE, shard)
     files.make_folder(folder)
-    files.replace(folder / FILE, encode(to_text(to_document(poses, skeleton, model))))
-    return FILE
+    files.replace(folder / name, encode(to_text(to_document(poses, skeleton, model))))
+    return name
 
 
-def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size] | None = None) -> dict[str, Poses]:
+def read(
+    folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size] | None = None, *, shard: str = ""
+) -> dict[str, Poses]:
     """FOLDER/poses.json -> Poses by image name. The file has the image sizes, so `image_sizes` is not needed."""
-    poses = read_file(folder / FILE)
+    path = folder / file_names.of_shard(FILE, shard)
+    poses = read_file(path)
     for name, found in poses.items():
         if found.skeleton != skeleton:
             raise InputError(
-                f"{folder / FILE}: {name}: its skeleton is {found.skeleton.name}, wanted {skeleton.name} with the same"
+                f"{path}: {name}: its skeleton is {found.skeleton.name}, wanted {skeleton.name} with the same"
                 " keypoints and limbs."
             )
     return poses

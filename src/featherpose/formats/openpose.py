@@ -9,7 +9,7 @@ own order.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from featherpose import files
 from featherpose.errors import InputError
-from featherpose.formats import image_files, keypoints
+from featherpose.formats import file_names, keypoints
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, Skeleton
@@ -38,25 +38,33 @@ _NOT_ESTIMATED = (
 )
 
 
-def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
+def write(
+    folder: Path,
+    poses: Mapping[str, Poses],
+    skeleton: Skeleton,
+    model: str = "",
+    *,
+    shard: str = "",
+    names: Sequence[str] | None = None,
+) -> str:
     """Poses by image name -> FOLDER/openpose/NAME_keypoints.json; returns what was written.
 
     InputError when two images would have the same file.
     """
-    paths = image_files.paths(folder / FOLDER, poses, "_keypoints.json")
+    paths = file_names.paths(folder / FOLDER, poses, "_keypoints.json")
     for name, found in poses.items():
         files.make_folder(paths[name].parent)
         files.replace(paths[name], json.dumps(to_dict(found)).encode())
     return f"{FOLDER}/*_keypoints.json"
 
 
-def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> dict[str, Poses]:
+def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, shard: str = "") -> dict[str, Poses]:
     """FOLDER/openpose and the images' sizes -> Poses by image name; InputError names the first file that is wrong.
 
     Box scores are 1, boxes the bounds of the keypoints with a score above 0.
     """
     poses: dict[str, Poses] = {}
-    for name, path in image_files.paths(folder / FOLDER, image_sizes, "_keypoints.json").items():
+    for name, path in file_names.paths(folder / FOLDER, image_sizes, "_keypoints.json").items():
         values = files.read_json(path, f"Wanted OpenPose's output for {name}.")
         try:
             poses[name] = from_dict(values, skeleton, image_sizes[name])
@@ -67,6 +75,7 @@ def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> d
 
 def to_dict(poses: Poses) -> dict[str, Any]:
     """Poses of one image -> the content of its file."""
+    poses = keypoints.without_nan(poses)
     points = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=2, dtype=np.float64)
     if _is_coco(poses.skeleton):
         points = _to_coco18(points)

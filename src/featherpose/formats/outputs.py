@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,15 +15,31 @@ from featherpose.skeleton import Skeleton
 
 
 class Write(Protocol):
-    """Writes poses by image name into a folder; returns what was written, for one line of output."""
+    """Writes poses by image name into a folder; returns what was written, for one line of output.
 
-    def __call__(self, folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str: ...
+    `shard`, "I/N" or empty, becomes part of the name of a file for all images; files for one image need none, because
+    no two shards have the same image. `names` are those of all images of the run, also of other shards and of images
+    that failed; None: those of `poses`.
+    """
+
+    def __call__(
+        self,
+        folder: Path,
+        poses: Mapping[str, Poses],
+        skeleton: Skeleton,
+        model: str = "",
+        *,
+        shard: str = "",
+        names: Sequence[str] | None = None,
+    ) -> str: ...
 
 
 class Read(Protocol):
     """Reads from a folder what `Write` wrote; `image_sizes` lists all images, because most formats lack the sizes."""
 
-    def __call__(self, folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> dict[str, Poses]: ...
+    def __call__(
+        self, folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, shard: str = ""
+    ) -> dict[str, Poses]: ...
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,8 @@ class Format:
     lost: str
     write: Write
     read: Read
+    one_file_per_image: bool = False
+    """Then no two images may have names that differ only in the suffix."""
 
 
 FORMATS: dict[str, Format] = {
@@ -66,12 +84,14 @@ FORMATS: dict[str, Format] = {
         "scores, ids, image sizes, keypoints outside the image",
         yolo_pose.write,
         yolo_pose.read,
+        one_file_per_image=True,
     ),
     "openpose": Format(
         "OpenPose's JSON, openpose/NAME_keypoints.json, one file per image.",
         "boxes, box scores, image sizes, names of keypoints",
         openpose.write,
         openpose.read,
+        one_file_per_image=True,
     ),
 }
 """Name -> format."""

@@ -3,22 +3,24 @@
 image,person,keypoint,x,y,score
 a.jpg,0,nose,101.25,80.50,0.9312
 
-Where persons were tracked, a column `id` follows `person`. `person` counts the persons of an image from 0. UTF-8; an
-image name that contains a comma, a quote or a line break is quoted as RFC 4180 says.
+Where persons were tracked, a column `id` follows `person`. `person` counts the persons of an image from 0. A number
+that is not finite is an empty field. UTF-8; an image name that contains a comma, a quote or a line break is quoted as
+RFC 4180 says.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from featherpose import files
 from featherpose.errors import InputError, did_you_mean
-from featherpose.formats import keypoints
+from featherpose.formats import file_names, keypoints
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -29,7 +31,15 @@ _COLUMNS = ["image", "person", "keypoint", "x", "y", "score"]
 _TRACKED_COLUMNS = ["image", "person", "id", "keypoint", "x", "y", "score"]
 
 
-def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
+def write(
+    folder: Path,
+    poses: Mapping[str, Poses],
+    skeleton: Skeleton,
+    model: str = "",
+    *,
+    shard: str = "",
+    names: Sequence[str] | None = None,
+) -> str:
     """Poses by image name -> FOLDER/poses.csv; returns what was written."""
     tracked = any(found.ids is not None for found in poses.values())
     text = io.StringIO()
@@ -37,19 +47,20 @@ def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: s
     table.writerow(_TRACKED_COLUMNS if tracked else _COLUMNS)
     for name, found in poses.items():
         table.writerows(_rows(name, found, tracked))
+    file_name = file_names.of_shard(FILE, shard)
     files.make_folder(folder)
     # A file name that is not UTF-8 keeps its bytes.
-    files.replace(folder / FILE, text.getvalue().encode("utf-8", "surrogateescape"))
-    return FILE
+    files.replace(folder / file_name, text.getvalue().encode("utf-8", "surrogateescape"))
+    return file_name
 
 
-def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> dict[str, Poses]:
+def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, shard: str = "") -> dict[str, Poses]:
     """FOLDER/poses.csv and the images' sizes -> Poses by image name; the rows may be in any order.
 
     An image of `image_sizes` without rows has no persons. Box scores are 1, boxes the bounds of the keypoints.
     InputError names the first line that is wrong.
     """
-    path = folder / FILE
+    path = folder / file_names.of_shard(FILE, shard)
     persons: dict[str, dict[int, _Person]] = {name: {} for name in image_sizes}
     for line, row in _lines(path):
         try:
@@ -70,7 +81,7 @@ def _rows(name: str, poses: Poses, tracked: bool) -> Iterator[list[object]]:
         track = [] if not tracked else [""] if poses.ids is None else [int(poses.ids[i])]
         points = zip(poses.skeleton.keypoint_names, poses.keypoints[i].tolist(), poses.scores[i].tolist(), strict=True)
         for keypoint, (x, y), score in points:
-            yield [name, i, *track, keypoint, f"{x:.2f}", f"{y:.2f}", f"{score:.4f}"]
+            yield [name, i, *track, keypoint, _text(x, 2), _text(y, 2), _text(score, 4)]
 
 
 @dataclass
@@ -118,7 +129,7 @@ def _add(row: dict[str, str], persons: dict[str, dict[int, _Person]], skeleton: 
         raise InputError(f"id is {track!r}, but {person.track!r} in another row of person {row['person']}.")
     if name in person.keypoints:
         raise InputError(f"a second {name} of person {row['person']} in {image!r}.")
-    x, y, score = (keypoints.number(row[column], column) for column in ("x", "y", "score"))
+    x, y, score = (_number(row[column], column) for column in ("x", "y", "score"))
     person.keypoints[name] = (x, y, score)
 
 
@@ -134,6 +145,14 @@ def _to_poses(persons: dict[int, _Person], skeleton: Skeleton, image_size: Size)
         raise InputError("only some of its persons have an id.")
     ids = None if "" in tracks else [int(track) for track in tracks]
     return keypoints.to_poses(values, skeleton, image_size, ids)
+
+
+def _text(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else ""
+
+
+def _number(text: str, what: str) -> float:
+    return keypoints.number(text, what) if text else math.nan
 
 
 def _whole(text: str, what: str) -> int:

@@ -11,7 +11,7 @@ refuse, is unlabeled, too, with 0 as its coordinates. Boxes are clipped to the i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from featherpose import files
 from featherpose.errors import InputError
-from featherpose.formats import image_files, keypoints
+from featherpose.formats import file_names, keypoints
 from featherpose.poses import MIN_KEYPOINT_SCORE, Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -30,13 +30,21 @@ _DIGITS = 7
 """Decimals of a coordinate: 0.01 px in an image 100,000 pixels wide."""
 
 
-def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: str = "") -> str:
+def write(
+    folder: Path,
+    poses: Mapping[str, Poses],
+    skeleton: Skeleton,
+    model: str = "",
+    *,
+    shard: str = "",
+    names: Sequence[str] | None = None,
+) -> str:
     """Poses by image name -> FOLDER/yolo/data.yaml and labels/; returns what was written.
 
     The images themselves belong into FOLDER/yolo/images, with the same names. InputError when two images would have
     the same label file.
     """
-    paths = image_files.paths(folder / FOLDER / "labels", poses, ".txt")
+    paths = file_names.paths(folder / FOLDER / "labels", poses, ".txt")
     for name, found in poses.items():
         files.make_folder(paths[name].parent)
         files.replace(paths[name], "".join(f"{line}\n" for line in to_lines(found)).encode())
@@ -45,13 +53,13 @@ def write(folder: Path, poses: Mapping[str, Poses], skeleton: Skeleton, model: s
     return f"{FOLDER}/data.yaml, {FOLDER}/labels"
 
 
-def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> dict[str, Poses]:
+def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, shard: str = "") -> dict[str, Poses]:
     """FOLDER/yolo/labels and the images' sizes -> Poses by image name; InputError names the first line that is wrong.
 
     Scores of keypoints are 1 where v is 2, 0.2 where v is 1 and 0 where v is 0; box scores are 1.
     """
     poses: dict[str, Poses] = {}
-    for name, path in image_files.paths(folder / FOLDER / "labels", image_sizes, ".txt").items():
+    for name, path in file_names.paths(folder / FOLDER / "labels", image_sizes, ".txt").items():
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -62,6 +70,7 @@ def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size]) -> d
 
 def to_lines(poses: Poses) -> list[str]:
     """Poses of one image -> one line of its label file per person."""
+    poses = keypoints.without_nan(poses)
     sides = np.array(poses.image_size.xy, np.float64)
     corners = np.clip(poses.boxes_xyxy.astype(np.float64).reshape(-1, 2, 2), 0, sides) / sides  # (N, 2, 2)
     centers = corners.mean(axis=1)

@@ -46,6 +46,7 @@ class Detector:
         self.conf = manifest.conf if conf is None else conf
         self.max_people = max_people
         self.long_side = manifest.long_side if long_side is None else long_side
+        self.fit = manifest.letterbox
 
     @classmethod
     def open(
@@ -64,7 +65,7 @@ class Detector:
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
         """RGB uint8 (H, W, 3) -> boxes, clipped to the image, and scores; none for an image without people."""
         size = Size(height=image.shape[0], width=image.shape[1])
-        place = Letterbox.of(size, self.long_side)
+        place = Letterbox.of(size, self.long_side, self.fit)
         outputs = self.session.run(images.letterbox(image, place)[None])
         corners = place.to_image(outputs["boxes_xyxy"].reshape(-1, 2, 2))
         boxes = np.clip(corners, 0, size.xy).reshape(-1, 4).astype(np.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,17 @@ Image = NDArray[np.uint8]
 Array = NDArray[np.float32]
 
 
+class ImageWithBoxes(Protocol):
+    """An image RGB uint8 (H, W, 3), the boxes (N, 4) of the persons in it, and their scores (N,): all checked."""
+
+    @property
+    def image(self) -> Image: ...
+    @property
+    def boxes(self) -> Array: ...
+    @property
+    def scores(self) -> Array: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """An image RGB uint8 (H, W, 3), the boxes (N, 4) of the persons in it, and their scores (N,). See `checked`."""
@@ -48,7 +59,7 @@ class Request:
         return cls(image, boxes, _scores(box_scores, len(boxes)))
 
 
-R = TypeVar("R", bound=Request)
+R = TypeVar("R", bound=ImageWithBoxes)
 Regions = Iterable[tuple[R, Array]]
 """Requests, each with the boxes (N, 4) to crop: its own, or those of the second pass."""
 
@@ -79,12 +90,7 @@ class Estimator:
         if padding is not None and not padding > 0:
             raise InputError(f"padding is {padding}, wanted a factor above 0, such as 1.25.")
         self.manifest = of_kind(session.manifest, PoseManifest, session.path)
-        codec = self.manifest.make_codec()
-        if blur_kernel and codec.blurs:
-            raise InputError(
-                f"blur_kernel is {blur_kernel}, but this model's codec, {codec.name}, smooths heatmaps itself; "
-                "leave it out."
-            )
+        _check_heatmap_options(self.manifest, session.path, flip_test, blur_kernel)
         self.session = session
         self.flip_test = flip_test
         self.blur_kernel = blur_kernel
@@ -177,7 +183,7 @@ class Estimator:
         for group in _groups(regions, BATCHES_PER_GROUP * self.session.batch_size):
             crops = [[self._crop(box) for box in boxes] for _, boxes in group]
             pixels = [
-                images.warp(request.image, crop.matrix, crop.size, antialias=True)
+                images.warp(request.image, crop.matrix, crop.size, antialias=self.manifest.antialias)
                 for (request, _), of_image in zip(group, crops, strict=True)
                 for crop in of_image
             ]
@@ -214,6 +220,21 @@ class Estimator:
                 f"{self.session.path}: gives no heatmaps, which flip_test and blur_kernel need; leave them out."
             )
         return outputs["heatmaps"]
+
+
+def _check_heatmap_options(
+    manifest: PoseManifest, path: str | os.PathLike[str], flip_test: bool, blur_kernel: int
+) -> None:
+    """InputError for an option that needs heatmaps where the model has none, or smooths them itself."""
+    options = {"flip_test": flip_test, "blur_kernel": blur_kernel}
+    given = [name for name, value in options.items() if value]
+    if manifest.codec is None and given:
+        raise InputError(f"{path}: gives keypoints without heatmaps, which {given[0]} needs; leave it out.")
+    if blur_kernel and manifest.make_codec().blurs:
+        name = manifest.make_codec().name
+        raise InputError(
+            f"blur_kernel is {blur_kernel}, but this model's codec, {name}, smooths heatmaps itself; leave it out."
+        )
 
 
 def check_choice(boxes: object, whole_image: bool) -> None:

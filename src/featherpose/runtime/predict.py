@@ -12,18 +12,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import images, weights
+from featherpose import files, images
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
+from featherpose.formats import file_names, native
+from featherpose.formats.outputs import find_format
 from featherpose.poses import Poses
 from featherpose.records import Counts, Group, Id, Tally
 from featherpose.runtime import resume
-from featherpose.runtime.detector import Detections, Detector
-from featherpose.runtime.estimator import Estimator, Request
+from featherpose.runtime.estimator import Request
+from featherpose.runtime.finder import open_finder
 from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, GivenBoxes, read_boxes
 from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
-from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder, without_duplicates
-from featherpose.runtime.results import Results, make_folder
+from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder
+from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
 from featherpose.runtime.stopwatch import Stopwatch
@@ -40,11 +42,13 @@ class Report:
     num_resumed: int
     """Images whose poses are those of an earlier run."""
     json_file: Path
+    saved: list[str]
+    """What each of the other formats has written below the folder for the results."""
     model: Path
     detector: Path | None
-    """None: the boxes were given."""
+    """None: the boxes were given, or the model finds them."""
     conf: float | None
-    """Lowest score of the detector's boxes."""
+    """Lowest score of a person that is found; None: the boxes were given."""
     device: str
     threads: int
     seconds: dict[str, float]
@@ -68,88 +72,108 @@ def predict(
     strict: bool = False,
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
+    save: Sequence[str] = ("json",),
     shard: str | None = None,
     overwrite: bool = False,
     device: str = "auto",
     flip_test: bool = False,
     refine: bool = False,
     draw_images: bool = True,
+    draw_boxes: bool = False,
+    draw_ids: bool = False,
     score_threshold: float = 0.3,
     max_pixels: int = images.MAX_PIXELS,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Images (`sources.find_images`) -> poses of the persons on them; drawn images and poses.json in `out`.
+    """Images (`sources.find_images`) -> poses of the persons on them; drawn images and files with poses in `out`.
 
     The detector finds the persons, unless `boxes`, a JSON file or its content (`formats.person_boxes`), gives them or
     `whole_image` says that every image shows one person. An image that fails is listed in the failures; the others are
-    processed. Images that an earlier run with the same options has done are skipped, and after an interrupt poses.json
-    contains the images done so far. `progress` is called with the number of images done and the total, without those
+    processed. Images that an earlier run with the same options has done are skipped, and after an interrupt the files
+    contain the images done so far. `progress` is called with the number of images done and the total, without those
     that are skipped. `api.predict` explains the other options.
     """
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
     boxes_of: BoxLookup | None = box_of_whole_image if whole_image else None
     known_boxes = None if boxes is None else read_boxes(boxes, category)
+    formats = {name: find_format(name) for name in save}
+    if not draw_images and (draw_boxes or draw_ids):
+        raise InputError("Boxes and ids are drawn on images: leave out --no-draw, or --draw-boxes and --draw-ids.")
 
     # Which images, and where their results go. Names are unique over all shards, because these share the folder.
     out = Path(out)
-    files = Tally("files")
-    image_files, failures = find_images(sources, out, files)
-    files.total += len(failures)
-    json_name = "poses.json"
-    _check_overwriting(image_files, out, Path(json_file or out / json_name))
+    tally = Tally("files")
+    all_files, failures = find_images(sources, out, tally)
+    tally.total += len(failures)
     given_boxes = None
     if known_boxes is not None:
-        given_boxes = GivenBoxes(known_boxes, image_files, strict=strict)
+        given_boxes = GivenBoxes(known_boxes, all_files, strict=strict)
         boxes_of = given_boxes
+    image_files = all_files
+    shard_name = ""
     if shard is not None:
         index, count = parse_shard(shard)
-        image_files = select_shard(image_files, index, count)
-        json_name = f"poses-{index}-of-{count}.json"
-    json_file = Path(json_file or out / json_name)
-    drawn_in = out if draw_images else None
+        image_files = select_shard(all_files, index, count)
+        shard_name = f"{index}/{count}"
+    destination = Destination(
+        folder=out,
+        json_file=Path(json_file or out / file_names.of_shard(native.FILE, shard_name)),
+        draw_images=draw_images,
+        formats=[name for name in formats if name != "json"],
+        shard=shard_name,
+        all_names=[image_file.name for image_file in all_files],
+    )
+    _check_overwriting(all_files, destination)
+    if any(found.one_file_per_image for found in formats.values()):
+        file_names.paths(out, destination.all_names, "")  # refused now, not after a run of hours
 
-    # The models. A detector takes the place of boxes that are given.
+    # The models
     watch = Stopwatch()
-    estimator = Estimator.open(weights.find(model), device, flip_test=flip_test, refine=refine)
-    detector_file = None
-    if boxes_of is None:
-        assert detector is not None  # check_finder
-        detector_file = weights.find_detector(detector)
-        people_detector = Detector.open(detector_file, device, conf=conf, max_people=max_people)
-        conf = people_detector.conf
-        boxes_of = _timed(people_detector, watch)
+    finder = open_finder(
+        model,
+        detector,
+        boxes_of,
+        watch,
+        device,
+        conf=conf,
+        max_people=max_people,
+        flip_test=flip_test,
+        refine=refine,
+    )
 
     # What an earlier run has done
     options = {
-        "conf": conf,
+        "conf": finder.conf,
         "max_people": max_people,
         "boxes": _digest(boxes),
         "category": category,
         "whole_image": whole_image,
         "flip_test": flip_test,
         "refine": refine,
-        "score_threshold": score_threshold if draw_images else None,
+        "drawn": [score_threshold, draw_boxes, draw_ids] if draw_images else None,
     }
-    settings = resume.settings_of(estimator.session.path, detector_file, options)
-    results = Results(json_file, image_files, drawn_in, estimator.manifest, settings)
+    settings = resume.settings_of(finder.session.path, finder.detector, options)
+    results = Results(destination, image_files, finder.manifest, settings)
     if not overwrite:
         results.resume()
     num_resumed = results.num_done
     remaining = results.remaining()
 
-    # One image after the other; the estimator reads a few ahead.
+    # One image after the other; an estimator reads a few ahead.
+    saved: list[str] = []
     notes: dict[str, str] = {}
-    requests = watch.each("reading", _requests(remaining, boxes_of, max_pixels, failures, notes))
+    requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, failures, notes))
     try:
-        for request, estimated in watch.each("poses", estimator.estimate_requests(requests)):
+        for request, poses in watch.each("poses", finder.estimate(requests)):
             if progress:
                 progress(request.index, len(remaining))
-            # Boxes that are given are kept, all of them and in their order.
-            poses = estimated if detector_file is None else without_duplicates(estimated)
             with watch.stage("writing"):
                 try:
-                    if drawn_in is not None:
-                        _write_drawn(drawn_in / request.file.drawn_name, request.image, poses, score_threshold)
+                    if draw_images:
+                        drawn = draw(
+                            request.image, poses, score_threshold=score_threshold, boxes=draw_boxes, ids=draw_ids
+                        )
+                        _write_image(out / request.file.drawn_name, drawn)
                     results.add(request.file, poses, request.stamp)
                 except InputError as error:
                     failures.append(with_name(request.file.path, error))
@@ -160,19 +184,20 @@ def predict(
         # Where no image could be used, or none is done yet, the results of an earlier run stay.
         if results.num_done or not (remaining or failures):
             with watch.stage("writing"):
-                results.write()
+                saved = results.write()
     return Report(
         poses=results.poses(),
         failures=failures,
         num_resumed=num_resumed,
-        json_file=json_file,
-        model=estimator.session.path,
-        detector=detector_file,
-        conf=conf,
-        device=estimator.session.device,
-        threads=estimator.session.threads,
+        json_file=destination.json_file,
+        saved=saved,
+        model=finder.session.path,
+        detector=finder.detector,
+        conf=finder.conf,
+        device=finder.session.device,
+        threads=finder.session.threads,
         seconds=dict(watch.seconds),
-        counts=(_count_files(files, failures), *([given_boxes.counts] if given_boxes else [])),
+        counts=(_count_files(tally, failures), *([given_boxes.counts] if given_boxes else [])),
         warnings=(*(given_boxes.warnings if given_boxes else ()), *_counted(notes)),
     )
 
@@ -211,9 +236,9 @@ def _requests(
             yield _ImageRequest(request.image, request.boxes, request.scores, image_file, stamp, index)
 
 
-def _count_files(files: Tally, failures: Sequence[str]) -> Counts:
+def _count_files(tally: Tally, failures: Sequence[str]) -> Counts:
     """Files that were found, and those that could not be used -> their counts, complete after the last image."""
-    counts = files.counts()
+    counts = tally.counts()
     failed = Group("that could not be used", len(failures), failures[0].partition(": ")[0]) if failures else None
     return replace(counts, left_out=(*counts.left_out, *([failed] if failed else [])))
 
@@ -225,16 +250,6 @@ def _counted(notes: Mapping[str, str]) -> Iterator[str]:
         yield f"{number} images (first {first}): {sentence}."
 
 
-def _timed(detector: Detector, watch: Stopwatch) -> BoxLookup:
-    """Detector -> the boxes of each image; its time is counted."""
-
-    def detect(_: ImageFile, pixels: NDArray[np.uint8]) -> Detections:
-        with watch.stage("detection"):
-            return detector(pixels)
-
-    return detect
-
-
 def _digest(boxes: AnyBoxes | None) -> str | None:
     """File with boxes, or its content -> digest."""
     if boxes is None:
@@ -243,15 +258,16 @@ def _digest(boxes: AnyBoxes | None) -> str | None:
     return hashlib.sha256(content).hexdigest()
 
 
-def _check_overwriting(image_files: list[ImageFile], out: Path, json_file: Path) -> None:
+def _check_overwriting(image_files: list[ImageFile], destination: Destination) -> None:
+    out = destination.folder
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, wanted a folder for the results. Choose another --out.")
     originals = {image_file.path.resolve() for image_file in image_files}
-    for result in (json_file, *(out / image_file.drawn_name for image_file in image_files)):
+    for result in (destination.json_file, *(out / image_file.drawn_name for image_file in image_files)):
         if result.resolve() in originals:
             raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
 
 
-def _write_drawn(path: Path, image: NDArray[np.uint8], poses: Poses, score_threshold: float) -> None:
-    make_folder(path.parent)
-    images.write(path, draw(image, poses, score_threshold=score_threshold))
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    files.make_folder(path.parent)
+    images.write(path, image)

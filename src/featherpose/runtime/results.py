@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featherpose.errors import InputError
+from featherpose import files
 from featherpose.formats import native
-from featherpose.manifest import PoseManifest
+from featherpose.formats.outputs import FORMATS
+from featherpose.manifest import PoseManifest, PosesManifest
 from featherpose.poses import Poses
 from featherpose.runtime import resume
 from featherpose.runtime.resume import Stamp
@@ -20,20 +22,35 @@ WRITE_SECONDS = 30.0
 """The results are written this often during a run, or less often where that would take more than 5 % of the time."""
 
 
+@dataclass(frozen=True)
+class Destination:
+    """Where the results of a run go."""
+
+    folder: Path
+    json_file: Path
+    """poses.json, which resuming reads; it may be elsewhere."""
+    draw_images: bool
+    """Whether `folder` gets the drawn images."""
+    formats: Sequence[str]
+    """Names in `FORMATS` of the other formats that `folder` gets."""
+    shard: str
+    """"I/N", or empty for a whole run."""
+    all_names: Sequence[str]
+    """Names of the images of all shards."""
+
+
 class Results:
-    """The poses of a run over `image_files`, and poses.json. Drawn images are expected in `drawn_in` (None: none)."""
+    """The poses of a run over `image_files`, and the files with them."""
 
     def __init__(
         self,
-        json_file: Path,
+        destination: Destination,
         image_files: Sequence[ImageFile],
-        drawn_in: Path | None,
-        manifest: PoseManifest,
+        manifest: PoseManifest | PosesManifest,
         settings: Mapping[str, Any],
     ) -> None:
-        self.json_file = json_file
+        self.destination = destination
         self._image_files = image_files
-        self._drawn_in = drawn_in
         self._manifest = manifest
         self._settings = settings
         self._poses: dict[str, Poses] = {}
@@ -50,7 +67,7 @@ class Results:
 
     def resume(self) -> None:
         """Take over the results of images that an earlier run has done and that have not changed."""
-        earlier = resume.read(self.json_file, self._settings)
+        earlier = resume.read(self.destination.json_file, self._settings)
         for image_file in self._image_files:
             name = image_file.name
             if name in earlier.poses and self._is_done(image_file, earlier.stamps.get(name)):
@@ -74,39 +91,44 @@ class Results:
         return {name: self._poses[name] for name in names if name in self._poses}
 
     def write_if_due(self) -> None:
-        """Write the results if it was long ago: a run that is killed loses little."""
-        if time.monotonic() >= self._next_write:
-            self.write()
+        """Write poses.json if it was long ago: a run that is killed loses little. A stream is written once, at the
+        end."""
+        if time.monotonic() >= self._next_write and not files.is_stream(self.destination.json_file):
+            start = time.monotonic()
+            self._write_json(self._document())
+            end = time.monotonic()
+            self._next_write = end + max(WRITE_SECONDS, 20 * (end - start))
 
-    def write(self) -> None:
-        """Write the results of the images done so far."""
-        start = time.monotonic()
+    def write(self) -> list[str]:
+        """Write every file with the results of the images done so far -> what the other formats have written."""
+        document = self._document()
+        self._write_json(document)
+        to = self.destination
+        if not to.formats:
+            return []
+        # From the rounded poses of poses.json: a run that was resumed has no others.
+        poses = native.from_document(document)
+        skeleton = self._manifest.skeleton
+        return [
+            FORMATS[name].write(to.folder, poses, skeleton, document["model"], shard=to.shard, names=to.all_names)
+            for name in to.formats
+        ]
+
+    def _document(self) -> dict[str, Any]:
+        """The content of poses.json."""
         document = native.to_document(self.poses(), self._manifest.skeleton, self._manifest.network)
-        document["images"] = [self._kept_entry(entry) for entry in document["images"]]
-        _write_results(self.json_file, document, self._settings, self._stamps)
-        end = time.monotonic()
-        self._next_write = end + max(WRITE_SECONDS, 20 * (end - start))
+        return {**document, "images": [self._kept_entry(entry) for entry in document["images"]]}
+
+    def _write_json(self, document: dict[str, Any]) -> None:
+        files.make_folder(self.destination.json_file.parent)
+        content = native.encode(native.to_text(document))
+        resume.write(self.destination.json_file, content, self._settings, self._stamps)
 
     def _is_done(self, image_file: ImageFile, stamp: Stamp | None) -> bool:
         is_unchanged = stamp is not None and stamp == resume.stamp_of(image_file.path)
-        return is_unchanged and (self._drawn_in is None or (self._drawn_in / image_file.drawn_name).is_file())
+        is_drawn = (self.destination.folder / image_file.drawn_name).is_file()
+        return is_unchanged and (is_drawn or not self.destination.draw_images)
 
     def _kept_entry(self, entry: dict[str, Any]) -> dict[str, Any]:
         kept = self._kept_entries.get(entry["image"])
         return entry if kept is None else json.loads(kept)
-
-
-def _write_results(
-    json_file: Path, document: dict[str, Any], settings: Mapping[str, Any], stamps: Mapping[str, Stamp]
-) -> None:
-    """Write every file with the results of the whole run: poses.json, and the record that resuming needs."""
-    make_folder(json_file.parent)
-    resume.write(json_file, native.to_text(document).encode(), settings, stamps)
-
-
-def make_folder(folder: Path) -> None:
-    """Create a folder for results and its parents; InputError if that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be created ({error.strerror}). Choose another --out.") from None

@@ -51,6 +51,8 @@ def settings_of(model: Path, detector: Path | None, options: Mapping[str, Any]) 
 def read(json_file: Path, settings: Mapping[str, Any]) -> Earlier:
     """poses.json and the settings of this run -> the results in it; none if it was made with other settings, or is not
     the file that its record was written for."""
+    if files.is_stream(json_file):
+        return Earlier()  # reading a pipe would wait for ever
     try:
         record = files.read_json(_record_file(json_file))
         content = json_file.read_bytes()
@@ -65,8 +67,13 @@ def read(json_file: Path, settings: Mapping[str, Any]) -> Earlier:
 
 
 def write(json_file: Path, content: bytes, settings: Mapping[str, Any], stamps: Mapping[str, Stamp]) -> None:
-    """Write poses.json with this content, then its record; after an interrupt between the two nothing is resumed."""
+    """Write poses.json with this content, then its record; after an interrupt between the two nothing is resumed.
+
+    A stream (`files.is_stream`), which no later run can read, has no record.
+    """
     files.replace(json_file, content)
+    if files.is_stream(json_file):
+        return
     record = {"settings": settings, "results": _digest(content), "images": stamps}
     files.replace(_record_file(json_file), json.dumps(record).encode())
 

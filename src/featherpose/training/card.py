@@ -97,7 +97,11 @@ def markdown(card: dict[str, Any]) -> str:
     recipe, best, training = card["recipe"], card["best"], card["training"]
     samples = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
     names = [name for name in METRIC_NAMES if name in best]
-    rows = [[r["epoch"] + 1, Size(**r["input_size"]), *(format_score(n, r[n]) for n in names)] for r in card["history"]]
+    rows = [
+        # A run that was begun with an earlier version may lack a score.
+        [r["epoch"] + 1, Size(**r["input_size"]), *(format_score(n, r[n]) if n in r else "" for n in names)]
+        for r in card["history"]
+    ]
     scores = "\n".join(f"| {' | '.join(map(str, row))} |" for row in rows)
     heading = "Best validation result"
     if not recipe["validation"]["select_best"]:

@@ -34,10 +34,8 @@ from featherpose.training.loader import load, remaining
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.task import Batch, Progress
 from featherpose.training.tasks.detector_training import SceneDataset, SceneSet, scene_draws
-from featherpose.training.tasks.detector_validation import DetectorValidationSet, validate, validation_set_of
+from featherpose.training.tasks.detector_validation import CONF, DetectorValidationSet, validate, validation_set_of
 
-CONF = 0.3
-"""Score below which a detection is left out where no other threshold is given."""
 LABELED_BY_TEACHER = ("voc2012",)
 """Sources whose boxes are partly a teacher's: they are not in the validation set."""
 
@@ -140,6 +138,13 @@ class DetectorTask:
         training_set = _scene_set(scenes, crops, is_training, stage)
         return DetectorStageData(self.recipe, stage, training_set, validation_set, crops.broken)
 
+    def validation_set(self, long_side: int) -> DetectorValidationSet:
+        """The validation set at this long side, without the training set."""
+        crops = Crops.build_whole(self.validation_scenes)
+        everything = np.ones(len(self.validation_scenes), bool)
+        scenes = _scene_set(self.validation_scenes, crops, everything, DetectorStage(long_side=long_side))
+        return validation_set_of(scenes, long_side)
+
     def loss(self, images: Tensor, outputs: Any, targets: Batch) -> Tensor:
         """Images (B, 3, H, W), `RawDetections` and the fields of `DetectionTargets` -> loss."""
         labels = DetectionTargets(*targets)
@@ -153,7 +158,10 @@ class DetectorTask:
         return _rank(result) > _rank(other)
 
     def describe(self, stage: Stage, *, recipe: dict[str, Any], training: dict[str, Any]) -> DetectorManifest:
-        """Stage, and where the weights come from -> what their file and the exported file say about the model."""
+        """Stage, and where the weights come from -> what their file and the exported file say about the model.
+
+        The exported file has the `conf` of the validation result instead, where there is one.
+        """
         assert isinstance(stage, DetectorStage)
         return DetectorManifest(
             network=self.recipe.network,

@@ -1,7 +1,8 @@
-"""The validation set of a person detector and its scores: AP and recall, and the loss."""
+"""The validation set of a person detector and its scores: AP and recall, the loss, and the score threshold."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import nn
 from featherpose.codecs import boxes
 from featherpose.codecs.boxes import IGNORED
 from featherpose.data.scene_augment import Image, SceneLabels, letterbox
-from featherpose.evaluation.detection import ImageDetections, detection_scores
+from featherpose.evaluation.detection import ImageDetections, detection_scores, score_at_precision
 from featherpose.networks.feather_detect import STRIDES, RawDetections
 from featherpose.networks.preprocess import Normalize
 from featherpose.nms import detector_nms
@@ -24,6 +25,8 @@ from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.tasks.detector_training import MAX_PEOPLE, SceneSet, padded_targets
 
 BATCH = 16
+CONF = 0.3
+"""Score threshold of a detector of which no threshold leaves 90 % right boxes, as early in a training."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,8 @@ def validation_set_of(scenes: SceneSet, long_side: int) -> DetectorValidationSet
 def validate(
     network: nn.Module, validation_set: DetectorValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
 ) -> dict[str, float]:
-    """Network -> AP, AP50 and recall of tall people at one false box per image in percent, and the mean loss.
+    """Network -> AP, AP50 and recall of tall people at one false box per image in percent, the mean loss, and `conf`,
+    the score threshold at which 90 % of the boxes are right (`score_at_precision`).
 
     Every process computes all of them: the set is small.
     """
@@ -72,11 +76,13 @@ def validate(
             found.append(_with_labels(detections, validation_set.labels[index], size))
     network.train(was_training)
     scores = detection_scores(found)
+    conf = score_at_precision(found)
     return {
         "box_ap": 100 * scores.ap,
         "box_ap50": 100 * scores.ap50,
         "box_recall": 100 * scores.recall,
         "loss": float(np.mean(losses)),
+        "conf": round(conf, 3) if math.isfinite(conf) else CONF,
     }
 
 

@@ -1,4 +1,4 @@
-"""Names of the result files of formats with one file per image."""
+"""Names of the result files: one for all images of a run or of a shard, or one per image."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from featherpose.errors import InputError
+
+
+def of_shard(name: str, shard: str) -> str:
+    """Name of the file for all images, and the shard "I/N", empty for a whole run -> name of the shard's file.
+
+    >>> of_shard("poses.json", ""), of_shard("poses.json", "1/4")
+    ('poses.json', 'poses-1-of-4.json')
+    """
+    path = PurePosixPath(name)
+    return f"{path.stem}-{shard.replace('/', '-of-')}{path.suffix}" if shard else name
 
 
 def paths(folder: Path, names: Iterable[str], ending: str) -> dict[str, Path]:
