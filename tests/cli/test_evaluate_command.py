@@ -133,6 +133,19 @@ def test_nobody_labeled_is_an_error_with_counts(run, tmp_path: Path) -> None:
     assert str(error).startswith("0 of 1 annotations of unlabeled used; left out: 1 without a labeled keypoint (first")
 
 
+def test_strict_and_category_reach_the_labels(run, tmp_path: Path) -> None:
+    path = tmp_path / "people/person_keypoints.json"
+    truth = json.loads(path.read_text())
+    for annotation in truth["annotations"]:
+        annotation["bbox"] = [value / 1000 for value in annotation["bbox"]]
+    path.write_text(json.dumps(truth))
+    assert "Warning: 3 of 3 boxes are between 0 and 1: parts of the image" in run().stderr
+    assert isinstance(run("--strict").exception, InputError)
+    error = run("--category", "horse").exception
+    assert isinstance(error, DataError)
+    assert "0 categories are called horse; the file lists person, id 1" in str(error)
+
+
 def test_counts_end_every_run(run) -> None:
     assert run().stderr.splitlines()[0] == (
         "3 of 6 annotations of people used; left out: 1 crowd regions (first annotations[3]), 2 without a labeled"
@@ -148,7 +161,7 @@ def test_broken_image_is_listed_with_exit_code_1(run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("instances: 2, images: 1 of")
     note, line = [line for line in result.stderr.splitlines() if "image" in line]
-    assert note == "Note: 1 of 2 images could not be used; their persons count as missed."
+    assert note == "Warning: 1 of 2 images could not be used; their persons count as missed."
     assert "photo-7.png: the file is empty" in line
 
 

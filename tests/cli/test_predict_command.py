@@ -236,3 +236,16 @@ def test_help_imports_no_heavy_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "Usage" in done.stdout
     assert not {"torch", "onnxruntime", "cv2", "rich"} & set(eval(done.stderr))
+
+
+def test_strict_and_category_reach_the_boxes(run, tmp_path):
+    image_file(tmp_path / "a.jpg")
+    detections = [{"image_id": "a", "category_id": number, "bbox": [0.1, 0.2, 0.5, 0.6]} for number in (2, 3)]
+    (tmp_path / "boxes.json").write_text(json.dumps(detections))
+    options = ("a.jpg", "--boxes", "boxes.json", "--no-draw")
+    assert "the detections are of the categories 2, 3. Choose one" in str(run(*options).exception)
+    done = run(*options, "--category", "3")
+    assert done.exit_code == 0
+    assert "1 of 2 detections of boxes.json (category 3) used; left out: 1 of category 2 (first [0])." in done.stderr
+    assert "Warning: 1 of 1 boxes are between 0 and 1" in done.stderr
+    assert "boxes are between 0 and 1" in str(run(*options, "--category", "3", "--strict").exception)

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from featherpose import images
 from featherpose.data.coco import is_coco, read_coco
 from featherpose.errors import DataError
 from featherpose.size import Size
@@ -225,3 +227,36 @@ def test_name_in_data_folder_is_found(shared: Path, monkeypatch: pytest.MonkeyPa
     assert (len(coco.labels.images), len({person.image for person in persons})) == (390, 360)
     assert (len(persons), counts.used, counts.total) == (1009, 1009, 1467)
     assert all((coco.images / image.name).is_file() for image in coco.labels.images)
+
+
+@pytest.mark.parametrize("name", ["/data/run 1/a b.jpg", "C:\\data\\a b.jpg", "upload/7/a%20b.jpg", "images/a b.jpg"])
+def test_folders_of_other_machines_are_left_out(tmp_path: Path, name: str) -> None:
+    images.write(tmp_path / "a b.jpg", np.zeros((*SIZE.shape, 3), np.uint8))
+    write(tmp_path / "my.json", truth(images=[{"id": 5, "file_name": name}]))
+    coco = read_coco(tmp_path / "my.json")
+    (image,) = coco.labels.images
+    assert (image.name, image.size) == ("a b.jpg", SIZE)
+    assert (
+        f"1 file names of which only the last part is here (first images[0], {name})." in coco.labels.counts.sentences()
+    )
+
+
+def test_last_part_of_two_images_says_nothing(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.jpg", np.zeros((*SIZE.shape, 3), np.uint8))
+    records = [IMAGE, IMAGE | {"id": 6, "file_name": "x/a.jpg"}, IMAGE | {"id": 7, "file_name": "y/a.jpg"}]
+    write(tmp_path / "my.json", truth(images=records))
+    assert [image.name for image in read_coco(tmp_path / "my.json").labels.images] == ["a.jpg", "x/a.jpg", "y/a.jpg"]
+
+
+def test_category_is_chosen_by_name_or_id(root: Path) -> None:
+    write(root / "person_keypoints.json", truth(categories=TWO, annotations=[annotation(), TAIL]))
+    assert [read_coco(root, category=category).labels.category for category in ("DOG", 2, "2", "person")] == [
+        2,
+        2,
+        2,
+        1,
+    ]
+    with pytest.raises(DataError, match="0 categories are called cat; the file lists person, id 1; dog, id 2"):
+        read_coco(root, category="cat")
+    write(root / "person_keypoints.json", truth(categories=TWO, annotations=[TAIL]))
+    assert read_coco(root).labels.category == 2  # the only one in use

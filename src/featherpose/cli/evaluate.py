@@ -220,7 +220,7 @@ def _show(evaluation: Evaluation[Any], settings: dict[str, Any], as_json: bool) 
         for sentence in counts.sentences():
             click.echo(sentence, err=True)
     for warning in evaluation.warnings:
-        click.echo(f"Note: {warning}", err=True)
+        click.echo(f"Warning: {warning}", err=True)
     for line in evaluation.broken:
         click.echo(f"  {line}", err=True)
 

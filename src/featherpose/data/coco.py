@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from featherpose import meaning
+from featherpose import images, meaning
 from featherpose.data.folder import find_data
 from featherpose.errors import DataError, InputError
 from featherpose.formats import coco_labels
-from featherpose.records import Id, Labels, Tally
+from featherpose.records import Id, ImageRecord, Labels, Tally
 from featherpose.skeleton import Skeleton
 
 FILE = "person_keypoints.json"
@@ -69,7 +69,7 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None, category: 
         raise DataError(str(error)) from None
     # A folder has one of two known layouts; next to a file, the images may be anywhere nearby.
     image_folder = _with_any_image(annotations, folders, labels) if place.is_file() else _existing(folders)
-    return Coco(_with_found_names(labels, image_folder), image_folder)
+    return Coco(_with_sizes(_with_found_names(labels, image_folder), image_folder), image_folder)
 
 
 def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
@@ -129,14 +129,30 @@ def _with_found_names(labels: Labels, folder: Path) -> Labels:
         return labels
     shared = Counter(_last_part(image.name) for image in labels.images)
     tally = Tally(labels.counts.what)
-    images = list(labels.images)
+    records = list(labels.images)
     for index, image in missing.items():
         name = _last_part(image.name)
         if name != image.name and shared[name] == 1 and (folder / name).is_file():
-            images[index] = replace(image, name=name)
+            records[index] = replace(image, name=name)
             tally.assume("file names of which only the last part is here", f"{image.place}, {image.name}")
     assumed = (*labels.counts.assumed, *tally.counts().assumed)
-    return replace(labels, images=tuple(images), counts=replace(labels.counts, assumed=assumed))
+    return replace(labels, images=tuple(records), counts=replace(labels.counts, assumed=assumed))
+
+
+def _with_sizes(labels: Labels, folder: Path) -> Labels:
+    """The same, where an image without a size has that of its file, if this can be read."""
+    if all(image.size for image in labels.images):
+        return labels
+    return replace(labels, images=tuple(_with_size(image, folder) for image in labels.images))
+
+
+def _with_size(image: ImageRecord, folder: Path) -> ImageRecord:
+    if image.size:
+        return image
+    try:
+        return replace(image, size=images.read_size(folder / image.name))
+    except InputError:
+        return image
 
 
 def _last_part(name: str) -> str:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from featherpose import images
 from featherpose.boxes import BOX_MARGINS, box_of_keypoints, xyxy_to_xywh
 from featherpose.data.cache import ASPECT
 from featherpose.data.coco import Coco, is_coco, read_coco
 from featherpose.data.sample import Location, Region, Sample
 from featherpose.data.shards import scan
-from featherpose.records import Counts, ImageRecord, PersonRecord, Tally, require_used
+from featherpose.records import Counts, PersonRecord, Tally, require_used
 from featherpose.size import Size
 from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma, unpaired_keypoints
 
@@ -29,6 +28,7 @@ REGION_SCALE = 1.5
 it."""
 
 MISSING = "with an image that is missing"
+UNREADABLE = "with an image that cannot be read"
 
 HEAD_TOP_MARGIN = 0.04
 """From a labeled top of the head up to the person's box, as a fraction of the larger side of the keypoints' bounds;
@@ -61,16 +61,15 @@ def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counts]:
     records = {index: coco.labels.images[index] for index in dict.fromkeys(person.image for person in labeled)}
     nbytes = _file_sizes(coco.images, [record.name for record in records.values()])
     tally = Tally(counts.what)
-    chosen: list[PersonRecord] = []
+    samples: list[Sample] = []
     for person in labeled:
-        name = records[person.image].name
-        if name in nbytes:
-            chosen.append(person)
+        image = records[person.image]
+        if image.name not in nbytes:
+            tally.leave_out(MISSING, f"{person.place}, {coco.images / image.name}")
+        elif image.size is None:
+            tally.leave_out(UNREADABLE, f"{person.place}, {coco.images / image.name}")
         else:
-            tally.leave_out(MISSING, f"{person.place}, {coco.images / name}")
-    records = {index: record for index, record in records.items() if record.name in nbytes}
-    sizes = {index: _size(coco.images, record) for index, record in records.items()}
-    samples = [_sample(coco, person, sizes[person.image], nbytes) for person in chosen]
+            samples.append(_sample(coco, person, image.size, nbytes[image.name]))
     return samples, counts.less(tally)
 
 
@@ -104,12 +103,7 @@ def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
 
 
-def _size(folder: Path, image: ImageRecord) -> Size:
-    """Size of an image as annotated, else that of the file."""
-    return image.size or images.read_size(folder / image.name)
-
-
-def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: dict[str, int]) -> Sample:
+def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: int) -> Sample:
     name = coco.labels.images[person.image].name
     assert person.keypoints is not None  # Labels.usable
     assert person.box_xywh is not None
@@ -128,7 +122,7 @@ def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: dict[str
         area=person.area,
         size=size,
         scale=1.0,
-        location=Location(coco.images / name, 0, nbytes[name], region),
+        location=Location(coco.images / name, 0, nbytes, region),
     )
 
 

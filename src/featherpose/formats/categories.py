@@ -20,7 +20,7 @@ PEOPLE = frozenset(
 """Names of categories of people, in lower case."""
 
 COCO_PERSON = "1"
-_CHOOSE = "Choose one: --category NAME (in Python category=, in a recipe data.category)."
+_CHOOSE = "Choose one: --category NAME, for training --set data.category=NAME."
 
 
 @dataclass(frozen=True)
