@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featherpose.data.coco import Coco, read_coco
 from featherpose.errors import DataError, InputError, MissingExtra
@@ -323,6 +324,15 @@ def test_image_size_mismatch_is_broken(dataset: Coco) -> None:
     wider = replace(dataset.labels, images=(replace(first, size=Size(height=240, width=321)), *others))
     broken = evaluate(Coco(wider, dataset.images), lookup_predictor(wider)).broken
     assert broken == ("photo-5.png: the image has 240x320 pixels, but is annotated with 240x321.",)
+
+
+def test_brightened_images_are_counted(dataset: Coco) -> None:
+    Image.fromarray(np.full(SIZE.shape, 3000, np.uint16)).save(dataset.images / "photo-7.png")
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
+    assert evaluation.warnings == (
+        "1 images were not taken as they are (first photo-7.png: 12 of 16 bits are used; brightened, as if 4095 were"
+        " white).",
+    )
 
 
 def test_data_set_without_usable_image_raises(dataset: Coco) -> None:

@@ -65,6 +65,8 @@ class Predictions:
     """One line for each image that could not be used."""
     seconds: float
     """Reading the images and inference."""
+    notes: tuple[str, ...] = ()
+    """One line for each image that was not taken as it is."""
 
     @property
     def num_images(self) -> int:
@@ -89,7 +91,8 @@ def predict_images(
     start = time.perf_counter()
     poses: list[Poses | None] = [None] * len(labeled)
     broken: list[str] = []
-    for image, image_poses in predict(_usable(folder, labeled, detect, broken)):
+    notes: list[str] = []
+    for image, image_poses in predict(_usable(folder, labeled, detect, broken, notes)):
         if progress:
             progress(image.index, len(labeled))
         _check(image_poses, len(image.boxes), skeleton)
@@ -98,16 +101,21 @@ def predict_images(
         progress(len(labeled), len(labeled))
     if broken and len(broken) == len(labeled):
         raise DataError(f"None of the {len(labeled)} images could be used; first error: {broken[0]}")
-    return Predictions(poses, tuple(broken), time.perf_counter() - start)
+    return Predictions(poses, tuple(broken), time.perf_counter() - start, tuple(notes))
 
 
 def _usable(
-    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str]
+    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str], notes: list[str]
 ) -> Iterator[ImageWithBoxes]:
-    """Images of a data set -> those that can be used; for each of the others a line is added to `broken`."""
+    """Images of a data set -> those that can be used; for each of the others a line is added to `broken`.
+
+    `notes` gets a line for each that was not taken as it is.
+    """
     for index, image in enumerate(labeled):
         try:
-            pixels = images.read(folder / image.name)
+            said: list[str] = []
+            pixels = images.read(folder / image.name, notes=said)
+            notes += [f"{image.name}: {sentence}" for sentence in said]
             boxes, scores = _boxes(image, pixels, detect)
         except InputError as error:
             broken.append(with_name(image.name, error))

@@ -124,12 +124,35 @@ def as_keypoints(value: Any, num_keypoints: int, what: str) -> NDArray[np.float3
         flat = [number for point in value for number in point]
     if len(flat) != 3 * num_keypoints:
         raise InputError(f"{what}: {len(flat)} numbers ({shown(value)}), wanted x, y, v of {num_keypoints} keypoints.")
+    plain = _plain_keypoints(flat)
+    if plain is not None:
+        return plain
     visibility = as_numbers([v or 0 for v in flat[2::3]], f"{what} (v)")
-    if not np.isin(visibility, (0, 1, 2)).all():
+    labeled = visibility != 0
+    if not ((visibility == 1) | (visibility == 2) | ~labeled).all():
         raise InputError(f"{what} is {shown(value)}, wanted v 0, 1 or 2.")
-    xy = [number if visibility[index // 2] else 0 for index, number in enumerate(_without_third(flat))]
-    points = as_numbers(xy, what).reshape(-1, 2)
-    return np.column_stack([points, visibility]).astype(np.float32)
+    keypoints = np.zeros((num_keypoints, 3), np.float32)
+    keypoints[:, 2] = visibility
+    seen = labeled.tolist()
+    for axis in (0, 1):
+        given = [number for number, is_seen in zip(flat[axis::3], seen, strict=True) if is_seen]
+        keypoints[labeled, axis] = as_numbers(given, what)
+    return keypoints
+
+
+def _plain_keypoints(flat: list[Any]) -> NDArray[np.float32] | None:
+    """x1, y1, v1, x2, ... as nearly all files write them, fast -> keypoints (K, 3); None for any other value."""
+    if not {type(value) for value in flat} <= {int, float}:
+        return None
+    try:
+        keypoints = np.array(flat, np.float64).reshape(-1, 3)
+    except OverflowError:
+        return None
+    visibility = keypoints[:, 2]
+    unlabeled = visibility == 0
+    keypoints[unlabeled, :2] = 0
+    is_known = unlabeled | (visibility == 1) | (visibility == 2)
+    return keypoints.astype(np.float32) if is_known.all() and (np.abs(keypoints) < LARGEST).all() else None
 
 
 def as_numbers(values: Sequence[Any], what: str) -> NDArray[np.float64]:
@@ -157,11 +180,6 @@ def shown(value: Any) -> str:
     """Value -> its repr for a message, shortened."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
-
-
-def _without_third(flat: list[Any]) -> list[Any]:
-    """x1, y1, v1, x2, ... -> x1, y1, x2, y2, ..."""
-    return [number for index, number in enumerate(flat) if index % 3 != 2]
 
 
 def _number(value: Any) -> float | None:
