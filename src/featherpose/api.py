@@ -477,6 +477,7 @@ def train(
     data: AnyPath | None = None,
     val_data: AnyPath | None = None,
     pretrained: AnyPath | None = None,
+    strict: bool = False,
     settings: Iterable[str] = (),
     resume: bool = False,
     accept_changed_data: bool = False,
@@ -497,6 +498,7 @@ def train(
         data: folder of shards or COCO keypoints file, in place of the recipe's data and skeleton.
         val_data: the same for validation; None: a part of `data`.
         pretrained: weights to initialize from, a file or a shipped name.
+        strict: refuse labels that look wrong (`meaning.CHECKS`); the same as the recipe field data.strict.
         settings: "key=value" overrides of recipe fields.
         resume: continue from the training state in `out`; DataError if the labels have changed since the start.
         accept_changed_data: resume with changed labels all the same.
@@ -522,6 +524,8 @@ def train(
             "There is no recipe: name one (`featherpose recipe list` lists them), give a data set of your own as data, "
             "or the folder of a run to resume as out."
         )
+    if strict:
+        settings = [*settings, "data.strict=true"]
     name = recipe.network if isinstance(recipe, Recipe) else Path(recipe).stem
     if (note := recipe_note(recipe)) and not quiet:
         print(note, file=sys.stderr)
