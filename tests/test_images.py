@@ -1,10 +1,13 @@
 import io
 import struct
+import tracemalloc
 import zlib
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from featherpose import images
 from featherpose.crop import Crop
@@ -50,6 +53,10 @@ COLORS = [
     ("16 bit: full range to full range", encoded(gray16([[65535]])), WHITE),
     ("16 bit: 100 of 255", encoded(gray16([[25700]])), (100, 100, 100)),
     ("16 bit: rounded", encoded(gray16([[25700 + 129]])), (101, 101, 101)),
+    ("16 bit, of which 12 are used: full range", encoded(gray16([[4095]])), WHITE),
+    ("16 bit, of which 12 are used: half", encoded(gray16([[2048, 4095]])), (128, 128, 128)),
+    ("16 bit, of which 8 are used", encoded(gray16([[100, 200]])), (100, 100, 100)),
+    ("16 bit, black", encoded(gray16([[0]])), (0, 0, 0)),
     ("16 bit, tiff", encoded(gray16([[25700]]), "TIFF"), (100, 100, 100)),
     ("16 bit, pgm", b"P5 1 1 65535\n" + struct.pack(">H", 25700), (100, 100, 100)),
     ("transparent is white", encoded(Image.new("RGBA", (2, 2), (255, 0, 0, 0))), WHITE),
@@ -279,3 +286,38 @@ def test_letterbox_averages_and_pads_with_gray():
 def test_letterbox_of_another_image_is_refused():
     with pytest.raises(InputError, match="The image is 10x20 pixels, its letterbox is for 20x10"):
         images.letterbox(np.zeros((10, 20, 3), np.uint8), Letterbox.of(Size(height=20, width=10), 32))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize(("high", "bits"), [(255, 8), (1023, 10), (4095, 12), (16383, 14), (65535, 16)])
+def test_bits_of_16_that_are_used_fill_the_range(suffix: str, high: int, bits: int) -> None:
+    deep = np.zeros((4, 4, 3), np.uint16)
+    deep[0, 0] = (high, high // 2, 0)  # red, green, blue
+    content = cv2.imencode(suffix, deep[..., ::-1])[1].tobytes()
+    notes: list[str] = []
+    pixels = images.read(content, notes=notes)
+    assert np.abs(pixels[0, 0].astype(int) - (255, 127, 0)).max() <= 1
+    assert pixels[1:].max() == 0
+    assert notes == ([] if bits == 16 else [f"{bits} of 16 bits are used; brightened, as if {2**bits - 1} were white"])
+
+
+@pytest.mark.parametrize("side", [1e4, 1e6, 1e9, 1e20])
+def test_box_far_larger_than_the_image_needs_no_memory(side: float) -> None:
+    image = np.full((48, 64, 3), 200, np.uint8)
+    box = np.array([-side, -side, side, side], np.float32)
+    tracemalloc.start()
+    warped = images.warp(image, Crop.from_box(box, SMALLER).matrix, SMALLER, antialias=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert warped.shape == (*SMALLER.shape, 3)
+    assert peak < 2e6
+
+
+def test_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (32, 16)).save(tmp_path / "a.jpg", exif=exif)
+    assert images.read_size(tmp_path / "a.jpg") == Size(height=32, width=16)
+    assert images.read(tmp_path / "a.jpg").shape[:2] == (32, 16)
+    with pytest.raises(InputError, match="no such file"):
+        images.read_size(tmp_path / "b.jpg")

@@ -83,9 +83,9 @@ def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: P
         # MPII's squares are larger than COCO's boxes: without a margin, persons have the size of the training set.
         on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
     interval = ap_interval(
-        read_coco(data / "coco-test").truth,
+        read_coco(data / "coco-test").labels,
         on_coco.results,
-        lambda truth, results: keypoint_ap(truth, results, manifest.skeleton.sigmas).ap,
+        lambda labels, results: keypoint_ap(labels, results, manifest.skeleton.sigmas).ap,
     )
     limbs = limbs_interval(read_mpii(data / "mpii-test"), on_mpii)
     command = f"featherpose evaluate --model {name}"

@@ -33,10 +33,8 @@ def evaluate(file: Path, name: str, data: Path) -> dict[str, Any]:
     """Exported file, its shipped name and the data folder -> entry of the card, in percent."""
     evaluation = api.evaluate(file, data / "coco-test")
     assert isinstance(evaluation.scores, DetectorScores)
-    coco = read_coco(data / "coco-test")
-    people = [person for person in coco.truth["annotations"] if person["category_id"] == coco.category]
-    truth = {**coco.truth, "annotations": people}
-    interval = ap_interval(truth, evaluation.results, lambda truth, results: bbox_ap(truth, results).ap)
+    labels = read_coco(data / "coco-test").labels
+    interval = ap_interval(labels, evaluation.results, lambda labels, results: bbox_ap(labels, results).ap)
     fractions = {key: value for key, value in evaluation.scores.to_dict().items() if key not in NOT_FRACTIONS}
     scores: dict[str, Any] = {key: round(100 * value, 1) for key, value in fractions.items() if value is not None}
     return {

@@ -21,6 +21,7 @@ from featherpose.poses import Poses
 from featherpose.size import Size
 
 if TYPE_CHECKING:
+    from featherpose.data.coco import Coco
     from featherpose.evaluation.coco import CocoScores
     from featherpose.evaluation.detector import DetectorScores
     from featherpose.evaluation.mpii import MpiiScores
@@ -243,6 +244,8 @@ def predict(
     sources: Iterable[AnyPath],
     *,
     boxes: AnyPath | dict[str, Any] | list[Any] | None = None,
+    category: int | str | None = None,
+    strict: bool = False,
     whole_image: bool = False,
     detector: AnyPath | None = "default",
     conf: float | None = None,
@@ -272,6 +275,8 @@ def predict(
     Args:
         boxes: JSON file with the person boxes of each image, or its content (`formats.person_boxes`), in place of the
             detector.
+        category: name or id of the people's category in `boxes`, where there are several.
+        strict: refuse `boxes` that look wrong (`meaning.CHECKS`) instead of warning.
         whole_image: every image shows one person who fills it, in place of the detector.
         detector: shipped name or .onnx file of the person detector; None: there is none.
         conf: lowest score of a box that the detector finds; None: the value in the detector's file.
@@ -304,6 +309,8 @@ def predict(
     return predict.predict(
         sources,
         boxes=boxes,
+        category=category,
+        strict=strict,
         whole_image=whole_image,
         detector=detector,
         conf=conf,
@@ -334,6 +341,8 @@ def evaluate(
     boxes: AnyPath = "gt",
     detector: AnyPath = "default",
     conf: float | None = None,
+    category: int | str | None = None,
+    strict: bool = False,
     flip_test: bool = False,
     blur_kernel: int = 0,
     refine: bool = False,
@@ -356,6 +365,8 @@ def evaluate(
         detector: shipped name or .onnx file of the person detector, with boxes="detector".
         conf: lowest score of a box that it finds; None: 0.01, lower than in `predict`, because AP ranks all boxes. At
             most 100 boxes of an image are used: of the poses in them, COCO counts the 20 best.
+        category: name or id of the category that is evaluated, where several have keypoints (COCO only).
+        strict: refuse labels and boxes that look wrong (`meaning.CHECKS`) instead of warning (COCO only).
         flip_test: average the heatmaps with those of the flipped crop.
         blur_kernel: width of the Gaussian filter applied to heatmaps, in heatmap cells; 0: none.
         refine: run a second pass on a crop around the keypoints found.
@@ -393,7 +404,7 @@ def evaluate(
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
         pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
         pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
-        evaluation = _evaluate_detector(model, data, pose_options, device, progress)
+        evaluation = _evaluate_detector(model, read_coco(data, category=category), pose_options, device, progress)
         return _with_results(evaluation, out)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
@@ -406,29 +417,35 @@ def evaluate(
                 "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
             )
         evaluation = evaluate_detected(
-            read_coco(data),
+            read_coco(data, category=category),
             estimator.estimate_requests,
             open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
             without_duplicates,
             progress,
+            strict=strict,
         )
     else:
         evaluation = evaluate_coco(
-            read_coco(data), estimator.estimate_requests, boxes=boxes, progress=progress, nms=nms, jitter=jitter
+            read_coco(data, category=category),
+            estimator.estimate_requests,
+            boxes=boxes,
+            progress=progress,
+            nms=nms,
+            jitter=jitter,
+            strict=strict,
         )
     return _with_results(evaluation, out)
 
 
 def _evaluate_detector(
     model: AnyPath,
-    data: AnyPath,
+    dataset: Coco,
     pose_options: Mapping[str, Any],
     device: str,
     progress: Callable[[int, int], None] | None,
 ) -> Evaluation[DetectorScores]:
     """Detector and a labeled data set -> scores; InputError if an option of pose networks is given."""
     from featherpose import weights
-    from featherpose.data.coco import read_coco
     from featherpose.evaluation.detector import evaluate_detector
     from featherpose.runtime.detector import Detector
 
@@ -438,7 +455,7 @@ def _evaluate_detector(
     detector = Detector.open(weights.find(model), device)
     conf = detector.conf
     detector.conf = 0.0  # AP ranks all boxes
-    return evaluate_detector(read_coco(data), detector, conf, progress)
+    return evaluate_detector(dataset, detector, conf, progress)
 
 
 E = TypeVar("E", bound="Evaluation[Any]")

@@ -20,10 +20,11 @@ def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = I
         error: class of the error.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        # Bytes: Windows programs also write UTF-16, and a byte order mark before UTF-8.
+        return json.loads(path.read_bytes())
     except OSError as problem:
         raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise error(f"{path}: not JSON ({problem}). {wanted}".rstrip()) from None
 
 

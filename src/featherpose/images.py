@@ -11,6 +11,7 @@ import threading
 import zlib
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,11 +28,18 @@ PillowImage = Image.Image
 MAX_PIXELS = 100_000_000
 """Larger images are refused before a pixel is decoded: 100 megapixels are already 300 MB of RGB."""
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif", ".ppm", ".pgm", ".jp2", ".heic")
-"""Suffixes of the files that are read as images when a folder is searched."""
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif", ".tiff"),
+    *(".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    *(".heic", ".heif", ".hif"),
+)
+"""Suffixes of the files that are read as images when a folder is searched: all of the formats that `read` knows."""
+
+BITS = (8, 10, 12, 14, 16)
+"""Numbers of bits that cameras write into files of 16."""
 
 # Pillow knows more formats; some of them start other programs (EPS) or contain a second image of any size (ICO).
-_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "HEIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "HEIF")
 _FORMAT_WORDS = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM, JPEG 2000"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What Pillow's decoders raise on damaged files, found by damaging files at random.
@@ -39,23 +47,37 @@ _DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError),
     *(struct.error, zlib.error),
 )
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _SHORT_MAX = 32766  # OpenCV 4 cannot warp an image that is wider or taller
 _pillow_limit = threading.Lock()
 
 
-def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS, name: str = "") -> NDArray[np.uint8]:
+def read(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str = "",
+    notes: list[str] | None = None,
+) -> NDArray[np.uint8]:
     """Path or bytes of an image file -> RGB uint8 (H, W, 3), rotated upright by its EXIF orientation.
 
-    Gray, 16-bit (scaled to 8), CMYK and palette images are converted to RGB, transparent ones are composited on white.
-    Of an animation the first frame is read. `name` names an image given as bytes in messages. InputError when the file
-    is missing, damaged, of an unknown format or larger than `max_pixels`.
+    Gray, CMYK and palette images are converted to RGB, transparent ones are composited on white. Pixels of 16 bits are
+    scaled to 8 from the smallest of `BITS` that contains the largest of them: cameras of 12 bits write them into 16. Of
+    an animation the first frame is read.
+
+    Args:
+        name: of an image given as bytes, for messages.
+        notes: gets a sentence if the image was not taken as it is.
+
+    Raises:
+        InputError: the file is missing, damaged, of an unknown format or larger than `max_pixels`.
     """
     if isinstance(source, bytes):
-        return _read_stream(io.BytesIO(source), name or "image given as bytes", len(source), max_pixels)
+        return _read_stream(io.BytesIO(source), name or "image given as bytes", len(source), max_pixels, notes)
     path = Path(source)
     try:
         with path.open("rb") as file:
-            return _read_stream(file, str(path), os.fstat(file.fileno()).st_size, max_pixels)
+            return _read_stream(file, str(path), os.fstat(file.fileno()).st_size, max_pixels, notes)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Check the path.") from None
     except IsADirectoryError:
@@ -64,23 +86,47 @@ def read(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
 
 
+def read_size(path: Path) -> Size:
+    """Path of an image file -> size of the upright image, from the header alone; InputError as `read`."""
+    try:
+        with path.open("rb") as file, _opened(file, str(path)) as pil_image:
+            width, height = pil_image.size
+            turned = pil_image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
+            return Size(height=width, width=height) if turned else Size(height=height, width=width)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file. Check the path.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
+
+
 def from_pillow(
-    pil_image: PillowImage, *, max_pixels: int = MAX_PIXELS, name: str = "Pillow image"
+    pil_image: PillowImage,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str = "Pillow image",
+    notes: list[str] | None = None,
 ) -> NDArray[np.uint8]:
     """Pillow image of any mode -> RGB uint8 (H, W, 3), converted and rotated as by `read`; InputError as there."""
     _check_size(pil_image.size, name, max_pixels)
     try:
         pil_image.load()
-        return _to_rgb(_upright(pil_image), name)
+        return _to_rgb(_upright(pil_image), name, notes)
     except _DECODE_ERRORS as error:
         raise InputError(f"{name}: truncated or damaged ({error}). Copy or download it again.") from None
 
 
-def _read_stream(file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, max_pixels: int) -> NDArray[np.uint8]:
+def _read_stream(
+    file: io.BufferedReader | io.BytesIO, name: str, nbytes: int, max_pixels: int, notes: list[str] | None
+) -> NDArray[np.uint8]:
     if nbytes == 0:
         raise InputError(f"{name}: the file is empty (0 bytes). Copy or download it again.")
     with _opened(file, name) as pil_image:
-        return from_pillow(pil_image, max_pixels=max_pixels, name=name)
+        is_deep = _is_16_bit_color(pil_image)
+        rgb = from_pillow(pil_image, max_pixels=max_pixels, name=name, notes=notes)
+        # Pillow keeps the upper 8 bits of 16 alone: of 12 bits, nothing but 4.
+        if is_deep and rgb.max(initial=0) < 1 << BITS[-2] - 8:
+            return _from_16_bit_color(file, rgb, notes)
+        return rgb
 
 
 @contextlib.contextmanager
@@ -138,11 +184,41 @@ def _upright(pil_image: Image.Image) -> Image.Image:
     return pil_image if orientation == 1 else ImageOps.exif_transpose(pil_image)
 
 
-def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
+def _is_16_bit_color(pil_image: Image.Image) -> bool:
+    tiles: list[Any] = getattr(pil_image, "tile", [])
+    return pil_image.mode in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _from_16_bit_color(
+    file: io.BufferedReader | io.BytesIO, rgb: NDArray[np.uint8], notes: list[str] | None
+) -> NDArray[np.uint8]:
+    """Image file with 16 bits per color, and Pillow's upper 8 of them -> all of its bits, scaled to 8.
+
+    The upper 8 where OpenCV reads another image from the file.
+    """
+    file.seek(0)
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    deep = cv2.imdecode(np.frombuffer(file.read(), np.uint8), flags)
+    if deep is None or deep.dtype != np.uint16 or deep.shape != rgb.shape:
+        return rgb
+    return _to_8_bits(deep[..., ::-1].astype(np.int64), notes)
+
+
+def _to_8_bits(wide: NDArray[np.int64], notes: list[str] | None) -> NDArray[np.uint8]:
+    """Values from 0 to 65535 -> 0 to 255: full range to full range of the smallest of `BITS` that contains them."""
+    high = int(wide.max(initial=0))
+    bits = next(bits for bits in BITS if high < 1 << bits)
+    full = (1 << bits) - 1
+    if bits < BITS[-1] and notes is not None:
+        notes.append(f"{bits} of 16 bits are used; brightened, as if {full} were white")
+    return ((wide * 255 + full // 2) // full).astype(np.uint8)
+
+
+def _to_rgb(pil_image: Image.Image, name: str, notes: list[str] | None) -> NDArray[np.uint8]:
     if pil_image.mode == "F":
         raise InputError(f"{name}: pixels are floating point of unknown range. Convert them to 8 or 16 bits.")
     if pil_image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(pil_image), name)
+        return _from_16_bit(np.asarray(pil_image), name, notes)
     if pil_image.has_transparency_data:
         above = pil_image.convert("RGBA")
         pil_image = Image.alpha_composite(Image.new("RGBA", above.size, "white"), above)
@@ -150,13 +226,12 @@ def _to_rgb(pil_image: Image.Image, name: str) -> NDArray[np.uint8]:
     return np.array(pil_image if pil_image.mode == "RGB" else pil_image.convert("RGB"))
 
 
-def _from_16_bit(gray: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+def _from_16_bit(gray: NDArray[np.generic], name: str, notes: list[str] | None) -> NDArray[np.uint8]:
     wide = gray.astype(np.int64)
     low, high = int(wide.min()), int(wide.max())
     if low < 0 or high > 65535:
         raise InputError(f"{name}: gray values from {low} to {high}, wanted 0 to 65535. Convert it to 8 or 16 bits.")
-    narrow = ((wide + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257: full range to full range, rounded
-    return np.repeat(narrow[:, :, None], 3, axis=2)
+    return np.repeat(_to_8_bits(wide, notes)[:, :, None], 3, axis=2)
 
 
 def write(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: int = 92) -> None:
@@ -185,6 +260,8 @@ def warp(
     step = 1
     if antialias:  # image pixels per result pixel, in the direction with the fewest
         step = max(1, int(1e-6 + 1 / np.linalg.norm(matrix[:, :2], axis=0).max()))
+        # Of a box that is far larger than the image only the image is seen: no memory for the rest.
+        step = min(step, *image.shape[:2])
     if step > 1 or max(image.shape[:2]) > _SHORT_MAX:
         image, matrix = _covered_region(image, matrix, size, step, border)
     edge = (border, border, border)

@@ -126,11 +126,33 @@ def test_json_on_stdout_has_no_other_output(run, tmp_path: Path) -> None:
     assert (facts["num_images"], facts["num_instances"], facts["broken"]) == (2, 3, [])
 
 
-def test_scores_without_labels_are_dashes(run, tmp_path: Path) -> None:
+def test_nobody_labeled_is_an_error_with_counts(run, tmp_path: Path) -> None:
     write_folder(tmp_path / "unlabeled", annotations=[person(1, 5, (0, 0, 30, 30), **UNLABELED)])
-    result = run("--data", "unlabeled")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[1].split() == ["-"] * 7
+    error = run("--data", "unlabeled").exception
+    assert isinstance(error, DataError)
+    assert str(error).startswith("0 of 1 annotations of unlabeled used; left out: 1 without a labeled keypoint (first")
+
+
+def test_strict_and_category_reach_the_labels(run, tmp_path: Path) -> None:
+    path = tmp_path / "people/person_keypoints.json"
+    truth = json.loads(path.read_text())
+    for annotation in truth["annotations"]:
+        annotation["bbox"] = [value / 1000 for value in annotation["bbox"]]
+    path.write_text(json.dumps(truth))
+    assert "Warning: 3 of 3 boxes are between 0 and 1: parts of the image" in run().stderr
+    assert isinstance(run("--strict").exception, InputError)
+    error = run("--category", "horse").exception
+    assert isinstance(error, DataError)
+    assert "0 categories are called horse; the file lists person, id 1" in str(error)
+
+
+def test_counts_end_every_run(run) -> None:
+    assert run().stderr.splitlines()[0] == (
+        "3 of 6 annotations of people used; left out: 1 crowd regions (first annotations[3]), 2 without a labeled"
+        " keypoint (first annotations[4])."
+    )
+    (counts,) = json.loads(run("--json").stdout)["counts"]
+    assert (counts["used"], counts["total"]) == (3, 6)
 
 
 def test_broken_image_is_listed_with_exit_code_1(run, tmp_path: Path) -> None:
@@ -139,7 +161,7 @@ def test_broken_image_is_listed_with_exit_code_1(run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stdout.splitlines()[-1].startswith("instances: 2, images: 1 of")
     note, line = [line for line in result.stderr.splitlines() if "image" in line]
-    assert note == "Note: 1 of 2 images could not be used; their persons count as missed."
+    assert note == "Warning: 1 of 2 images could not be used; their persons count as missed."
     assert "photo-7.png: the file is empty" in line
 
 

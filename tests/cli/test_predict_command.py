@@ -35,7 +35,7 @@ def test_whole_image_writes_drawing_and_json(run, tmp_path):
     assert result.stdout.splitlines()[0].split() == ["image", "people", "scores"]
     assert result.stdout.splitlines()[1].split()[:2] == ["a.jpg", "1"]
     assert result.stdout.splitlines()[-1] == "1 person in 1 image: keypoints in out/poses.json, images in out"
-    assert result.stderr == ""
+    assert result.stderr == "1 of 1 files used.\n"
     assert (tmp_path / "out/a.jpg").exists() and (tmp_path / "out/poses.json").exists()
 
 
@@ -96,7 +96,7 @@ def test_long_tables_are_cut_after_20_images(run, tmp_path):
     boxes = {}
     for i in range(25):
         image_file(tmp_path / f"in/{i:02}.jpg")
-        boxes[f"{i:02}.jpg"] = [[0, 0, 50, 70]] * (i % 8)
+        boxes[f"{i:02}.jpg"] = [[0, 0, 50 + j, 70] for j in range(i % 8)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     result = run("in", "--boxes", "boxes.json", "--no-draw")
     lines = result.stdout.splitlines()
@@ -236,3 +236,16 @@ def test_help_imports_no_heavy_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and "Usage" in done.stdout
     assert not {"torch", "onnxruntime", "cv2", "rich"} & set(eval(done.stderr))
+
+
+def test_strict_and_category_reach_the_boxes(run, tmp_path):
+    image_file(tmp_path / "a.jpg")
+    detections = [{"image_id": "a", "category_id": number, "bbox": [0.1, 0.2, 0.5, 0.6]} for number in (2, 3)]
+    (tmp_path / "boxes.json").write_text(json.dumps(detections))
+    options = ("a.jpg", "--boxes", "boxes.json", "--no-draw")
+    assert "the detections are of the categories 2, 3. Choose one" in str(run(*options).exception)
+    done = run(*options, "--category", "3")
+    assert done.exit_code == 0
+    assert "1 of 2 detections of boxes.json (category 3) used; left out: 1 of category 2 (first [0])." in done.stderr
+    assert "Warning: 1 of 1 boxes are between 0 and 1" in done.stderr
+    assert "boxes are between 0 and 1" in str(run(*options, "--category", "3", "--strict").exception)

@@ -166,7 +166,7 @@ BAD_IMAGES: list[tuple[str, Callable[[bytes], bytes], str]] = [
     (
         "wrong size",
         lambda _: encoded(random_image(Size(height=60, width=50))),
-        "b: the image is 60x50 pixels, its record says 160x120",
+        "b: the image has 60x50 pixels, but is annotated with 160x120",
     ),
 ]
 

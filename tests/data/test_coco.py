@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from featherpose import images
 from featherpose.data.coco import is_coco, read_coco
 from featherpose.errors import DataError
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, Skeleton
 
 IMAGE = {"id": 5, "file_name": "a.jpg", "width": 20, "height": 30}
+SIZE = Size(height=30, width=20)
 PERSON = {"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}
 DOG = {"id": 2, "name": "dog"}
 OWN = {"id": 1, "name": "bird", "keypoints": ["beak", "LWing", "RWing"], "skeleton": [[1, 2], [1, 3]]}
@@ -39,7 +43,11 @@ def root(tmp_path: Path) -> Path:
 
 def test_flat_folder_layout_is_read(root: Path) -> None:
     coco = read_coco(root)
-    assert coco.truth == truth()
+    assert [(image.name, image.id, image.size) for image in coco.labels.images] == [("a.jpg", 5, SIZE)]
+    (person,) = coco.labels.persons
+    assert (person.image, person.id, person.crowd, person.area) == (0, 9, False, None)
+    assert person.box_xywh.tolist() == [1, 2, 3, 4]
+    assert person.keypoints.tolist() == [[1, 2, 2]] * 17
     assert coco.images == root / "images"
     assert coco.skeleton is COCO17
 
@@ -54,9 +62,10 @@ def test_published_folder_layout_is_read(tmp_path: Path, image_folder: str, spli
 
 def test_several_splits_require_a_choice(tmp_path: Path) -> None:
     for split in ("train2017", "val2017"):
-        write(tmp_path / f"annotations/person_keypoints_{split}.json", truth(info=split))
+        image = IMAGE | {"file_name": f"{split}.jpg"}
+        write(tmp_path / f"annotations/person_keypoints_{split}.json", truth(images=[image]))
         (tmp_path / split).mkdir()
-    assert read_coco(tmp_path, "train2017").truth["info"] == "train2017"
+    assert read_coco(tmp_path, "train2017").labels.images[0].name == "train2017.jpg"
     with pytest.raises(
         DataError, match=r"no person_keypoints\.json or .*_SPLIT\.json; splits found: train2017, val2017"
     ):
@@ -67,7 +76,7 @@ def test_several_splits_require_a_choice(tmp_path: Path) -> None:
 
 def test_empty_data_set_is_accepted(root: Path) -> None:
     write(root / "person_keypoints.json", truth(images=[], annotations=[]))
-    assert read_coco(root).truth["images"] == []
+    assert read_coco(root).labels.images == ()
 
 
 def test_skeleton_is_matched_by_keypoint_names(root: Path) -> None:
@@ -85,8 +94,8 @@ def test_custom_keypoints_make_a_skeleton(root: Path) -> None:
     coco = read_coco(root / "birds.json")
     assert coco.skeleton == Skeleton.from_names("birds", ["beak", "LWing", "RWing"], [(0, 1), (0, 2)])
     assert coco.skeleton.flip_pairs == ((1, 2),)
-    assert (coco.name, coco.category) == ("birds", 1)
-    assert read_coco(root).name == root.name
+    assert (coco.labels.name, coco.labels.category) == ("birds", 1)
+    assert read_coco(root).labels.name == root.name
 
 
 def test_category_without_skeleton_has_no_limbs(root: Path) -> None:
@@ -121,55 +130,62 @@ def test_file_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_missing_box_is_computed_from_keypoints(root: Path) -> None:
     keypoints = [0, 0, 0, 10, 20, 2, 30, 24, 1] + [0] * 42
-    annotations = [annotation(bbox=box, keypoints=keypoints) for box in (None, [], [1, 2, 3, 4])]
+    boxes = [None, [0, 0, 0, 0], [1, 2, 3, 4]]
+    annotations = [annotation(id=i, bbox=box, keypoints=keypoints) for i, box in enumerate(boxes)]
     annotations += [annotation(bbox=None, keypoints=unlabeled) for unlabeled in ([0] * 51, None)]
-    del annotations[0]["bbox"]
-    write(root / "person_keypoints.json", truth(annotations=annotations))
-    coco = read_coco(root)
+    annotations[1]["image_id"] = 6
+    other = IMAGE | {"id": 6, "file_name": "b.jpg"}
+    write(root / "person_keypoints.json", truth(annotations=annotations, images=[IMAGE, other]))
+    labels = read_coco(root).labels
     made = [7, 17, 26, 10]
-    assert [person["bbox"] for person in coco.truth["annotations"]] == [made, made, [1, 2, 3, 4], [0] * 4, [0] * 4]
-    assert coco.num_computed_boxes == 2
+    found = [None if person.box_xywh is None else person.box_xywh.tolist() for person in labels.persons]
+    assert found == [made, made, [1, 2, 3, 4], None, None]
+    filled = "2 boxes missing or without area, taken around the labeled keypoints (first annotations[0])."
+    assert filled in labels.counts.sentences()
 
 
-def test_other_categories_need_no_keypoints(root: Path) -> None:
-    dog = annotation(category_id=2)
-    del dog["keypoints"]
-    write(root / "person_keypoints.json", truth(annotations=[dog]))
-    assert read_coco(root).truth["annotations"] == [dog]
-
-
+TWO = [PERSON, DOG | {"keypoints": ["tail"]}]
+TAIL = annotation(category_id=2, keypoints=[1, 1, 2])
+AT = r"annotations\[0\] \(id 9\): "
 BAD: list[tuple[object, str]] = [
     ("{", r"person_keypoints\.json: not JSON"),
-    ([], "has no list `images` of records; wanted a COCO annotation file"),
-    ({"images": ["a.jpg"]}, "has no list `images` of records"),
+    ([], "has no list `images`; wanted a COCO annotation file"),
+    ({"images": ["a.jpg"]}, r"images\[0\] is 'a\.jpg', wanted an object"),
     ({"images": []}, "has no list `annotations`"),
     (truth(categories={}), "has no list `categories`"),
     (truth(categories=[DOG]), r"no category lists keypoint names; add \"keypoints\" to categories\[0\]"),
-    (truth(categories=[PERSON, DOG | {"keypoints": ["tail"]}]), r"several categories have keypoints \(person, dog\)"),
+    (truth(categories=TWO, annotations=[annotation(), TAIL]), "several categories have keypoints: person, id 1; dog"),
     (truth(categories=[PERSON | {"keypoints": 17}]), "the keypoints of category person are 17; wanted a list of names"),
     (truth(categories=[PERSON | {"keypoints": ["nose", 2]}]), "wanted a list of names"),
     (truth(categories=[PERSON | {"keypoints": ["tail", "tail"]}]), "lists tail more than once"),
-    (truth(categories=[{"name": "dog", "keypoints": ["tail"]}]), "category dog has no id"),
+    (truth(categories=[{"name": "dog", "keypoints": ["tail"]}]), r"categories\[0\]\.id is None, wanted a number"),
     (truth(categories=[OWN | {"skeleton": [[0, 1]]}]), r"\[0, 1\] in `skeleton` is not a limb; .* counted from 1 to 3"),
     (truth(categories=[OWN | {"skeleton": [[1, 4]]}]), r"\[1, 4\] in `skeleton` is not a limb"),
     (truth(categories=[OWN | {"skeleton": [[1]]}]), r"\[1\] in `skeleton` is not a limb"),
     (truth(categories=[OWN | {"skeleton": 3}]), "3 in `skeleton` is not a limb"),
-    (truth(images=[{"id": 5}]), r"an image lacks file_name"),
-    (truth(images=[IMAGE, IMAGE]), "two images have the same id"),
-    (truth(annotations=[annotation(image_id=6)]), "annotation 9 refers to image 6, which is not listed"),
-    (truth(images=[IMAGE | {"width": 0}]), r"image a\.jpg has width 0 and height 30; correct or remove it"),
-    (truth(images=[IMAGE | {"height": "30"}]), r"image a\.jpg has width 20 and height 30"),
-    (truth(annotations=[annotation(bbox=None)]), "annotation 9 has no bbox and fewer than two labeled keypoints to"),
-    (truth(annotations=[annotation(bbox="1 2 3 4")]), "annotation 9 has the bbox 1 2 3 4, wanted x, y, width, height"),
-    (truth(annotations=[annotation(area=float("nan"))]), "annotation 9 has the area nan, wanted square pixels"),
-    (truth(annotations=[annotation(area=-1)]), "annotation 9 has the area -1"),
-    (truth(annotations=[annotation(bbox=[1, 2, float("nan"), 4])]), "annotation 9 has the bbox"),
-    (truth(annotations=[annotation(keypoints=[1, 2, 2] * 16)]), "annotation 9 has 48 numbers for keypoints, .* of 17"),
-    (truth(annotations=[annotation(keypoints=5, bbox=None)]), "annotation 9 has 5 numbers for keypoints"),
-    (truth(annotations=[annotation(keypoints="none")]), "annotation 9 has none numbers for keypoints"),
-    (truth(annotations=[annotation(keypoints=[1, float("nan"), 2] * 17)]), "wanted finite x and y, and v 0, 1 or 2"),
-    (truth(annotations=[annotation(keypoints=[1, 2, 3] * 17)]), "annotation 9 has keypoints .* and v 0, 1 or 2"),
-    (truth(annotations=[annotation(keypoints=["1"] * 51)]), "annotation 9 has keypoints"),
+    (
+        truth(categories=[DOG | {"keypoints": ["tail"]}]),
+        "none of 1 annotations is of category dog, id 2",
+    ),
+    (truth(images=[{"id": 5}]), r"images\[0\]\.file_name is None, wanted a name"),
+    (truth(images=[IMAGE, IMAGE | {"file_name": "b.jpg"}]), "two images have the same id 5"),
+    (truth(images=[IMAGE, IMAGE | {"id": 6, "width": 21}]), r"a\.jpg has 30x21 pixels, in images\[0\] 30x20"),
+    (truth(images=[IMAGE | {"width": -1}]), r"images\[0\]\.width is -1, wanted a whole number of pixels; correct or"),
+    (truth(annotations=[annotation(bbox="1 2 3 4")]), AT + "bbox is '1 2 3 4', wanted four numbers"),
+    (truth(annotations=[annotation(bbox=[1, 2, float("nan"), 4])]), AT + "bbox contains nan"),
+    (truth(annotations=[annotation(area=float("nan"))]), AT + "area is nan, wanted a finite number"),
+    (truth(annotations=[annotation(area=-1)]), AT + "area is -1"),
+    (truth(annotations=[annotation(area=True)]), AT + "area is True"),
+    (truth(annotations=[annotation(iscrowd=2)]), AT + "iscrowd is 2, wanted 0 or 1"),
+    (truth(annotations=[annotation(image_id=[5])]), r"annotations\[0\]\.image_id is \[5\], wanted a number or a name"),
+    (truth(annotations=[annotation(category_id=None)]), r"annotations\[0\] has no category_id, wanted one of person"),
+    (truth(annotations=[annotation(keypoints=[1, 2, 2] * 16)]), AT + "keypoints: 48 numbers .* of 17 keypoints"),
+    (truth(annotations=[annotation(keypoints=5, bbox=None)]), AT + "keypoints is 5, wanted x, y, v of 17"),
+    (truth(annotations=[annotation(keypoints="none")]), AT + "keypoints is 'none', wanted x, y, v"),
+    (truth(annotations=[annotation(keypoints=[1, float("nan"), 2] * 17)]), AT + "keypoints contains nan"),
+    (truth(annotations=[annotation(keypoints=[1, 10**400, 2] * 17)]), AT + "keypoints contains 10000"),
+    (truth(annotations=[annotation(keypoints=[1, 2, 3] * 17)]), AT + r"keypoints is .*, wanted v 0, 1 or 2"),
+    (truth(annotations=[annotation(keypoints=["x"] * 51)]), AT + r"keypoints \(v\) contains 'x'"),
 ]
 
 
@@ -192,7 +208,7 @@ def test_missing_folders_and_files_are_refused(root: Path, tmp_path: Path) -> No
 
 def test_error_counts_further_wrong_records(root: Path) -> None:
     write(root / "person_keypoints.json", truth(annotations=[annotation(id=i, bbox=[1, 2, 3]) for i in range(4)]))
-    with pytest.raises(DataError, match=r"annotation 0 has .*; correct or remove it \(3 more records are wrong\)"):
+    with pytest.raises(DataError, match=r"annotations\[0\] .*; correct or remove it \(3 more records are wrong\)"):
         read_coco(root)
 
 
@@ -207,7 +223,40 @@ def test_is_coco_recognizes_both_layouts(root: Path, tmp_path: Path) -> None:
 def test_name_in_data_folder_is_found(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEATHERPOSE_DATA", str(shared))
     coco = read_coco("coco-test")
-    posed = {a["image_id"] for a in coco.truth["annotations"] if a.get("num_keypoints")}
-    assert (len(coco.truth["images"]), len(posed)) == (390, 360)
-    assert sum(a.get("num_keypoints", 0) > 0 for a in coco.truth["annotations"]) == 1009
-    assert all((coco.images / image["file_name"]).is_file() for image in coco.truth["images"])
+    persons, counts = coco.labels.usable()
+    assert (len(coco.labels.images), len({person.image for person in persons})) == (390, 360)
+    assert (len(persons), counts.used, counts.total) == (1009, 1009, 1467)
+    assert all((coco.images / image.name).is_file() for image in coco.labels.images)
+
+
+@pytest.mark.parametrize("name", ["/data/run 1/a b.jpg", "C:\\data\\a b.jpg", "upload/7/a%20b.jpg", "images/a b.jpg"])
+def test_folders_of_other_machines_are_left_out(tmp_path: Path, name: str) -> None:
+    images.write(tmp_path / "a b.jpg", np.zeros((*SIZE.shape, 3), np.uint8))
+    write(tmp_path / "my.json", truth(images=[{"id": 5, "file_name": name}]))
+    coco = read_coco(tmp_path / "my.json")
+    (image,) = coco.labels.images
+    assert (image.name, image.size) == ("a b.jpg", SIZE)
+    assert (
+        f"1 file names of which only the last part is here (first images[0], {name})." in coco.labels.counts.sentences()
+    )
+
+
+def test_last_part_of_two_images_says_nothing(tmp_path: Path) -> None:
+    images.write(tmp_path / "a.jpg", np.zeros((*SIZE.shape, 3), np.uint8))
+    records = [IMAGE, IMAGE | {"id": 6, "file_name": "x/a.jpg"}, IMAGE | {"id": 7, "file_name": "y/a.jpg"}]
+    write(tmp_path / "my.json", truth(images=records))
+    assert [image.name for image in read_coco(tmp_path / "my.json").labels.images] == ["a.jpg", "x/a.jpg", "y/a.jpg"]
+
+
+def test_category_is_chosen_by_name_or_id(root: Path) -> None:
+    write(root / "person_keypoints.json", truth(categories=TWO, annotations=[annotation(), TAIL]))
+    assert [read_coco(root, category=category).labels.category for category in ("DOG", 2, "2", "person")] == [
+        2,
+        2,
+        2,
+        1,
+    ]
+    with pytest.raises(DataError, match="0 categories are called cat; the file lists person, id 1; dog, id 2"):
+        read_coco(root, category="cat")
+    write(root / "person_keypoints.json", truth(categories=TWO, annotations=[TAIL]))
+    assert read_coco(root).labels.category == 2  # the only one in use

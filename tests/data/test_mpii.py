@@ -50,17 +50,32 @@ def test_real_test_set_is_read_whole(shared: Path) -> None:
     [
         ({"scale": 0}, "person 1: scale is 0, wanted a positive number"),
         ({"headsize": -1}, "person 1: headsize is -1"),
-        ({"headsize": "big"}, "person 1: headsize contains a value that is not a number"),
-        ({"joints": [[0, 0]] * 15}, r"person 1: joints has the shape \(15, 2\), wanted \(16, 2\)"),
-        ({"joints": [[0, float("nan")]] * 16}, "wanted .* finite numbers"),
-        ({"joints_vis": [1]}, r"person 1: joints_vis has the shape \(1,\)"),
-        ({"center": None}, "person 1: center"),
-        ({"image": 3}, "person 1 has no image"),
+        ({"headsize": "big"}, "person 1: headsize is 'big', wanted a finite number"),
+        ({"headsize": None}, "person 1 has no headsize"),
+        ({"joints": [[0, 0]] * 15}, r"person 1: joints is .*, wanted a list of 16"),
+        ({"joints": [[0, float("nan")]] * 16}, "person 1: joints contains nan, wanted finite numbers"),
+        ({"joints": [[0]] * 16}, r"person 1: joints contains \[0\], wanted x and y"),
+        ({"joints_vis": [1]}, r"person 1: joints_vis is \[1\], wanted a list of 16"),
+        ({"center": None}, "person 1 has no center"),
+        ({"image": 3}, "person 1: image is 3, wanted a name"),
     ],
 )
 def test_error_names_the_wrong_record(tmp_path: Path, change: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_mpii(folder(tmp_path, PERSON, {**PERSON, **change}))
+
+
+def test_minus_one_means_not_given(tmp_path: Path) -> None:
+    joints = [[-1, -1], *PERSON["joints"][1:15], [float("nan"), None]]
+    odd = {**PERSON, "joints": joints, "headsize": "20"}
+    mpii = read_mpii(folder(tmp_path, odd, {**PERSON, "center": [-1, -1]}, {**PERSON, "scale": -1}))
+    assert mpii.visible.tolist() == [[0] + [1] * 14 + [0]]
+    assert mpii.counts.sentences() == [
+        "1 of 3 persons of people.json used; left out: 2 without a center or a scale (first person 1).",
+        "1 keypoints at (-1, -1), taken as not labeled (first person 0, right_ankle).",
+    ]
+    with pytest.raises(DataError, match=r"0 of 1 persons of people\.json used; left out: 1 without a center"):
+        read_mpii(folder(tmp_path, {**PERSON, "center": [-1, -1]}))
 
 
 def test_error_names_the_missing_key(tmp_path: Path) -> None:
@@ -71,7 +86,7 @@ def test_error_names_the_missing_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not JSON"), ("[]", "wanted a list of persons"), ("[3]", "person 0 is not a JSON object")],
+    [("{", "not JSON"), ("[]", "wanted a list of persons"), ("[3]", "person 0 is 3, wanted an object")],
 )
 def test_malformed_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "people.json").write_text(text)

@@ -87,7 +87,7 @@ def test_image_of_wrong_size_is_not_cropped(tmp_path: Path) -> None:
     images.write(tmp_path / "photo-2.png", random_image(Size(height=120, width=210)))
     crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
     assert crops.usable.tolist() == [True, False]
-    assert crops.broken == ("photo-2.png: photo-2.png:2: the image is 120x210 pixels, its record says 120x200",)
+    assert crops.broken == ("photo-2.png:2: the image has 120x210 pixels, but is annotated with 120x200.",)
 
 
 def test_unusable_instances_are_counted(tmp_path: Path) -> None:
@@ -95,22 +95,23 @@ def test_unusable_instances_are_counted(tmp_path: Path) -> None:
     annotations = [
         *(bird(1), bird(2, iscrowd=1), bird(3, iscrowd=1, keypoints=unlabeled)),
         *(bird(4, keypoints=None), bird(5, bbox=[50, 30, 0, 40]), bird(6, bbox=[300, 30, 20, 20])),
-        {"id": 7, "image_id": 1, "category_id": 3, "bbox": [50, 30, 30, 40]},
+        {"id": 7, "image_id": 1, "category_id": 3, "bbox": [51, 30, 30, 40]},
         {"id": 8, "image_id": 1, "category_id": 4, "bbox": [50, 30, 30, 40]},
+        *(bird(9), bird(10, 99), bird(11, bbox=None, keypoints=[9, 9, 2, *[0] * 6])),
     ]
     samples, notes = labeled_samples(write(tmp_path, annotations))
-    assert [sample.key for sample in samples] == ["photo-1.png:1"]
-    assert notes[:2] == [
-        "birds: 1 instances in 1 images, 3 keypoints (beak, left_wing, right_wing), 1 left-right pair.",
-        "Left out: 2 crowd regions, 2 instances without a labeled keypoint, 1 instances whose box has no area,"
-        " 1 instances whose box is outside the image.",
+    assert [sample.key for sample in samples] == ["photo-1.png:1", "photo-1.png:5"]
+    assert samples[1].box_xywh[2:].tolist() == [13, 13]
+    assert notes[:4] == [
+        "birds: 2 instances in 1 images, 3 keypoints (beak, left_wing, right_wing), 1 left-right pair.",
+        "2 of 11 annotations of birds (category bird, id 3) used; left out: 1 of category nest (first annotations[7]),"
+        " 1 the same record twice (first annotations[8]), 1 of an image that is not listed (first annotations[9],"
+        " image_id 99), 2 crowd regions (first annotations[1]), 2 without a labeled keypoint (first annotations[3]),"
+        " 1 with a box outside the image (first annotations[5]), 1 without a box and with too few keypoints for one"
+        " (first annotations[10]).",
+        "3 areas missing or 0, taken as 0.53 of the box (first annotations[0]).",
+        "1 boxes missing or without area, taken around the labeled keypoints (first annotations[4]).",
     ]
-
-
-def test_note_counts_boxes_from_keypoints(tmp_path: Path) -> None:
-    samples, notes = labeled_samples(write(tmp_path, [bird(1, bbox=None)]))
-    assert samples[0].box_xywh[2:].tolist() == [13, 13]
-    assert "1 instances have no box; one is computed from their labeled keypoints." in notes
 
 
 def test_notes_on_unknown_keypoint_names(tmp_path: Path) -> None:
@@ -121,23 +122,25 @@ def test_notes_on_unknown_keypoint_names(tmp_path: Path) -> None:
     ]
     assert [note for note in notes if note.startswith("No published OKS sigma for left_wing: 0.067 is used")]
     known = BIRD | {"keypoints": ["nose", "left_hip", "right_hip"]}
-    assert len(labeled_samples(write(tmp_path, [bird(1)], known))[1]) == 1
+    assert len(labeled_samples(write(tmp_path, [bird(1, area=9)], known))[1]) == 2
 
 
-def test_missing_images_are_named(tmp_path: Path) -> None:
-    file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2)])
+def test_missing_images_are_counted(tmp_path: Path) -> None:
+    file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2, area=3, bbox=[50, 30, 30, 41])])
     (tmp_path / "photo-2.png").unlink()
-    with pytest.raises(DataError, match=r"1 annotated images are missing, first photo-2\.png; put them there, or"):
+    samples, notes = labeled_samples(file)
+    assert [sample.image for sample in samples] == ["photo-1.png"]
+    assert f"left out: 2 with an image that is missing (first annotations[1], {tmp_path / 'photo-2.png'})." in notes[1]
+    file.write_text(file.read_text().replace("photo-1", "photo-3"))
+    images.write(tmp_path / "photo-4.png", random_image(SIZE, 1))
+    with pytest.raises(DataError, match=r"its images \(photo-3\.png, \.\.\.\) are neither next to it nor in"):
         labeled_samples(file)
-    file = write(tmp_path, [bird(1)])
-    (tmp_path / "photo-2.png").unlink()
-    assert len(labeled_samples(file)[0]) == 1, "an image without annotations is not needed"
 
 
 NOBODY: list[tuple[str, list[dict[str, Any]], str]] = [
-    ("no annotation", [], "no usable sample in 0 annotations; none of category 3"),
-    ("crowds", [bird(1, iscrowd=1)], "no usable sample in 1 annotations; 1 crowd regions"),
-    ("other category", [bird(1, category_id=4)], "no usable sample in 1 annotations; none of category 3"),
+    ("no annotation", [], "0 of 0 annotations of birds"),
+    ("crowds", [bird(1, iscrowd=1)], "0 of 1 annotations of birds .* used; left out: 1 crowd regions"),
+    ("other category", [bird(1, category_id=4)], "0 of 1 annotations of birds .* used; left out: 1 of category nest"),
 ]
 
 
@@ -175,7 +178,7 @@ def test_real_regions_have_the_cached_size(shared: Path, tmp_path: Path) -> None
     samples, notes = labeled_samples(shared / "data/coco-test")
     assert len(samples) == 1009
     assert notes[0].startswith("coco-test: 1009 instances in 360 images, 17 keypoints (nose, ")
-    assert notes[1].startswith("Left out: ")
+    assert notes[1].startswith("1009 of 1467 annotations of coco-test used; left out: ")
     assert len(notes) == 2
     chosen = samples[::100]
     crops = Crops.build(chosen, 64, tmp_path)

@@ -1,7 +1,7 @@
 """Small labeled data sets in COCO's format, and a predictor that returns their annotations."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from featherpose import images
 from featherpose.boxes import xyxy_to_xywh
 from featherpose.evaluation.prediction import ImageWithBoxes, Predict
 from featherpose.poses import Poses
+from featherpose.records import Labels
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, Skeleton
 
@@ -70,10 +71,11 @@ def one_by_one(predict: Callable[[np.ndarray, np.ndarray], Poses]) -> Predict:
 
 
 def lookup_predictor(
-    truth: Mapping[str, Any], modify: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints
+    labels: Labels, modify: Callable[[np.ndarray], np.ndarray] = lambda keypoints: keypoints
 ) -> Callable:
     """A predictor that returns the annotated keypoints of the nearest box, changed by a given function."""
-    answers = {tuple(np.float32(a["bbox"])): np.reshape(a["keypoints"], (-1, 3)) for a in truth["annotations"]}
+    known = [person for person in labels.persons if person.box_xywh is not None]
+    answers = {tuple(person.box_xywh): person.keypoints for person in known}
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray) -> Poses:
         boxes = xyxy_to_xywh(boxes_xyxy)

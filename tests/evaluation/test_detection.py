@@ -10,6 +10,7 @@ from featherpose.evaluation.detection import (
     recall_at_false_boxes,
     score_at_precision,
 )
+from featherpose.formats import coco_labels
 
 BOX = [10.0, 10.0, 50.0, 90.0]
 AWAY = [60.0, 10.0, 95.0, 90.0]
@@ -103,9 +104,10 @@ def test_ap_equals_that_of_coco() -> None:
             {"image_id": number, "category_id": 1, "bbox": _xywh(box), "score": float(score)}
             for box, score in zip(boxes, scores.astype(np.float32), strict=True)
         ]
-    images = [{"id": number, "width": 100, "height": 100} for number in range(30)]
-    truth = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
-    theirs = bbox_ap(truth, results)
+    images = [{"id": number, "file_name": f"{number}.jpg", "width": 100, "height": 100} for number in range(30)]
+    categories = [{"id": 1, "name": "person", "keypoints": ["head"]}]
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    theirs = bbox_ap(coco_labels.from_json(truth, "truth"), results)
     ours = detection_scores(found)
     assert 0.1 < theirs.ap < 0.9
     assert (ours.ap, ours.ap50) == pytest.approx((theirs.ap, theirs.ap50), abs=1e-4)

@@ -4,11 +4,13 @@ import copy
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featherpose.data.coco import Coco, read_coco
 from featherpose.errors import DataError, InputError, MissingExtra
@@ -16,6 +18,7 @@ from featherpose.evaluation.evaluate import diagnose, evaluate_detected
 from featherpose.evaluation.evaluate import evaluate as evaluate_set
 from featherpose.evaluation.result import Evaluation
 from featherpose.poses import Poses
+from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14
 from tests.evaluation.folders import SAMPLES, SIZE, lookup_predictor, one_by_one, person, write_folder
 from tests.evaluation.test_detector import answers
@@ -37,15 +40,13 @@ def dataset(tmp_path: Path) -> Coco:
 def photographs(shared: Path) -> Coco:
     """Six photographs of coco-test with all their annotations."""
     whole = read_coco(shared / "data/coco-test")
-    posed = {a["image_id"] for a in whole.truth["annotations"] if a["num_keypoints"] and not a["iscrowd"]}
-    chosen = [record for record in whole.truth["images"] if record["id"] in posed][:6]
-    ids = {record["id"] for record in chosen}
-    annotations = [a for a in whole.truth["annotations"] if a["image_id"] in ids]
-    return Coco({**whole.truth, "images": chosen, "annotations": annotations}, whole.images, whole.skeleton)
+    chosen = sorted({person.image for person in whole.labels.usable()[0]})[:6]
+    persons = tuple(person for person in whole.labels.persons if person.image in chosen)
+    return Coco(replace(whole.labels, persons=persons), whole.images)
 
 
 def test_perfect_poses_have_ap_one_and_counts(dataset: Coco) -> None:
-    evaluation = evaluate(dataset, lookup_predictor(dataset.truth))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
     assert (evaluation.scores.ap, evaluation.scores.ar) == (1, 1)
     assert (evaluation.num_images, evaluation.num_instances) == (2, 3)
     assert (evaluation.broken, evaluation.warnings) == ((), ())
@@ -57,14 +58,14 @@ def test_gt_boxes_skip_crowds_and_unlabeled(dataset: Coco) -> None:
 
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         asked.extend(boxes.tolist())
-        return lookup_predictor(dataset.truth)(image, boxes)
+        return lookup_predictor(dataset.labels)(image, boxes)
 
     evaluate(dataset, predict)
     assert asked == [[10, 20, 70, 120], [150, 30, 270, 210], [40, 10, 140, 210]]
 
 
 def test_results_are_in_coco_format(dataset: Coco) -> None:
-    results = json.loads(json.dumps(evaluate(dataset, lookup_predictor(dataset.truth)).results))
+    results = json.loads(json.dumps(evaluate(dataset, lookup_predictor(dataset.labels)).results))
     assert [result["image_id"] for result in results] == [5, 5, 7]
     first = np.reshape(results[0]["keypoints"], (17, 3))
     np.testing.assert_allclose(first[:, :2], np.reshape(SAMPLES[0]["keypoints"], (17, 3))[:, :2], atol=1e-4)
@@ -73,16 +74,14 @@ def test_results_are_in_coco_format(dataset: Coco) -> None:
 
 
 def test_photographs_perfect_poses_have_ap_one(photographs: Coco) -> None:
-    evaluation = evaluate(photographs, lookup_predictor(photographs.truth))
+    evaluation = evaluate(photographs, lookup_predictor(photographs.labels))
     assert (evaluation.scores.ap, evaluation.num_images, evaluation.broken) == (1, 6, ())
-    assert evaluation.num_instances == sum(
-        a["num_keypoints"] > 0 and not a["iscrowd"] for a in photographs.truth["annotations"]
-    )
+    assert evaluation.num_instances == len(photographs.labels.usable()[0])
 
 
 def test_photographs_ap_decreases_with_error(photographs: Coco) -> None:
     def score(modify: Any) -> float:
-        return evaluate(photographs, lookup_predictor(photographs.truth, modify)).scores.ap
+        return evaluate(photographs, lookup_predictor(photographs.labels, modify)).scores.ap
 
     shifted = [score(lambda keypoints, shift=shift: keypoints + shift) for shift in (0, 3, 8, 1000)]
     assert shifted == sorted(shifted, reverse=True)
@@ -93,13 +92,14 @@ def test_photographs_ap_decreases_with_error(photographs: Coco) -> None:
 
 def test_swapped_left_right_lowers_ap(dataset: Coco) -> None:
     assert (
-        evaluate(dataset, lookup_predictor(dataset.truth, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap < 1
+        evaluate(dataset, lookup_predictor(dataset.labels, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap
+        < 1
     )
 
 
 def test_keypoint_scores_lower_person_score(dataset: Coco) -> None:
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
-        found = lookup_predictor(dataset.truth)(image, boxes)
+        found = lookup_predictor(dataset.labels)(image, boxes)
         return Poses(found.keypoints, found.scores * 0.5, boxes, found.box_scores, COCO17, SIZE)
 
     assert {result["score"] for result in evaluate(dataset, predict).results} == {0.5}
@@ -107,7 +107,7 @@ def test_keypoint_scores_lower_person_score(dataset: Coco) -> None:
 
 def test_progress_runs_from_zero_to_total(dataset: Coco) -> None:
     seen: list[tuple[int, int]] = []
-    evaluate(dataset, lookup_predictor(dataset.truth), progress=lambda done, total: seen.append((done, total)))
+    evaluate(dataset, lookup_predictor(dataset.labels), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -117,12 +117,10 @@ def test_missing_extra_raises_before_inference(dataset: Coco, monkeypatch: pytes
         evaluate(dataset, lambda image, boxes: pytest.fail("posed"))
 
 
-def test_no_instances_gives_empty_evaluation(tmp_path: Path) -> None:
-    empty = read_coco(write_folder(tmp_path, annotations=SAMPLES[4:]))
-    evaluation = evaluate(empty, lookup_predictor(empty.truth))
-    assert (evaluation.results, evaluation.num_images, evaluation.num_instances) == ([], 0, 0)
-    assert np.isnan(evaluation.scores.ap)
-    assert json.loads(json.dumps(evaluation.to_dict(), allow_nan=False))["scores"]["ap"] is None
+def test_nobody_to_evaluate_is_refused(tmp_path: Path) -> None:
+    empty = read_coco(write_folder(tmp_path, annotations=SAMPLES[3:]))
+    with pytest.raises(DataError, match=r"0 of 3 annotations of .* used; left out: 1 crowd regions \(first"):
+        evaluate(empty, lambda image, boxes: pytest.fail("posed"))
 
 
 def detections(tmp_path: Path, rows: list[tuple[int, list[float], float]]) -> Path:
@@ -135,14 +133,14 @@ FOUND = [(5, SAMPLES[0]["bbox"], 0.9), (5, SAMPLES[1]["bbox"], 0.8), (7, SAMPLES
 
 
 def test_detected_boxes_keep_their_scores(dataset: Coco, tmp_path: Path) -> None:
-    evaluation = evaluate(dataset, lookup_predictor(dataset.truth), detections(tmp_path, FOUND))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels), detections(tmp_path, FOUND))
     assert evaluation.scores.ap == 1
     assert [round(result["score"], 5) for result in evaluation.results] == [0.9, 0.8, 0.7]
 
 
 def test_duplicate_detections_are_suppressed(dataset: Coco, tmp_path: Path) -> None:
     twice = [(5, [12, 22, 60, 100], 0.95), *FOUND]
-    evaluation = evaluate(dataset, lookup_predictor(dataset.truth), detections(tmp_path, twice))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels), detections(tmp_path, twice))
     assert (evaluation.num_instances, len(evaluation.results)) == (4, 3)
     assert evaluation.scores.ap == 1
     assert evaluation.results[0]["score"] == pytest.approx(0.95)
@@ -167,7 +165,7 @@ def test_detected_boxes_beside_those_labeled(
     seen: list[tuple[int, int]] = []
     evaluation = evaluate_detected(
         dataset,
-        one_by_one(lookup_predictor(dataset.truth)),
+        one_by_one(lookup_predictor(dataset.labels)),
         answers(change),
         lambda poses: poses[np.unique(poses.boxes_xyxy, axis=0, return_index=True)[1]],
         lambda done, total: seen.append((done, total)),
@@ -192,7 +190,7 @@ def duplicate_boxes(tmp_path: Path, number: int) -> tuple[Coco, Path]:
 @pytest.mark.parametrize(("nms", "kept"), [(None, 1), ("oks", 1), ("pose", 1), ("soft", 20), ("none", 30)])
 def test_nms_option_selects_method(tmp_path: Path, nms: str | None, kept: int) -> None:
     alone, boxes = duplicate_boxes(tmp_path, 30)
-    evaluation = evaluate(alone, lookup_predictor(alone.truth), boxes, nms=nms)
+    evaluation = evaluate(alone, lookup_predictor(alone.labels), boxes, nms=nms)
     assert (evaluation.num_instances, len(evaluation.results)) == (30, kept)
     assert max(result["score"] for result in evaluation.results) == pytest.approx(0.9)
 
@@ -202,7 +200,7 @@ def test_pose_nms_depends_on_keypoint_scores(tmp_path: Path) -> None:
     alone, boxes = duplicate_boxes(tmp_path, 2)
 
     def predict(image: np.ndarray, boxes_xyxy: np.ndarray, score: float) -> Poses:
-        found = lookup_predictor(alone.truth)(image, boxes_xyxy)
+        found = lookup_predictor(alone.labels)(image, boxes_xyxy)
         keypoints = found.keypoints.copy()
         keypoints[1, 11:] += 60
         return Poses(keypoints, np.full(found.scores.shape, score), boxes_xyxy, found.box_scores, COCO17, SIZE)
@@ -220,7 +218,7 @@ def test_jitter_is_deterministic_and_scaled(dataset: Coco) -> None:
 
         def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
             seen.extend(boxes.tolist())
-            return lookup_predictor(dataset.truth)(image, boxes)
+            return lookup_predictor(dataset.labels)(image, boxes)
 
         evaluation = evaluate(dataset, predict, jitter=jitter)
         assert (evaluation.scores.ap, evaluation.num_instances) == (1, 3), "the ground truth does not change"
@@ -257,7 +255,7 @@ def test_gt_boxes_are_never_suppressed(tmp_path: Path) -> None:
     pair = read_coco(
         write_folder(tmp_path, annotations=[person(1, 5, (10, 10, 80, 90)), person(2, 5, (11, 10, 80, 90))])
     )
-    assert len(evaluate(pair, lookup_predictor(pair.truth)).results) == 2
+    assert len(evaluate(pair, lookup_predictor(pair.labels)).results) == 2
 
 
 def test_boxes_by_image_name_are_accepted(dataset: Coco, tmp_path: Path) -> None:
@@ -266,27 +264,28 @@ def test_boxes_by_image_name_are_accepted(dataset: Coco, tmp_path: Path) -> None
     with pytest.raises(
         InputError, match=r'no entry for photo-9\.png; add "photo-9\.png": \[\] if it contains no person'
     ):
-        evaluate(dataset, lookup_predictor(dataset.truth), path)
+        evaluate(dataset, lookup_predictor(dataset.labels), path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "photo-9.png": []}))
-    assert len(evaluate(dataset, lookup_predictor(dataset.truth), path).results) == 1
+    assert len(evaluate(dataset, lookup_predictor(dataset.labels), path).results) == 1
 
 
 def test_detections_match_by_image_id_not_name(dataset: Coco, tmp_path: Path) -> None:
     """An image may be named 7.png and have the id 5."""
-    renamed = copy.deepcopy(dataset.truth)
     (dataset.images / "photo-5.png").rename(dataset.images / "7.png")
-    renamed["images"][0]["file_name"] = "7.png"
-    evaluation = evaluate(
-        Coco(renamed, dataset.images, COCO17), lookup_predictor(renamed), detections(tmp_path, FOUND[:2])
-    )
+    first, *others = dataset.labels.images
+    renamed = replace(dataset.labels, images=(replace(first, name="7.png"), *others))
+    evaluation = evaluate(Coco(renamed, dataset.images), lookup_predictor(renamed), detections(tmp_path, FOUND[:2]))
     assert [result["image_id"] for result in evaluation.results] == [5, 5]
 
 
 def test_unusable_boxes_are_skipped_and_counted(dataset: Coco, tmp_path: Path) -> None:
     odd = [(5, [400, 0, 20, 20], 0.9), (5, [10, 10, 0, 50], 0.9), (5, [-90, 0, 50, 50], 0.9)]
-    evaluation = evaluate(dataset, lookup_predictor(dataset.truth), detections(tmp_path, [*FOUND, *odd]))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels), detections(tmp_path, [*FOUND, *odd]))
     assert (evaluation.num_instances, len(evaluation.results)) == (3, 3)
-    assert evaluation.warnings == ("3 boxes without an area, or entirely outside their image, were left out.",)
+    assert evaluation.counts[1].summary() == (
+        "3 of 6 detections of boxes.json used; left out: 1 without a box that has an area (first [4]),"
+        " 2 with a box outside the image (first [3])."
+    )
 
 
 BOX_FILES = {
@@ -295,7 +294,10 @@ BOX_FILES = {
     "no boxes": ("3", "The boxes are a JSON int; wanted"),
     "no detections": ("[]", "no box on any of the 4 images"),
     "no entries": ("{}", "no entry for photo-5"),
-    "another image": ('[{"image_id": 99, "bbox": [0, 0, 9, 9], "score": 1}]', "no box on any of the 4 images"),
+    "another image": (
+        '[{"image_id": 99, "bbox": [0, 0, 9, 9], "score": 1}]',
+        r"the entries are of images 99, the images of the data set are photo-5\.png \(id 5\), photo-7",
+    ),
 }
 
 
@@ -304,12 +306,12 @@ def test_invalid_box_file_raises(dataset: Coco, tmp_path: Path, text: str | None
     if text is not None:
         (tmp_path / "boxes.json").write_text(text)
     with pytest.raises(InputError, match=rf"boxes\.json: {message}"):
-        evaluate(dataset, lookup_predictor(dataset.truth), tmp_path / "boxes.json")
+        evaluate(dataset, lookup_predictor(dataset.labels), tmp_path / "boxes.json")
 
 
 def test_broken_image_is_listed_and_missed(dataset: Coco) -> None:
     (dataset.images / "photo-7.png").write_bytes(b"no picture")
-    evaluation = evaluate(dataset, lookup_predictor(dataset.truth))
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
     assert (evaluation.num_images, evaluation.num_instances) == (1, 2)
     assert evaluation.scores.ar == pytest.approx(2 / 3)
     assert len(evaluation.broken) == 1
@@ -318,9 +320,19 @@ def test_broken_image_is_listed_and_missed(dataset: Coco) -> None:
 
 
 def test_image_size_mismatch_is_broken(dataset: Coco) -> None:
-    dataset.truth["images"][0]["width"] = 321
-    broken = evaluate(dataset, lookup_predictor(dataset.truth)).broken
+    first, *others = dataset.labels.images
+    wider = replace(dataset.labels, images=(replace(first, size=Size(height=240, width=321)), *others))
+    broken = evaluate(Coco(wider, dataset.images), lookup_predictor(wider)).broken
     assert broken == ("photo-5.png: the image has 240x320 pixels, but is annotated with 240x321.",)
+
+
+def test_brightened_images_are_counted(dataset: Coco) -> None:
+    Image.fromarray(np.full(SIZE.shape, 3000, np.uint16)).save(dataset.images / "photo-7.png")
+    evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
+    assert evaluation.warnings == (
+        "1 images were not taken as they are (first photo-7.png: 12 of 16 bits are used; brightened, as if 4095 were"
+        " white).",
+    )
 
 
 def test_data_set_without_usable_image_raises(dataset: Coco) -> None:
@@ -329,7 +341,7 @@ def test_data_set_without_usable_image_raises(dataset: Coco) -> None:
     with pytest.raises(
         DataError, match=r"None of the 2 images could be used; first error: .*photo-5\.png: no such file"
     ):
-        evaluate(dataset, lookup_predictor(dataset.truth))
+        evaluate(dataset, lookup_predictor(dataset.labels))
 
 
 def test_model_with_other_skeleton_raises(dataset: Coco) -> None:
@@ -344,13 +356,6 @@ def test_model_with_other_skeleton_raises(dataset: Coco) -> None:
 def test_predictor_losing_instances_raises(dataset: Coco) -> None:
     with pytest.raises(DataError, match="0 poses for 2 boxes; evaluation needs one pose per box"):
         evaluate(dataset, lambda image, boxes: Poses.empty(COCO17, SIZE))
-
-
-def test_two_keypoint_categories_raise(dataset: Coco) -> None:
-    dog = {"id": 2, "name": "dog", "keypoints": list(COCO17.keypoint_names)}
-    both = {**dataset.truth, "categories": [*dataset.truth["categories"], dog]}
-    with pytest.raises(DataError, match="Categories with keypoints: person, dog; give a file with exactly one"):
-        evaluate(Coco(both, dataset.images, COCO17), lookup_predictor(both))
 
 
 def changed(factor: float | None) -> list[dict[str, Any]]:
@@ -369,7 +374,6 @@ AREAS = {
     "huge": (1e5, 60, "OKS is 1.00 but the error is 84.9 px: area (too large) or sigmas look wrong."),
     "right, bad poses": (1, 40, None),
     "right, poses elsewhere": (1, 300, None),
-    "missing": (None, 2, "3 of 3 labeled persons have no area; 0.53 of the box area is used instead."),
 }
 
 
@@ -378,11 +382,13 @@ def test_implausible_area_gives_warning(
     tmp_path: Path, factor: float | None, shift: float, warning: str | None
 ) -> None:
     odd = read_coco(write_folder(tmp_path, annotations=changed(factor)))
-    evaluation = evaluate(odd, lookup_predictor(odd.truth, lambda keypoints: keypoints + shift))
+    evaluation = evaluate(odd, lookup_predictor(odd.labels, lambda keypoints: keypoints + shift))
     assert evaluation.warnings == ((warning,) if warning else ())
 
 
-def test_implausible_sigmas_give_warning() -> None:
+def test_implausible_sigmas_give_warning(dataset: Coco) -> None:
     result = {"image_id": 5, "keypoints": (np.reshape(SAMPLES[0]["keypoints"], (17, 3)) + 2).ravel().tolist()}
-    assert diagnose(SAMPLES[:1], [result], COCO17.sigmas) is None
-    assert "or sigmas look wrong" in str(diagnose(SAMPLES[:1], [result], np.divide(COCO17.sigmas, 100).tolist()))
+    persons = dataset.labels.persons[:1]
+    assert diagnose(dataset.labels, persons, [result]) is None
+    small = replace(COCO17, sigmas=tuple(np.divide(COCO17.sigmas, 100).tolist()))
+    assert "or sigmas look wrong" in str(diagnose(replace(dataset.labels, skeleton=small), persons, [result]))

@@ -9,6 +9,8 @@ import pytest
 from featherpose.errors import InputError
 from featherpose.evaluation.coco import keypoint_ap
 from featherpose.evaluation.intervals import ap_interval, bootstrap, paired_difference
+from featherpose.formats import coco_labels
+from featherpose.records import Labels
 from featherpose.skeleton import COCO17
 
 pytest.importorskip("faster_coco_eval")
@@ -54,7 +56,7 @@ def test_paired_scores_must_have_equal_shapes(shapes) -> None:
         paired_difference(*map(np.zeros, shapes))
 
 
-def make_results(found: list[bool]) -> tuple[dict, list[dict]]:
+def make_results(found: list[bool]) -> tuple[Labels, list[dict]]:
     """One person per image, predicted exactly or far away."""
     keypoints = (
         np.stack([*np.random.default_rng(0).uniform(50, 150, (2, 17)), np.full(17, 2)], axis=-1).ravel().tolist()
@@ -62,7 +64,7 @@ def make_results(found: list[bool]) -> tuple[dict, list[dict]]:
     person = {"category_id": 1, "iscrowd": 0, "area": 9000.0, "num_keypoints": 17, "bbox": [40, 40, 120, 120]}
     numbers = range(7, 7 + len(found))
     truth = {
-        "images": [{"id": number, "width": 200, "height": 200} for number in numbers],
+        "images": [{"id": n, "file_name": f"{n}.jpg", "width": 200, "height": 200} for n in numbers],
         "annotations": [{**person, "id": n, "image_id": n, "keypoints": keypoints} for n in numbers],
         "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}],
     }
@@ -71,11 +73,11 @@ def make_results(found: list[bool]) -> tuple[dict, list[dict]]:
         {"image_id": n, "category_id": 1, "keypoints": keypoints if right else away, "score": 1 - n / 1000}
         for n, right in zip(numbers, found, strict=True)
     ]
-    return truth, results
+    return coco_labels.from_json(truth, "truth"), results
 
 
-def keypoint_ap_of(truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> float:
-    return keypoint_ap(truth, results, COCO17.sigmas).ap
+def keypoint_ap_of(truth: Labels, results: Sequence[Mapping[str, Any]]) -> float:
+    return keypoint_ap(truth, results).ap
 
 
 def test_ap_interval_over_images() -> None:

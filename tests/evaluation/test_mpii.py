@@ -10,6 +10,7 @@ from featherpose.data.mpii import Mpii, read_mpii
 from featherpose.errors import DataError
 from featherpose.evaluation.mpii import LIMBS, evaluate_mpii
 from featherpose.poses import Poses
+from featherpose.records import Counts
 from featherpose.skeleton import COCO17, LSP14, MPII16, Skeleton
 from tests.evaluation.folders import one_by_one
 
@@ -24,7 +25,9 @@ def samples(tmp_path: Path) -> Mpii:
     keypoints = np.random.default_rng(0).uniform(5, 55, (3, 16, 2))
     boxes = np.float32([[10, 0, 60, 50], [0, 0, 50, 50], [5, 5, 45, 45]])
     image_names = ("a.png", "b.png", "a.png")
-    return Mpii(tmp_path, image_names, keypoints, np.ones((3, 16), np.int64), boxes, np.full(3, HEAD))
+    return Mpii(
+        tmp_path, image_names, keypoints, np.ones((3, 16), np.int64), boxes, np.full(3, HEAD), Counts("persons", 3)
+    )
 
 
 def lookup_predictor(samples: Mpii, skeleton: Skeleton, shift: float = 0.0):

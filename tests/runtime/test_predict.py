@@ -64,12 +64,13 @@ def test_bad_images_are_listed_good_ones_done(tmp_path, model):
 
 
 BOX = [10.0, 5.0, 55.0, 75.0]
+SECOND = [12.0, 5.0, 55.0, 75.0]
 
 
 @pytest.mark.parametrize(
     ("boxes", "counts"),
     [
-        pytest.param({"a.jpg": [BOX, BOX], "b.jpg": []}, [2, 0], id="plain"),
+        pytest.param({"a.jpg": [BOX, SECOND, BOX], "b.jpg": []}, [2, 0], id="plain, one box twice"),
         pytest.param([{"image_id": "b", "bbox": BOX, "score": 0.5}], [0, 1], id="detections"),
     ],
 )
@@ -93,19 +94,32 @@ def test_same_image_names_do_not_share_boxes(tmp_path, model):
     report = predict(image_files, boxes={"a.jpg": [BOX]}, **options)
     assert [len(found) for found in report.poses.values()] == [1]
     assert f'{image_files[1]}: no entry in the boxes. Add "a-2.jpg": []' in report.failures[0]
-    whole = {image_files[0].as_posix(): [BOX], image_files[1].as_posix(): [BOX, BOX]}
+    whole = {image_files[0].as_posix(): [BOX], image_files[1].as_posix(): [BOX, SECOND]}
     assert [len(found) for found in predict(image_files, boxes=whole, **options).poses.values()] == [1, 2]
-    assert len(predict(image_files, boxes=[{"image_id": "a", "bbox": BOX}], **options).failures) == 2
+    with pytest.raises(InputError, match=r"the entries are of images a, the images are a\.jpg, a-2\.jpg"):
+        predict(image_files, boxes=[{"image_id": "a", "bbox": BOX}], **options)
 
 
-def test_missing_entry_and_bad_box_name_image(tmp_path, model):
+def test_missing_entry_fails_and_bad_boxes_are_counted(tmp_path, model):
     image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg")]
-    report = predict(
-        image_files, boxes={"a.jpg": [BOX], "c.jpg": [[9, 9, 9, 9]]}, model=model, out=tmp_path / "o", device="cpu"
+    boxes = {"a.jpg": [BOX, [900, 9, 999, 99]], "c.jpg": [[9, 9, 9, 9]], "d.jpg": [BOX]}
+    report = predict(image_files, boxes=boxes, model=model, out=tmp_path / "o", device="cpu")
+    assert {name: len(found) for name, found in report.poses.items()} == {"a.jpg": 1, "c.jpg": 0}
+    (failure,) = report.failures
+    assert failure.startswith(f"{image_files[1]}: no entry in the boxes")
+    files, counts = report.counts
+    assert files.summary().startswith("2 of 3 files used; left out: 1 that could not be used (first ")
+    assert counts.summary() == (
+        "1 of 4 boxes of the boxes used; left out: 1 without a box that has an area (first c.jpg[0]), 1 of no image"
+        " among the images (first d.jpg[0], image d.jpg), 1 with a box outside the image (first a.jpg[1])."
     )
-    assert len(report.poses) == 1 and not (tmp_path / "o" / "c.jpg").exists()
-    assert [line[: len(str(image_files[1]))] for line in report.failures] == [str(image_files[1]), str(image_files[2])]
-    assert "no entry" in report.failures[0] and "Box 0 [9.0, 9.0, 9.0, 9.0] has no area" in report.failures[1]
+
+
+def test_boxes_of_other_images_are_refused(tmp_path, model):
+    image_files = [image_file(tmp_path / name) for name in ("IMG_A.jpg", "IMG_B.jpg")]
+    detections = [{"image_id": number, "bbox": BOX, "score": 0.9} for number in (1, 2)]
+    with pytest.raises(InputError, match=r"the entries are of images 1, 2, the images are IMG_A\.jpg, IMG_B\.jpg"):
+        predict(image_files, boxes=detections, model=model, out=tmp_path / "o", device="cpu")
 
 
 def bad_options(folder):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from featherpose import images
 from featherpose.errors import InputError
+from featherpose.records import Tally
 from featherpose.runtime.sources import (
     ImageFile,
     check_several,
@@ -223,3 +224,29 @@ def test_unusable_image_is_an_input_error(source: Any, message: str) -> None:
 def test_one_image_is_not_several(one: Any) -> None:
     with pytest.raises(InputError, match="estimate_all takes several images"):
         check_several(one)
+
+
+def test_linked_folders_and_all_suffixes_are_found(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.mkdir()
+    for name in ("s.jpg", "cam.mpo", "old.jpe", "web.JFIF", "p.pnm"):
+        (outside / name).write_bytes(b"x")
+    (folder / "linked").symlink_to(outside, target_is_directory=True)
+    (folder / "again").symlink_to(folder, target_is_directory=True)
+    (folder / "nowhere.jpg").symlink_to(folder / "gone.jpg")
+    tally = Tally("files")
+    found = names(find_images([folder], folder / "out", tally)[0])
+    assert [name for name in found if name.startswith("linked/")] == [
+        *("linked/cam.mpo", "linked/old.jpe", "linked/p.pnm", "linked/s.jpg", "linked/web.JFIF"),
+    ]
+    assert not any(name.startswith("again/") for name in found)
+    assert {group.reason: group.number for group in tally.counts().left_out} == {
+        **{"without the suffix of an image": 1, "hidden": 1, "links that lead nowhere": 1},
+    }
+    assert tally.counts().used == len(found)
+
+
+def test_folder_without_images_says_what_it_contains(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    _, (failure,) = find_images([tmp_path], tmp_path / "out")
+    assert "no image in this folder: 1 without the suffix of an image (first a.txt)." in failure

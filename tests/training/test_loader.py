@@ -77,6 +77,15 @@ def test_loading_leaves_torchs_random_numbers_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(("batch", "shares"), [([5, 6], [5, 6, 5]), ([5], [5, 5, 5]), ([5, 6, 7, 8], [5, 8, 6, 7])])
+def test_no_process_gets_an_empty_share(batch: list[int], shares: list[int]) -> None:
+    found: list[int] = []
+    for index in range(3):
+        for loaded in load(Pids(), [batch], 0, Ranks(index, 3)):
+            found += loaded[:, 0].tolist()
+    assert found == shares
+
+
 @pytest.mark.parametrize(("step", "left"), [(0, 8), (3, 5), (4, 4), (5, 3), (8, 0)])
 def test_remaining_batches_start_at_the_step(step: int, left: int) -> None:
     plan = epochs(PoseRecipe(stages=(PoseStage(epochs=2, batch_size=10),)), full_batches(45))

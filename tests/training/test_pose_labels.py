@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from featherpose import images
+from featherpose.data.augment import Augmentation
 from featherpose.errors import DataError, RecipeError
 from featherpose.recipes.pose import PoseRecipe
 from featherpose.recipes.reading import from_dict, with_data
@@ -108,7 +109,7 @@ def test_custom_keypoints_of_two_files_are_one_skeleton(tmp_path: Path) -> None:
 def test_missing_validation_set_raises(tmp_path: Path) -> None:
     training = write_shards(tmp_path / "train", ["a.jpg"])
     validation = write_coco(tmp_path / "val" / "x.json", ["b.jpg"])
-    with pytest.raises(DataError, match=r"x\.json: no samples to validate on \(sources coco\)"):
+    with pytest.raises(DataError, match=r"x\.json: no samples to validate on: data\.sources is coco, .* 1 of x"):
         read_labels(recipe(training, validation, sources=["coco"]))
     with pytest.raises(DataError, match="There is no folder nowhere"):
         check(recipe(training, "nowhere"))
@@ -120,3 +121,27 @@ def test_fraction_beside_val_folder_is_refused(tmp_path: Path) -> None:
     changed = with_data(get_recipe("paper-hrnet_w32-384x288-coco"), "train2017.json", "val2017.json")
     assert (changed.data.folder, changed.data.val_folder) == ("train2017.json", "val2017.json")
     assert changed.problem == ""
+
+
+def test_strict_and_category_reach_the_labels(tmp_path: Path) -> None:
+    training = write_coco(tmp_path / "train" / "a.json", ["a.jpg"])
+    validation = write_coco(tmp_path / "val" / "b.json", ["b.jpg"])
+    training.write_text(training.read_text().replace("[16, 16, 64, 64]", "[0.16, 0.16, 0.64, 0.64]"))
+    notes = read_labels(recipe(training, validation)).notes
+    assert any(note.startswith("Warning: 1 of 1 boxes are between 0 and 1") for note in notes)
+    with pytest.raises(DataError, match=r"1 of 1 boxes are between 0 and 1.*leave out --strict"):
+        read_labels(recipe(training, validation, strict=True))
+    with pytest.raises(DataError, match="0 categories are called horse"):
+        read_labels(recipe(training, validation, category="horse"))
+
+
+@pytest.mark.parametrize(("keypoint_names", "warns"), [(("1", "2"), True), (("left_tip", "right_tip"), False)])
+def test_flipping_without_pairs_is_a_warning(tmp_path: Path, keypoint_names: tuple[str, ...], warns: bool) -> None:
+    training = write_coco(tmp_path / "train" / "a.json", ["a.jpg"], keypoint_names)
+    validation = write_coco(tmp_path / "val" / "b.json", ["b.jpg"], keypoint_names)
+    for flip_prob in (0.5, 0.0):
+        flipped = recipe(training, validation).model_copy(
+            update={"skeleton": "data", "augmentation": Augmentation(flip_prob=flip_prob)}
+        )
+        notes = read_labels(flipped).notes
+        assert any("no keypoint names a left or right side" in note for note in notes) == (warns and flip_prob > 0)

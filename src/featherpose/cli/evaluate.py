@@ -64,6 +64,8 @@ DETECTOR_COLUMNS = {
     metavar="SCORE",
     help="Lowest score of a box that it finds; AP ranks all boxes, so this is lower than in predict.  [default: 0.01]",
 )
+@options.CATEGORY
+@options.STRICT
 @options.FLIP_TEST
 @click.option(
     "--blur-kernel",
@@ -102,6 +104,8 @@ def evaluate(
     boxes: str,
     detector: str,
     conf: float | None,
+    category: str | None,
+    strict: bool,
     flip_test: bool,
     blur_kernel: int,
     refine: bool,
@@ -165,6 +169,8 @@ def evaluate(
             boxes=boxes,
             detector=detector,
             conf=conf,
+            category=category,
+            strict=strict,
             flip_test=flip_test,
             blur_kernel=blur_kernel,
             refine=refine,
@@ -210,8 +216,11 @@ def _show(evaluation: Evaluation[Any], settings: dict[str, Any], as_json: bool) 
         click.echo(json.dumps({**settings, **evaluation.to_dict()}))
     else:
         _show_table(evaluation, settings)
+    for counts in evaluation.counts:
+        for sentence in counts.sentences():
+            click.echo(sentence, err=True)
     for warning in evaluation.warnings:
-        click.echo(f"Note: {warning}", err=True)
+        click.echo(f"Warning: {warning}", err=True)
     for line in evaluation.broken:
         click.echo(f"  {line}", err=True)
 

@@ -53,6 +53,16 @@ MAX_PEOPLE = click.option(
     metavar="N",
     help="Keep the N best boxes of each image.  [default: all]",
 )
+CATEGORY = click.option(
+    "--category",
+    metavar="NAME|ID",
+    help="Category of the people, where a file has several that may be it.",
+)
+STRICT = click.option(
+    "--strict",
+    is_flag=True,
+    help="Refuse labels and boxes that look wrong (in other units, beyond their image) instead of warning.",
+)
 FLIP_TEST = click.option(
     "--flip-test",
     is_flag=True,

@@ -28,6 +28,8 @@ _FORMATS_HELP = " ".join(f"{name}: {found.sentence}" for name, found in FORMATS.
     metavar="FILE",
     help="JSON file with the person boxes (see above), in place of the detector.",
 )
+@options.CATEGORY
+@options.STRICT
 @click.option("--whole-image", is_flag=True, help="Each image shows one person who fills it; no detector needed.")
 @options.DETECTOR
 @options.CONF
@@ -77,6 +79,8 @@ _FORMATS_HELP = " ".join(f"{name}: {found.sentence}" for name, found in FORMATS.
 def predict(
     sources: tuple[str, ...],
     boxes: Path | None,
+    category: str | None,
+    strict: bool,
     whole_image: bool,
     detector: str,
     conf: float | None,
@@ -128,6 +132,8 @@ def predict(
         report = api.predict(
             sources,
             boxes=boxes,
+            category=category,
+            strict=strict,
             whole_image=whole_image,
             detector=None if detector == "none" else detector,
             conf=conf,
@@ -162,6 +168,11 @@ def predict(
             click.echo(f"saved in {out}: {'; '.join(report.saved)}")
     if report.failures:
         _show_failures(report)
+    if not quiet:
+        _show_counts(report)
+    for warning in report.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if report.failures:
         sys.exit(1 if report.poses else 2)
 
 
@@ -187,6 +198,13 @@ def _show_summary(report: Report, drawn_in: Path | None) -> None:
     if drawn_in is not None:
         line += f", images in {drawn_in}"
     click.echo(line)
+
+
+def _show_counts(report: Report) -> None:
+    """Print on stderr how many files and boxes were used, and why not the others."""
+    for counts in report.counts:
+        for sentence in counts.sentences():
+            click.echo(sentence, err=True)
 
 
 def _show_failures(report: Report) -> None:

@@ -18,6 +18,7 @@ from featherpose.cli import options
     metavar="MODEL",
     help="Pretrained weights: a file, a shipped name such as default, or efficientnet_lite0 (ImageNet).",
 )
+@click.option("--strict", is_flag=True, help="Refuse labels that look wrong; the same as --set data.strict=true.")
 @options.SETTINGS
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.  [default: runs/RECIPE]")
 @click.option("--resume", is_flag=True, help="Resume the run in --out that stopped or was killed.")
@@ -37,6 +38,7 @@ def train(
     data: str | None,
     val_data: str | None,
     pretrained: str | None,
+    strict: bool,
     settings: tuple[str, ...],
     out: Path | None,
     resume: bool,
@@ -78,7 +80,7 @@ def train(
         data=data,
         val_data=val_data,
         pretrained=pretrained,
-        settings=settings,
+        settings=[*settings, "data.strict=true"] if strict else settings,
         resume=resume,
         accept_changed_data=accept_changed_data,
         rebuild_cache=rebuild_cache,

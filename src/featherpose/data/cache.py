@@ -24,7 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from featherpose import images
 from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_bytes
-from featherpose.errors import DataError, InputError
+from featherpose.errors import DataError, InputError, with_name
+from featherpose.meaning import size_difference
 from featherpose.size import Size
 
 PADDING = 1.25  # a crop shows the box enlarged by this factor, as Crop.from_box does
@@ -128,6 +129,14 @@ class Crops:
         """Pickled as the folder's path, so that the memory map is not copied to other processes."""
         return Crops.open, (self.folder,)
 
+    def usable_rows(self, rows: NDArray[np.int64], part: str) -> NDArray[np.int64]:
+        """Indices of samples, and what they are for -> those whose image can be used; DataError where none can."""
+        kept = rows[self.usable[rows]]
+        if not len(kept):
+            reason = f"; first error: {self.broken[0]}" if self.broken else ""
+            raise DataError(f"None of the {len(rows)} images {part} can be used{reason}")
+        return kept
+
     def to_cache(self, keypoints: ArrayLike) -> NDArray[np.float32]:
         """Points (N, K, 2) in pixels of the stored images -> (N, K, 2) in pixels of the cached images."""
         factors = self.factors[:, None]
@@ -224,7 +233,7 @@ def _fill(plan: _Plan, part: Path, progress: Progress, threads: int) -> None:
             try:
                 image = _decode(records[row], tuple(index["shapes"][row]), plan.factors[row])
             except (InputError, ValueError) as error:
-                broken[row] = f"{records[row].location.path.name}: {error}"
+                broken[row] = with_name(records[row].location.path.name, error)
                 return
             # Not through a memory map: with one, a full disk kills the process without an error.
             with writing:
@@ -277,9 +286,8 @@ def _decode(record: Stored, shape: tuple[int, int], factor: float) -> NDArray[np
     image, region = images.read(read_bytes(record.location), name=record.key), record.location.region
     actual, recorded = image.shape[:2], (region.size if region else record.size).shape
     if actual != recorded:
-        raise ValueError(
-            f"{record.key}: the image is {actual[0]}x{actual[1]} pixels, its record says {recorded[0]}x{recorded[1]}"
-        )
+        size = Size(height=actual[0], width=actual[1])
+        raise ValueError(size_difference(record.key, size, region.size if region else record.size))
     if region:
         height, width = record.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]

@@ -1,22 +1,28 @@
 """COCO metrics: average precision (AP) and recall (AR) over object keypoint similarity (OKS) or box IoU.
 
-Lin et al. 2014, https://cocodataset.org/#keypoints-eval. faster-coco-eval does the matching; its assumptions about the
-input are checked here first. Every score is a fraction, 0 to 1, and nan where the ground truth contains no person to
+Lin et al. 2014, https://cocodataset.org/#keypoints-eval. faster-coco-eval does the matching; it gets a COCO document
+built from the records here. Every score is a fraction, 0 to 1, and nan where the ground truth contains no person to
 find (COCO's own code returns -1).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
-from pathlib import Path
 from typing import Any
 
-from featherpose import files
-from featherpose.errors import DataError, MissingExtra
-from featherpose.oks import person_area
-from featherpose.skeleton import COCO17
+import numpy as np
 
-Annotation = Mapping[str, Any]
+from featherpose.errors import DataError, MissingExtra
+from featherpose.formats.values import id_key
+from featherpose.records import NO_BOX, OUTSIDE, Labels, PersonRecord, unusable
+
+CATEGORY = 1
+"""Id of the one category in the document for the evaluator."""
+MAX_PERSONS = 20
+"""The metric counts at most so many poses of an image, the best ones."""
+
+Result = Mapping[str, Any]
+"""A pose or a box in COCO's results format."""
 
 
 @dataclass(frozen=True)
@@ -61,37 +67,31 @@ class BoxScores:
         return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
 
 
-def keypoint_ap(
-    ground_truth: Mapping[str, Any] | str | Path,
-    results: Sequence[Annotation],
-    sigmas: Sequence[float] | None = None,
-) -> CocoScores:
-    """COCO annotations (dict or JSON file) and COCO keypoint results (x, y, score per keypoint; pixels) -> CocoScores.
+def keypoint_ap(labels: Labels, results: Sequence[Result], sigmas: Sequence[float] | None = None) -> CocoScores:
+    """Labels and COCO keypoint results (x, y, score per keypoint; pixels) -> CocoScores.
 
     As on COCO's server: only the 20 best persons of an image count, crowd regions and persons without a labeled
-    keypoint are ignored (neither found nor missed), and a `bbox` in a result is not used. An annotation without `area`
-    gets 0.53 of its box area. `sigmas` (K,) default to COCO's for 17 keypoints.
+    keypoint are ignored (neither found nor missed), and a `bbox` in a result is not used. A person without an area has
+    0.53 of the box's. `sigmas` (K,): None for those of the skeleton.
     """
-    truth = _read(ground_truth)
-    categories = [category for category in truth["categories"] if category.get("keypoints")]
-    num_keypoints = _count_keypoints(categories)
-    known = {category["id"] for category in categories}
-    persons = [_person(a, num_keypoints) for a in truth["annotations"] if a["category_id"] in known]
-    found = _results(results, truth["images"], known, "keypoints", 3 * num_keypoints)
-    return CocoScores(*_match(truth["images"], categories, persons, found, _sigmas(sigmas, num_keypoints))[:10])
+    num_keypoints = labels.skeleton.num_keypoints
+    sigmas = labels.skeleton.sigmas if sigmas is None else sigmas
+    if len(sigmas) != num_keypoints:
+        raise DataError(f"{len(sigmas)} sigmas for {num_keypoints} keypoints; give one per keypoint (`sigmas=`).")
+    left_out = (NO_BOX, OUTSIDE)
+    persons = [p for p in labels.persons if unusable(p, labels.images[p.image].size) not in left_out]
+    found = _results(results, labels, "keypoints", 3 * num_keypoints)
+    annotations = [_annotation(person, num_keypoints) for person in persons]
+    return CocoScores(*_match(labels, annotations, found, [float(sigma) for sigma in sigmas])[:10])
 
 
-def bbox_ap(ground_truth: Mapping[str, Any] | str | Path, results: Sequence[Annotation]) -> BoxScores:
-    """COCO annotations (dict or JSON file) and COCO box results (left, top, width, height; pixels) -> BoxScores."""
-    truth = _read(ground_truth)
-    persons = [_box(a) for a in truth["annotations"]]
-    found = _results(results, truth["images"], {c["id"] for c in truth["categories"]}, "bbox", 4)
-    return BoxScores(*_match(truth["images"], truth["categories"], persons, found, None)[:12])
+def bbox_ap(labels: Labels, results: Sequence[Result]) -> BoxScores:
+    """Labels and COCO box results (left, top, width, height; pixels) -> BoxScores.
 
-
-def area(annotation: Annotation) -> float:
-    """COCO annotation -> the person's area in px²: as annotated, else 0.53 of the box area."""
-    return person_area(annotation.get("area"), annotation["bbox"])
+    Persons without a box do not count.
+    """
+    annotations = [_annotation(person, 0) for person in labels.persons if person.box_xywh is not None]
+    return BoxScores(*_match(labels, annotations, _results(results, labels, "bbox", 4), None)[:12])
 
 
 def evaluator() -> tuple[Any, Any]:
@@ -103,87 +103,51 @@ def evaluator() -> tuple[Any, Any]:
     return COCO, COCOeval_faster
 
 
-def _read(ground_truth: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
-    if isinstance(ground_truth, str | Path):
-        name = str(ground_truth)
-        truth = files.read_json(Path(ground_truth), error=DataError)
-    else:
-        name = "The ground truth"
-        truth = ground_truth
-    missing = [key for key in ("images", "annotations", "categories") if key not in truth]
-    if missing:
-        raise DataError(f"{name} has no {' and no '.join(missing)}; wanted a COCO annotation file.")
-    return truth
+def _annotation(person: PersonRecord, num_keypoints: int) -> dict[str, Any]:
+    """Person -> the fields used for matching. Ids of images are their indices from 1 on."""
+    keypoints = np.zeros((num_keypoints, 3)) if person.keypoints is None else person.keypoints[:num_keypoints]
+    return {
+        "image_id": person.image + 1,
+        "category_id": CATEGORY,
+        "bbox": [0.0] * 4 if person.box_xywh is None else person.box_xywh.tolist(),
+        "area": person.known_area,
+        "iscrowd": int(person.crowd),
+        "keypoints": keypoints.ravel().tolist(),
+        "num_keypoints": int(np.count_nonzero(keypoints[:, 2] > 0)),
+    }
 
 
-def _count_keypoints(categories: Sequence[Annotation]) -> int:
-    numbers = sorted({len(category["keypoints"]) for category in categories})
-    if not numbers:
-        raise DataError("No category of the ground truth names its keypoints; wanted a COCO keypoint file.")
-    if len(numbers) > 1:
-        raise DataError(f"The categories have {numbers} keypoints; give a file with one skeleton for all persons.")
-    return numbers[0]
-
-
-def _sigmas(sigmas: Sequence[float] | None, num_keypoints: int) -> list[float]:
-    if sigmas is None and num_keypoints == COCO17.num_keypoints:
-        return list(COCO17.sigmas)
-    if sigmas is None or len(sigmas) != num_keypoints:
-        raise DataError(f"{len(sigmas or ())} sigmas for {num_keypoints} keypoints; give one per keypoint (`sigmas=`).")
-    return [float(sigma) for sigma in sigmas]
-
-
-def _person(annotation: Annotation, num_keypoints: int) -> dict[str, Any]:
-    """Annotation -> the fields used for matching. `num_keypoints` is recomputed: custom files often lack it."""
-    keypoints = annotation.get("keypoints") or [0] * (3 * num_keypoints)
-    if len(keypoints) != 3 * num_keypoints:
-        raise DataError(
-            f"Annotation {annotation.get('id')} has {len(keypoints)} keypoint values;"
-            f" {num_keypoints} keypoints need {3 * num_keypoints}."
-        )
-    return {**_box(annotation), "keypoints": keypoints, "num_keypoints": sum(v > 0 for v in keypoints[2::3])}
-
-
-def _box(annotation: Annotation) -> dict[str, Any]:
-    if len(annotation.get("bbox") or ()) != 4:
-        raise DataError(f"Annotation {annotation.get('id')} has no bbox (left, top, width, height).")
-    copied = {key: annotation[key] for key in ("image_id", "category_id", "bbox")}
-    return {**copied, "area": area(annotation), "iscrowd": int(annotation.get("iscrowd", 0))}
-
-
-def _results(
-    results: Sequence[Annotation], images: Iterable[Annotation], categories: set[int], field: str, length: int
-) -> list[dict[str, Any]]:
+def _results(results: Sequence[Result], labels: Labels, field: str, length: int) -> list[dict[str, Any]]:
     """Results -> copies with only the fields used for matching; DataError for the first invalid result."""
-    names, keys = {image["id"] for image in images}, ("image_id", "category_id", field, "score")
+    indices = {id_key(image.id): index for index, image in enumerate(labels.images)}
+    keys = ("image_id", "category_id", field, "score")
+    found: list[dict[str, Any]] = []
     for i, result in enumerate(results):
         if missing := [key for key in keys if key not in result]:
             raise DataError(f"Result {i} has no {' and no '.join(missing)}; wanted {', '.join(keys)}.")
-        if result["image_id"] not in names:
+        index = indices.get(id_key(result["image_id"]))
+        if index is None:
             raise DataError(f"Result {i} belongs to image {result['image_id']}, which the ground truth does not list.")
-        if result["category_id"] not in categories:
-            raise DataError(
-                f"Result {i} has category {result['category_id']}; the ground truth has {sorted(categories)}."
-            )
+        if id_key(result["category_id"]) != id_key(labels.category):
+            raise DataError(f"Result {i} has category {result['category_id']}; the ground truth has {labels.category}.")
         if len(result[field]) != length:
             raise DataError(f"Result {i} has {len(result[field])} values in {field}; the ground truth needs {length}.")
         if not all(map(isfinite, (*result[field], result["score"]))):
             raise DataError(f"Result {i} (image {result['image_id']}) contains a non-finite value.")
-    return [{key: result[key] for key in keys} for result in results]
+        found.append({**{key: result[key] for key in keys}, "image_id": index + 1, "category_id": CATEGORY})
+    return found
 
 
 def _match(
-    images: Sequence[Annotation],
-    categories: Sequence[Annotation],
-    persons: Sequence[Annotation],
-    results: list[dict[str, Any]],
-    sigmas: list[float] | None,
+    labels: Labels, annotations: Sequence[dict[str, Any]], results: list[dict[str, Any]], sigmas: list[float] | None
 ) -> list[float]:
     """Checked persons and results -> the evaluator's scores in its own order; by OKS with sigmas, by IoU without."""
     annotation_set, matcher = evaluator()
     # Ids start at 1: the evaluator treats an annotation with id 0 as unmatched.
-    annotations = [{**person, "id": number} for number, person in enumerate(persons, start=1)]
-    truth = annotation_set({"images": list(images), "annotations": annotations, "categories": list(categories)})
+    numbered = [{**annotation, "id": number} for number, annotation in enumerate(annotations, start=1)]
+    images = [{"id": index + 1} for index in range(len(labels.images))]
+    category = {"id": CATEGORY, "name": labels.category_name, "keypoints": list(labels.skeleton.keypoint_names)}
+    truth = annotation_set({"images": images, "annotations": numbered, "categories": [category]})
     kind = "bbox" if sigmas is None else "keypoints"
     scores = matcher(truth, truth.loadRes(results), kind, print_function=_print_nothing, kpt_oks_sigmas=sigmas)
     scores.run()

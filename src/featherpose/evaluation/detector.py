@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -24,6 +24,7 @@ from featherpose.evaluation.coco import bbox_ap, evaluator
 from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes, score_at_precision
 from featherpose.evaluation.prediction import Detect
 from featherpose.evaluation.result import Evaluation
+from featherpose.records import NO_BOX, Counts, Labels, PersonRecord, Tally
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,12 @@ class DetectorScores:
 
 
 class Dataset(Protocol):
-    """A labeled data set: COCO's JSON as a dict, and the folder of its images."""
+    """A labeled data set: its records, and the folder of its images."""
 
     @property
-    def truth(self) -> Mapping[str, Any]: ...
+    def labels(self) -> Labels: ...
     @property
     def images(self) -> Path: ...
-    @property
-    def category(self) -> Any: ...
 
 
 def evaluate_detector(
@@ -68,28 +67,28 @@ def evaluate_detector(
     An image that cannot be read is listed, and its persons count as missed. DataError where none can.
     """
     evaluator()  # if it is not installed, fail now and not after inference
-    category = dataset.category
-    people = [person for person in dataset.truth["annotations"] if person["category_id"] == category]
-    labels: defaultdict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    labels = dataset.labels
+    people, counts = _with_boxes(labels)
+    by_image: defaultdict[int, list[PersonRecord]] = defaultdict(list)
     for person in people:
-        labels[person["image_id"]].append(person)
-    records = dataset.truth["images"]
+        by_image[person.image].append(person)
+    records = labels.images
     start = time.perf_counter()
     broken: list[str] = []
     results: list[dict[str, Any]] = []
     found: list[ImageDetections] = []
-    for done, record in enumerate(records):
+    for index, record in enumerate(records):
         if progress:
-            progress(done, len(records))
+            progress(index, len(records))
         try:
-            image = images.read(dataset.images / record["file_name"])
+            image = images.read(dataset.images / record.name)
         except InputError as error:
             broken.append(str(error))
             continue
         boxes, scores = detect(image)
-        found.append(_image_detections(boxes, scores, labels[record["id"]], image.shape[0]))
+        found.append(_image_detections(boxes, scores, by_image[index], image.shape[0]))
         results += [
-            {"image_id": record["id"], "category_id": category, "bbox": box, "score": score}
+            {"image_id": record.id, "category_id": labels.category, "bbox": box, "score": score}
             for box, score in zip(xyxy_to_xywh(boxes).tolist(), scores.tolist(), strict=True)
         ]
     if progress:
@@ -97,23 +96,32 @@ def evaluate_detector(
     if not found:
         raise DataError(f"None of the {len(records)} images could be used; first error: {(broken or ['no image'])[0]}")
     return Evaluation(
-        _scores(dataset.truth, people, results, found, conf),
+        _scores(labels, results, found, conf),
         results,
         num_images=len(found),
         num_instances=len(results),
         seconds=time.perf_counter() - start,
         broken=tuple(broken),
+        counts=(counts,),
     )
 
 
+def _with_boxes(labels: Labels) -> tuple[list[PersonRecord], Counts]:
+    """The persons with a box, and the counts with the others."""
+    tally = Tally(labels.counts.what)
+    for person in labels.persons:
+        if person.box_xywh is None:
+            tally.leave_out(NO_BOX, person.place)
+    return [person for person in labels.persons if person.box_xywh is not None], labels.counts.less(tally)
+
+
 def _scores(
-    truth: Mapping[str, Any],
-    people: list[Mapping[str, Any]],
+    labels: Labels,
     results: list[dict[str, Any]],
     found: list[ImageDetections],
     conf: float,
 ) -> DetectorScores:
-    coco = bbox_ap({**truth, "annotations": people}, results)
+    coco = bbox_ap(labels, results)
     empty = [image for image in found if not len(image.labels_xyxy)]
     false_boxes = [np.count_nonzero(image.scores >= conf) for image in empty]
     return DetectorScores(
@@ -130,8 +138,8 @@ def _scores(
 
 
 def _image_detections(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], people: list[Mapping[str, Any]], height: int
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], people: list[PersonRecord], height: int
 ) -> ImageDetections:
-    labels_xyxy = xywh_to_xyxy(np.array([person["bbox"] for person in people], np.float32).reshape(-1, 4))
-    ignored = np.array([bool(person.get("iscrowd")) for person in people], bool)
+    labels_xyxy = xywh_to_xyxy(np.array([person.box_xywh for person in people], np.float32).reshape(-1, 4))
+    ignored = np.array([person.crowd for person in people], bool)
     return ImageDetections(boxes, scores, labels_xyxy, ignored, height)

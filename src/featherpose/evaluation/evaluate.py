@@ -15,7 +15,7 @@ A person's score is the box score x the mean of the keypoint scores above 0.2.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,10 +24,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose import meaning
 from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
-from featherpose.errors import DataError, InputError, did_you_mean
-from featherpose.evaluation.coco import CocoScores, area, evaluator, keypoint_ap
+from featherpose.errors import InputError, did_you_mean
+from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_ap
 from featherpose.evaluation.prediction import Detect, LabeledImage, Predict, predict_images
 from featherpose.evaluation.result import Evaluation
 from featherpose.formats import person_boxes
@@ -35,8 +36,8 @@ from featherpose.formats.coco import to_results
 from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
 from featherpose.oks import oks
 from featherpose.poses import Poses
+from featherpose.records import Counts, Id, ImageRecord, Labels, PersonRecord, Tally, require_used
 from featherpose.size import Size
-from featherpose.skeleton import Skeleton
 
 OKS_NMS_THRESHOLD = 0.9
 """OKS above which two poses are duplicates of one person."""
@@ -47,28 +48,21 @@ MAX_JITTER = 0.25
 
 
 class Dataset(Protocol):
-    """A labeled data set: COCO's JSON as a dict, the folder of its images, and its skeleton."""
+    """A labeled data set: its records, and the folder of its images."""
 
     @property
-    def truth(self) -> Mapping[str, Any]: ...
+    def labels(self) -> Labels: ...
     @property
     def images(self) -> Path: ...
-    @property
-    def skeleton(self) -> Skeleton: ...
 
 
 @dataclass(frozen=True)
 class _ImageBoxes:
     """An image and the boxes of its persons."""
 
-    record: Mapping[str, Any]  # its entry in COCO's JSON
+    image: ImageRecord
     boxes: NDArray[np.float32]  # (N, 4) xyxy
     scores: NDArray[np.float32]  # (N,)
-
-    @property
-    def size(self) -> Size:
-        """As annotated."""
-        return _size(self.record)
 
 
 def evaluate(
@@ -79,30 +73,38 @@ def evaluate(
     *,
     nms: str | None = None,
     jitter: float = 0.0,
+    strict: bool = False,
 ) -> Evaluation[CocoScores]:
     """Data set, a function from images and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
 
     The results are in COCO's keypoint result format. The file contains COCO detections, COCO annotations or
     {image: boxes}. `nms`, a name in `NMS`, selects how duplicates among them are suppressed (None: oks). `jitter` moves
     each side of labeled boxes by a normal draw times this fraction of the box's width or height, the same draws each
-    time. `progress` is called with the number of images done and the total. An image that cannot be read, or whose size
-    differs from the annotated one, is listed, and its persons count as missed.
+    time. `strict` refuses labels and boxes that look wrong (`meaning.CHECKS`). `progress` is called with the number of
+    images done and the total. An image that cannot be read, or whose size differs from the annotated one, is listed,
+    and its persons count as missed.
     """
     evaluator()  # if it is not installed, fail now and not after inference
     labeled = boxes == "gt"
     _check_options(labeled, nms, jitter)
+    labels = dataset.labels
+    persons, counts = labels.usable()
+    require_used(counts, f"The category is {labels.category_name}.")
+    warnings = meaning.warnings_about(labels.images, labels.labeled, strict=strict)
     suppress = NMS["none" if labeled else nms or "oks"]
+    all_counts = [counts]
     if labeled:
-        entries = _with_jitter(_labeled(dataset, _category(dataset.truth)), jitter)
+        entries = _with_jitter(_labeled(labels, persons), jitter)
     else:
-        entries = _from_file(dataset, Path(boxes))
-    usable = [_usable(entry) for entry in entries]
-    outside = sum(len(entry.boxes) - len(kept.boxes) for entry, kept in zip(entries, usable, strict=True))
-    images = {
-        entry.record["id"]: LabeledImage(entry.record["file_name"], entry.boxes, entry.scores, entry.size)
-        for entry in usable
-    }
-    return _evaluate(dataset, images, predict, lambda found: found[suppress(found)], progress, outside=outside)
+        entries, box_counts, box_warnings = _from_file(labels, Path(boxes), strict)
+        all_counts.append(box_counts)
+        warnings += box_warnings
+    images = [
+        (entry.image.id, LabeledImage(entry.image.name, entry.boxes, entry.scores, entry.image.size))
+        for entry in entries
+    ]
+    evaluation = _evaluate(dataset, images, predict, lambda found: found[suppress(found)], progress)
+    return replace(evaluation, counts=tuple(all_counts), warnings=(*warnings, *evaluation.warnings))
 
 
 def evaluate_detected(
@@ -111,6 +113,8 @@ def evaluate_detected(
     detect: Detect,
     suppress: Callable[[Poses], Poses],
     progress: Callable[[int, int], None] | None = None,
+    *,
+    strict: bool = False,
 ) -> Evaluation[CocoScores]:
     """Data set, a function from images and boxes to Poses, one from an image to boxes, and one that removes duplicates
     -> Evaluation, with the scores in ground-truth boxes beside those in detected ones.
@@ -118,13 +122,13 @@ def evaluate_detected(
     All images are searched, also those without a person. `progress` counts the images of both.
     """
     evaluator()  # if it is not installed, fail now and not after inference
-    records = dataset.truth["images"]
-    num_labeled = len(_labeled(dataset, _category(dataset.truth)))
+    records = dataset.labels.images
+    num_labeled = len(_labeled(dataset.labels, dataset.labels.usable()[0]))
     total = num_labeled + len(records)
-    images = {record["id"]: LabeledImage(record["file_name"], None, size=_size(record)) for record in records}
-    with_gt_boxes = evaluate(dataset, predict, progress=_part_of(progress, 0, total))
+    images = [(record.id, LabeledImage(record.name, None, size=record.size)) for record in records]
+    with_gt_boxes = evaluate(dataset, predict, progress=_part_of(progress, 0, total), strict=strict)
     with_detector = _evaluate(dataset, images, predict, suppress, _part_of(progress, num_labeled, total), detect=detect)
-    return replace(with_detector, gt_scores=with_gt_boxes.scores)
+    return replace(with_detector, gt_scores=with_gt_boxes.scores, counts=with_gt_boxes.counts)
 
 
 def _part_of(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
@@ -134,32 +138,33 @@ def _part_of(progress: Callable[[int, int], None] | None, before: int, total: in
 
 def _evaluate(
     dataset: Dataset,
-    images: Mapping[Any, LabeledImage],
+    images: Sequence[tuple[Id, LabeledImage]],
     predict: Predict,
     suppress: Callable[[Poses], Poses],
     progress: Callable[[int, int], None] | None,
     *,
     detect: Detect | None = None,
-    outside: int = 0,
 ) -> Evaluation[CocoScores]:
-    """Images by id -> Evaluation of the poses in their boxes; `outside` boxes were left out before."""
-    predictions = predict_images(dataset.images, list(images.values()), predict, dataset.skeleton, progress, detect)
-    category = _category(dataset.truth)
+    """Images with their ids -> Evaluation of the poses in their boxes."""
+    labels = dataset.labels
+    to_search = [image for _, image in images]
+    predictions = predict_images(dataset.images, to_search, predict, labels.skeleton, progress, detect)
     results: list[dict[str, Any]] = []
     instances = 0
-    for image_id, found in zip(images, predictions.poses, strict=True):
+    for (image_id, _), found in zip(images, predictions.poses, strict=True):
         if found is not None:
             instances += len(found)
-            results += to_results(suppress(found), image_id, category)
-    scores = keypoint_ap(dataset.truth, results, dataset.skeleton.sigmas)
+            results += to_results(suppress(found), image_id, labels.category)
     broken = predictions.broken
-    notes = tuple(_notes(dataset, len(images), len(broken), outside, results))
-    return Evaluation(scores, results, predictions.num_images, instances, predictions.seconds, broken, notes)
-
-
-def _size(record: Mapping[str, Any]) -> Size:
-    """Entry of an image in COCO's JSON -> its size as annotated."""
-    return Size(height=record["height"], width=record["width"])
+    return Evaluation(
+        scores=keypoint_ap(labels, results),
+        results=results,
+        num_images=predictions.num_images,
+        num_instances=instances,
+        seconds=predictions.seconds,
+        broken=broken,
+        warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
+    )
 
 
 def _check_options(labeled: bool, nms: str | None, jitter: float) -> None:
@@ -174,24 +179,13 @@ def _check_options(labeled: bool, nms: str | None, jitter: float) -> None:
         raise InputError(f"jitter {jitter} is for labeled boxes: detected boxes already have errors; type --boxes gt.")
 
 
-def _category(truth: Mapping[str, Any]) -> int:
-    """Id of the one category with keypoints."""
-    categories = [category for category in truth["categories"] if category.get("keypoints")]
-    if len(categories) != 1:
-        names = ", ".join(str(category.get("name")) for category in categories) or "none"
-        raise DataError(f"Categories with keypoints: {names}; give a file with exactly one.")
-    return categories[0]["id"]
-
-
-def _labeled(dataset: Dataset, category: int) -> list[_ImageBoxes]:
-    """Annotated boxes by image, of persons with a labeled keypoint, without crowd regions."""
-    boxes: defaultdict[Any, list[list[float]]] = defaultdict(list)
-    for person in dataset.truth["annotations"]:
-        if person["category_id"] == category and _is_evaluated(person):
-            boxes[person["image_id"]].append(person["bbox"])
-    records = [record for record in dataset.truth["images"] if record["id"] in boxes]
-    found = [xywh_to_xyxy(boxes[record["id"]]) for record in records]
-    return [_ImageBoxes(record, at, np.ones(len(at), np.float32)) for record, at in zip(records, found, strict=True)]
+def _labeled(labels: Labels, persons: Sequence[PersonRecord]) -> list[_ImageBoxes]:
+    """The boxes of the persons to be evaluated, by image, in the order of the images."""
+    boxes: defaultdict[int, list[Any]] = defaultdict(list)
+    for person in persons:
+        boxes[person.image].append(person.box_xywh)
+    found = [(labels.images[index], xywh_to_xyxy(boxes[index])) for index in sorted(boxes)]
+    return [_ImageBoxes(image, at, np.ones(len(at), np.float32)) for image, at in found]
 
 
 def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]:
@@ -200,33 +194,27 @@ def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]
     return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
 
-def _is_evaluated(person: Mapping[str, Any]) -> bool:
-    return not person.get("iscrowd", 0) and any(v > 0 for v in (person.get("keypoints") or ())[2::3])
-
-
-def _from_file(dataset: Dataset, path: Path) -> list[_ImageBoxes]:
-    """Boxes of a JSON file by image; images without a box are left out."""
-    loaded = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.")
+def _from_file(labels: Labels, path: Path, strict: bool) -> tuple[list[_ImageBoxes], Counts, list[str]]:
+    """Boxes of a JSON file by image, without images that have none; their counts, and what looks wrong about them."""
+    known = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.", expected=labels.category)
+    # Detections name an image by its id, as the labels do, or by its file; the other formats name it by its file.
+    by_id = known.complete and any(known.find_id(image.id) is not None for image in labels.images)
+    matches = [(image, known.find_id(image.id) if by_id else known.find(image.name)) for image in labels.images]
     entries: list[_ImageBoxes] = []
-    for record in dataset.truth["images"]:
-        name = record["file_name"]
-        # COCO detections name an image by its id and leave out empty images; the other formats name all images by file.
-        found = loaded.by_name.get(str(record["id"])) if loaded.complete else loaded.of(name)
-        if found is None and not loaded.complete:
-            raise InputError(f'{path}: no entry for {name}; add "{name}": [] if it contains no person.')
-        if found and len(found[0]):
-            entries.append(_ImageBoxes(record, *found))
+    tally = Tally("")
+    for image, index in matches:
+        if index is None and not known.complete:
+            raise InputError(f'{path}: no entry for {image.name}; add "{image.name}": [] if it contains no person.')
+        boxes, scores = known.inside(index, image.size, tally)
+        if len(boxes):
+            entries.append(_ImageBoxes(image, boxes, scores))
+    names = [f"{image.name} (id {image.id})" for image in labels.images]
+    used = {index for _, index in matches if index is not None}
+    counts = known.matched(used, "the images of the data set", names).less(tally)
     if not entries:
-        raise InputError(f"{path}: no box on any of the {len(dataset.truth['images'])} images of the data set.")
-    return entries
-
-
-def _usable(entry: _ImageBoxes) -> _ImageBoxes:
-    """The same image with the boxes that have an area and overlap the image."""
-    size = entry.size
-    left, top, right, bottom = entry.boxes.T
-    kept = (left < right) & (top < bottom) & (right > 0) & (bottom > 0) & (left < size.width) & (top < size.height)
-    return replace(entry, boxes=entry.boxes[kept], scores=entry.scores[kept])
+        raise InputError(f"{path}: no box on any of the {len(names)} images of the data set. {counts.summary()}")
+    sizes = {index: image.size for image, index in matches if index is not None}
+    return entries, counts, known.warnings(sizes, strict=strict)
 
 
 def _keep_all(found: Poses) -> NDArray[np.int64]:
@@ -259,30 +247,34 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
 worst beyond; the scores of the poses kept do not change."""
 
 
-def _notes(
-    dataset: Dataset, total: int, broken: int, outside: int, results: Sequence[Mapping[str, Any]]
-) -> Iterator[str]:
+def _brightened(notes: Sequence[str]) -> list[str]:
+    """One line for each image that was not taken as it is -> their number and the first."""
+    return [f"{len(notes)} images were not taken as they are (first {notes[0]})."] if notes else []
+
+
+def _notes(labels: Labels, total: int, broken: int, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Warnings that qualify the scores, one sentence each."""
-    persons = [person for person in dataset.truth["annotations"] if _is_evaluated(person)]
+    persons, _ = labels.usable()
     if broken:
         yield f"{broken} of {total} images could not be used; their persons count as missed."
-    if outside:
-        yield f"{outside} boxes without an area, or entirely outside their image, were left out."
-    if no_area := sum(person.get("area") is None for person in persons):
-        yield f"{no_area} of {len(persons)} labeled persons have no area; 0.53 of the box area is used instead."
-    if contradiction := diagnose(persons, results, dataset.skeleton.sigmas):
+    crowded = Counter(person.image for person in persons)
+    full = [labels.images[index].name for index, number in crowded.items() if number > MAX_PERSONS]
+    if full:
+        yield (
+            f"{len(full)} images have more than {MAX_PERSONS} labeled persons (first {full[0]}): the metric counts only"
+            f" the {MAX_PERSONS} best poses of an image."
+        )
+    if contradiction := diagnose(labels, persons, results):
         yield contradiction
 
 
-def diagnose(
-    annotations: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], sigmas: Sequence[float]
-) -> str | None:
-    """COCO annotations of labeled persons and results -> a warning when OKS and pixel errors disagree, else None.
+def diagnose(labels: Labels, persons: Sequence[PersonRecord], results: Sequence[Mapping[str, Any]]) -> str | None:
+    """Labels, the persons evaluated and results -> a warning when OKS and pixel errors disagree, else None.
 
     Each person is compared with the nearest pose in the image. The error is relative to the side of a square with the
     box's area: keypoints within a twentieth of it belong to the right person, whatever the OKS.
     """
-    pairs = list(_nearest(annotations, results, sigmas))
+    pairs = list(_nearest(labels, persons, results))
     if not pairs:
         return None
     similarity, pixels, share = np.median(pairs, axis=0)
@@ -294,20 +286,23 @@ def diagnose(
 
 
 def _nearest(
-    annotations: Iterable[Mapping[str, Any]], results: Iterable[Mapping[str, Any]], sigmas: Sequence[float]
+    labels: Labels, persons: Iterable[PersonRecord], results: Iterable[Mapping[str, Any]]
 ) -> Iterator[tuple[float, float, float]]:
     """(OKS, median error in px, the same as a fraction of the box's side) of each person and the nearest pose."""
     poses: defaultdict[Any, list[Any]] = defaultdict(list)
     for result in results:
         poses[result["image_id"]].append(result["keypoints"])
-    for person in annotations:
-        if person["image_id"] not in poses:
+    for person in persons:
+        image_id = labels.images[person.image].id
+        if image_id not in poses:
             continue
-        truth = np.reshape(person["keypoints"], (-1, 3))
-        found = np.reshape(poses[person["image_id"]], (-1, len(truth), 3))[..., :2]
-        seen = truth[:, 2] > 0
-        errors = np.median(np.linalg.norm(found[:, seen] - truth[seen, :2], axis=-1), axis=1)
+        assert person.keypoints is not None  # Labels.usable
+        assert person.box_xywh is not None
+        found = np.reshape(poses[image_id], (-1, len(person.keypoints), 3))[..., :2]
+        truth = person.keypoints[:, :2]
+        seen = person.keypoints[:, 2] > 0
+        errors = np.median(np.linalg.norm(found[:, seen] - truth[seen], axis=-1), axis=1)
         best = int(errors.argmin())
-        similarity = oks(truth[:, :2], found[best : best + 1], area(person), sigmas, seen)[0]
-        side = max(float(np.sqrt(person["bbox"][2] * person["bbox"][3])), 1e-9)
+        similarity = oks(truth, found[best : best + 1], person.known_area, labels.skeleton.sigmas, seen)[0]
+        side = max(float(np.sqrt(person.box_xywh[2] * person.box_xywh[3])), 1e-9)
         yield float(similarity), float(errors[best]), float(errors[best]) / side

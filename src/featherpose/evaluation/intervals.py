@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
+from featherpose.formats.values import id_key
+from featherpose.records import Labels, PersonRecord
 
 ROUNDS = 200
-Ap = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], float]
+Ap = Callable[[Labels, Sequence[Mapping[str, Any]]], float]
 LEVELS = (2.5, 97.5)
 """Percentiles of the interval's lower and upper bound."""
 
@@ -65,27 +68,27 @@ def _same_shape(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 
 
 def ap_interval(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], ap: Ap, rounds: int = ROUNDS
+    labels: Labels, results: Sequence[Mapping[str, Any]], ap: Ap, rounds: int = ROUNDS
 ) -> tuple[float, float]:
-    """COCO annotations, results, and a function from both to AP -> the interval of AP over images, 0 to 1."""
-    persons: defaultdict[Any, list[Any]] = defaultdict(list)
-    found: defaultdict[Any, list[Any]] = defaultdict(list)
-    for person in truth["annotations"]:
-        persons[person["image_id"]].append(person)
+    """Labels, COCO results, and a function from both to AP -> the interval of AP over images, 0 to 1."""
+    persons: defaultdict[int, list[PersonRecord]] = defaultdict(list)
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    for person in labels.persons:
+        persons[person.image].append(person)
     for pose in results:
-        found[pose["image_id"]].append(pose)
-    images: list[Any] = truth["images"]
+        found[id_key(pose["image_id"])].append(pose)
 
     def score(rows: NDArray[np.int64]) -> float:
         """AP of the drawn images; an image drawn twice counts as two images."""
-        drawn = [(number, images[row]) for number, row in enumerate(rows, 1)]
-        annotations = [{**person, "image_id": number} for number, image in drawn for person in persons[image["id"]]]
-        resampled = {
-            "images": [{**image, "id": number} for number, image in drawn],
-            "annotations": [{**person, "id": number} for number, person in enumerate(annotations, 1)],
-            "categories": truth["categories"],
-        }
-        poses = [{**pose, "image_id": number} for number, image in drawn for pose in found[image["id"]]]
+        drawn = [(number, labels.images[row]) for number, row in enumerate(rows)]
+        resampled = replace(
+            labels,
+            images=tuple(replace(image, id=number) for number, image in drawn),
+            persons=tuple(
+                replace(person, image=number) for number, row in enumerate(rows.tolist()) for person in persons[row]
+            ),
+        )
+        poses = [{**pose, "image_id": number} for number, image in drawn for pose in found[id_key(image.id)]]
         return ap(resampled, poses)
 
-    return bootstrap(score, len(images), rounds)
+    return bootstrap(score, len(labels.images), rounds)

@@ -74,7 +74,15 @@ def evaluate_mpii(
         for image_name, person in zip(samples.image_names, keypoints, strict=True)
     ]
     scores = _scores(keypoints, samples, np.isin(np.arange(MPII16.num_keypoints), columns))
-    return Evaluation(scores, results, predictions.num_images, instances, predictions.seconds, predictions.broken)
+    return Evaluation(
+        scores=scores,
+        results=results,
+        num_images=predictions.num_images,
+        num_instances=instances,
+        seconds=predictions.seconds,
+        broken=predictions.broken,
+        counts=(samples.counts,),
+    )
 
 
 def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from featherpose import images
 from featherpose.boxes import check_boxes
 from featherpose.errors import DataError, InputError, with_name
+from featherpose.meaning import size_difference
 from featherpose.poses import Poses
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
@@ -64,6 +65,8 @@ class Predictions:
     """One line for each image that could not be used."""
     seconds: float
     """Reading the images and inference."""
+    notes: tuple[str, ...] = ()
+    """One line for each image that was not taken as it is."""
 
     @property
     def num_images(self) -> int:
@@ -88,7 +91,8 @@ def predict_images(
     start = time.perf_counter()
     poses: list[Poses | None] = [None] * len(labeled)
     broken: list[str] = []
-    for image, image_poses in predict(_usable(folder, labeled, detect, broken)):
+    notes: list[str] = []
+    for image, image_poses in predict(_usable(folder, labeled, detect, broken, notes)):
         if progress:
             progress(image.index, len(labeled))
         _check(image_poses, len(image.boxes), skeleton)
@@ -97,16 +101,21 @@ def predict_images(
         progress(len(labeled), len(labeled))
     if broken and len(broken) == len(labeled):
         raise DataError(f"None of the {len(labeled)} images could be used; first error: {broken[0]}")
-    return Predictions(poses, tuple(broken), time.perf_counter() - start)
+    return Predictions(poses, tuple(broken), time.perf_counter() - start, tuple(notes))
 
 
 def _usable(
-    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str]
+    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str], notes: list[str]
 ) -> Iterator[ImageWithBoxes]:
-    """Images of a data set -> those that can be used; for each of the others a line is added to `broken`."""
+    """Images of a data set -> those that can be used; for each of the others a line is added to `broken`.
+
+    `notes` gets a line for each that was not taken as it is.
+    """
     for index, image in enumerate(labeled):
         try:
-            pixels = images.read(folder / image.name)
+            said: list[str] = []
+            pixels = images.read(folder / image.name, notes=said)
+            notes += [f"{image.name}: {sentence}" for sentence in said]
             boxes, scores = _boxes(image, pixels, detect)
         except InputError as error:
             broken.append(with_name(image.name, error))
@@ -119,8 +128,8 @@ def _boxes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Image and its pixels -> boxes (N, 4), given or detected, and scores (N,)."""
     size = Size(height=pixels.shape[0], width=pixels.shape[1])
-    if image.size not in (None, size):
-        raise InputError(f"the image has {size} pixels, but is annotated with {image.size}.")
+    if image.size is not None and image.size != size:
+        raise InputError(size_difference(image.name, size, image.size))
     if image.boxes_xyxy is None:
         assert detect is not None
         return detect(pixels)

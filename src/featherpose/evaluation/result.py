@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from featherpose.records import Counts
+
 
 class Scores(Protocol):
     """Fractions, 0 to 1, by name."""
@@ -28,6 +30,8 @@ class Evaluation(Generic[S]):
     seconds: float  # reading the images and inference
     broken: tuple[str, ...] = ()  # one line per image that could not be used; its persons count as missed
     warnings: tuple[str, ...] = ()
+    counts: tuple[Counts, ...] = ()
+    """Of the records of the data set, and of the boxes that were given."""
     gt_scores: S | None = None
     """Where the boxes were detected, the scores of the same model in ground-truth boxes."""
 
@@ -42,6 +46,7 @@ class Evaluation(Generic[S]):
         facts = {
             **{"scores": self.scores.to_dict(), "num_images": self.num_images, "num_instances": self.num_instances},
             **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
+            "counts": [counts.to_dict() for counts in self.counts],
         }
         if self.gt_scores is not None:
             facts |= {"gt_scores": self.gt_scores.to_dict(), "difference": self.difference()}

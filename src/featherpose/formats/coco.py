@@ -96,7 +96,7 @@ def image_number(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def to_results(poses: Poses, image_id: int | str, category_id: int = PERSON) -> list[dict[str, Any]]:
+def to_results(poses: Poses, image_id: int | str, category_id: int | str = PERSON) -> list[dict[str, Any]]:
     """Poses of one image -> its COCO results. `score` is the person's score; v of each keypoint is its score."""
     keypoints = np.concatenate([poses.keypoints, poses.scores[..., None]], axis=-1, dtype=np.float64).round(4)
     boxes = xyxy_to_xywh(poses.boxes_xyxy).astype(np.float64)

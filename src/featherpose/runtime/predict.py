@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,17 +18,17 @@ from featherpose.errors import InputError, with_name
 from featherpose.formats import file_names, native
 from featherpose.formats.outputs import find_format
 from featherpose.poses import Poses
+from featherpose.records import Counts, Group, Id, Tally
 from featherpose.runtime import resume
 from featherpose.runtime.estimator import Request
 from featherpose.runtime.finder import open_finder
-from featherpose.runtime.given_boxes import BoxLookup, box_lookup
+from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, GivenBoxes, read_boxes
+from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
 from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder
 from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
 from featherpose.runtime.stopwatch import Stopwatch
-
-Boxes = AnyPath | dict[str, Any] | list[Any]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Report:
     threads: int
     seconds: dict[str, float]
     """By stage: reading, detection, poses, writing."""
+    counts: tuple[Counts, ...] = ()
+    """Of the files, and of the boxes that were given."""
+    warnings: tuple[str, ...] = ()
+    """What looks wrong about the boxes or the images, one sentence each."""
 
 
 def predict(
@@ -62,8 +66,10 @@ def predict(
     detector: AnyPath | None = DEFAULT_DETECTOR,
     conf: float | None = None,
     max_people: int | None = None,
-    boxes: Boxes | None = None,
+    boxes: AnyBoxes | None = None,
     whole_image: bool = False,
+    category: Id | None = None,
+    strict: bool = False,
     out: AnyPath = "out",
     json_file: AnyPath | None = None,
     save: Sequence[str] = ("json",),
@@ -88,14 +94,21 @@ def predict(
     that are skipped. `api.predict` explains the other options.
     """
     check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
-    boxes_of = box_lookup(boxes, whole_image)
+    boxes_of: BoxLookup | None = box_of_whole_image if whole_image else None
+    known_boxes = None if boxes is None else read_boxes(boxes, category)
     formats = {name: find_format(name) for name in save}
     if not draw_images and (draw_boxes or draw_ids):
         raise InputError("Boxes and ids are drawn on images: leave out --no-draw, or --draw-boxes and --draw-ids.")
 
     # Which images, and where their results go. Names are unique over all shards, because these share the folder.
     out = Path(out)
-    all_files, failures = find_images(sources, out)
+    tally = Tally("files")
+    all_files, failures = find_images(sources, out, tally)
+    tally.total += len(failures)
+    given_boxes = None
+    if known_boxes is not None:
+        given_boxes = GivenBoxes(known_boxes, all_files, strict=strict)
+        boxes_of = given_boxes
     image_files = all_files
     shard_name = ""
     if shard is not None:
@@ -133,6 +146,7 @@ def predict(
         "conf": finder.conf,
         "max_people": max_people,
         "boxes": _digest(boxes),
+        "category": category,
         "whole_image": whole_image,
         "flip_test": flip_test,
         "refine": refine,
@@ -147,7 +161,8 @@ def predict(
 
     # One image after the other; an estimator reads a few ahead.
     saved: list[str] = []
-    requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, failures))
+    notes: dict[str, str] = {}
+    requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, failures, notes))
     try:
         for request, poses in watch.each("poses", finder.estimate(requests)):
             if progress:
@@ -182,6 +197,8 @@ def predict(
         device=finder.session.device,
         threads=finder.session.threads,
         seconds=dict(watch.seconds),
+        counts=(_count_files(tally, failures), *([given_boxes.counts] if given_boxes else [])),
+        warnings=(*(given_boxes.warnings if given_boxes else ()), *_counted(notes)),
     )
 
 
@@ -195,13 +212,23 @@ class _ImageRequest(Request):
 
 
 def _requests(
-    image_files: Sequence[ImageFile], boxes_of: BoxLookup, max_pixels: int, failures: list[str]
+    image_files: Sequence[ImageFile],
+    boxes_of: BoxLookup,
+    max_pixels: int,
+    failures: list[str],
+    notes: dict[str, str],
 ) -> Iterator[_ImageRequest]:
-    """Image files -> those that can be used; for each of the others a line is added to `failures`."""
+    """Image files -> those that can be used; for each of the others a line is added to `failures`.
+
+    `notes`: by the name of the image, what was not taken as it is.
+    """
     for index, image_file in enumerate(image_files):
         try:
             stamp = resume.stamp_of(image_file.path)
-            pixels = images.read(image_file.path, max_pixels=max_pixels)
+            said: list[str] = []
+            pixels = images.read(image_file.path, max_pixels=max_pixels, notes=said)
+            if said:
+                notes[image_file.name] = "; ".join(said)
             request = Request.checked(pixels, *boxes_of(image_file, pixels))
         except InputError as error:
             failures.append(with_name(image_file.path, error))
@@ -209,7 +236,21 @@ def _requests(
             yield _ImageRequest(request.image, request.boxes, request.scores, image_file, stamp, index)
 
 
-def _digest(boxes: Boxes | None) -> str | None:
+def _count_files(tally: Tally, failures: Sequence[str]) -> Counts:
+    """Files that were found, and those that could not be used -> their counts, complete after the last image."""
+    counts = tally.counts()
+    failed = Group("that could not be used", len(failures), failures[0].partition(": ")[0]) if failures else None
+    return replace(counts, left_out=(*counts.left_out, *([failed] if failed else [])))
+
+
+def _counted(notes: Mapping[str, str]) -> Iterator[str]:
+    """What was said about images, by their names -> each sentence once, with how many images it is true of."""
+    for sentence, number in Counter(notes.values()).items():
+        first = next(name for name, said in notes.items() if said == sentence)
+        yield f"{number} images (first {first}): {sentence}."
+
+
+def _digest(boxes: AnyBoxes | None) -> str | None:
     """File with boxes, or its content -> digest."""
     if boxes is None:
         return None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from featherpose import images
 from featherpose.errors import InputError
+from featherpose.records import Tally
 
 AnyPath = str | os.PathLike[str]
 
@@ -94,17 +95,22 @@ def check_several(sources: object) -> None:
         raise InputError("estimate_all takes several images, this is one: put it into a list, or call estimate.")
 
 
-def find_images(sources: Iterable[AnyPath], out: Path) -> tuple[list[ImageFile], list[str]]:
+def find_images(sources: Iterable[AnyPath], out: Path, tally: Tally | None = None) -> tuple[list[ImageFile], list[str]]:
     """Files, folders, patterns and "-" (paths on stdin) -> images in a fixed order, and a line for each failure.
 
-    Folders are searched recursively, by suffix. A pattern is a path with *, ? or [...]; ** stands for any folders. A
-    file that is found several times is used once. Results of an earlier run, inside `out`, are not used.
+    Folders are searched recursively, by suffix, and linked ones, too. A pattern is a path with *, ? or [...]; ** stands
+    for any folders. A file that is found several times is used once. Results of an earlier run, inside `out`, are not
+    used. `tally` counts all files, and those in folders that are not used.
     """
+    tally = tally or Tally("files")
     found: dict[Path, tuple[Path, str]] = {}
     failures: list[str] = []
     for source in _with_stdin(sources):
         try:
-            for path, name in _search(source, out):
+            for path, name in _search(source, out, tally):
+                tally.total += 1
+                if path.resolve() in found:
+                    tally.leave_out("named twice", str(path))
                 found.setdefault(path.resolve(), (path, name))
         except InputError as error:
             failures.append(str(error))
@@ -140,7 +146,7 @@ def _with_stdin(sources: Iterable[AnyPath]) -> Iterator[str]:
                 yield os.fsdecode(line)
 
 
-def _search(source: str, out: Path) -> list[tuple[Path, str]]:
+def _search(source: str, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     """One source -> its images and their names; InputError where it cannot be used."""
     _refuse_address(source)
     if "\0" in source:
@@ -148,22 +154,37 @@ def _search(source: str, out: Path) -> list[tuple[Path, str]]:
     path = Path(source)
     try:
         if path.is_dir():
-            return _in_folder(path, out)
+            return _in_folder(path, out, tally)
         if not path.exists() and _pattern_start(path) is not None:
-            return _matching(path, out)
+            return _matching(path, out, tally)
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path.") from None
     return [(path, path.name)]
 
 
-def _in_folder(folder: Path, out: Path) -> list[tuple[Path, str]]:
-    found = _images_among(folder.rglob("*"), folder, out)
+def _in_folder(folder: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
+    here = Tally("files")
+    found = _images_among(_walk(folder), folder, out, here)
     if not found:
-        raise InputError(f"{folder}: no image in this folder. {_LOOKED_FOR}")
+        reasons = ", ".join(map(str, here.counts().left_out))
+        raise InputError(f"{folder}: no image in this folder{reasons and ': '}{reasons}. {_LOOKED_FOR}")
+    tally.add(here)
     return found
 
 
-def _matching(pattern: Path, out: Path) -> list[tuple[Path, str]]:
+def _walk(folder: Path) -> Iterator[Path]:
+    """Folder -> the files in it and in all folders below, linked ones included; a folder that contains a link to itself
+    is entered once."""
+    entered: set[Path] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if Path(place).resolve() in entered:
+            folders.clear()
+            continue
+        entered.add(Path(place).resolve())
+        yield from (Path(place) / name for name in names)
+
+
+def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     """Pattern -> images that match it; their names begin where the pattern does."""
     start = _pattern_start(pattern)
     folder = Path(*pattern.parts[:start])
@@ -171,7 +192,7 @@ def _matching(pattern: Path, out: Path) -> list[tuple[Path, str]]:
     if relative.name == "**":
         relative /= "*"
     try:
-        found = _images_among(folder.glob(relative.as_posix()), folder, out)
+        found = _images_among(folder.glob(relative.as_posix()), folder, out, tally)
     except ValueError as error:
         raise InputError(f"{pattern}: cannot be used as a pattern ({error}).") from None
     if not found:
@@ -184,16 +205,30 @@ def _pattern_start(path: Path) -> int | None:
     return next((index for index, part in enumerate(path.parts) if re.search(r"[*?[]", part)), None)
 
 
-def _images_among(paths: Iterable[Path], folder: Path, out: Path) -> list[tuple[Path, str]]:
-    """Paths in a folder -> the images, sorted, with their relative names; not the hidden ones and those in `out`."""
+def _images_among(paths: Iterable[Path], folder: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
+    """Paths in a folder -> the images, sorted, with their relative names; not the hidden ones and those in `out`.
+
+    The files that are not used are counted.
+    """
     results = out.resolve() if out.resolve() != folder.resolve() else None
     found: list[tuple[Path, str]] = []
     for path in sorted(set(paths)):
         name = path.relative_to(folder)
-        skipped = any(part.startswith(".") for part in name.parts) or results in path.resolve().parents
-        if path.suffix.lower() in images.SUFFIXES and not skipped and path.is_file():
+        if not path.is_file():
+            if path.is_symlink():
+                _pass_over(tally, "links that lead nowhere", name)
+        elif path.suffix.lower() not in images.SUFFIXES:
+            _pass_over(tally, "without the suffix of an image", name)
+        elif any(part.startswith(".") for part in name.parts):
+            _pass_over(tally, "hidden", name)
+        elif results not in path.resolve().parents:
             found.append((path, name.as_posix()))
     return found
+
+
+def _pass_over(tally: Tally, reason: str, name: Path) -> None:
+    tally.total += 1
+    tally.leave_out(reason, name.as_posix())
 
 
 def _with_unique_names(found: Sequence[tuple[Path, str]]) -> list[ImageFile]:

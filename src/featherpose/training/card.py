@@ -82,6 +82,7 @@ def card(task: Task, state: RunState, device: torch.device) -> dict[str, Any]:
         "recipe": _without_paths(task.recipe),
         "recipe_digest": task.recipe.digest,
         "training": training(task),
+        "notes": list(task.notes),
         "validation_samples": task.num_validation,
         "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
         "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
@@ -122,6 +123,8 @@ after epoch {best["epoch"] + 1}, \
 ## Data
 
 Training samples: {samples}. Teacher: {training["teacher"] or "none"}.
+
+{chr(10).join(f"- {note}" for note in card["notes"])}
 
 {chr(10).join(f"- {term}" for term in training["terms"])}
 

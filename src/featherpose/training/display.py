@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from featherpose.training.task import Task
 SECONDS_BETWEEN_LINES = 30
 HIGH_DATA_WAIT = 5.0
 """Data wait in percent of the time, above which the display suggests more workers."""
+SHOWN = 10
+"""At most so many images that cannot be used are named."""
 
 
 class Display:
@@ -71,10 +74,14 @@ class Display:
         self.message(f"Stopped after step {step} of {self.plan[-1].last}; resume with:")
         self.console.print(f"featherpose train --resume --out {out}", highlight=False, soft_wrap=True)
 
-    def skipped(self, samples: int) -> None:
-        """Print how many samples are skipped because their image cannot be decoded."""
-        if samples:
-            self.message(f"Skipped: {samples} samples whose image cannot be decoded.")
+    def left_out(self, broken: Sequence[str]) -> None:
+        """Print how many samples are left out because their image cannot be used, and the first of them."""
+        if broken:
+            self.message(f"Left out: {len(broken)} samples whose image cannot be used.")
+        for line in broken[:SHOWN]:
+            self.message(f"  {line}")
+        if len(broken) > SHOWN:
+            self.message(f"  ... and {len(broken) - SHOWN} more")
 
     def decoding(self, done: int, total: int) -> None:
         """Show the progress of decoding images into the cache."""

@@ -24,10 +24,11 @@ def load(
 ) -> Generator[Batch, None, None]:
     """Dataset and the draws of each batch, of all epochs one after the other -> the batches, collated.
 
-    With several processes, each gets its share of every batch. `pin` puts batches into pinned memory for a GPU. The
+    With several processes, each gets its share of every batch, and never none: of fewer samples than processes some are
+    in two shares. `pin` puts batches into pinned memory for a GPU. The
     workers start with the first batch, stay between epochs, and end when the batches do or the generator is closed.
     """
-    shares = (list(batch[ranks.index :: ranks.count]) for batch in batches)
+    shares = (_share(batch, ranks) for batch in batches)
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=shares,
@@ -47,6 +48,12 @@ def remaining(
     """Epochs in their order and the draws of the batches of each -> those of all batches from the run's `step` on."""
     for epoch in epochs:
         yield from draws_of(epoch)[max(0, step - epoch.first) :]
+
+
+def _share(batch: Sequence[Any], ranks: Ranks) -> list[Any]:
+    if len(batch) < ranks.count:
+        return [batch[ranks.index % len(batch)]]
+    return list(batch[ranks.index :: ranks.count])
 
 
 def _init_worker(_: int) -> None:

@@ -135,7 +135,7 @@ def train(
                 loading.close()
                 stage_data = task.prepare(epoch.stage, display.decoding, rebuild_cache=rebuild_cache)
                 prepared_stage = epoch.stage
-                display.skipped(stage_data.num_unreadable)
+                display.left_out(stage_data.broken)
                 rest = until_end_of_stage(plan, epoch)
                 pin = torch_device.type == "cuda"
                 batches = loading.enter_context(closing(stage_data.batches(rest, state.step, workers, ranks, pin)))

@@ -24,8 +24,8 @@ class StageData(Protocol):
     """Training and validation set at the input size of one stage."""
 
     @property
-    def num_unreadable(self) -> int:
-        """Samples of both sets that are left out because their image could not be decoded."""
+    def broken(self) -> Sequence[str]:
+        """One message for each sample of both sets that is left out because its image cannot be used."""
         ...
 
     def batches(

@@ -48,7 +48,7 @@ class DetectorStageData:
     stage: DetectorStage
     training_set: SceneSet
     validation_set: DetectorValidationSet
-    num_unreadable: int
+    broken: tuple[str, ...]
     """Images of both sets that could not be decoded."""
 
     def batches(
@@ -132,10 +132,11 @@ class DetectorTask:
         scenes = [*self.training_scenes, *self.validation_scenes]
         crops = Crops.build_whole(scenes, progress=progress, rebuild=rebuild_cache)
         is_training = np.arange(len(scenes)) < len(self.training_scenes)
+        crops.usable_rows(np.flatnonzero(is_training), "of the training set")
+        crops.usable_rows(np.flatnonzero(~is_training), "of the validation set")
         validation_set = validation_set_of(_scene_set(scenes, crops, ~is_training, stage), stage.long_side)
         training_set = _scene_set(scenes, crops, is_training, stage)
-        num_unreadable = int(np.count_nonzero(~crops.usable))
-        return DetectorStageData(self.recipe, stage, training_set, validation_set, num_unreadable)
+        return DetectorStageData(self.recipe, stage, training_set, validation_set, crops.broken)
 
     def validation_set(self, long_side: int) -> DetectorValidationSet:
         """The validation set at this long side, without the training set."""

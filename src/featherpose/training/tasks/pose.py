@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +49,7 @@ class PoseStageData:
     codec: Codec
     training_set: TrainingSet
     validation_set: ValidationSet
-    num_unreadable: int
+    broken: tuple[str, ...]
     """Samples of both sets whose image could not be decoded."""
 
     def batches(
@@ -145,8 +144,7 @@ class PoseTask:
         codec = codec_of(self.recipe, stage)
         training_set = training_set_of(self.labels, stage, self.recipe.padding, progress, rebuild_cache=rebuild_cache)
         validation_set = validation_set_of(self.labels, stage, codec, self.recipe)
-        num_unreadable = int(np.count_nonzero(~training_set.crops.usable))
-        return PoseStageData(self.recipe, codec, training_set, validation_set, num_unreadable)
+        return PoseStageData(self.recipe, codec, training_set, validation_set, training_set.crops.broken)
 
     def loss(self, images: Tensor, outputs: Any, targets: Batch) -> Tensor:
         """Images (B, 3, H, W), heatmaps (B, K, h, w) or those of several stages, profiles and weights -> loss."""

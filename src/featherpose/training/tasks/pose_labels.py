@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,11 @@ from featherpose.errors import DataError
 from featherpose.recipes.pose import PoseData, PoseRecipe
 from featherpose.skeleton import COCO17, Skeleton, find_skeleton
 from featherpose.training.distill import LABELS
+
+_NO_PAIRS = (
+    "Warning: no keypoint names a left or right side, but images are flipped: if two of them are a pair, name them so"
+    " (left_ankle, right_ankle), or set augmentation.flip_prob=0."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +62,13 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     """
     data = recipe.data
     folder = find_data(data.folder)
-    samples, notes = _read_samples(folder, data.sources, "train")
+    samples, notes = _read_samples(folder, data, "train")
     skeleton = _skeleton(recipe.skeleton, samples)
+    if recipe.augmentation.flip_prob and not skeleton.flip_pairs and skeleton.num_keypoints > 1:
+        notes = [*notes, _NO_PAIRS]
     if data.val_folder:
         val_folder = find_data(data.val_folder)
-        val_samples, val_notes = _read_samples(val_folder, data.sources, "validate")
+        val_samples, val_notes = _read_samples(val_folder, data, "validate")
         _require_fit(val_samples, val_folder, skeleton, samples, folder)
         held_out = np.repeat([False, True], [len(samples), len(val_samples)])
         samples = [*samples, *val_samples]
@@ -83,12 +90,15 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     )
 
 
-def _read_samples(place: Path, sources: Collection[str], purpose: str) -> tuple[list[Sample], list[str]]:
-    """Data set and the sources used (none: all) -> its samples and notes; DataError where no sample is left."""
-    found, notes = labeled_samples(place)
-    samples = [sample for sample in found if not sources or sample.source in sources]
+def _read_samples(place: Path, data: PoseData, purpose: str) -> tuple[list[Sample], list[str]]:
+    """Data set and what is used of it -> its samples and notes; DataError where no sample is left."""
+    found, notes = labeled_samples(place, data.category, strict=data.strict)
+    samples = [sample for sample in found if not data.sources or sample.source in data.sources]
     if not samples:
-        raise DataError(f"{place}: no samples to {purpose} on (sources {', '.join(sources) or 'all'}).")
+        seen = Counter(sample.source for sample in found)
+        sources = ", ".join(f"{count} of {source}" for source, count in seen.items()) or "none"
+        wanted = ", ".join(data.sources) or "all"
+        raise DataError(f"{place}: no samples to {purpose} on: data.sources is {wanted}, the samples are {sources}.")
     return samples, notes
 
 

@@ -116,7 +116,7 @@ def training_set_of(
     """The training set in pixels of the crops cached for this stage."""
     crops = Crops.build(labels.samples, stage.input_size.height, progress=progress, rebuild=rebuild_cache)
     usable = crops.usable[labels.training_rows]
-    rows = labels.training_rows[usable]
+    rows = crops.usable_rows(labels.training_rows, "of the training set")
     keypoints = [crops.to_cache(label_set)[rows] for label_set in labels.keypoints.swapaxes(0, 1)]
     return TrainingSet(
         crops=crops,

@@ -47,7 +47,7 @@ class ValidationSet:
 def validation_set_of(labels: PoseLabels, stage: PoseStage, codec: Codec, recipe: PoseRecipe) -> ValidationSet:
     """The validation set at the input size of this stage, with human annotations only."""
     images_of = Crops.build(labels.samples, stage.input_size.height)
-    rows = labels.validation_rows[images_of.usable[labels.validation_rows]]
+    rows = images_of.usable_rows(labels.validation_rows, "of the validation set")
     samples = [labels.samples[row] for row in rows]
     keypoints, visible = map_samples(labels.samples, labels.skeleton)
     keypoints = images_of.to_cache(keypoints)[rows]  # (N, K, 2) in pixels of the cached images
