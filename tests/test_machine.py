@@ -1,5 +1,6 @@
 import math
 import os
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,11 @@ def test_one_allowed_cpu_means_one_thread():
         assert machine.available_threads() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_cpu_model_is_read_from_cpuinfo(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(
+        "processor : 0\nmodel name : Quick CPU: 3 GHz\nprocessor : 1\nmodel name : other\n"
+    )
+    assert machine.cpu_model(tmp_path / "cpuinfo") == "Quick CPU: 3 GHz"
+    assert machine.cpu_model(tmp_path / "none")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.detector import Detector
     from featherpose.runtime.estimator import Estimator
+    from featherpose.runtime.latency import Latency
     from featherpose.runtime.one_stage import OneStage
     from featherpose.runtime.pipeline import TopDown
     from featherpose.runtime.predict import Report
@@ -578,6 +579,31 @@ def average(
         batches=batches,
         device=device,
         workers=workers,
+    )
+
+
+def benchmark_latency(
+    models: Iterable[AnyPath], *, threads: int = 1, seconds: float = 5.0, input_size: Size | str | None = None
+) -> list[Latency]:
+    """Shipped names or paths of .onnx files, with or without a manifest -> the latency of each for one input.
+
+    The models run in turn; ratios are to the first one.
+
+    Args:
+        threads: of each engine.
+        seconds: for each model, in all.
+        input_size: height x width in pixels, for files without a manifest that take any size.
+
+    Raises:
+        InputError: no model, or an input whose size is not known.
+        ModelError: a file that is missing or cannot be loaded.
+    """
+    from featherpose import weights
+    from featherpose.runtime.latency import measure
+
+    found = [(Path(model).name, weights.find(model)) for model in models]
+    return measure(
+        found, threads=threads, seconds=seconds, input_size=None if input_size is None else Size.of(input_size)
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from pathlib import Path
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -13,6 +14,13 @@ DEVICES = ("auto", "cpu", "cuda")
 def available_threads() -> int:
     """Physical cores among the allowed CPUs, or the container's CPU quota, whichever is less; at least 1."""
     return max(1, min(_physical(_allowed()), _floor_quota(cpu_quota())))
+
+
+def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
+    """Name of the processor, as the system calls it."""
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def cpu_quota(proc: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("onnx")
 
 import onnx
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 import featherpose
 from featherpose import examples, images
@@ -28,11 +28,10 @@ from featherpose.foreign.original import prefixed, read_original
 from featherpose.formats import native
 from featherpose.formats.outputs import FORMATS
 from featherpose.manifest import Manifest, PoseManifest, read_manifest
-from featherpose.runtime.detector import Detector
 from featherpose.runtime.estimator import Estimator
 from featherpose.runtime.session import Session
 from featherpose.size import Size
-from featherpose.skeleton import HALPE26, SKELETONS
+from featherpose.skeleton import COCO17, HALPE26, SKELETONS
 from tests.foreign import tiny
 from tests.foreign.tiny import Output
 
@@ -176,14 +175,52 @@ def test_rtmpose_of_more_keypoints(name: str, tmp_path: Path):
         known.write(tmp_path, poses, skeleton)
 
 
-def test_detector_and_pose_file_run_together(tmp_path: Path):
+def run(*words: object) -> Result:
+    return CliRunner().invoke(command_line, [str(word) for word in words], catch_exceptions=False)
+
+
+def labeled_example(folder: Path) -> Path:
+    """The example image of three people, labeled with their boxes and made-up keypoints, as a COCO file."""
+    image = images.read(examples.find("people.jpg"))
+    images.write(folder / "people.jpg", image)
+    corners = json.loads(examples.find("boxes.json").read_text())["people.jpg"]
+    rows = [(left, top, right - left, bottom - top) for left, top, right, bottom in corners]
+    people = [
+        {
+            **{"id": number, "image_id": 1, "category_id": 1, "iscrowd": 0, "num_keypoints": 17},
+            **{"bbox": box, "area": box[2] * box[3], "keypoints": [box[0] + 9, box[1] + 9, 2] * 17},
+        }
+        for number, box in enumerate(rows, 1)
+    ]
+    truth = {
+        "images": [{"id": 1, "file_name": "people.jpg", "height": image.shape[0], "width": image.shape[1]}],
+        "annotations": people,
+        "categories": [{"id": 1, "name": "person", "keypoints": list(COCO17.keypoint_names)}],
+    }
+    (folder / "labels.json").write_text(json.dumps(truth))
+    return folder / "labels.json"
+
+
+def test_adopted_files_run_in_every_command(tmp_path: Path):
+    """A detector and a pose file together: predict, evaluate with detected boxes, benchmark, and the original file."""
     pose_file, _ = adopt(tiny.simcc(tmp_path / "p.onnx"), "rtmpose")
     box_file, _ = adopt(tiny.yolox(tmp_path / "d.onnx"), "yolox")
-    image = images.read(examples.find("people.jpg"))
-    boxes, scores = Detector.open(box_file, "cpu", 1)(image)
-    assert len(boxes) and (scores >= 0.3).all()
-    poses = Estimator.open(pose_file, "cpu", 1)(image, boxes, scores)
-    assert poses.keypoints.shape == (len(boxes), 17, 2)
+    labels = labeled_example(tmp_path)
+
+    words = ("--model", pose_file, "--detector", box_file, "--device", "cpu")
+    done = run("predict", tmp_path / "people.jpg", *words, "--out", tmp_path / "out", "--no-draw")
+    (poses,) = native.read_file(tmp_path / "out/poses.json").values()
+    assert (done.exit_code, len(poses) > 0) == (0, True)
+    assert (poses.box_scores >= 0.3).all()
+
+    done = run("evaluate", "--data", labels, "--boxes", "detector", *words, "--json")
+    assert done.exit_code == 0
+    facts = json.loads(done.stdout)
+    assert facts["num_images"] == 1
+    assert {"gt_scores", "difference"} < set(facts)
+
+    done = run("benchmark", "latency", pose_file, box_file, tmp_path / "d.onnx", "--seconds", 0, "--json")
+    assert [line["kind"] for line in json.loads(done.stdout)] == ["pose", "detector", ""]
 
 
 @pytest.mark.parametrize("options", [{"flip_test": True}, {"blur_kernel": 11}], ids=["flip test", "Gaussian filter"])

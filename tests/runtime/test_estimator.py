@@ -1,4 +1,5 @@
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from featherpose.codecs.heatmap import gaussian_filter, merge_flipped
 from featherpose.crop import Crop
 from featherpose.errors import InputError, ModelError
 from featherpose.poses import Poses
-from featherpose.runtime.estimator import Estimator
+from featherpose.runtime.estimator import Estimator, check_image
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_manifest, tiny_model
@@ -504,3 +505,26 @@ def test_padding_scales_crop_width():
 def test_nonpositive_padding_raises(padding):
     with pytest.raises(InputError, match=r"padding is .*, wanted a factor above 0"):
         Estimator(RecordingSession(GRID, np.ones(17)), padding=padding)
+
+
+GRAY = np.zeros((8, 6), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "remedy"),
+    [
+        (GRAY, "gray: np.repeat(gray.reshape(*gray.shape[:2], 1), 3, 2)"),
+        (GRAY[..., None], "gray: np.repeat(gray.reshape(*gray.shape[:2], 1), 3, 2)"),
+        (np.zeros((8, 6, 3), np.float32), "from floats of 0 to 1: (image * 255).round().astype(np.uint8)"),
+        (np.zeros((8, 6, 4), np.uint8), "with transparency: image[..., :3]"),
+        (np.zeros((3, 8, 6), np.uint8), "channels first: np.moveaxis(image, 0, 2)"),
+        (np.zeros((8, 6, 3), np.uint16), "16 bits: (image >> 8).astype(np.uint8)"),
+    ],
+    ids=["gray", "one channel", "float", "transparent", "channels first", "16 bits"],
+)
+def test_array_that_is_no_image_names_the_conversion(image: np.ndarray, remedy: str) -> None:
+    """What the message says to type gives an image."""
+    with pytest.raises(InputError, match=re.escape(remedy)):
+        check_image(image)
+    converted = eval(remedy.partition(": ")[2], {"np": np, "image": image, "gray": image})
+    check_image(converted)

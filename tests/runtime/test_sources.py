@@ -165,7 +165,15 @@ def rotated_by_exif(pixels: np.ndarray) -> Image.Image:
     return Image.open(content)
 
 
-@pytest.mark.parametrize("kind", ["path", "text", "bytes", "array", "Pillow", "Pillow, rotated by EXIF"])
+class Tensor:
+    """What torch's tensors are recognized by."""
+
+    def detach(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "kind", ["path", "text", "bytes", "open file", "stream", "array", "Pillow", "Pillow, rotated by EXIF"]
+)
 def test_every_sort_of_image_gives_rgb_pixels(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(PIXELS))
@@ -173,11 +181,14 @@ def test_every_sort_of_image_gives_rgb_pixels(kind: str, tmp_path: Path) -> None
         "path": path,
         "text": str(path),
         "bytes": path.read_bytes(),
+        "open file": path.open("rb"),
+        "stream": io.BytesIO(path.read_bytes()),
         "array": PIXELS,
         "Pillow": Image.fromarray(PIXELS),
         "Pillow, rotated by EXIF": rotated_by_exif(PIXELS),
     }
-    assert np.array_equal(read_source(sources[kind]), PIXELS)
+    with sources["open file"]:
+        assert np.array_equal(read_source(sources[kind]), PIXELS)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
@@ -192,7 +203,11 @@ def test_pillow_image_is_read_as_its_file_is(mode: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        pytest.param(None, "The image is a NoneType, wanted a path, bytes, an RGB array or a Pillow", id="nothing"),
+        pytest.param(None, "The image is a NoneType, wanted a path, bytes, an open file, an RGB array", id="nothing"),
+        pytest.param(
+            io.StringIO("text"), r"opened as text; open it in binary mode: open\(path, 'rb'\)", id="text file"
+        ),
+        pytest.param(Tensor(), r"is a Tensor, .*\(tensor \* 255\)\.byte\(\)\.permute\(1, 2, 0\)", id="tensor"),
         pytest.param("http://a.org/b.jpg", "addresses are not read", id="address"),
         pytest.param(Image.new("F", (2, 2)), "floating point of unknown range", id="floating point"),
         pytest.param(Image.open(io.BytesIO(png(PIXELS)[:50])), "Pillow image: truncated or damaged", id="truncated"),

@@ -192,14 +192,6 @@ class TestSamples:
         assert np.array_equal(part.keypoints, whole.keypoints[::6])
 
 
-def test_cpu_model_is_read_from_cpuinfo(tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(
-        "processor : 0\nmodel name : Quick CPU: 3 GHz\nprocessor : 1\nmodel name : other\n"
-    )
-    assert benchmark._cpu_model(tmp_path / "cpuinfo") == "Quick CPU: 3 GHz"
-    assert benchmark._cpu_model(tmp_path / "none")
-
-
 class TestScripts:
     def test_baseline_equals_our_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Heatmaps, running statistics and gradients, in double precision."""

@@ -11,12 +11,74 @@ import click
 from featherpose.cli import options
 
 if TYPE_CHECKING:
+    from featherpose.runtime.latency import Latency
+    from featherpose.size import Size
     from featherpose.training.benchmark import TrainingSpeed
 
 
 @click.group()
 def benchmark() -> None:
-    """Measure throughput on this machine: `featherpose benchmark train NETWORK`."""
+    """Measure on this machine.
+
+    \b
+    featherpose benchmark latency default small     latency of models
+    featherpose benchmark train lite_hrnet_18       throughput of training
+    """
+
+
+@benchmark.command()
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each engine.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=5, show_default=True, help="Duration for each model, in all."
+)
+@click.option(
+    "--input-size",
+    metavar="HxW",
+    callback=options.parse_size,
+    help="Input height x width in pixels, for files without a manifest that take any size.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")
+def latency(models: tuple[str, ...], threads: int, seconds: float, input_size: Size | None, as_json: bool) -> None:
+    """Measure the latency of each MODEL for one input: a shipped name, or any .onnx file.
+
+    Models run in turn, round after round; the ratio is to the first one, in the same round. Models that take whole
+    images are measured for one of 640x480.
+
+    \b
+    featherpose benchmark latency default small
+    featherpose benchmark latency default rtmpose-m.onnx --threads 2
+    """
+    from rich.console import Console
+
+    from featherpose import api
+
+    with Console(stderr=True).status("Measuring."):
+        found = api.benchmark_latency(models, threads=threads, seconds=seconds, input_size=input_size)
+    if as_json:
+        import json
+
+        click.echo(json.dumps([result.to_dict() for result in found]))
+    else:
+        _show_latency(found, threads)
+
+
+def _show_latency(found: list[Latency], threads: int) -> None:
+    from rich.table import Table
+
+    from featherpose.cli.tables import print_table
+    from featherpose.machine import cpu_model
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    for column in ("input", "ms", "10 % to 90 %", "ratio"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for result in found:
+        spread = f"{result.low_ms:.2f} to {result.high_ms:.2f}"
+        table.add_row(result.model, result.kind, result.input, f"{result.ms:.2f}", spread, f"{result.ratio:.2f}")
+    print_table(table)
+    click.echo(f"One input on {threads} {'thread' if threads == 1 else 'threads'}, {cpu_model()}.")
 
 
 @benchmark.command()

@@ -335,8 +335,23 @@ def check_image(image: Image) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise InputError(
             f"The image is {image.dtype} {image.shape}, wanted uint8 (height, width, 3) in RGB order "
-            "(gray: np.repeat(gray[..., None], 3, 2); from OpenCV: bgr[..., ::-1])."
+            f"({_remedy(image)})."
         )
+
+
+def _remedy(image: NDArray[np.generic]) -> str:
+    """An array that is no image -> what to type."""
+    if np.issubdtype(image.dtype, np.floating):
+        return "from floats of 0 to 1: (image * 255).round().astype(np.uint8)"
+    if image.ndim == 2 or image.shape[2:] == (1,):
+        return "gray: np.repeat(gray.reshape(*gray.shape[:2], 1), 3, 2)"
+    if image.ndim == 3 and image.shape[2] == 4:
+        return "with transparency: image[..., :3]"
+    if image.ndim == 3 and image.shape[0] == 3:
+        return "channels first: np.moveaxis(image, 0, 2)"
+    if image.dtype == np.uint16:
+        return "16 bits: (image >> 8).astype(np.uint8)"
+    return "from OpenCV: bgr[..., ::-1]"
 
 
 def _scores(box_scores: ArrayLike | None, number: int) -> Array:

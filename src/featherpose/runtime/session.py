@@ -187,32 +187,67 @@ class Session:
         return {name: np.zeros([int(side) for side in declared[name].shape_of(sizes)], np.float32) for name in names}
 
 
-def run_plain(path: str | os.PathLike[str], inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Path of any .onnx file, with or without a manifest, and its inputs by name -> its outputs by name, on the CPU.
+class PlainModel:
+    """Any .onnx file on the CPU, with or without a manifest."""
 
-    ModelError for a file that onnxruntime cannot load, and for inputs that it does not take.
-    """
+    def __init__(self, path: Path, engine: Any) -> None:
+        self._path = path
+        self._engine = engine
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's metadata by key."""
+        return dict(self._engine.get_modelmeta().custom_metadata_map)
+
+    @property
+    def inputs(self) -> list[tuple[str, str, list[int | str | None]]]:
+        """Name, dtype as numpy names it, and shape of each input; a side of no fixed length is a name or None."""
+        nodes: list[Any] = self._engine.get_inputs()
+        return [(node.name, _NUMPY_TYPES.get(node.type, str(node.type)), node.shape) for node in nodes]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Inputs by name -> outputs by name; ModelError for inputs that the file does not take."""
+        names = [node.name for node in self._engine.get_outputs()]
+        try:
+            arrays = self._engine.run(names, dict(inputs))
+        except (*_ENGINE_ERRORS, ValueError) as error:
+            raise ModelError(f"{self._path}: inference failed ({_first_line(error)}).") from None
+        return dict(zip(names, arrays, strict=True))
+
+
+_NUMPY_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+
+
+def run_plain(path: str | os.PathLike[str], inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Path of any .onnx file and its inputs by name -> its outputs by name, as `open_plain` and `PlainModel.run`."""
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file. Check the path.")
-    engine = _plain_engine(path, path.stat().st_mtime_ns)
-    names = [node.name for node in engine.get_outputs()]
-    try:
-        arrays = engine.run(names, dict(inputs))
-    except (*_ENGINE_ERRORS, ValueError) as error:
-        raise ModelError(f"{path}: inference failed ({_first_line(error)}).") from None
-    return dict(zip(names, arrays, strict=True))
+    return _last_plain(path, path.stat().st_mtime_ns if path.is_file() else 0).run(inputs)
 
 
 @functools.lru_cache(maxsize=1)
-def _plain_engine(path: Path, modified_ns: int) -> Any:
-    """The engine of the last file, because `run_plain` is called for many inputs."""
+def _last_plain(path: Path, modified_ns: int) -> PlainModel:
+    """The last file stays open, because `run_plain` is called for many inputs."""
+    return open_plain(path)
+
+
+def open_plain(path: str | os.PathLike[str], threads: int | None = None) -> PlainModel:
+    """Path of any .onnx file -> PlainModel; ModelError for a file that onnxruntime cannot load."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file. Check the path.")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = available_threads()
+    options.intra_op_num_threads = threads or available_threads()
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised; the engine's log would repeat them
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]])
+        return PlainModel(path, onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDERS["cpu"]]))
     except _ENGINE_ERRORS as error:
         raise ModelError(f"{path}: onnxruntime cannot load it ({_first_line(error)}).") from None
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,17 @@ from featherpose.errors import InputError
 from featherpose.records import Tally
 
 AnyPath = str | os.PathLike[str]
-Source = AnyPath | bytes | NDArray[np.uint8] | images.PillowImage
-"""An image: path, content of a file, RGB uint8 (H, W, 3), or Pillow image."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file opened in binary mode, or anything else with its `read`."""
+
+    def read(self) -> bytes: ...
+
+
+Source = AnyPath | bytes | Readable | NDArray[np.uint8] | images.PillowImage
+"""An image: path, content of a file, open file, RGB uint8 (H, W, 3), or Pillow image."""
 
 STDIN = "-"
 """The source that stands for the paths on stdin, one per line."""
@@ -52,13 +61,32 @@ def read_source(source: Source) -> NDArray[np.uint8]:
         return source
     if isinstance(source, images.PillowImage):
         return images.from_pillow(source)
+    if isinstance(source, Readable):
+        return images.read(_content(source))
     if not isinstance(source, str | bytes | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(
-            f"The image is a {type(source).__name__}, wanted a path, bytes, an RGB array or a Pillow image."
+            f"The image is a {type(source).__name__}, wanted a path, bytes, an open file, an RGB array or a Pillow"
+            f" image.{_conversion(source)}"
         )
     if not isinstance(source, bytes):
         _refuse_address(os.fspath(source))
     return images.read(source)
+
+
+def _content(file: Readable) -> bytes:
+    content = file.read()
+    if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  (a file opened as text)
+        raise InputError("The image is a file opened as text; open it in binary mode: open(path, 'rb').")
+    return content
+
+
+def _conversion(source: object) -> str:
+    """What to type for an image of a library that is not imported here, or ""."""
+    if hasattr(source, "detach"):  # a torch tensor
+        return " From float (3, H, W), 0 to 1: (tensor * 255).byte().permute(1, 2, 0).cpu().numpy()."
+    if hasattr(source, "__array__"):  # jax, tensorflow
+        return " Convert it: np.asarray(image)."
+    return ""
 
 
 def check_several(sources: object) -> None:

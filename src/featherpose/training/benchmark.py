@@ -29,7 +29,7 @@ from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_index
 from featherpose.data.teacher import map_samples
 from featherpose.errors import InputError
-from featherpose.machine import available_threads
+from featherpose.machine import available_threads, cpu_model
 from featherpose.networks import create_network
 from featherpose.recipes.pose import PoseRecipe
 from featherpose.recipes.reading import from_dict
@@ -309,19 +309,13 @@ def _synthetic_sample(key: str, file: Path, box: NDArray[np.float32], keypoints:
 def machine() -> dict[str, Any]:
     """Hardware and software that throughput depends on."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": available_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-
-
-def _cpu_model(info: Path = Path("/proc/cpuinfo")) -> str:
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return next(iter(names), platform.processor() or platform.machine())
 
 
 def peak_memory(torch_device: torch.device) -> int:
