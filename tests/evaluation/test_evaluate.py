@@ -335,6 +335,24 @@ def test_brightened_images_are_counted(dataset: Coco) -> None:
     )
 
 
+@pytest.mark.parametrize(("number", "warns"), [(20, False), (21, True)])
+def test_more_people_than_the_metric_counts(tmp_path: Path, number: int, warns: bool) -> None:
+    crowded = read_coco(write_folder(tmp_path, [person(i, 5, (10 + 3 * i, 20, 60, 100)) for i in range(number)]))
+    warning = (
+        "1 images have more than 20 labeled persons (first photo-5.png): the metric counts only the 20 best poses of an"
+        " image."
+    )
+    assert evaluate(crowded, lookup_predictor(crowded.labels)).warnings == ((warning,) if warns else ())
+
+
+def test_boxes_that_look_wrong_warn_or_are_refused(dataset: Coco, tmp_path: Path) -> None:
+    boxes = detections(tmp_path, [(image, [0.1, 0.2, 0.5, 0.6], 0.9) for image in (5, 7, 8)])
+    found = evaluate(dataset, lookup_predictor(dataset.labels), boxes).warnings
+    assert found[0].startswith("3 of 3 boxes are between 0 and 1")
+    with pytest.raises(InputError, match=r"boxes\.json: 3 of 3 boxes are between 0 and 1"):
+        evaluate(dataset, lambda image, at: pytest.fail("posed"), boxes, strict=True)
+
+
 def test_data_set_without_usable_image_raises(dataset: Coco) -> None:
     for file in dataset.images.iterdir():
         file.unlink()

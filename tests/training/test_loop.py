@@ -224,7 +224,7 @@ def test_resume_from_damaged_state_raises(uninterrupted_run: Path, synthetic_sha
     ("data", "message"),
     [
         ({"folder": "nowhere"}, "There is no folder nowhere"),
-        ({"sources": ["cocoo"]}, r"no samples to train on \(sources cocoo\)"),
+        ({"sources": ["cocoo"]}, r"no samples to train on: data\.sources is cocoo, the samples are 40 of coco"),
         ({"labels": "ground_truth+pseudo"}, "no teacher-labels.npz"),
     ],
 )
