@@ -22,7 +22,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """How persons are matched between frames; times in s, lengths relative to the person's size , the square root of the area of the box."""
+    """How persons are matched between frames.
+
+    Times are in s, lengths relative to the person's size, the square root of the area of the box.
+    """
 
     strong_score: float = 0.3
     """Poses with this person score are matched first, and only they begin a track."""
