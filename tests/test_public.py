@@ -23,6 +23,7 @@ FUNCTIONS = [
     "list_models",
     "list_networks",
     "predict",
+    "stream",
     "train",
 ]
 COMMANDS = [

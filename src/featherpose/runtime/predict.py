@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
 from featherpose.runtime.stopwatch import Stopwatch
+from featherpose.runtime.video import VideoReport
 
 Boxes = AnyPath | dict[str, Any] | list[Any]
 
@@ -53,6 +54,8 @@ class Report:
     threads: int
     seconds: dict[str, float]
     """By stage: reading, detection, poses, writing."""
+    videos: list[VideoReport] = field(default_factory=list[VideoReport])
+    """Of the sources that are videos; the fields above but the models, the failures and the device are about images."""
 
 
 def predict(
