@@ -129,7 +129,7 @@ def test_detector_runs_after_somebody_was_lost(estimator: Estimator) -> None:
     black = np.zeros_like(shown[0].image)
     for frame in shown:
         find(Frame(black if frame.index in (2, 3) else frame.image, frame.index, frame.timestamp))
-    assert detector.runs > 2
+    assert detector.runs == 2  # without the loss, once in 0.4 s
 
 
 def test_new_frame_size_needs_the_detector(estimator: Estimator) -> None:

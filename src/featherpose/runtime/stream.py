@@ -61,7 +61,7 @@ class FindSometimes:
     """Finds the people with a detector in some frames; in the others the boxes are those of their last keypoints.
 
     `every` is the distance of these frames. None: it is chosen, so that nobody moves far or is found late; and after a
-    frame in which somebody was lost, or is uncertain, the detector runs.
+    frame in which somebody was lost, or has become weak since the last detection, the detector runs.
     """
 
     def __init__(self, top_down: TopDown, tracker: Tracker, watch: Stopwatch, every: int | None = None) -> None:
@@ -77,10 +77,13 @@ class FindSometimes:
         self._detected_at = -np.inf
         self._previous: Poses | None = None
         self._is_uncertain = True
+        self._weak: set[int] = set()
+        """Ids whose pose was weak in the frame of the last detection: another one does not help."""
 
     def __call__(self, frame: Frame) -> Poses:
         """Frame -> Poses with ids."""
-        if self._is_due(frame):
+        is_detected = self._is_due(frame)
+        if is_detected:
             with self.watch.stage("detection"):
                 boxes, scores = self.top_down.detector(frame.image)
             self.num_detections += 1
@@ -93,9 +96,10 @@ class FindSometimes:
             poses = without_duplicates(self.top_down.estimator(frame.image, boxes, scores))
         with self.watch.stage("tracking"):
             tracked = self.tracker(poses, frame.timestamp)
-        self._is_uncertain = self._was_lost(tracked) or bool(
-            (tracked.person_scores < self.tracker.settings.strong_score).any()
-        )
+        weak = self._weak_ids(tracked)
+        if is_detected:
+            self._weak = weak
+        self._is_uncertain = self._was_lost(tracked) or not weak <= self._weak
         self._previous = tracked
         return tracked
 
@@ -119,6 +123,10 @@ class FindSometimes:
         """The people in the last frame."""
         ids = set() if self._previous is None or self._previous.ids is None else set(self._previous.ids.tolist())
         return [track for track in self.tracker.tracks if track.id in ids]
+
+    def _weak_ids(self, tracked: Poses) -> set[int]:
+        is_weak = tracked.person_scores < self.tracker.settings.strong_score
+        return set() if tracked.ids is None else set(tracked.ids[is_weak].tolist())
 
     def _was_lost(self, tracked: Poses) -> bool:
         if self._previous is None or self._previous.ids is None or tracked.ids is None:

@@ -27,7 +27,7 @@ class TrackerSettings:
     Times are in s, lengths relative to the person's size, the square root of the area of the box.
     """
 
-    strong_score: float = 0.3
+    strong_score: float = 0.2
     """Poses with this person score are matched first, and only they begin a track."""
     min_similarity: float = 0.3
     """Mean of OKS and IoU below which a pose is not the person of a track."""
