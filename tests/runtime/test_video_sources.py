@@ -63,7 +63,7 @@ def test_rotation_flag_is_applied(tmp_path: Path) -> None:
     [
         pytest.param(None, r"clip\.mp4: no such file", id="missing"),
         pytest.param(b"", r"clip\.mp4: the file is empty", id="empty"),
-        pytest.param(b"no video" * 100, r"clip\.mp4: cannot be opened as a video: a damaged", id="no video"),
+        pytest.param(b"no video" * 100, r"clip\.mp4: cannot be opened as a video: damaged", id="no video"),
         pytest.param(b"<!DOCTYPE html><p>", r"cannot be opened as a video: a web page", id="web page"),
     ],
 )

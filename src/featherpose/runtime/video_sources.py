@@ -217,7 +217,10 @@ class _Reader:
             raise InputError(f"{self.what}: cannot be opened. Is it connected, and does no other program use it?")
         if self.path is None:
             raise InputError(f"{self.what}: cannot be opened. Check the address: does it play in another program?")
-        hint = files.mistaken_for(self.path) or "a damaged or truncated file, or a format that OpenCV does not read"
+        hint = (
+            files.mistaken_for(self.path)
+            or "damaged, truncated, without a picture, or in a format that OpenCV does not read"
+        )
         raise InputError(f"{self.what}: cannot be opened as a video: {hint}. Convert it: ffmpeg -i FILE video.mp4")
 
 
