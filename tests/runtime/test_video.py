@@ -120,7 +120,8 @@ def test_clips_of_one_name_do_not_overwrite_each_other(models: dict[str, str], t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["none.mp4"], "none.mp4: no such file"),
+        (["none.mp4"], "1 of 1 sources failed:\n  none.mp4: no such file"),
+        (["clip.mp4", "--out", "full", "--save", "csv"], "could not be written (No space left on device)"),
         (["clip.mp4", "--out", "."], "clip.mp4: the drawn video would overwrite the input"),
         (["clip.mp4", "--out", "clip.mp4/x"], "cannot be created"),
         (["clip.mp4", "--save", "coco"], "saved as json, jsonl, csv, not as coco"),
@@ -130,6 +131,8 @@ def test_clips_of_one_name_do_not_overwrite_each_other(models: dict[str, str], t
 )
 def test_what_cannot_be_done_is_refused(words: list[str], message: str, models: dict[str, str], tmp_path: Path) -> None:
     before = person_clip(tmp_path / "clip.mp4", 3).read_bytes()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "clip.csv").symlink_to("/dev/full")
     result = run(*words, options=models)
     assert result.exit_code in (1, 2) and message in result.output + str(result.exception)
     assert (tmp_path / "clip.mp4").read_bytes() == before

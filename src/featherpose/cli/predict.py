@@ -143,6 +143,7 @@ def predict(
     [left, top, width, height], "score": 0.9}, ...], where image_id is the file name of the image or the number in it).
     """
     from featherpose import api
+    from featherpose.runtime.video_sources import is_video
 
     with progress_bar(quiet=quiet) as progress:
         report = api.predict(
@@ -189,7 +190,7 @@ def predict(
         if report.saved:
             click.echo(f"saved in {out}: {'; '.join(report.saved)}")
     if report.failures:
-        _show_failures(report)
+        _show_failures(report, "sources" if any(is_video(source) for source in sources) else "images")
         sys.exit(1 if report.poses or report.videos else 2)
 
 
@@ -220,9 +221,8 @@ def _show_summary(report: Report, drawn_in: Path | None) -> None:
     click.echo(line)
 
 
-def _show_failures(report: Report) -> None:
+def _show_failures(report: Report, what: str) -> None:
     total = len(report.poses) + len(report.videos) + len(report.failures)
-    what = "sources" if report.videos else "images"
     click.echo(f"{len(report.failures)} of {total} {what} failed:", err=True)
     for line in report.failures:
         click.echo(f"  {line}", err=True)

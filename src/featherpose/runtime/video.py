@@ -285,7 +285,11 @@ class _Sinks:
         ]
         if with_table:
             self.saved.append(out / f"{stem}.csv")
-            self._sinks.append(Table(self.saved[1], video.name))
+            try:
+                self._sinks.append(Table(self.saved[1], video.name))
+            except InputError:
+                self.close()
+                raise
 
     def write(self, frame: Frame, poses: Poses, drawn: NDArray[np.uint8] | None) -> None:
         """A frame, its poses, and the drawn frame."""

@@ -169,13 +169,18 @@ class _OpenCv:
 class _Lines:
     """A text file that is written line by line."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, header: bytes) -> None:
         files.check_writable(path)
         self.path = path
         try:
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise files.write_error(path, error) from None
+        try:
+            self.append(header)
+        except InputError:
+            self.close()
+            raise
 
     def append(self, lines: bytes) -> None:
         """One call for whole lines: an interrupt cuts none of them."""
@@ -194,8 +199,7 @@ class JsonLines:
     def __init__(self, path: Path, video: str, skeleton: Skeleton, model: str) -> None:
         self.video = video
         self.skeleton = skeleton
-        self._lines = _Lines(path)
-        self._lines.append(_line(native.header(skeleton, model)))
+        self._lines = _Lines(path, _line(native.header(skeleton, model)))
 
     def write(self, frame: Frame, poses: Poses) -> None:
         """Append a frame."""
@@ -214,8 +218,7 @@ class Table:
     def __init__(self, path: Path, video: str) -> None:
         self.video = video
         self.columns = tidy_csv.columns_of(video=True, tracked=True, filled=True)
-        self._lines = _Lines(path)
-        self._lines.append(tidy_csv.to_lines([self.columns]))
+        self._lines = _Lines(path, tidy_csv.to_lines([self.columns]))
 
     def write(self, frame: Frame, poses: Poses) -> None:
         """Append a frame."""
