@@ -136,6 +136,7 @@ SHAPES = {
     "scores": ((2, 17, 1), r"scores has the shape \(2, 17, 1\), wanted \(2, 17\)"),
     "boxes_xyxy": ((1, 4), r"boxes_xyxy has the shape \(1, 4\), wanted \(2, 4\)"),
     "box_scores": ((2, 1), r"box_scores has the shape \(2, 1\), wanted \(2,\)"),
+    "interpolated": ((2, 16), r"interpolated has the shape \(2, 16\), wanted \(2, 17\)"),
     "ids": ((3,), r"ids has the shape \(3,\), wanted \(2,\)"),
 }
 

@@ -3,6 +3,7 @@ import itertools
 import pkgutil
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import click
 import numpy as np
@@ -14,6 +15,7 @@ from featherpose.cli import adopt, average, benchmark, evaluate, export, predict
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
+NEED_ONNX = () if find_spec("onnx") else ("foreign",)
 FUNCTIONS = [
     "adopt",
     "estimate",
@@ -23,6 +25,7 @@ FUNCTIONS = [
     "list_models",
     "list_networks",
     "predict",
+    "stream",
     "train",
 ]
 COMMANDS = [
@@ -55,7 +58,7 @@ def test_import_loads_only_numpy():
 
 def test_all_but_training_imports_without_torch():
     modules = [module.name for module in pkgutil.walk_packages(featherpose.__path__, "featherpose.")]
-    light = [name for name in modules if name.split(".")[1] not in (*NEED_TORCH, "__main__")]
+    light = [name for name in modules if name.split(".")[1] not in (*NEED_TORCH, *NEED_ONNX, "__main__")]
     code = "import sys, importlib\nsys.modules['torch'] = None\n"
     subprocess.run([sys.executable, "-c", f"{code}[importlib.import_module(name) for name in {light}]"], check=True)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         list_models,
         list_networks,
         predict,
+        stream,
         train,
     )
     from featherpose.networks import create_network
@@ -36,6 +37,7 @@ _LAZY = {
     "list_models": "featherpose.api",
     "list_networks": "featherpose.api",
     "predict": "featherpose.api",
+    "stream": "featherpose.api",
     "train": "featherpose.api",
     "Estimator": "featherpose.runtime.estimator",
     "create_network": "featherpose.networks",
@@ -59,6 +61,7 @@ __all__ = [
     "list_networks",
     "load_weights",
     "predict",
+    "stream",
     "train",
 ]
 

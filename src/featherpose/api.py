@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from featherpose.runtime.predict import Report
     from featherpose.runtime.session import Session
     from featherpose.runtime.sources import Source
+    from featherpose.runtime.video_sources import Frame, VideoSource
     from featherpose.training.average import Average
     from featherpose.training.benchmark import TrainingSpeed
     from featherpose.training.loop import Outcome
@@ -264,9 +266,13 @@ def predict(
     refine: bool = False,
     device: str = "auto",
     max_megapixels: float = 100,
+    smooth: str | None = None,
+    every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Image files -> poses by image; writes images with drawn skeletons, poses.json and the formats of `save`.
+
+    A video (file, address or index of a camera) gives a drawn video, and a .jsonl file with the poses in each frame.
 
     Sources are files, folders (searched recursively), patterns such as "images/**/*.jpg", and "-": the paths on stdin,
     one per line. Images that an earlier run did with the same models and options, and that have not changed since, are
@@ -296,7 +302,10 @@ def predict(
         refine: run a second pass on a crop around the keypoints found.
         device: "auto", "cpu" or "cuda".
         max_megapixels: larger images are refused before decoding.
-        progress: called with the number of images done and of all images that are not skipped.
+        smooth: for videos, "off", "live" or "file" (`runtime.smoothing`); None: "live" for a camera or a stream, else
+            "file".
+        every: for videos, the detector runs in every N-th frame; None: chosen from the motion.
+        progress: called with the number of images done and of all images that are not skipped; for a video, frames.
 
     Raises:
         InputError: several of `boxes`, `whole_image` and `detector` (or its options) or none of them, an unknown
@@ -304,33 +313,126 @@ def predict(
             is listed in the report.
         ModelError: a model that is missing or of another kind.
     """
-    from featherpose.runtime import predict
+    from featherpose.runtime import predict, video
+    from featherpose.runtime.video_sources import is_video
 
-    return predict.predict(
-        sources,
-        boxes=boxes,
-        category=category,
-        strict=strict,
-        whole_image=whole_image,
-        detector=detector,
+    sources = list(sources)
+    videos = [source for source in sources if is_video(source)]
+    image_sources = [source for source in sources if not is_video(source)]
+    report = None
+    if videos:
+        of_images = {"boxes": boxes, "json": json_file, "shard": shard}
+        video.check_options(smooth=smooth, every=every, save=save, of_images=of_images)
+    if image_sources or not videos:
+        report = predict.predict(
+            image_sources,
+            boxes=boxes,
+            category=category,
+            strict=strict,
+            whole_image=whole_image,
+            detector=detector,
+            conf=conf,
+            max_people=max_people,
+            model=model,
+            out=out,
+            json_file=json_file,
+            save=save,
+            draw_images=draw_images,
+            draw_boxes=draw_boxes,
+            draw_ids=draw_ids,
+            score_threshold=score_threshold,
+            shard=shard,
+            overwrite=overwrite,
+            flip_test=flip_test,
+            refine=refine,
+            device=device,
+            max_pixels=int(max_megapixels * 1e6),
+            progress=progress,
+        )
+    if report is not None and not videos:
+        return report
+    models = video.open_models(
+        model,
+        detector,
+        device,
         conf=conf,
         max_people=max_people,
-        model=model,
-        out=out,
-        json_file=json_file,
+        whole_image=whole_image,
+        flip_test=flip_test,
+        refine=refine,
+    )
+    of_videos, failures = video.predict_videos(
+        videos,
+        models,
+        Path(out),
+        smooth=smooth,
+        every=every,
         save=save,
-        draw_images=draw_images,
+        draw_frames=draw_images,
         draw_boxes=draw_boxes,
         draw_ids=draw_ids,
         score_threshold=score_threshold,
-        shard=shard,
-        overwrite=overwrite,
-        flip_test=flip_test,
-        refine=refine,
-        device=device,
-        max_pixels=int(max_megapixels * 1e6),
         progress=progress,
     )
+    if report is not None:
+        return replace(report, videos=of_videos, failures=[*report.failures, *failures])
+    return predict.Report(
+        poses={},
+        failures=failures,
+        num_resumed=0,
+        json_file=Path(out) / "poses.json",
+        saved=[],
+        model=models.session.path,
+        detector=models.detector,
+        conf=models.conf,
+        device=models.session.device,
+        threads=models.session.threads,
+        seconds={},
+        videos=of_videos,
+    )
+
+
+def stream(
+    source: VideoSource,
+    *,
+    whole_image: bool = False,
+    detector: AnyPath | None = "default",
+    conf: float | None = None,
+    max_people: int | None = None,
+    model: AnyPath = "default",
+    smooth: str | None = None,
+    every: int | None = None,
+    rate: float | None = None,
+    device: str = "auto",
+) -> Generator[tuple[Frame, Poses]]:
+    """Video -> its frames (`image` RGB uint8 (H, W, 3), `index`, `timestamp` in s), each with the Poses of the people
+    in it, in its pixels, with ids.
+
+    The source is a video file, an HTTP or RTSP address, the index of a camera, or a folder of frames. Reading and
+    inference run ahead in threads, a few frames; they stop when the iteration ends, or `close` is called.
+
+    Args:
+        whole_image: each frame shows one person who fills it, in place of the detector.
+        detector: shipped name or .onnx file of the person detector; None: there is none.
+        conf: lowest score of a box that the detector finds; None: the value in the detector's file.
+        max_people: number of boxes kept per frame, the best ones; None: all.
+        model: shipped name or .onnx file.
+        smooth: "off", "live" (One-Euro, without delay) or "file" (without lag, gaps are filled; the frames come 0.7 s
+            later); None: "live" for a camera or a stream, else "file".
+        every: the detector runs in every N-th frame; None: chosen from the motion.
+        rate: frames per second of a folder, 25 unless given, or of a source that says a wrong one.
+        device: "auto" (cuda if it works, else cpu), "cpu" or "cuda".
+
+    Raises:
+        InputError: a source that cannot be opened, or options that contradict each other.
+        ModelError: a model that is missing or of another kind.
+    """
+    from featherpose.runtime import video
+    from featherpose.runtime.video_sources import open_video
+
+    video.check_options(smooth=smooth, every=every)
+    models = video.open_models(model, detector, device, conf=conf, max_people=max_people, whole_image=whole_image)
+    return video.stream(open_video(source, rate=rate), models, smooth=smooth, every=every)
 
 
 def evaluate(

@@ -22,8 +22,10 @@ class Poses:
     """Poses of N persons in one image of `image_size`.
 
     keypoints (N, K, 2) x, y in pixels, (0, 0) the center of the top-left one; scores (N, K); boxes_xyxy (N, 4) left,
-    top, right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None. A number may
-    be NaN where it is unknown.
+    top, right, bottom; box_scores (N,); all float32. ids (N,) int64 where persons were tracked, else None. interpolated
+    (N, K) bool where gaps in a video were filled, else None: keypoints whose place is that between other frames, and
+    whose score is that of this frame or, in a frame where the person was not found, of those frames. A number may be
+    NaN where it is unknown.
     """
 
     keypoints: NDArray[np.float32]
@@ -33,6 +35,7 @@ class Poses:
     skeleton: Skeleton
     image_size: Size
     ids: NDArray[np.int64] | None = None
+    interpolated: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         num_persons, num_keypoints = len(self.keypoints), self.skeleton.num_keypoints
@@ -49,6 +52,9 @@ class Poses:
             object.__setattr__(self, name, array)
         if self.ids is not None and np.shape(self.ids) != (num_persons,):
             raise InputError(f"Poses: ids has the shape {np.shape(self.ids)}, wanted {(num_persons,)}.")
+        if self.interpolated is not None and np.shape(self.interpolated) != wanted["scores"]:
+            shape = np.shape(self.interpolated)
+            raise InputError(f"Poses: interpolated has the shape {shape}, wanted {wanted['scores']}.")
 
     @classmethod
     def empty(cls, skeleton: Skeleton, image_size: Size) -> "Poses":
@@ -75,6 +81,7 @@ class Poses:
             boxes_xyxy=self.boxes_xyxy[chosen],
             box_scores=self.box_scores[chosen],
             ids=None if self.ids is None else self.ids[chosen],
+            interpolated=None if self.interpolated is None else self.interpolated[chosen],
         )
 
     def __iter__(self) -> Iterator["Poses"]:
@@ -150,7 +157,11 @@ class Poses:
         boxes = np.array([person["box_xyxy"] for person in persons], np.float32)
         box_scores = np.array([person["box_score"] for person in persons], np.float32)
         ids = np.array([person["id"] for person in persons], np.int64) if tracked else None
-        return cls(keypoints[..., :2], keypoints[..., 2], boxes, box_scores, skeleton, size, ids)
+        filled = None
+        if any("interpolated" in person for person in persons):
+            flags = [person.get("interpolated", []) for person in persons]
+            filled = np.array([[name in flagged for name in skeleton.keypoint_names] for flagged in flags], bool)
+        return cls(keypoints[..., :2], keypoints[..., 2], boxes, box_scores, skeleton, size, ids, filled)
 
     def to_supervision(self) -> Any:
         """Poses -> `supervision.KeyPoints` with keypoint scores, class "person" and, where tracked, the ids.
@@ -209,6 +220,9 @@ class Poses:
             "box_score": _rounded(float(self.box_scores[i]), 4),
             "keypoints": {name: [_rounded(x, 2), _rounded(y, 2), _rounded(score, 4)] for name, (x, y), score in rows},
         }
+        if self.interpolated is not None:
+            flags = zip(self.skeleton.keypoint_names, self.interpolated[i].tolist(), strict=True)
+            person["interpolated"] = [name for name, is_flagged in flags if is_flagged]
         return person if self.ids is None else {"id": int(self.ids[i]), **person}
 
 
@@ -237,6 +251,13 @@ def _check_person(person: Any, where: str, skeleton: Skeleton, *, tracked: bool)
             raise InputError(f"{where}: unknown keypoint {name!r}.{did_you_mean(name, skeleton.keypoint_names)}")
         if not _are_numbers(values, 3):
             raise InputError(f"{where}: {name} is {values!r}, wanted 3 numbers: x, y, score.")
+    flagged = person.get("interpolated", [])
+    if not isinstance(flagged, list):
+        raise InputError(f"{where}: interpolated is {flagged!r}, wanted a list of names of keypoints.")
+    for name in flagged:
+        if name not in skeleton.keypoint_names:
+            hint = did_you_mean(str(name), skeleton.keypoint_names)
+            raise InputError(f"{where}: interpolated names the unknown keypoint {name!r}.{hint}")
 
 
 def _are_numbers(values: Any, count: int) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ UHD = Size(height=2160, width=3840)
 ROOT = Path(__file__).parents[2]
 
 KEPT = {
-    "json": {"boxes", "box scores", "scores", "ids"},
-    "jsonl": {"boxes", "box scores", "scores", "ids"},
-    "csv": {"scores", "ids"},
+    "json": {"boxes", "box scores", "scores", "ids", "interpolated"},
+    "jsonl": {"boxes", "box scores", "scores", "ids", "interpolated"},
+    "csv": {"scores", "ids", "interpolated"},
     "coco": {"boxes", "person scores", "scores", "ids"},
     "yolo": {"boxes"},
     "openpose": {"scores", "ids"},
@@ -51,6 +52,13 @@ def outside() -> Poses:
     return Poses(poses.keypoints + np.array([-900, 700]), poses.scores, poses.boxes_xyxy, [0.5], COCO17, UHD)
 
 
+def interpolated() -> Poses:
+    """Two tracked persons; of one, two keypoints were filled in."""
+    flags = np.zeros((2, 17), bool)
+    flags[1, [3, 9]] = True
+    return replace(some_poses(2, ids=[4, 2]), interpolated=flags)
+
+
 SCENES: dict[str, dict[str, Poses]] = {
     "no images": {},
     "no person": {"a.jpg": some_poses(0)},
@@ -59,6 +67,7 @@ SCENES: dict[str, dict[str, Poses]] = {
     "unsure": {"a.jpg": unsure()},
     "tracked": {"1.jpg": some_poses(2, ids=[7, 3]), "2.jpg": some_poses(0), "3.jpg": some_poses(1, 1, ids=[7])},
     "outside": {"a.jpg": outside()},
+    "interpolated": {"1.jpg": interpolated(), "2.jpg": some_poses(0)},
     "odd names": {
         name: some_poses(1) for name in ("Über uns/Straße 1.jpg", "a/b/c, d.jpg", 'x"y\r\nz.jpg', "日本.png")
     },
@@ -98,6 +107,9 @@ def check_same(after: Poses, before: Poses, kept: set[str]) -> None:
         np.testing.assert_allclose(after.box_scores, before.box_scores, atol=SCORES)
     if "person scores" in kept:
         np.testing.assert_allclose(after.person_scores, before.person_scores, atol=SCORES)
+    if "interpolated" in kept and len(before):
+        assert (after.interpolated is None) == (before.interpolated is None)
+        assert np.array_equal(after.interpolated, before.interpolated)
     if "ids" in kept and len(before):
         assert (None if after.ids is None else after.ids.tolist()) == (
             None if before.ids is None else before.ids.tolist()
@@ -158,6 +170,8 @@ BAD_FILES = [
     ("json", JSON, one_word('"box_xyxy": [', '"box_xyxy": [1, '), "box_xyxy is .* wanted 4 numbers: left, top"),
     ("json", JSON, one_word('"instances": [{', '"instances": [5, {'), "instance 0: a JSON int, wanted an object"),
     ("json", JSON, one_word('"name": "coco17"', '"name": "other"'), "'coco17', wanted 'other'"),
+    ("json", JSON, one_word('"box_s', '"interpolated": 1, "box_s'), "instance 0: interpolated is 1, wanted a list of"),
+    ("json", JSON, one_word('"box_s', '"interpolated": ["x"], "box_s'), "interpolated names the unknown keypoint 'x'"),
     ("jsonl", JSONL, cut_first_line, r"poses\.jsonl, line 1: not JSON"),
     ("jsonl", JSONL, one_word('"version": 2', '"version": 9'), r"line 1: Poses of version 9, wanted 2"),
     ("jsonl", JSONL, one_word('"image": ', '"picture": '), r"line 2: An entry of an image lacks its name"),
@@ -172,6 +186,7 @@ BAD_FILES = [
     ("csv", CSV, one_word("a.jpg,0,", "b.jpg,0,"), r"line 2: the image 'b\.jpg' is not among the given ones"),
     ("csv", CSV, one_word("a.jpg,0,", "a.jpg,first,"), "line 2: person is 'first', wanted a whole number"),
     ("csv", CSV, one_word("a.jpg", '"a.jpg'), "poses.csv, line .*: not CSV"),
+    ("csv", CSV, one_word("person", "timestamp,person"), r"poses\.csv, line 2: 6 columns, wanted 7"),
     ("csv", CSV, cut, r"poses\.csv.*(columns, wanted 6|lacks the keypoint|unknown keypoint)"),
     ("csv", CSV, duplicate_last_line, r"line 19: a second right_ankle of person 0 in 'a\.jpg'"),
     ("coco", COCO, cut, r"coco_results\.json: not JSON"),
@@ -284,15 +299,16 @@ def test_csv_rows_may_be_sorted_differently(tmp_path: Path) -> None:
     check_same(FORMATS["csv"].read(tmp_path, COCO17, {"a.jpg": UHD})["a.jpg"], poses, KEPT["csv"])
 
 
-def test_json_lines_follow_the_schema(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scene", ["tracked", "interpolated"])
+def test_json_lines_follow_the_schema(scene: str, tmp_path: Path) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "docs/poses.schema.json").read_text())
-    FORMATS["jsonl"].write(tmp_path, SCENES["tracked"], COCO17, "tiny")
+    FORMATS["jsonl"].write(tmp_path, SCENES[scene], COCO17, "tiny")
     lines = [json.loads(line) for line in (tmp_path / JSONL).read_text().splitlines()]
-    for kind, line in zip(("header", "image", "image", "image"), lines, strict=True):
+    for kind, line in zip(["header", *["image"] * len(SCENES[scene])], lines, strict=True):
         validator = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]})
         assert list(validator.iter_errors(line)) == []
-    FORMATS["json"].write(tmp_path, SCENES["tracked"], COCO17, "tiny")
+    FORMATS["json"].write(tmp_path, SCENES[scene], COCO17, "tiny")
     assert {**lines[0], "images": lines[1:]} == json.loads((tmp_path / JSON).read_text())
 
 

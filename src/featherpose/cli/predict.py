@@ -1,4 +1,4 @@
-"""featherpose predict: images in, images with drawn skeletons and JSON out."""
+"""featherpose predict: images or videos in, the same with drawn skeletons and JSON out."""
 
 from __future__ import annotations
 
@@ -74,6 +74,19 @@ _FORMATS_HELP = " ".join(f"{name}: {found.sentence}" for name, found in FORMATS.
     show_default=True,
     help="Reject larger images before decoding.",
 )
+@click.option(
+    "--smooth",
+    type=click.Choice(["off", "live", "file"]),
+    help="Smoothing of videos: live has no delay; file has no lag and fills gaps.  [default: live for a camera or a "
+    "stream, else file]",
+)
+@click.option(
+    "--every",
+    metavar="auto|N",
+    default="auto",
+    show_default=True,
+    help="In videos, run the detector in every N-th frame; auto: chosen from the motion.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only failures and what --json asks for.")
 @click.option("-v", "--verbose", is_flag=True, help="Also print models, device, threads and the time of each stage.")
 def predict(
@@ -99,20 +112,27 @@ def predict(
     refine: bool,
     device: str,
     max_megapixels: float,
+    smooth: str | None,
+    every: str,
     quiet: bool,
     verbose: bool,
 ) -> None:
     """Estimate poses in images. SOURCE is an image, a folder that is searched recursively, a quoted pattern such as
-    'images/**/*.jpg', or - for a list of paths on stdin.
+    'images/**/*.jpg', or - for a list of paths on stdin; or a video: a file, an HTTP or RTSP address, or the index of a
+    camera, such as 0.
 
     \b
     featherpose predict holiday/ --detector detector.onnx --out holiday-poses
     featherpose predict portrait.jpg --whole-image
     find . -name '*.jpg' | featherpose predict - --boxes people.json
+    featherpose predict clip.mp4 --draw-ids --save csv
 
     Images with drawn skeletons, and poses.json with all keypoints by name, are written to --out; with --save also other
     formats. Images that cannot be read are listed at the end, and the others are processed (exit code 1; 2 if all
     failed).
+
+    A video gives OUT/NAME.mp4 with drawn skeletons, and OUT/NAME.jsonl with the keypoints of each frame; people are
+    tracked, and keypoints smoothed. Ctrl-C ends it with complete files.
 
     The same command again, also with another --save, skips the images that are done and have not changed: poses.json
     says which. --shard 1/4 to --shard 4/4 divide the images among four processes or machines; files for all images are
@@ -127,6 +147,7 @@ def predict(
     [left, top, width, height], "score": 0.9}, ...], where image_id is the file name of the image or the number in it).
     """
     from featherpose import api
+    from featherpose.runtime.video_sources import is_video
 
     with progress_bar(quiet=quiet) as progress:
         report = api.predict(
@@ -152,13 +173,21 @@ def predict(
             draw_ids=draw_ids,
             score_threshold=score_threshold,
             max_megapixels=max_megapixels,
+            smooth=smooth,
+            every=_every(every),
             progress=progress,
         )
     if verbose:
         _show_run(report)
     elif device == "auto" and not quiet:
         click.echo(f"Ran on {report.device} with {_count(report.threads, 'thread', 'threads')}.", err=True)
-    all_failed = bool(report.failures) and not report.poses  # then nothing was written
+    if not quiet:
+        _show_videos(report)
+    if any(video.is_interrupted for video in report.videos):
+        sys.exit(130)
+    if report.videos and not report.poses and not report.failures:
+        return
+    all_failed = bool(report.failures) and not report.poses  # then nothing was written for images
     if json_file == "-" and not all_failed:
         click.echo(report.json_file.read_text(encoding="utf-8"), nl=False)
     elif not quiet and not all_failed and json_file not in _STDOUT:
@@ -167,13 +196,13 @@ def predict(
         if report.saved:
             click.echo(f"saved in {out}: {'; '.join(report.saved)}")
     if report.failures:
-        _show_failures(report)
+        _show_failures(report, "sources" if any(is_video(source) for source in sources) else "images")
     if not quiet:
         _show_counts(report)
     for warning in report.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if report.failures:
-        sys.exit(1 if report.poses else 2)
+        sys.exit(1 if report.poses or report.videos else 2)
 
 
 def _show_run(report: Report) -> None:
@@ -187,6 +216,9 @@ def _show_run(report: Report) -> None:
     if num_new:
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in report.seconds.items())
         click.echo(f"time: {stages}; {num_new / total:.1f} images/s", err=True)
+    for video in report.videos:
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in video.seconds.items())
+        click.echo(f"time of {video.name}: {stages}; overlapping, {video.wall_seconds:.1f} s in all", err=True)
 
 
 def _show_summary(report: Report, drawn_in: Path | None) -> None:
@@ -207,11 +239,32 @@ def _show_counts(report: Report) -> None:
             click.echo(sentence, err=True)
 
 
-def _show_failures(report: Report) -> None:
-    total = len(report.poses) + len(report.failures)
-    click.echo(f"{len(report.failures)} of {total} images failed:", err=True)
+def _show_failures(report: Report, what: str) -> None:
+    total = len(report.poses) + len(report.videos) + len(report.failures)
+    click.echo(f"{len(report.failures)} of {total} {what} failed:", err=True)
     for line in report.failures:
         click.echo(f"  {line}", err=True)
+
+
+def _show_videos(report: Report) -> None:
+    for video in report.videos:
+        line = f"{video.name}: {_count(video.num_people, 'person', 'people')} in "
+        line += f"{_count(video.num_frames, 'frame', 'frames')}, {video.num_frames / video.wall_seconds:.1f} frames/s"
+        if video.is_interrupted:
+            line += ", interrupted"
+        written = [str(path) for path in (video.drawn, *video.saved) if path is not None]
+        click.echo(f"{line}: {', '.join(written)}")
+        click.echo(f"  smoothing: {video.smooth}; people searched in {video.num_detections} frames", err=True)
+        for note in video.notes:
+            click.echo(f"  {note}", err=True)
+
+
+def _every(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is not auto or a number of frames of at least 1", param_hint="--every")
+    return int(text)
 
 
 def _show_table(report: Report) -> None:

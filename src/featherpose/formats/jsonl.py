@@ -51,6 +51,16 @@ def read(
     return _read(path, _complete(_bytes(path)), skeleton)
 
 
+def read_file(path: Path) -> dict[str, Poses]:
+    """poses.jsonl under any name -> Poses by image name, with the skeleton that its first line describes."""
+    data = _complete(_bytes(path))
+    try:
+        skeleton = native.from_header(_parse(data.partition(b"\n")[0]))
+    except (InputError, KeyError) as error:
+        raise InputError(f"{path}, line 1: {error}") from None
+    return _read(path, data, skeleton)
+
+
 def start(path: Path, skeleton: Skeleton, model: str = "") -> dict[str, Poses]:
     """Prepare a file for `append` -> Poses of the images that it contains already, by name.
 

@@ -3,9 +3,10 @@
 image,person,keypoint,x,y,score
 a.jpg,0,nose,101.25,80.50,0.9312
 
-Where persons were tracked, a column `id` follows `person`. `person` counts the persons of an image from 0. A number
-that is not finite is an empty field. UTF-8; an image name that contains a comma, a quote or a line break is quoted as
-RFC 4180 says.
+Where persons were tracked, a column `id` follows `person`. Frames of a video have the columns `frame`, the index, and
+`timestamp` in s after `image`; where gaps were filled, the last column, `interpolated`, is 1 or 0. `person` counts the
+persons of an image from 0. A number that is not finite is an empty field. UTF-8; an image name that contains a comma, a
+quote or a line break is quoted as RFC 4180 says.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from featherpose import files
 from featherpose.errors import InputError, did_you_mean
@@ -28,7 +31,7 @@ from featherpose.skeleton import Skeleton
 FILE = "poses.csv"
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _COLUMNS = ["image", "person", "keypoint", "x", "y", "score"]
-_TRACKED_COLUMNS = ["image", "person", "id", "keypoint", "x", "y", "score"]
+_ALL_COLUMNS = ["image", "frame", "timestamp", "person", "id", "keypoint", "x", "y", "score", "interpolated"]
 
 
 def write(
@@ -41,16 +44,14 @@ def write(
     names: Sequence[str] | None = None,
 ) -> str:
     """Poses by image name -> FOLDER/poses.csv; returns what was written."""
-    tracked = any(found.ids is not None for found in poses.values())
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_TRACKED_COLUMNS if tracked else _COLUMNS)
-    for name, found in poses.items():
-        table.writerows(_rows(name, found, tracked))
+    columns = columns_of(
+        tracked=any(found.ids is not None for found in poses.values()),
+        filled=any(found.interpolated is not None for found in poses.values()),
+    )
+    content = to_lines([columns]) + b"".join(rows(name, found, columns) for name, found in poses.items())
     file_name = file_names.of_shard(FILE, shard)
     files.make_folder(folder)
-    # A file name that is not UTF-8 keeps its bytes.
-    files.replace(folder / file_name, text.getvalue().encode("utf-8", "surrogateescape"))
+    files.replace(folder / file_name, content)
     return file_name
 
 
@@ -76,20 +77,48 @@ def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, s
     return poses
 
 
-def _rows(name: str, poses: Poses, tracked: bool) -> Iterator[list[object]]:
+def columns_of(*, video: bool = False, tracked: bool = False, filled: bool = False) -> list[str]:
+    """Whether rows are of a video, have ids, and say what was interpolated -> the columns."""
+    optional = {"frame": video, "timestamp": video, "id": tracked, "interpolated": filled}
+    return [name for name in _ALL_COLUMNS if optional.get(name, True)]
+
+
+def to_lines(table: Iterable[Iterable[object]]) -> bytes:
+    """Values of some rows -> their lines. A file name that is not UTF-8 keeps its bytes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def rows(name: str, poses: Poses, columns: Sequence[str], *, frame: int = 0, timestamp: float = 0.0) -> bytes:
+    """Poses of one image, or of one frame of a video and its time in s -> the lines of its rows."""
+    table: list[list[object]] = []
     for i in range(len(poses)):
-        track = [] if not tracked else [""] if poses.ids is None else [int(poses.ids[i])]
         points = zip(poses.skeleton.keypoint_names, poses.keypoints[i].tolist(), poses.scores[i].tolist(), strict=True)
-        for keypoint, (x, y), score in points:
-            yield [name, i, *track, keypoint, _text(x, 2), _text(y, 2), _text(score, 4)]
+        for k, (keypoint, (x, y), score) in enumerate(points):
+            values: dict[str, object] = {
+                "image": name,
+                "frame": frame,
+                "timestamp": _text(timestamp, 4),
+                "person": i,
+                "id": "" if poses.ids is None else int(poses.ids[i]),
+                "keypoint": keypoint,
+                "x": _text(x, 2),
+                "y": _text(y, 2),
+                "score": _text(score, 4),
+                "interpolated": 0 if poses.interpolated is None else int(poses.interpolated[i, k]),
+            }
+            table.append([values[column] for column in columns])
+    return to_lines(table)
 
 
 @dataclass
 class _Person:
-    """x, y, score by name of the keypoint, and the id, empty where persons were not tracked."""
+    """x, y, score by name of the keypoint; the id, empty where persons were not tracked; what was interpolated."""
 
     track: str
     keypoints: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    interpolated: dict[str, bool] = field(default_factory=dict)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -102,7 +131,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     table = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         columns = next(table, [])
-        if columns not in (_COLUMNS, _TRACKED_COLUMNS):
+        known = [name for name in _ALL_COLUMNS if name in columns]
+        if columns != known or not set(_COLUMNS) <= set(columns):
             wanted = ",".join(_COLUMNS)
             raise InputError(f"{path}, line 1: the columns are {','.join(columns)!r}, wanted {wanted!r}.")
         for row in table:
@@ -131,6 +161,11 @@ def _add(row: dict[str, str], persons: dict[str, dict[int, _Person]], skeleton: 
         raise InputError(f"a second {name} of person {row['person']} in {image!r}.")
     x, y, score = (_number(row[column], column) for column in ("x", "y", "score"))
     person.keypoints[name] = (x, y, score)
+    flag = row.get("interpolated", "")
+    if flag not in ("", "0", "1"):
+        raise InputError(f"interpolated is {flag!r}, wanted 1 or 0.")
+    if flag:
+        person.interpolated[name] = flag == "1"
 
 
 def _to_poses(persons: dict[int, _Person], skeleton: Skeleton, image_size: Size) -> Poses:
@@ -144,7 +179,11 @@ def _to_poses(persons: dict[int, _Person], skeleton: Skeleton, image_size: Size)
     if "" in tracks and any(tracks):
         raise InputError("only some of its persons have an id.")
     ids = None if "" in tracks else [int(track) for track in tracks]
-    return keypoints.to_poses(values, skeleton, image_size, ids)
+    poses = keypoints.to_poses(values, skeleton, image_size, ids)
+    if not any(person.interpolated for person in ordered):
+        return poses
+    flags = [[person.interpolated.get(name, False) for name in skeleton.keypoint_names] for person in ordered]
+    return replace(poses, interpolated=np.array(flags, bool))
 
 
 def _text(value: float, digits: int) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
 from featherpose.runtime.stopwatch import Stopwatch
+from featherpose.runtime.video import VideoReport
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Report:
     """Of the files, and of the boxes that were given."""
     warnings: tuple[str, ...] = ()
     """What looks wrong about the boxes or the images, one sentence each."""
+    videos: list[VideoReport] = field(default_factory=list[VideoReport])
+    """Of the sources that are videos; the fields above but the models, the failures and the device are about images."""
 
 
 def predict(
