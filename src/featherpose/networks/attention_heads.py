@@ -54,11 +54,23 @@ class ConcatHead(nn.Module):
         self.channels = tuple(channels)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        weights = self.final_layer.weight.split(self.channels, dim=1)  # (K, C_b, 1, 1) of each branch b
+        weight, bias = self._last_layer()
+        weights = weight.split(self.channels, dim=1)  # (K, C_b, 1, 1) of each branch b
         branches = zip(maps, self.attention, weights, strict=True)
         parts = [self._part(x, maps[0], cast(Attention, attend), weight) for x, attend, weight in branches]
-        heatmaps = sum(parts[1:], parts[0])  # (N, K, H/4, W/4)
-        return self.norm(heatmaps + cast(Tensor, self.final_layer.bias)[:, None, None])
+        heatmaps = sum(parts[1:], parts[0]) + bias[:, None, None]  # (N, K, H/4, W/4)
+        return self.norm(heatmaps) if self.training else heatmaps
+
+    def _last_layer(self) -> tuple[Tensor, Tensor]:
+        """Weight (K, C, 1, 1) and bias (K,), in evaluation mode with the norm merged into them."""
+        weight = self.final_layer.weight
+        bias = cast(Tensor, self.final_layer.bias)
+        norm = self.norm
+        if self.training or not isinstance(norm, HeatmapNorm):
+            return weight, bias
+        mean = cast(Tensor, norm.running_mean)
+        scale = norm.weight / (cast(Tensor, norm.running_var) + norm.eps).sqrt()  # (K,)
+        return weight * scale[:, None, None, None], (bias - mean) * scale + norm.bias
 
     def _part(self, x: Tensor, finest: Tensor, attention: Attention, weight: Tensor) -> Tensor:
         """A map (N, C_b, h, w), its attention and its slice of the last layer -> its summand (N, K, H/4, W/4)."""
