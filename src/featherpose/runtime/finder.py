@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -94,7 +95,13 @@ def open_finder(
 
 def is_one_stage(model: Path) -> bool:
     """Path of an .onnx file -> whether it finds people by itself."""
-    return read_manifest(model).kind == POSES.name
+    return _kind(model, model.stat().st_mtime_ns) == POSES.name
+
+
+@lru_cache(maxsize=16)
+def _kind(model: Path, modified_ns: int) -> str:
+    """Read once for each version of a file: `estimate` asks for every image."""
+    return read_manifest(model).kind
 
 
 def refuse_for_one_stage(model: Path, options: dict[str, bool]) -> None:
