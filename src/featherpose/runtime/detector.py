@@ -36,10 +36,7 @@ class Detector:
         long_side: int | None = None,
     ) -> None:
         manifest = of_kind(session.manifest, DetectorManifest, session.path)
-        if conf is not None and not 0 <= conf <= 1:
-            raise InputError(f"conf is {conf}, wanted a score from 0 to 1.")
-        if max_people is not None and max_people < 1:
-            raise InputError(f"max_people is {max_people}, wanted at least 1.")
+        check_limits(conf, max_people)
         if long_side is not None and long_side < 1:
             raise InputError(f"long_side is {long_side}, wanted a number of pixels above 0.")
         self.session = session
@@ -73,3 +70,11 @@ class Detector:
         # A box in the padding has no area left.
         chosen = np.flatnonzero((scores >= self.conf) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1))[: self.max_people]
         return boxes[chosen], scores[chosen]
+
+
+def check_limits(conf: float | None, max_people: int | None) -> None:
+    """InputError for a lowest score or a number of people that cannot be; None: not given."""
+    if conf is not None and not 0 <= conf <= 1:
+        raise InputError(f"conf is {conf}, wanted a score from 0 to 1.")
+    if max_people is not None and max_people < 1:
+        raise InputError(f"max_people is {max_people}, wanted at least 1.")

@@ -13,6 +13,7 @@ from featherpose.errors import InputError
 from featherpose.letterbox import Letterbox
 from featherpose.manifest import PosesManifest, of_kind
 from featherpose.poses import Poses
+from featherpose.runtime.detector import check_limits
 from featherpose.runtime.estimator import R, check_image
 from featherpose.runtime.session import Session
 from featherpose.size import Size
@@ -27,10 +28,7 @@ class OneStage:
 
     def __init__(self, session: Session, *, conf: float | None = None, max_people: int | None = None) -> None:
         manifest = of_kind(session.manifest, PosesManifest, session.path)
-        if conf is not None and not 0 <= conf <= 1:
-            raise InputError(f"conf is {conf}, wanted a score from 0 to 1.")
-        if max_people is not None and max_people < 1:
-            raise InputError(f"max_people is {max_people}, wanted at least 1.")
+        check_limits(conf, max_people)
         self.session = session
         self.manifest = manifest
         self.conf = manifest.conf if conf is None else conf
