@@ -30,7 +30,7 @@ def test_synthetic_crops_are_deterministic():
 
 def test_example_images_are_used_whole():
     crops = image_crops(manifest())
-    assert list(crops) == ["cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg"]
+    assert list(crops) == ["cameraman.jpg", "coffee.jpg", "collins.jpg", "hopper.jpg", "people.jpg"]
     assert all(crop.shape == (64, 48, 3) and crop.std() > 10 for crop in crops.values())
     # wider than the crop's aspect ratio: the image touches the sides, black above and below
     assert (crops["people.jpg"][[0, -1]] == 0).all() and crops["people.jpg"][32].any()

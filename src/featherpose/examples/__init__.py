@@ -1,11 +1,12 @@
-"""Example images, free to use (ORIGIN.md): three portraits, one image of all three, and the person boxes."""
+"""Example images, free to use (ORIGIN.md): three portraits, one image of all three, one without
+people, and the person boxes."""
 
 from importlib import resources
 from pathlib import Path
 
 from featherpose.errors import InputError, did_you_mean
 
-NAMES = ("boxes.json", "cameraman.jpg", "collins.jpg", "hopper.jpg", "people.jpg")
+NAMES = ("boxes.json", "cameraman.jpg", "coffee.jpg", "collins.jpg", "hopper.jpg", "people.jpg")
 
 
 def find(name: str) -> Path:
