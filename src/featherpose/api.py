@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from featherpose.runtime.detector import Detector
     from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.latency import Latency
-    from featherpose.runtime.one_stage import OneStage
-    from featherpose.runtime.pipeline import TopDown
+    from featherpose.runtime.models import Models
     from featherpose.runtime.predict import Report
     from featherpose.runtime.session import Session
     from featherpose.runtime.sources import Source
@@ -83,10 +82,10 @@ def estimate(
     """
     from featherpose.runtime.sources import read_source
 
-    finder = _open_finder(boxes, whole_image, detector, conf, max_people, model, device)
-    if finder is not None:
-        return finder(read_source(image))
-    return open_estimator(model, device)(read_source(image), boxes, whole_image=whole_image)
+    models = _open_models(boxes, whole_image, detector, conf, max_people, model, device)
+    if models.finder is not None:
+        return models.finder(read_source(image))
+    return models.estimator(read_source(image), boxes, whole_image=whole_image)
 
 
 def estimate_all(
@@ -124,13 +123,13 @@ def estimate_all(
     from featherpose.runtime.sources import check_several, read_source
 
     check_several(images)
-    finder = _open_finder(boxes, whole_image, detector, conf, max_people, model, device)
-    if finder is not None:
-        return finder.estimate_all(map(read_source, images))
-    return open_estimator(model, device).estimate_all(map(read_source, images), boxes, whole_image=whole_image)
+    models = _open_models(boxes, whole_image, detector, conf, max_people, model, device)
+    if models.finder is not None:
+        return models.finder.estimate_all(map(read_source, images))
+    return models.estimator.estimate_all(map(read_source, images), boxes, whole_image=whole_image)
 
 
-def _open_finder(
+def _open_models(
     boxes: object,
     whole_image: bool,
     detector: AnyPath | None,
@@ -138,23 +137,20 @@ def _open_finder(
     max_people: int | None,
     model: AnyPath,
     device: str,
-) -> TopDown | OneStage | None:
-    """Options of `estimate` -> what finds people and poses, opened; None: the boxes are given. InputError for options
-    that contradict each other."""
-    from featherpose import weights
-    from featherpose.runtime.finder import is_one_stage, refuse_for_one_stage
-    from featherpose.runtime.one_stage import OneStage
-    from featherpose.runtime.pipeline import DEFAULT_DETECTOR, TopDown, check_finder
+) -> Models:
+    """Options of `estimate` -> the opened models; their sessions are cached until the files change."""
+    from featherpose.runtime.models import open_models
 
-    path = weights.find(model)
-    if is_one_stage(path):
-        named = detector not in (None, DEFAULT_DETECTOR)
-        refuse_for_one_stage(path, {"boxes": boxes is not None, "whole_image": whole_image, "detector": named})
-        return OneStage(_session(path, device), conf=conf, max_people=max_people)
-    check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
-    if boxes is not None or whole_image or detector is None:
-        return None
-    return TopDown(open_detector(detector, device, conf, max_people), open_estimator(model, device))
+    return open_models(
+        model,
+        detector,
+        device,
+        boxes=boxes,
+        whole_image=whole_image,
+        conf=conf,
+        max_people=max_people,
+        open_session=_session,
+    )
 
 
 def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:
@@ -314,6 +310,7 @@ def predict(
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import predict, video
+    from featherpose.runtime.models import open_models
     from featherpose.runtime.video_sources import is_video
 
     sources = list(sources)
@@ -351,7 +348,7 @@ def predict(
         )
     if report is not None and not videos:
         return report
-    models = video.open_models(
+    models = open_models(
         model,
         detector,
         device,
@@ -428,10 +425,11 @@ def stream(
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import video
+    from featherpose.runtime.models import open_models
     from featherpose.runtime.video_sources import open_video
 
     video.check_options(smooth=smooth, every=every)
-    models = video.open_models(model, detector, device, conf=conf, max_people=max_people, whole_image=whole_image)
+    models = open_models(model, detector, device, conf=conf, max_people=max_people, whole_image=whole_image)
     return video.stream(open_video(source, rate=rate), models, smooth=smooth, every=every)
 
 

@@ -15,7 +15,8 @@ from featherpose.errors import InputError, ModelError
 from featherpose.poses import Poses
 from featherpose.runtime.detector import Detector
 from featherpose.runtime.estimator import Estimator
-from featherpose.runtime.pipeline import TopDown, check_finder, without_duplicates
+from featherpose.runtime.models import check_finder
+from featherpose.runtime.pipeline import TopDown, without_duplicates
 from featherpose.runtime.predict import predict
 from featherpose.size import Size
 from featherpose.skeleton import COCO17

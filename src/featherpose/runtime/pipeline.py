@@ -18,7 +18,6 @@ Image = NDArray[np.uint8]
 Detect = Callable[[Image], Detections]
 """RGB uint8 (H, W, 3) -> boxes (M, 4) left, top, right, bottom in its pixels, and scores (M,); a `Detector`, say."""
 
-DEFAULT_DETECTOR = "default"
 NMS_OKS = 0.9
 """Of two poses that are more similar than this, the better one is kept: the value of Xiao et al. 2018."""
 
@@ -62,34 +61,3 @@ def without_duplicates(poses: Poses) -> Poses:
     sigmas = [sigma if sigma > 0 else OTHER_SIGMA for sigma in poses.skeleton.sigmas]
     sides = poses.boxes_xyxy[:, 2:] - poses.boxes_xyxy[:, :2]
     return poses[oks_nms(poses.keypoints, poses.person_scores, sides.prod(axis=1), sigmas, NMS_OKS)]
-
-
-def check_finder(
-    *,
-    boxes: object,
-    whole_image: bool,
-    detector: object,
-    conf: float | None,
-    max_people: int | None,
-) -> None:
-    """InputError unless exactly one says where the people are: boxes, the whole image, or the detector.
-
-    The default detector gives way to the other two; another one, or options of the detector, contradict them.
-    """
-    is_default = isinstance(detector, str) and detector == DEFAULT_DETECTOR
-    finders = {
-        "boxes": boxes is not None,
-        "whole_image": whole_image,
-        "detector": detector is not None and not is_default,
-    }
-    names = [name for name, is_given in finders.items() if is_given]
-    if not names and detector is None:
-        raise InputError(
-            "Nothing says where the people are: give --detector FILE, --boxes FILE or --whole-image (in Python"
-            " detector=, boxes= or whole_image=True)."
-        )
-    if boxes is not None or whole_image:
-        of_detector = {"conf": conf, "max_people": max_people}
-        names += [name for name, value in of_detector.items() if value is not None]
-    if len(names) > 1:
-        raise InputError(f"{' and '.join(names)} contradict each other: leave one out.")

@@ -21,10 +21,10 @@ from featherpose.poses import Poses
 from featherpose.records import Counts, Group, Id, Tally
 from featherpose.runtime import resume
 from featherpose.runtime.estimator import Request
-from featherpose.runtime.finder import open_finder
+from featherpose.runtime.finder import make_finder
 from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, GivenBoxes, read_boxes
 from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
-from featherpose.runtime.pipeline import DEFAULT_DETECTOR, check_finder
+from featherpose.runtime.models import DEFAULT_DETECTOR, open_models
 from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
@@ -96,7 +96,17 @@ def predict(
     contain the images done so far. `progress` is called with the number of images done and the total, without those
     that are skipped. `api.predict` explains the other options.
     """
-    check_finder(boxes=boxes, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
+    models = open_models(
+        model,
+        detector,
+        device,
+        boxes=boxes,
+        whole_image=whole_image,
+        conf=conf,
+        max_people=max_people,
+        flip_test=flip_test,
+        refine=refine,
+    )
     boxes_of: BoxLookup | None = box_of_whole_image if whole_image else None
     known_boxes = None if boxes is None else read_boxes(boxes, category)
     formats = {name: find_format(name) for name in save}
@@ -130,23 +140,9 @@ def predict(
     if any(found.one_file_per_image for found in formats.values()):
         file_names.paths(out, destination.all_names, "")  # refused now, not after a run of hours
 
-    # The models
-    watch = Stopwatch()
-    finder = open_finder(
-        model,
-        detector,
-        boxes_of,
-        watch,
-        device,
-        conf=conf,
-        max_people=max_people,
-        flip_test=flip_test,
-        refine=refine,
-    )
-
     # What an earlier run has done
     options = {
-        "conf": finder.conf,
+        "conf": models.conf,
         "max_people": max_people,
         "boxes": _digest(boxes),
         "category": category,
@@ -155,8 +151,8 @@ def predict(
         "refine": refine,
         "drawn": [score_threshold, draw_boxes, draw_ids] if draw_images else None,
     }
-    settings = resume.settings_of(finder.session.path, finder.detector, options)
-    results = Results(destination, image_files, finder.manifest, settings)
+    settings = resume.settings_of(models.session.path, models.detector_file, options)
+    results = Results(destination, image_files, models.manifest, settings)
     if not overwrite:
         results.resume()
     num_resumed = results.num_done
@@ -165,6 +161,8 @@ def predict(
     # One image after the other; an estimator reads a few ahead.
     saved: list[str] = []
     notes: dict[str, str] = {}
+    watch = Stopwatch()
+    finder = make_finder(models, boxes_of, watch)
     requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, failures, notes))
     try:
         for request, poses in watch.each("poses", finder.estimate(requests)):
@@ -194,11 +192,11 @@ def predict(
         num_resumed=num_resumed,
         json_file=destination.json_file,
         saved=saved,
-        model=finder.session.path,
-        detector=finder.detector,
-        conf=finder.conf,
-        device=finder.session.device,
-        threads=finder.session.threads,
+        model=models.session.path,
+        detector=models.detector_file,
+        conf=models.conf,
+        device=models.session.device,
+        threads=models.session.threads,
         seconds=dict(watch.seconds),
         counts=(_count_files(tally, failures), *([given_boxes.counts] if given_boxes else [])),
         warnings=(*(given_boxes.warnings if given_boxes else ()), *_counted(notes)),

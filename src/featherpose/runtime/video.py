@@ -8,54 +8,28 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import files, weights
+from featherpose import files
 from featherpose.draw import draw
 from featherpose.errors import InputError, with_name
-from featherpose.manifest import PoseManifest, PosesManifest
 from featherpose.poses import Poses
-from featherpose.runtime.detector import Detector
-from featherpose.runtime.estimator import Estimator
-from featherpose.runtime.finder import is_one_stage, refuse_for_one_stage
+from featherpose.runtime.models import Models
 from featherpose.runtime.one_stage import OneStage
-from featherpose.runtime.pipeline import DEFAULT_DETECTOR, TopDown, check_finder
-from featherpose.runtime.session import Session
+from featherpose.runtime.pipeline import TopDown
 from featherpose.runtime.smoothing import MODES, make_smoother
-from featherpose.runtime.sources import AnyPath
 from featherpose.runtime.stopwatch import Stopwatch
-from featherpose.runtime.stream import Background, Find, FindAll, FindInFrame, FindSometimes, poses_of_frames
+from featherpose.runtime.stream import Background, FindAll, FindInFrame, FindSometimes, poses_of_frames
 from featherpose.runtime.tracker import Tracker
 from featherpose.runtime.video_sinks import DrawnVideo, JsonLines, Table
 from featherpose.runtime.video_sources import SUFFIXES, Frame, Video, VideoSource, open_video
 
 FORMATS = ("json", "jsonl", "csv")
 """Formats of poses that a video can be saved in; poses.jsonl is always written."""
-
-
-@dataclass(frozen=True)
-class VideoModels:
-    """What finds people and poses in the frames, opened."""
-
-    session: Session
-    manifest: PoseManifest | PosesManifest
-    find: TopDown | Find
-    """A detector and an estimator, or both in one: then all is run in every frame."""
-    detector: Path | None = None
-    """File of the person detector; None: there is none."""
-    conf: float | None = None
-    """Lowest score of a person that is found; None: the whole frame shows one person."""
-
-    def in_frames(self, tracker: Tracker, watch: Stopwatch, every: int | None) -> FindInFrame:
-        """Finds and tracks the people, with the detector in every `every`-th frame; None: chosen."""
-        if isinstance(self.find, TopDown):
-            return FindSometimes(self.find, tracker, watch, every)
-        if every not in (None, 1):
-            raise InputError(f"every is {every}, but there is no detector to be left out in some frames; leave it out.")
-        return FindAll(self.find, tracker, watch)
 
 
 @dataclass(frozen=True)
@@ -81,38 +55,14 @@ class VideoReport:
     """By stage; the stages overlap in threads: reading, inference (detection, poses, tracking, smoothing), writing."""
 
 
-def open_models(
-    model: AnyPath,
-    detector: AnyPath | None,
-    device: str = "auto",
-    *,
-    conf: float | None = None,
-    max_people: int | None = None,
-    whole_image: bool = False,
-    flip_test: bool = False,
-    refine: bool = False,
-) -> VideoModels:
-    """Names or paths of the models -> VideoModels; InputError for what contradicts each other."""
-    path = weights.find(model)
-    if is_one_stage(path):
-        named = detector not in (None, DEFAULT_DETECTOR)
-        given = {"whole_image": whole_image, "detector": named, "flip_test": flip_test, "refine": refine}
-        refuse_for_one_stage(path, given)
-        one_stage = OneStage.open(path, device, conf=conf, max_people=max_people)
-        return VideoModels(one_stage.session, one_stage.manifest, one_stage, conf=one_stage.conf)
-    check_finder(boxes=None, whole_image=whole_image, detector=detector, conf=conf, max_people=max_people)
-    estimator = Estimator.open(path, device, flip_test=flip_test, refine=refine)
-    if whole_image:
-
-        def find(image: NDArray[np.uint8]) -> Poses:
-            return estimator(image, whole_image=True)
-
-        return VideoModels(estimator.session, estimator.manifest, find)
-    assert detector is not None  # check_finder
-    detector_file = weights.find_detector(detector)
-    people = Detector.open(detector_file, device, conf=conf, max_people=max_people)
-    top_down = TopDown(people, estimator)
-    return VideoModels(estimator.session, estimator.manifest, top_down, detector_file, people.conf)
+def find_in_frames(models: Models, tracker: Tracker, watch: Stopwatch, every: int | None) -> FindInFrame:
+    """What finds and tracks the people, with the detector in every `every`-th frame; None: chosen."""
+    if isinstance(models.finder, TopDown):
+        return FindSometimes(models.finder, tracker, watch, every)
+    if every not in (None, 1):
+        raise InputError(f"every is {every}, but there is no detector to be left out in some frames; leave it out.")
+    poses = models.poses
+    return FindAll(poses if isinstance(poses, OneStage) else partial(poses, whole_image=True), tracker, watch)
 
 
 class Run:
@@ -121,16 +71,14 @@ class Run:
     `smooth` is a name in `smoothing.MODES`; None: "live" for a live source, else "file".
     """
 
-    def __init__(
-        self, video: Video, models: VideoModels, *, smooth: str | None = None, every: int | None = None
-    ) -> None:
+    def __init__(self, video: Video, models: Models, *, smooth: str | None = None, every: int | None = None) -> None:
         self.video = video
         self.smooth = smooth or ("live" if video.is_live else "file")
         # A stopwatch counts for one thread.
         self._reading = Stopwatch()
         self._inference = Stopwatch()
         smoother = make_smoother(self.smooth)
-        self._find = models.in_frames(Tracker(), self._inference, every)
+        self._find = find_in_frames(models, Tracker(), self._inference, every)
         self._frames = Background(self._reading.each("reading", video), drop_oldest=video.is_live)
         found = poses_of_frames(self._frames, self._find, smoother, self._inference)
         self._found = Background(found)
@@ -160,7 +108,7 @@ class Run:
 
 
 def stream(
-    video: Video, models: VideoModels, *, smooth: str | None = None, every: int | None = None
+    video: Video, models: Models, *, smooth: str | None = None, every: int | None = None
 ) -> Generator[tuple[Frame, Poses]]:
     """The frames and poses of a run (`Run`), which begins and ends with the iteration."""
     run = Run(video, models, smooth=smooth, every=every)
@@ -189,7 +137,7 @@ def check_options(
 
 def predict_videos(
     sources: Sequence[VideoSource],
-    models: VideoModels,
+    models: Models,
     out: Path,
     *,
     smooth: str | None = None,
@@ -266,9 +214,7 @@ def predict_videos(
 class _Sinks:
     """Everything that is written for one video."""
 
-    def __init__(
-        self, video: Video, models: VideoModels, out: Path, stem: str, draw_frames: bool, with_table: bool
-    ) -> None:
+    def __init__(self, video: Video, models: Models, out: Path, stem: str, draw_frames: bool, with_table: bool) -> None:
         self.watch = Stopwatch()
         self.num_frames = 0
         self.ids: set[int] = set()
