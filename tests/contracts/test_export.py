@@ -15,6 +15,7 @@ from featherpose.manifest import PoseManifest, read_manifest
 from featherpose.networks import create_network, stride_of
 from featherpose.networks.layers import BasicBlock, Bottleneck
 from featherpose.networks.preprocess import normalize
+from featherpose.recipes.shipped import RECIPES
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from tests.families import TESTED, shorten
@@ -22,9 +23,11 @@ from tests.families import TESTED, shorten
 pytestmark = pytest.mark.torch
 
 SIZE = Size(height=96, width=64)
+IN_ROWS = {"lite_hrnet_18", "hrnet_w32", "mobilenet_v2", "tokenpose_l_d24"}
+"""Exported, with the parity check, and evaluated as rows of the paper's tables (test_rows.py)."""
 # The full graph of the paper's network; others of its depth, and those built for a larger input, are shortened.
-DEEP = {"lite_hrnet_18", "naive_lite_hrnet_18", "hrnet_w32", "tokenpose_t", "tokenpose_s_v2", "tokenpose_l_d24"}
-FULL = [name for name in TESTED if name not in DEEP]
+DEEP = {"naive_lite_hrnet_18", "tokenpose_t", "tokenpose_s_v2"}
+FULL = [name for name in TESTED if name not in DEEP | IN_ROWS]
 
 
 def make_manifest(name, size):
@@ -71,6 +74,10 @@ def check(name, size, path, crops=None, **options):
     assert accepts_any_batch_size(path, size)
 
 
+def test_networks_of_rows_are_rows():
+    assert {recipe.network for name, recipe in RECIPES.items() if name.startswith("paper-")} >= IN_ROWS
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_network_passes_the_parity_check(name, tmp_path):
@@ -78,22 +85,18 @@ def test_network_passes_the_parity_check(name, tmp_path):
 
 
 def shortened(name, **options):
-    """A row of the next test: slow unless its graph is exported in a few seconds and has operators of its own."""
-    marks = [] if name in ("cbam_lite_hrnet_18", "tokenpose_t") else [pytest.mark.slow]
-    return pytest.param(name, options, id="-".join([name, *map(str, options.values())]), marks=marks)
+    return pytest.param(name, options, id="-".join([name, *map(str, options.values())]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         shortened("cbam_lite_hrnet_18", width=8),
-        shortened("lite_hrnet_18", width=8),
         shortened("naive_lite_hrnet_18", width=8),
-        shortened("hrnet_w32"),
         shortened("hrnet_w32", attention="cbam"),
         shortened("tokenpose_t", input_size=SIZE),
         shortened("tokenpose_s_v2", input_size=SIZE),
-        shortened("tokenpose_l_d24", input_size=SIZE),
     ],
 )
 def test_shortened_network_passes_the_check(name, options, tmp_path, monkeypatch):

@@ -85,6 +85,11 @@ def run(*arguments: object) -> dict[str, Any]:
     return json.loads(result.stdout)
 
 
+def first_row_of(network: tuple[str, dict[str, Any]]) -> str:
+    """Name and options of a network -> the first of its rows."""
+    return next(name for name in ROWS if (RECIPES[name].network, RECIPES[name].options) == network)
+
+
 def test_row_trains_exports_evaluates_benchmarks(
     row: str, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,20 +119,11 @@ def test_row_trains_exports_evaluates_benchmarks(
     assert evaluated["num_images"] == MAX_IMAGES and evaluated["num_instances"] >= MAX_IMAGES
     assert 0 <= evaluated["scores"][SCORE[source]] <= 1
 
-    how = [
-        "--input-size",
-        f"{SIZE}x{SIZE}",
-        "--batch-size",
-        2,
-        "--steps",
-        1,
-        "--device",
-        "cpu",
-        "--workers",
-        0,
-        "--data",
-        samples,
-    ]
+    # The same network on the other data set trains as fast.
+    if row != first_row_of((recipe.network, recipe.options)):
+        return
+    words = ["--input-size", f"{SIZE}x{SIZE}", "--batch-size", 2, "--steps", 1, "--device", "cpu", "--workers", 0]
+    words += ["--data", samples]
     options = [argument for key, value in recipe.options.items() for argument in ("--option", f"{key}={value}")]
-    benchmarked = run("benchmark", "train", recipe.network, *how, *options)
+    benchmarked = run("benchmark", "train", recipe.network, *words, *options)
     assert benchmarked["step"]["samples_per_s"] > 0 and benchmarked["loading"]["samples_per_s"] > 0

@@ -129,6 +129,7 @@ def manifest():
     )
 
 
+@pytest.mark.slow
 def test_export_merges_the_branches(manifest, tmp_path):
     import onnx
 
@@ -141,6 +142,7 @@ def test_export_merges_the_branches(manifest, tmp_path):
     assert exported.parity["heatmaps"] < 1e-4
 
 
+@pytest.mark.slow
 def test_wrong_merge_fails_the_parity_check(manifest, tmp_path, monkeypatch):
     from featherpose.exporting import export
 
