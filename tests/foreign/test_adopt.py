@@ -67,6 +67,11 @@ CASES = {
     "rtmdet, six maps": Case("rtmdet", "detector", tiny.rtmdet_maps),
     "rtmdet, three maps": Case("rtmdet", "detector", tiny.rtmdet_maps, {"joined": True}),
     "yolox": Case("yolox", "detector", tiny.yolox),
+    "picodet": Case("picodet", "detector", tiny.picodet),
+    "picodet, anchors first": Case("picodet", "detector", tiny.picodet, {"anchors_first": True}),
+    "picodet, nms": Case("picodet", "detector", tiny.picodet_nms),
+    "nanodet": Case("nanodet", "detector", tiny.nanodet),
+    "nanodet, plus": Case("nanodet", "detector", tiny.nanodet_plus),
     "torchvision": Case("boxes-scores-labels", "detector", tiny.torchvision),
     "rt-detr": Case("boxes-scores-labels", "detector", tiny.rt_detr, {}, {"person": 0}),
     "rf-detr": Case("boxes-scores-labels", "detector", tiny.rf_detr, {}, {"resize": "letterbox"}),
@@ -109,7 +114,7 @@ def test_batch_equals_one_crop_at_a_time(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("opset", [11, 13, 18, 21])
-@pytest.mark.parametrize("name", ["heatmap, dark", "yolox", "rf-detr"])
+@pytest.mark.parametrize("name", ["heatmap, dark", "yolox", "nanodet", "rf-detr"])
 def test_opsets_from_11_to_21_are_adopted(name: str, opset: int, tmp_path: Path):
     case = CASES[name]
     file = case.write(tmp_path / "m.onnx", opset=opset, ir_version=10 if opset == 21 else 6)
@@ -282,6 +287,9 @@ BAD = [
     ("of no family", classifier, "heatmap", {}, r"this one has images .* -> logits float32 \(1, 1000\)\. Nearest"),
     ("boxes as heatmaps", tiny.yolo_pose, "heatmap", {}, "wanted an output .* Nearest family: yolo-pose"),
     ("odd heatmaps", maps_of_text, "heatmap", {}, "heatmaps of 7x5 cells do not cover an input of 64x48"),
+    ("class missing", tiny.nanodet, "nanodet", {"options": {"person": 80}}, "its 80 classes have no label 80"),
+    ("rows of another stride", tiny.yolox, "nanodet", {"changes": {"shape": (1, 3, 96, 96)}}, "wanted one output"),
+    ("second class missing", tiny.picodet, "picodet", {"options": {"person": 1}}, r"wanted an output of rows \(n, 6\)"),
     ("rows of another size", tiny.rf_detr, "yolox", {}, "wanted an output .*84, 5"),
     ("any size", tiny.rtmdet, "rtmdet", {}, "takes inputs of any size; give .* as input_size"),
     ("not a square", tiny.rtmdet, "rtmdet", {"input_size": Size(height=64, width=96)}, "wanted a square"),
