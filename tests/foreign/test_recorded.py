@@ -174,8 +174,10 @@ def test_picodet_gives_the_recorded_boxes(side: int, facts, arrays, tmp_path: Pa
     all_boxes[0, index] = arrays[f"picodet{side}_rows"][:, 1:]
     outputs = [Output("concat_8.tmp_0", all_boxes), Output("transpose_8.tmp_0", scores)]
     file = tiny_file(tmp_path / "m.onnx", outputs, name="image", shape=(1, 3, side, side), opset=11)
-    assert_boxes(in_image(file, "picodet", conf=0.3), recorded["decoded"])
-    assert len(in_image(file, "picodet", conf=0.025)["scores"]) == recorded["rows_after_nms"]
+    found = in_image(file, "picodet", conf=0.025)
+    assert len(found["scores"]) == recorded["rows_after_nms"]
+    best = found["scores"] > 0.3
+    assert_boxes({name: value[best] for name, value in found.items()}, recorded["decoded"])
 
 
 STRIDES = (8, 16, 32)

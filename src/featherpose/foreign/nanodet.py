@@ -84,7 +84,9 @@ class Layout:
     def anchors(self, side: int) -> tuple[Array, Array]:
         """Side of the input -> (P, 2) points that distances are measured from, and the stride of each, (P, 1)."""
         points, strides = boxes.cells(side, self.strides)
-        return points if self.is_plus else points + strides * np.float32(0.5), strides
+        if not self.is_plus:
+            points += strides / 2
+        return points, strides
 
 
 def make(original: Original, options: Options, request: Request) -> ImageCandidate:
