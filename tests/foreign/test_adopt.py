@@ -138,6 +138,22 @@ def test_half_precision_with_float16_ends(name: str, tmp_path: Path):
     assert {output.type.tensor_type.elem_type for output in onnx.load(str(out)).graph.output} == {1}
 
 
+def test_half_precision_is_rounded_where_the_original_is(tmp_path: Path):
+    """Of a file whose last operator computes, so that onnxruntime could leave the rounding out."""
+
+    def scale_last(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.99, np.float16), "factor"))
+        for output in graph.output:
+            (last,) = [node for node in graph.node if output.name in node.output]
+            last.output[:] = [f"{output.name}/unscaled"]
+            graph.node.append(onnx.helper.make_node("Mul", [f"{output.name}/unscaled", "factor"], [output.name]))
+
+    file = tiny.rtmo(tmp_path / "m.onnx", dtype="float16", weights="float16", change=scale_last)
+    _, manifest = adopt(file, "rtmo")
+    assert max(manifest.parity[name] for name in ("boxes", "keypoints", "scores")) < 1e-6
+
+
 def test_weights_in_another_file_are_taken_in(tmp_path: Path):
     file = tiny.yolox(tmp_path / "m.onnx", external=True)
     out, _ = adopt(file, "yolox")

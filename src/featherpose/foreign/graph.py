@@ -57,6 +57,14 @@ class Nodes:
         """The value in another type."""
         return self.add("Cast", value, output=output, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
+    def kept_half(self, value: str, output: str | None = None) -> str:
+        """A float16 value, as it is.
+
+        onnxruntime computes half precision in float32 on CPUs and leaves out the rounding between two casts; the
+        original is rounded at its ends. Between the casts a node that moves float16 values keeps the rounding.
+        """
+        return self.add("Concat", value, output=output, axis=0)
+
     def reshape(self, value: str, *shape: int, output: str | None = None, first: bool = False) -> str:
         """The value in another shape; one side may be -1, 0 keeps a side. `first`: before all other nodes."""
         name = self.add("Reshape", value, self.integers(*shape), output=output)
@@ -128,12 +136,20 @@ def wrap_crops(original: Original, size: Size, sizes: Mapping[str, int], build: 
 def original_input(nodes: Nodes, original: Original, index: int, value: str) -> None:
     """Give a value to an input of the original graph, in the type that it takes."""
     given = original.inputs[index]
-    nodes.cast(value, given.dtype, output=PREFIX + given.name)
+    name = PREFIX + given.name
+    if given.dtype == np.float16:
+        nodes.kept_half(nodes.cast(value, given.dtype), output=name)
+    else:
+        nodes.cast(value, given.dtype, output=name)
 
 
 def original_output(nodes: Nodes, original: Original, name: str, dtype: type[np.generic] = np.float32) -> str:
     """Name of an output of the original graph -> the value, float32 unless another type is wanted."""
-    return nodes.cast(PREFIX + name, dtype)
+    (found,) = [output for output in original.outputs if output.name == name]
+    value = PREFIX + name
+    if found.dtype == np.float16:
+        value = nodes.kept_half(value)
+    return nodes.cast(value, dtype)
 
 
 def _declared(output: Tensor, sizes: Mapping[str, int], name: str = "", batch: bool = True) -> onnx.ValueInfoProto:
