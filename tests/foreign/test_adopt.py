@@ -56,6 +56,7 @@ class Case:
 
 CASES = {
     "rtmpose": Case("rtmpose", "pose", tiny.simcc),
+    "rtmpose, batch of 1": Case("rtmpose", "pose", tiny.simcc, {"change": tiny.one_inside}),
     "heatmap": Case("heatmap", "pose", tiny.heatmaps),
     "heatmap, dark": Case("heatmap", "pose", tiny.heatmaps, {}, {"decoding": "dark", "kernel": 3}),
     "heatmap, udp": Case("heatmap", "pose", tiny.heatmaps, {"shape": ("b", 3, 64, 48)}, {"decoding": "udp"}),
@@ -99,9 +100,9 @@ def test_adopted_file_is_of_its_kind(case: Case, tmp_path: Path):
     onnx.checker.check_model(str(out))
 
 
-@pytest.mark.parametrize("name", ["heatmap, dark", "rtmpose"])
+@pytest.mark.parametrize("name", ["heatmap, dark", "rtmpose", "rtmpose, batch of 1"])
 def test_batch_equals_one_crop_at_a_time(name: str, tmp_path: Path):
-    """Of a file for one crop, which becomes the body of a loop, and of one for batches."""
+    """Of a file for one crop, declared or not, which becomes the body of a loop, and of one for batches."""
     out, manifest = CASES[name].adopt(tmp_path)
     session = Session.open(out, "cpu", 1)
     crops = np.random.default_rng(1).integers(0, 256, (5, 64, 48, 3), np.uint8)
@@ -192,8 +193,13 @@ def test_rtmpose_of_more_keypoints(name: str, tmp_path: Path):
     assert (tmp_path / "out/collins.jpg").is_file() and report.failures == []
     poses = native.read_file(tmp_path / "out/poses.json")
     assert poses["collins.jpg"].keypoints.shape == (1, skeleton.num_keypoints, 2)
+    found = poses["collins.jpg"]
+    sizes = {"collins.jpg": found.image_size or SQUARE}
+    inside = ((found.keypoints >= 0) & (found.keypoints < sizes["collins.jpg"].xy)).all(axis=2)
     for known in FORMATS.values():
         known.write(tmp_path, poses, skeleton)
+        again = known.read(tmp_path, skeleton, sizes)["collins.jpg"]
+        np.testing.assert_allclose(again.keypoints[inside], found.keypoints[inside], atol=0.01)
 
 
 def run(*words: object) -> Result:

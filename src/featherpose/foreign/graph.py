@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from featherpose.errors import ModelError
 from featherpose.foreign.original import PREFIX, Original, prefixed
 from featherpose.kinds import POSE, Kind, Tensor
 from featherpose.size import Size
@@ -109,13 +110,13 @@ def wrap_image(original: Original, kind: Kind, side: int, sizes: Mapping[str, in
 def wrap_crops(original: Original, size: Size, sizes: Mapping[str, int], build: Build) -> onnx.ModelProto:
     """Original and the nodes around it -> a graph of kind pose. `sizes`: K, and h and w where it gives heatmaps.
 
-    A graph for one crop at a time becomes the body of a Scan node, which runs it once for each crop.
+    A graph for one crop at a time, declared or not, becomes the body of a Scan node, which runs it once for each crop.
     """
     wanted = [output for output in POSE.outputs if not output.optional or "h" in sizes]
     outputs = [_declared(output, sizes) for output in wanted]
     crops = helper.make_tensor_value_info(POSE.input.name, TensorProto.UINT8, ["N", *size.shape, 3])
     nodes = Nodes(original.opset)
-    if not isinstance(original.inputs[0].shape[0], int):
+    if _takes_batches(original, size):
         build(nodes, POSE.input.name)
         return _model(original, _body(original, nodes, [crops], outputs))
     build(nodes, POSE.input.name)
@@ -131,6 +132,19 @@ def wrap_crops(original: Original, size: Size, sizes: Mapping[str, int], build: 
     body = _body(original, nodes, [crop], inner)
     scan = helper.make_node("Scan", [POSE.input.name], names, body=body, num_scan_inputs=1)
     return _model(original, helper.make_graph([scan], "featherpose", [crops], outputs))
+
+
+def _takes_batches(original: Original, size: Size) -> bool:
+    """Whether the file gives two results for two crops; some declare an open batch size and have 1 inside."""
+    given = original.inputs[0]
+    if isinstance(given.shape[0], int):
+        return False
+    sides = (3, *size.shape) if given.shape[1] == 3 else (*size.shape, 3)
+    try:
+        outputs = original.run({given.name: np.zeros((2, *sides), np.float32)})
+    except ModelError:
+        return False
+    return all(len(value) == 2 for value in outputs.values())
 
 
 def original_input(nodes: Nodes, original: Original, index: int, value: str) -> None:
