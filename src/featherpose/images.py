@@ -40,6 +40,7 @@ BITS = (8, 10, 12, 14, 16)
 
 # Pillow knows more formats; some of them start other programs (EPS) or contain a second image of any size (ICO).
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "HEIF")
+_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
 _FORMAT_WORDS = "JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, PPM, JPEG 2000"
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 # What Pillow's decoders raise on damaged files, found by damaging files at random.
@@ -313,7 +314,7 @@ def shrink(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
 def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
     """RGB uint8 (H, W, 3) and its letterbox -> the network's input, uint8 (h, w, 3), padded with gray.
 
-    The image is averaged down by area, unless the letterbox's fit says otherwise, or enlarged bilinearly. InputError
+    The image is averaged down by area or enlarged bilinearly, unless the letterbox's fit says otherwise. InputError
     when the image is not of `image_size`.
     """
     if image.shape[:2] != place.image_size.shape:
@@ -321,15 +322,20 @@ def letterbox(image: NDArray[np.uint8], place: Letterbox) -> NDArray[np.uint8]:
         raise InputError(f"The image is {height}x{width} pixels, its letterbox is for {place.image_size}.")
     padded = np.full((*place.size.shape, 3), place.fit.border, np.uint8)
     height, width = place.scaled_size.shape
-    averaged = place.factor < 1 and place.fit.interpolation == "area"
-    scaled = resize(image, place.scaled_size, averaged=averaged)
+    interpolation = place.fit.interpolation
+    if interpolation == "area" and place.factor >= 1:
+        interpolation = "linear"
+    scaled = resize(image, place.scaled_size, interpolation)
     padded[place.top : place.top + height, place.left : place.left + width] = scaled
     return padded
 
 
-def resize(image: NDArray[np.uint8], size: Size, *, averaged: bool = False) -> NDArray[np.uint8]:
-    """RGB uint8 (H, W, 3) and another size -> uint8 (h, w, 3), bilinear, or averaged by area."""
-    how = cv2.INTER_AREA if averaged else cv2.INTER_LINEAR
+def resize(image: NDArray[np.uint8], size: Size, interpolation: str = "linear") -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) and another size -> uint8 (h, w, 3).
+
+    `interpolation`: "linear" and "cubic" read the neighbors of each point, "area" averages all pixels of the region.
+    """
+    how = _INTERPOLATIONS[interpolation]
     return cv2.resize(image, (size.width, size.height), interpolation=how).astype(np.uint8, copy=False)
 
 

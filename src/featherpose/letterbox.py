@@ -21,7 +21,7 @@ _WORDS = {
     "shape": ("multiple", "square", "stretch"),
     "place": ("top_left", "center"),
     "rounding": ("nearest", "down"),
-    "interpolation": ("area", "linear"),
+    "interpolation": ("area", "linear", "cubic"),
     "points": ("centers", "corners"),
 }
 
@@ -32,7 +32,8 @@ class Fit:
 
     `shape`: "multiple" pads both sides to a multiple of 32, "square" pads to long_side x long_side, "stretch" scales
     both sides to long_side. `place` of the scaled image in the input. `border`: gray level of the padding. `rounding`
-    of the scaled sides. `interpolation` of an image that shrinks: averaged by area, or bilinear as when it grows.
+    of the scaled sides. `interpolation`: "area" averages an image that shrinks and enlarges bilinearly; "linear" and
+    "cubic" do the same in both.
     `points`: (0, 0) is the center of the top-left pixel in both, or, "corners", its outer corner in both: image and
     input pixels then differ by the factor and the padding alone, without half a pixel.
     """

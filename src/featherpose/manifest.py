@@ -319,7 +319,10 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}). {_EXPORT}") from None
     if text is None:
-        raise ModelError(f"{path}: not a featherpose model: no manifest found. {_EXPORT}")
+        raise ModelError(
+            f"{path}: not a featherpose model: no manifest found. {_EXPORT[:-1]}, or of another project's model with"
+            " `featherpose adopt`."
+        )
     try:
         return Manifest.from_json(text)
     except ModelError as error:

@@ -56,6 +56,7 @@ class Case:
 
 CASES = {
     "rtmpose": Case("rtmpose", "pose", tiny.simcc),
+    "rtmpose, batch of 1": Case("rtmpose", "pose", tiny.simcc, {"change": tiny.one_inside}),
     "heatmap": Case("heatmap", "pose", tiny.heatmaps),
     "heatmap, dark": Case("heatmap", "pose", tiny.heatmaps, {}, {"decoding": "dark", "kernel": 3}),
     "heatmap, udp": Case("heatmap", "pose", tiny.heatmaps, {"shape": ("b", 3, 64, 48)}, {"decoding": "udp"}),
@@ -67,6 +68,11 @@ CASES = {
     "rtmdet, six maps": Case("rtmdet", "detector", tiny.rtmdet_maps),
     "rtmdet, three maps": Case("rtmdet", "detector", tiny.rtmdet_maps, {"joined": True}),
     "yolox": Case("yolox", "detector", tiny.yolox),
+    "picodet": Case("picodet", "detector", tiny.picodet),
+    "picodet, anchors first": Case("picodet", "detector", tiny.picodet, {"anchors_first": True}),
+    "picodet, nms": Case("picodet", "detector", tiny.picodet_nms),
+    "nanodet": Case("nanodet", "detector", tiny.nanodet),
+    "nanodet, plus": Case("nanodet", "detector", tiny.nanodet_plus),
     "torchvision": Case("boxes-scores-labels", "detector", tiny.torchvision),
     "rt-detr": Case("boxes-scores-labels", "detector", tiny.rt_detr, {}, {"person": 0}),
     "rf-detr": Case("boxes-scores-labels", "detector", tiny.rf_detr, {}, {"resize": "letterbox"}),
@@ -94,9 +100,9 @@ def test_adopted_file_is_of_its_kind(case: Case, tmp_path: Path):
     onnx.checker.check_model(str(out))
 
 
-@pytest.mark.parametrize("name", ["heatmap, dark", "rtmpose"])
+@pytest.mark.parametrize("name", ["heatmap, dark", "rtmpose", "rtmpose, batch of 1"])
 def test_batch_equals_one_crop_at_a_time(name: str, tmp_path: Path):
-    """Of a file for one crop, which becomes the body of a loop, and of one for batches."""
+    """Of a file for one crop, declared or not, which becomes the body of a loop, and of one for batches."""
     out, manifest = CASES[name].adopt(tmp_path)
     session = Session.open(out, "cpu", 1)
     crops = np.random.default_rng(1).integers(0, 256, (5, 64, 48, 3), np.uint8)
@@ -109,7 +115,7 @@ def test_batch_equals_one_crop_at_a_time(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("opset", [11, 13, 18, 21])
-@pytest.mark.parametrize("name", ["heatmap, dark", "yolox", "rf-detr"])
+@pytest.mark.parametrize("name", ["heatmap, dark", "yolox", "nanodet", "rf-detr"])
 def test_opsets_from_11_to_21_are_adopted(name: str, opset: int, tmp_path: Path):
     case = CASES[name]
     file = case.write(tmp_path / "m.onnx", opset=opset, ir_version=10 if opset == 21 else 6)
@@ -131,6 +137,22 @@ def test_half_precision_with_float16_ends(name: str, tmp_path: Path):
     out, manifest = adopt(file, case.family, options=case.options, input_size=case.input_size)
     assert manifest.parity["scores"] < 1e-3
     assert {output.type.tensor_type.elem_type for output in onnx.load(str(out)).graph.output} == {1}
+
+
+def test_half_precision_is_rounded_where_the_original_is(tmp_path: Path):
+    """Of a file whose last operator computes, so that onnxruntime could leave the rounding out."""
+
+    def scale_last(model: onnx.ModelProto) -> None:
+        graph = model.graph
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(0.99, np.float16), "factor"))
+        for output in graph.output:
+            (last,) = [node for node in graph.node if output.name in node.output]
+            last.output[:] = [f"{output.name}/unscaled"]
+            graph.node.append(onnx.helper.make_node("Mul", [f"{output.name}/unscaled", "factor"], [output.name]))
+
+    file = tiny.rtmo(tmp_path / "m.onnx", dtype="float16", weights="float16", change=scale_last)
+    _, manifest = adopt(file, "rtmo")
+    assert max(manifest.parity[name] for name in ("boxes", "keypoints", "scores")) < 1e-6
 
 
 def test_weights_in_another_file_are_taken_in(tmp_path: Path):
@@ -171,8 +193,13 @@ def test_rtmpose_of_more_keypoints(name: str, tmp_path: Path):
     assert (tmp_path / "out/collins.jpg").is_file() and report.failures == []
     poses = native.read_file(tmp_path / "out/poses.json")
     assert poses["collins.jpg"].keypoints.shape == (1, skeleton.num_keypoints, 2)
+    found = poses["collins.jpg"]
+    sizes = {"collins.jpg": found.image_size or SQUARE}
+    inside = ((found.keypoints >= 0) & (found.keypoints < sizes["collins.jpg"].xy)).all(axis=2)
     for known in FORMATS.values():
         known.write(tmp_path, poses, skeleton)
+        again = known.read(tmp_path, skeleton, sizes)["collins.jpg"]
+        np.testing.assert_allclose(again.keypoints[inside], found.keypoints[inside], atol=0.01)
 
 
 def run(*words: object) -> Result:
@@ -282,6 +309,9 @@ BAD = [
     ("of no family", classifier, "heatmap", {}, r"this one has images .* -> logits float32 \(1, 1000\)\. Nearest"),
     ("boxes as heatmaps", tiny.yolo_pose, "heatmap", {}, "wanted an output .* Nearest family: yolo-pose"),
     ("odd heatmaps", maps_of_text, "heatmap", {}, "heatmaps of 7x5 cells do not cover an input of 64x48"),
+    ("class missing", tiny.nanodet, "nanodet", {"options": {"person": 80}}, "its 80 classes have no label 80"),
+    ("rows of another stride", tiny.yolox, "nanodet", {"changes": {"shape": (1, 3, 96, 96)}}, "wanted one output"),
+    ("second class missing", tiny.picodet, "picodet", {"options": {"person": 1}}, r"wanted an output of rows \(n, 6\)"),
     ("rows of another size", tiny.rf_detr, "yolox", {}, "wanted an output .*84, 5"),
     ("any size", tiny.rtmdet, "rtmdet", {}, "takes inputs of any size; give .* as input_size"),
     ("not a square", tiny.rtmdet, "rtmdet", {"input_size": Size(height=64, width=96)}, "wanted a square"),

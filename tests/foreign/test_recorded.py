@@ -7,6 +7,7 @@ weights were not at hand, they are synthetic, and for RF-DETR, too.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,59 @@ def test_yolox_gives_the_recorded_box(facts, arrays, tmp_path: Path) -> None:
     rows[0, arrays["yolox_index"]] = arrays["yolox_rows"]
     file = tiny_file(tmp_path / "m.onnx", [Output("output", rows)], shape=(1, 3, 416, 416), opset=11)
     assert_boxes(in_image(file, "yolox"), facts["yolox"]["decoded"])
+
+
+@pytest.mark.parametrize("side", [320, 192])
+def test_picodet_gives_the_recorded_boxes(side: int, facts, arrays, tmp_path: Path) -> None:
+    """Two factors back to the image; and as many boxes after NMS as recorded."""
+    recorded = facts[f"picodet{side}"]
+    scores = np.zeros((1, 1, {320: 2125, 192: 765}[side]), np.float32)
+    all_boxes = np.zeros((1, scores.size, 4), np.float32)
+    index = arrays[f"picodet{side}_index"]  # those with a score above 0.025
+    scores[0, 0, index] = arrays[f"picodet{side}_rows"][:, 0]
+    all_boxes[0, index] = arrays[f"picodet{side}_rows"][:, 1:]
+    outputs = [Output("concat_8.tmp_0", all_boxes), Output("transpose_8.tmp_0", scores)]
+    file = tiny_file(tmp_path / "m.onnx", outputs, name="image", shape=(1, 3, side, side), opset=11)
+    found = in_image(file, "picodet", conf=0.025)
+    assert len(found["scores"]) == recorded["rows_after_nms"]
+    best = found["scores"] > 0.3
+    assert_boxes({name: value[best] for name, value in found.items()}, recorded["decoded"])
+
+
+STRIDES = (8, 16, 32)
+STRIDES_OF_PLUS = (8, 16, 32, 64)
+NANODET = [
+    ("NanoDet, from the center", STRIDES, False, 16, (2, 3), [24, 48, 72, 56]),
+    ("NanoDet, one output", STRIDES, True, 16, (2, 3), [24, 48, 72, 56]),
+    ("NanoDet-Plus, from the corner", STRIDES_OF_PLUS, True, 16, (2, 3), [16, 40, 64, 48]),
+    ("NanoDet-Plus, odd cells, clipped", STRIDES_OF_PLUS, True, 64, (0, 1), [0, 32, 96, 64]),
+]
+"""Strides; whether there is one output; stride, column and row of a cell that sees 1, 0.5, 2 and 0 strides far to left,
+top, right and bottom; its box in an input of 96 px."""
+
+
+@pytest.mark.parametrize(
+    ("strides", "joined", "stride", "cell", "box"), [pytest.param(*row[1:], id=row[0]) for row in NANODET]
+)
+def test_nanodet_by_hand(
+    strides: tuple[int, ...], joined: bool, stride: int, cell: tuple[int, int], box: list[int], tmp_path: Path
+) -> None:
+    """No output of a real file is recorded in whole: computed by hand from the published formula."""
+    maps = {s: np.zeros((math.ceil(96 / s), math.ceil(96 / s), 112), np.float32) for s in strides}
+    column, row = cell
+    seen = maps[stride][row, column]
+    seen[0] = 0.75
+    distributions = seen[80:].reshape(4, 8)
+    for side, bins in enumerate(([1], [0, 1], [2], [0])):
+        distributions[side, bins] = 60
+    tables = [part.reshape(1, -1, 112) for part in maps.values()]
+    if joined:
+        outputs = [Output("output", np.concatenate(tables, axis=1))]
+    else:
+        outputs = [Output(f"cls_pred_stride_{s}", part[..., :80]) for s, part in zip(strides, tables, strict=True)]
+        outputs += [Output(f"dis_pred_stride_{s}", part[..., 80:]) for s, part in zip(strides, tables, strict=True)]
+    file = tiny_file(tmp_path / "m.onnx", outputs, name="data", shape=(1, 3, 96, 96), opset=11)
+    assert_boxes(in_image(file, "nanodet", Size(height=96, width=96)), [[*box, 0.75]])
 
 
 def test_rf_detr_takes_the_best_pairs(facts, tmp_path: Path) -> None:

@@ -142,6 +142,14 @@ def simcc(path: Path, keypoints: int = 17, ratio: int = 2, **changes: Any) -> Pa
     return tiny_file(path, outputs, **facts | changes)
 
 
+def one_inside(model: onnx.ModelProto) -> None:
+    """Outputs are of batch size 1 whatever the file declares."""
+    for constant in model.graph.initializer:
+        if constant.name.endswith("/shape"):
+            shape = [1, *numpy_helper.to_array(constant)[1:]]
+            constant.CopyFrom(numpy_helper.from_array(np.array(shape, np.int64), constant.name))
+
+
 def heatmaps(path: Path, **changes: Any) -> Path:
     """PP-TinyPose at 64x48: one image at a time, a second output that must be ignored, opset 11."""
     rng = np.random.default_rng(9)
@@ -240,6 +248,67 @@ def yolox(path: Path, **changes: Any) -> Path:
     rows[0, :60, 5] = 0.9
     facts: dict[str, Any] = {"opset": 11, "scale": 1 / 255}
     return tiny_file(path, [Output("output", rows.astype(np.float32), 0.05)], **facts | changes)
+
+
+def picodet(path: Path, *, anchors_first: bool = False, **changes: Any) -> Path:
+    """PicoDet without NMS at 64: boxes in pixels, and scores of one class, classes before anchors or behind them."""
+    scores = np.random.default_rng(17).uniform(0.02, 0.9, (1, 1, 85)).astype(np.float32)
+    outputs = [
+        Output("concat_8.tmp_0", random_boxes(85, 64)[None], 2.0),
+        Output("transpose_8.tmp_0", scores.transpose(0, 2, 1) if anchors_first else scores, 0.1),
+    ]
+    return tiny_file(path, outputs, **{"name": "image", "opset": 11} | changes)
+
+
+def picodet_nms(path: Path, **changes: Any) -> Path:
+    """PicoDet with post-processing at 64: the sizes as inputs; a row of class -1, and a number that must be ignored."""
+    rows = np.concatenate([np.zeros((20, 1)), np.linspace(0.9, 0.03, 20)[:, None], random_boxes(20, 64)], axis=1)
+    rows[5::3, 0] = 1
+    rows[-1, 0] = -1
+    rows[:, 4:] += 24  # some beyond the image
+    outputs = [
+        Output("multiclass_nms3_0.tmp_0", rows.astype(np.float32), [0, 0.05, 1, 1, 1, 1], ("M", 6)),
+        Output("multiclass_nms3_0.tmp_2", np.array([85], np.int32)),
+    ]
+    facts: dict[str, Any] = {"name": "image", "opset": 11, "change": _divide_by_scale_factor}
+    facts["more_inputs"] = {"scale_factor": ("float32", (1, 2)), "im_shape": ("float32", (1, 2))}
+    return tiny_file(path, outputs, **facts | changes)
+
+
+def _divide_by_scale_factor(model: onnx.ModelProto) -> None:
+    """Boxes clipped to (h, w) of `im_shape` and divided by (y, x) of `scale_factor`, in the file; the image last."""
+    graph = model.graph
+    (last,) = [node for node in graph.node if "multiclass_nms3_0.tmp_0" in node.output]
+    last.output[:] = ["whole"]
+    # Class and score remain.
+    constants = {"x_y": np.array([1, 0]), "ones": np.ones((1, 2), np.float32), "large": np.full((1, 2), 9, np.float32)}
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.node.append(helper.make_node("Gather", ["im_shape", "x_y"], ["w_h"], axis=1))
+    graph.node.append(helper.make_node("Concat", ["large", "w_h", "w_h"], ["limits"], axis=1))
+    graph.node.append(helper.make_node("Min", ["whole", "limits"], ["clipped"]))
+    graph.node.append(helper.make_node("Gather", ["scale_factor", "x_y"], ["scales"], axis=1))
+    graph.node.append(helper.make_node("Concat", ["ones", "scales", "scales"], ["divisors"], axis=1))
+    graph.node.append(helper.make_node("Div", ["clipped", "divisors"], ["multiclass_nms3_0.tmp_0"]))
+    graph.input.append(graph.input.pop(0))
+
+
+def nanodet_plus(path: Path, **changes: Any) -> Path:
+    """NanoDet-Plus at 64: 85 rows of 80 class scores and four distributions over eight bins."""
+    rng = np.random.default_rng(18)
+    scores = rng.uniform(0, 0.4, (1, 85, 80))
+    scores[0, :60, 0] = rng.uniform(0.1, 0.9, 60)
+    rows = np.concatenate([scores, rng.uniform(-4, 4, (1, 85, 32))], axis=2).astype(np.float32)
+    return tiny_file(path, [Output("output", rows, 0.1)], **{"name": "data", "opset": 11} | changes)
+
+
+def nanodet(path: Path, **changes: Any) -> Path:
+    """NanoDet-m at 64: scores of three strides, then distributions."""
+    rng = np.random.default_rng(19)
+    scores = [rng.uniform(0, 0.9, (1, n * n, 80)).astype(np.float32) for n in (8, 4, 2)]
+    sides = [rng.uniform(-4, 4, (1, n * n, 32)).astype(np.float32) for n in (8, 4, 2)]
+    outputs = [Output(f"cls_pred_stride_{8 << i}", part, 0.1) for i, part in enumerate(scores)]
+    outputs += [Output(f"dis_pred_stride_{8 << i}", part, 0.3) for i, part in enumerate(sides)]
+    return tiny_file(path, outputs, **{"name": "input.1", "opset": 11} | changes)
 
 
 def torchvision(path: Path, **changes: Any) -> Path:

@@ -57,7 +57,7 @@ def adopt(
     \b
     Families: rtmpose, heatmap, movenet (one person per crop),
     yolo-pose, rtmo (boxes and keypoints),
-    rtmdet, yolox, boxes-scores-labels (person detectors).
+    rtmdet, yolox, picodet, nanodet, boxes-scores-labels (person detectors).
     Their options: docs/adopt.md.
     """
     from rich.console import Console

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +24,12 @@ class BoxNodes:
         half = self.nodes.add("Mul", sides, self.nodes.constant("half", 0.5))
         low = self.nodes.add("Sub", centers, half)
         high = self.nodes.add("Add", centers, half)
+        return self.nodes.add("Concat", low, high, axis=1)
+
+    def around(self, points: str, distances: str) -> str:
+        """Points (P, 2) and distances (P, 4) to left, top, right, bottom -> boxes (P, 4)."""
+        low = self.nodes.add("Sub", points, self.nodes.columns(distances, 0, 2, 1))
+        high = self.nodes.add("Add", points, self.nodes.columns(distances, 2, 4, 1))
         return self.nodes.add("Concat", low, high, axis=1)
 
     def person_scores(self, classes: str, person: int) -> str:
@@ -58,6 +67,11 @@ def corners(centers: Array, sides: Array) -> Array:
     return np.concatenate([centers - half, centers + half], axis=1).astype(np.float32)
 
 
+def around(points: Array, distances: Array) -> Array:
+    """As `BoxNodes.around`."""
+    return np.concatenate([points - distances[:, :2], points + distances[:, 2:]], axis=1)
+
+
 def person_scores(classes: Array, person: int) -> Array:
     """As `BoxNodes.person_scores`."""
     return np.where(classes[:, person] >= classes.max(axis=1), classes[:, person], np.float32(0))
@@ -81,5 +95,13 @@ def sigmoid(logits: Array) -> Array:
 
 def cell_corners(side: int, stride: int) -> Array:
     """Side of the input and stride of a map -> (P, 2) x, y of the top-left corner of each cell, row by row."""
-    down, across = np.indices((side // stride, side // stride))
+    cells = math.ceil(side / stride)
+    down, across = np.indices((cells, cells))
     return (np.stack([across, down], axis=-1).reshape(-1, 2) * stride).astype(np.float32)
+
+
+def cells(side: int, strides: Sequence[int]) -> tuple[Array, Array]:
+    """Side of the input and strides -> (P, 2) corners of the cells of all strides, and the stride of each, (P, 1)."""
+    corners = [cell_corners(side, stride) for stride in strides]
+    counts = [len(of_stride) for of_stride in corners]
+    return np.concatenate(corners), np.repeat(np.array(strides, np.float32), counts)[:, None]

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from featherpose.errors import ModelError
 from featherpose.foreign.original import PREFIX, Original, prefixed
 from featherpose.kinds import POSE, Kind, Tensor
 from featherpose.size import Size
@@ -56,6 +57,14 @@ class Nodes:
     def cast(self, value: str, dtype: np.dtype[Any] | type[np.generic], output: str | None = None) -> str:
         """The value in another type."""
         return self.add("Cast", value, output=output, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def kept_half(self, value: str, output: str | None = None) -> str:
+        """A float16 value, as it is.
+
+        onnxruntime computes half precision in float32 on CPUs and leaves out the rounding between two casts; the
+        original is rounded at its ends. Between the casts a node that moves float16 values keeps the rounding.
+        """
+        return self.add("Concat", value, output=output, axis=0)
 
     def reshape(self, value: str, *shape: int, output: str | None = None, first: bool = False) -> str:
         """The value in another shape; one side may be -1, 0 keeps a side. `first`: before all other nodes."""
@@ -101,13 +110,13 @@ def wrap_image(original: Original, kind: Kind, side: int, sizes: Mapping[str, in
 def wrap_crops(original: Original, size: Size, sizes: Mapping[str, int], build: Build) -> onnx.ModelProto:
     """Original and the nodes around it -> a graph of kind pose. `sizes`: K, and h and w where it gives heatmaps.
 
-    A graph for one crop at a time becomes the body of a Scan node, which runs it once for each crop.
+    A graph for one crop at a time, declared or not, becomes the body of a Scan node, which runs it once for each crop.
     """
     wanted = [output for output in POSE.outputs if not output.optional or "h" in sizes]
     outputs = [_declared(output, sizes) for output in wanted]
     crops = helper.make_tensor_value_info(POSE.input.name, TensorProto.UINT8, ["N", *size.shape, 3])
     nodes = Nodes(original.opset)
-    if not isinstance(original.inputs[0].shape[0], int):
+    if _takes_batches(original, size):
         build(nodes, POSE.input.name)
         return _model(original, _body(original, nodes, [crops], outputs))
     build(nodes, POSE.input.name)
@@ -125,15 +134,36 @@ def wrap_crops(original: Original, size: Size, sizes: Mapping[str, int], build: 
     return _model(original, helper.make_graph([scan], "featherpose", [crops], outputs))
 
 
+def _takes_batches(original: Original, size: Size) -> bool:
+    """Whether the file gives two results for two crops; some declare an open batch size and have 1 inside."""
+    given = original.inputs[0]
+    if isinstance(given.shape[0], int):
+        return False
+    sides = (3, *size.shape) if given.shape[1] == 3 else (*size.shape, 3)
+    try:
+        outputs = original.run({given.name: np.zeros((2, *sides), np.float32)})
+    except ModelError:
+        return False
+    return all(len(value) == 2 for value in outputs.values())
+
+
 def original_input(nodes: Nodes, original: Original, index: int, value: str) -> None:
     """Give a value to an input of the original graph, in the type that it takes."""
     given = original.inputs[index]
-    nodes.cast(value, given.dtype, output=PREFIX + given.name)
+    name = PREFIX + given.name
+    if given.dtype == np.float16:
+        nodes.kept_half(nodes.cast(value, given.dtype), output=name)
+    else:
+        nodes.cast(value, given.dtype, output=name)
 
 
 def original_output(nodes: Nodes, original: Original, name: str, dtype: type[np.generic] = np.float32) -> str:
     """Name of an output of the original graph -> the value, float32 unless another type is wanted."""
-    return nodes.cast(PREFIX + name, dtype)
+    (found,) = [output for output in original.outputs if output.name == name]
+    value = PREFIX + name
+    if found.dtype == np.float16:
+        value = nodes.kept_half(value)
+    return nodes.cast(value, dtype)
 
 
 def _declared(output: Tensor, sizes: Mapping[str, int], name: str = "", batch: bool = True) -> onnx.ValueInfoProto:

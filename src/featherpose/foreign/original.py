@@ -57,9 +57,11 @@ class Original:
 
     @cached_property
     def inputs(self) -> tuple[Value, ...]:
-        """What the graph takes; initializers, which old files list as inputs, left out."""
+        """What the graph takes, the image first; initializers, which old files list as inputs, left out."""
         constants = {constant.name for constant in self.model.graph.initializer}
-        return tuple(_value(given, self.path) for given in self.model.graph.input if given.name not in constants)
+        values = [_value(given, self.path) for given in self.model.graph.input if given.name not in constants]
+        # PaddleDetection lists the size of the image before the image.
+        return tuple(sorted(values, key=lambda value: len(value.shape), reverse=True))
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:

@@ -176,9 +176,7 @@ def _crops(size: Size) -> dict[str, Pixels]:
         "black": np.zeros_like(noise),
         "gradient": np.broadcast_to(across[None, :, None], noise.shape).copy(),
     }
-    portraits = {
-        name: images.resize(image, size, averaged=True) for name, image, boxes in _examples() if len(boxes) == 1
-    }
+    portraits = {name: images.resize(image, size, "area") for name, image, boxes in _examples() if len(boxes) == 1}
     return found | portraits
 
 

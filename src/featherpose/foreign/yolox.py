@@ -77,7 +77,7 @@ def _build(nodes: Nodes, table: str, width: int, side: int, options: Options) ->
     centers = nodes.columns(table, 0, 2, 1)
     sides = nodes.columns(table, 2, 4, 1)
     if not options.decoded:
-        corners, strides = _cells(side)
+        corners, strides = boxes.cells(side, STRIDES)
         of_cell = nodes.constant("strides", strides)
         moved = nodes.add("Mul", centers, of_cell)
         centers = nodes.add("Add", moved, nodes.constant("cell_corners", corners))
@@ -97,20 +97,13 @@ def published_decoding(rows: Array, side: int, options: Options) -> Found:
     centers = rows[:, :2]
     sides = rows[:, 2:4]
     if not options.decoded:
-        corners, strides = _cells(side)
+        corners, strides = boxes.cells(side, STRIDES)
         centers = centers * strides + corners
         sides = np.exp(sides) * strides
     scores = rows[:, 4] * boxes.person_scores(rows[:, 5:], options.person)
     all_boxes = boxes.corners(centers, sides)
     chosen = boxes.suppressed(all_boxes, scores, options.iou)
     return Found.of_boxes(all_boxes[chosen], scores[chosen])
-
-
-def _cells(side: int) -> tuple[Array, Array]:
-    """Side of the input -> (P, 2) corners of the cells of all strides, and the stride of each, (P, 1)."""
-    corners = [boxes.cell_corners(side, stride) for stride in STRIDES]
-    counts = [len(of_stride) for of_stride in corners]
-    return np.concatenate(corners), np.repeat(np.array(STRIDES, np.float32), counts)[:, None]
 
 
 FAMILY = Family(

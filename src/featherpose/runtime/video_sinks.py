@@ -261,7 +261,7 @@ def _fitted(image: Image, size: Size) -> Image:
     factor = min(size.height / image.shape[0], size.width / image.shape[1])
     height = max(1, round(factor * image.shape[0]))
     width = max(1, round(factor * image.shape[1]))
-    fitted = images.resize(image, Size(height=height, width=width), averaged=factor < 1)
+    fitted = images.resize(image, Size(height=height, width=width), "area" if factor < 1 else "linear")
     top = (size.height - height) // 2
     left = (size.width - width) // 2
     canvas[top : top + height, left : left + width] = fitted
