@@ -1,9 +1,11 @@
-"""Atomic file writing; reading and checking JSON."""
+"""Atomic file writing; locks between processes; reading and checking JSON."""
 
+import contextlib
 import errno
 import json
 import os
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,19 @@ def write_error(path: Path, error: OSError) -> InputError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     remedy = "Files written before are intact; free disk space and try again" if full else "Choose another folder"
     return InputError(f"{path}: could not be written ({error.strerror}). {remedy}.")
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = True) -> Generator[None]:
+    """One process at a time holds the lock on the file; the operating system releases it when the process dies.
+
+    BlockingIOError where another one holds it and `wait` is False. On Windows there is no lock.
+    """
+    with path.open("w") as file:
+        try:
+            import fcntl
+        except ImportError:
+            pass
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

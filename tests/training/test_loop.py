@@ -20,6 +20,7 @@ from rich.console import Console
 torch = pytest.importorskip("torch")
 from safetensors.torch import load_file
 
+from featherpose import files
 from featherpose.charts import curves
 from featherpose.errors import DataError, ModelError, RecipeError
 from featherpose.networks.checkpoints import PretrainedReport, read_facts, save_weights
@@ -218,6 +219,17 @@ def test_resume_from_damaged_state_raises(uninterrupted_run: Path, synthetic_sha
     (run / "state.safetensors").write_bytes((run / "state.safetensors").read_bytes()[:1000])
     with pytest.raises(ModelError, match=r"state\.safetensors: cannot resume from it"):
         train(recipe(synthetic_shards), run, resume=True)
+
+
+def test_folder_of_a_running_process_is_refused(synthetic_shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    chosen = recipe(synthetic_shards)
+    assert not train(chosen, run, max_minutes=1e-9).finished
+    before = (run / "state.safetensors").read_bytes()
+    refused = pytest.raises(RecipeError, match=r"Another process is training in .*; wait for it")
+    with files.locked(run / ".lock"), refused:
+        train(chosen, run, resume=True)
+    assert (run / "state.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ built under a temporary name and renamed when complete, so that no partial cache
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose import images
+from featherpose import files, images
 from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_bytes
 from featherpose.errors import DataError, InputError, with_name
@@ -166,7 +165,8 @@ def _built(
     caches = Path(folder) if folder else cache_folder()
     place = caches / f"{name}-{_digest(plan)}"
     try:
-        with _lock(caches, place.name):
+        caches.mkdir(parents=True, exist_ok=True)
+        with files.locked(caches / f".{place.name}.lock"):
             if rebuild:
                 shutil.rmtree(place, ignore_errors=True)
             if not place.exists():
@@ -192,20 +192,6 @@ def _digest(plan: _Plan) -> str:
         place = (str(paths[at.path]), at.offset, at.nbytes, *((at.region,) if at.region else ()))
         digest.update(repr((record.key, place, record.size.xy, factor)).encode())
     return digest.hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _lock(caches: Path, name: str) -> Generator[None]:
-    """One builder at a time for each cache; the operating system releases the lock when a builder dies."""
-    caches.mkdir(parents=True, exist_ok=True)
-    with (caches / f".{name}.lock").open("w") as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows: two processes that start at the same time both build, the second rename fails
-            pass
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(plan: _Plan, place: Path, progress: Progress, threads: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,17 @@ class RunFolder:
             raise RecipeError(f"{written} differs from the given recipe; to resume, pass only --resume and --out.")
         self.path.mkdir(parents=True, exist_ok=True)
         files.replace(written, to_yaml(recipe).encode())
+
+    @contextlib.contextmanager
+    def in_use(self) -> Generator[None]:
+        """While this process writes to the folder; RecipeError where another one does."""
+        try:
+            with files.locked(self.path / ".lock", wait=False):
+                yield
+        except BlockingIOError:
+            raise RecipeError(
+                f"Another process is training in {self.path}; wait for it or stop it, or choose another --out."
+            ) from None
 
     def write_card(self, card: dict[str, Any]) -> None:
         """Write the run card as JSON and as Markdown, with curves.svg."""

@@ -109,7 +109,6 @@ def train(
         state.restore(files.state, accept_changed_data=accept_changed_data)
         display.message(f"Resuming from step {state.step} of {plan[-1].last}.")
     ema = Ema(state.ema_network, network)
-    records = Records(out, state.step, state.history) if ranks.is_first else None
     seconds_before = state.seconds
     saved = time.monotonic()
     loss_value = float("nan")
@@ -124,7 +123,11 @@ def train(
     stage_data = None
     prepared_stage = None
     batches: Iterator[Batch] = iter(())
-    with _interruptible() as interrupted, display, ExitStack() as loading:
+    with _interruptible() as interrupted, display, ExitStack() as in_use, ExitStack() as loading:
+        records = None
+        if ranks.is_first:
+            in_use.enter_context(files.in_use())
+            records = Records(out, state.step, state.history)
         for epoch in plan:
             # A resumed run skips what it has done.
             if state.has_finished(epoch):
