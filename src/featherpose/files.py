@@ -12,20 +12,43 @@ from featherpose.errors import FeatherposeError, InputError
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
-def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = InputError) -> Any:
+def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = InputError, joined: bool = False) -> Any:
     """Path of a JSON file -> its value.
 
     Args:
         wanted: last sentence of the message for a file that cannot be read: what to do then.
         error: class of the error.
+        joined: as in `parse_json`.
+    """
+    try:
+        return parse_json(path.read_bytes(), joined=joined)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
+    except InputError as problem:
+        raise error(f"{path}: {problem}. {wanted}".rstrip()) from None
+
+
+def parse_json(content: bytes, *, joined: bool = False) -> Any:
+    """JSON in UTF-8, with a byte order mark or without, or UTF-16 -> its value; InputError for anything else.
+
+    `joined`: lists of repeated keys of an object are joined, where Python's parser keeps the last one.
     """
     try:
         # Bytes: Windows programs also write UTF-16, and a byte order mark before UTF-8.
-        return json.loads(path.read_bytes())
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
+        return json.loads(content, object_pairs_hook=_joined if joined else None)
     except (ValueError, RecursionError) as problem:
-        raise error(f"{path}: not JSON ({problem}). {wanted}".rstrip()) from None
+        raise InputError(f"not JSON ({problem})") from None
+
+
+def _joined(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Keys and values of an object -> the object; lists of repeated keys are joined."""
+    joined: dict[str, Any] = {}
+    for key, value in pairs:
+        if isinstance(joined.get(key), list) and isinstance(value, list):
+            joined[key] = [*joined[key], *value]
+        else:
+            joined[key] = value
+    return joined
 
 
 def is_numbers(value: Any, count: int) -> bool:

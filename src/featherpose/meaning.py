@@ -43,13 +43,14 @@ class Columns:
 
     @classmethod
     def of(cls, images: Sequence[ImageRecord], persons: Sequence[PersonRecord]) -> Columns:
-        """Persons, all with the same number of keypoints or none, and their images -> the arrays."""
+        """Persons and their images -> the arrays; K is the largest number of keypoints."""
         unknown = np.full(4, np.nan)
         sizes = [images[person.image].size for person in persons]
         num_keypoints = max((len(p.keypoints) for p in persons if p.keypoints is not None), default=0)
-        no_keypoints = np.zeros((num_keypoints, 3))
-        points = [no_keypoints if person.keypoints is None else person.keypoints for person in persons]
-        values = np.array(points, np.float64).reshape(len(persons), num_keypoints, 3)
+        values = np.zeros((len(persons), num_keypoints, 3))
+        for row, person in enumerate(persons):
+            if person.keypoints is not None:
+                values[row, : len(person.keypoints)] = person.keypoints
         return cls(
             boxes_xywh=np.array(
                 [unknown if p.box_xywh is None or p.box_is_computed else p.box_xywh for p in persons], np.float64

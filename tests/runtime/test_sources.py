@@ -83,6 +83,23 @@ def test_unusable_sources_are_listed(folder: Path, source: str, message: str, mo
     assert len(failures) == 1 and message in failures[0]
 
 
+def test_linked_folders_are_found_by_folder_and_pattern(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("other").mkdir()
+    Path("other/linked").symlink_to("../sub")
+    Path("other/loop").symlink_to("../other")
+    for source in ("other", "other/**/*.*", "other/**"):
+        assert names(find_images([source], folder / "out")[0]) == ["linked/a.jpg", "linked/deep/c.webp"]
+    assert names(find_images(["other/**/deep/*.webp"], folder / "out")[0]) == ["linked/deep/c.webp"]
+
+
+def test_folder_named_like_a_pattern_is_that_folder(folder: Path) -> None:
+    (folder / "run [2]").mkdir()
+    (folder / "run [2]/e.jpg").write_bytes(b"x")
+    for source in (folder / "run [2]", folder / "run [2]/*.jpg"):
+        assert names(find_images([source], folder / "out")[0]) == ["e.jpg"]
+
+
 def test_file_named_like_a_pattern_is_that_file(folder: Path) -> None:
     (folder / "[b].jpg").write_bytes(b"x")
     assert names(find_images([folder / "[b].jpg"], folder / "out")[0]) == ["[b].jpg"]

@@ -163,7 +163,7 @@ def _evaluate(
         num_instances=instances,
         seconds=predictions.seconds,
         broken=broken,
-        warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
+        warnings=(*predictions.notes, *_notes(labels, len(images), len(broken), results)),
     )
 
 
@@ -245,11 +245,6 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
 }
 """How duplicates are suppressed: Poses -> indices of the poses kept. "soft" drops no pose up to 20 poses, and only the
 worst beyond; the scores of the poses kept do not change."""
-
-
-def _brightened(notes: Sequence[str]) -> list[str]:
-    """One line for each image that was not taken as it is -> their number and the first."""
-    return [f"{len(notes)} images were not taken as they are (first {notes[0]})."] if notes else []
 
 
 def _notes(labels: Labels, total: int, broken: int, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -149,10 +148,8 @@ def read(path: Path, wanted: str = "", category: Id | None = None, *, expected: 
         category: id or name of the category of the persons; None: chosen as `categories` describes.
         expected: id that this category most likely has: that of the labels.
     """
-    content = files.read_json(path, wanted)
-    if isinstance(content, dict) and not _is_annotations(content):
-        # Python's parser keeps the last one of repeated keys; here all count.
-        content = json.loads(path.read_bytes(), object_pairs_hook=_merged)
+    # Python's parser keeps the last one of repeated keys; here all count.
+    content = files.read_json(path, wanted, joined=True)
     try:
         return replace(from_json(content, path.name, category, expected=expected), name=str(path))
     except InputError as error:
@@ -174,17 +171,6 @@ def from_json(
 
 def _is_annotations(content: Any) -> bool:
     return isinstance(content, dict) and "annotations" in content
-
-
-def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Keys and values of an object -> the object; lists of repeated keys are joined."""
-    merged: dict[str, Any] = {}
-    for key, value in pairs:
-        if isinstance(merged.get(key), list) and isinstance(value, list):
-            merged[key] = [*merged[key], *value]
-        else:
-            merged[key] = value
-    return merged
 
 
 def _from_annotations(content: dict[str, Any], name: str, category: Id | None, expected: Id | None) -> PersonBoxes:

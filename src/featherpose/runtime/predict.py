@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from featherpose.errors import InputError, with_name
 from featherpose.formats import file_names, native
 from featherpose.formats.outputs import find_format
 from featherpose.poses import Poses
-from featherpose.records import Counts, Group, Id, Tally
+from featherpose.records import Counts, Group, Id, Tally, count_notes
 from featherpose.runtime import resume
 from featherpose.runtime.estimator import Request
 from featherpose.runtime.finder import open_finder
@@ -201,7 +200,7 @@ def predict(
         threads=finder.session.threads,
         seconds=dict(watch.seconds),
         counts=(_count_files(tally, failures), *([given_boxes.counts] if given_boxes else [])),
-        warnings=(*(given_boxes.warnings if given_boxes else ()), *_counted(notes)),
+        warnings=(*(given_boxes.warnings if given_boxes else ()), *count_notes(notes)),
     )
 
 
@@ -244,13 +243,6 @@ def _count_files(tally: Tally, failures: Sequence[str]) -> Counts:
     counts = tally.counts()
     failed = Group("that could not be used", len(failures), failures[0].partition(": ")[0]) if failures else None
     return replace(counts, left_out=(*counts.left_out, *([failed] if failed else [])))
-
-
-def _counted(notes: Mapping[str, str]) -> Iterator[str]:
-    """What was said about images, by their names -> each sentence once, with how many images it is true of."""
-    for sentence, number in Counter(notes.values()).items():
-        first = next(name for name, said in notes.items() if said == sentence)
-        yield f"{number} images (first {first}): {sentence}."
 
 
 def _digest(boxes: AnyBoxes | None) -> str | None:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -192,7 +193,12 @@ def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     if relative.name == "**":
         relative /= "*"
     try:
-        found = _images_among(folder.glob(relative.as_posix()), folder, out, tally)
+        if "**" in relative.parts:
+            # `Path.glob` does not look into linked folders below **.
+            paths = (path for path in _walk(folder) if _matches(path.relative_to(folder).parts, relative.parts))
+        else:
+            paths = folder.glob(relative.as_posix())
+        found = _images_among(paths, folder, out, tally)
     except ValueError as error:
         raise InputError(f"{pattern}: cannot be used as a pattern ({error}).") from None
     if not found:
@@ -200,9 +206,21 @@ def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     return found
 
 
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Parts of a path, and those of a pattern -> whether they match; ** stands for any number of folders."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
 def _pattern_start(path: Path) -> int | None:
-    """Index of the first part with a wildcard; None: no part has one."""
-    return next((index for index, part in enumerate(path.parts) if re.search(r"[*?[]", part)), None)
+    """Index of the first part with a wildcard; None: no part has one. "run [2]" that exists is the name of a folder."""
+    for index, part in enumerate(path.parts):
+        if re.search(r"[*?[]", part) and not Path(*path.parts[: index + 1]).exists():
+            return index
+    return None
 
 
 def _images_among(paths: Iterable[Path], folder: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
