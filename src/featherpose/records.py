@@ -6,10 +6,13 @@ reading ends in `Counts`: how many records are used, and why the others are not.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -234,6 +237,24 @@ def require_used(counts: Counts, others: str = "") -> None:
     """DataError where no record is used. `others`: what the records were to match, a sentence."""
     if not counts.used:
         raise DataError(f"{counts.summary()}{others and ' '}{others}")
+
+
+def last_part(name: str) -> str:
+    """File name of any system, or an address -> the name without folders.
+
+    >>> last_part("C:\\\\data\\\\a%20b.jpg"), last_part("https://a.org/c.jpg?size=3")
+    ('a b.jpg', 'c.jpg')
+    """
+    plain = name.partition("?")[0] if "://" in name else name
+    return PurePosixPath(unquote(plain).replace("\\", "/")).name
+
+
+def name_key(name: str) -> str:
+    """File name -> its last part in a form by which names are compared that tools spell differently.
+
+    Windows ignores case; macOS decomposes letters with accents.
+    """
+    return unicodedata.normalize("NFC", last_part(name)).casefold()
 
 
 def count_notes(notes: Mapping[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featherpose import images, meaning
+from featherpose import files, images, meaning
 from featherpose.boxes import BOX_MARGINS, box_of_keypoints, xyxy_to_xywh
 from featherpose.data.cache import ASPECT
 from featherpose.data.coco import Coco, is_coco, read_coco
@@ -150,7 +150,7 @@ def _with_keypoint_box(sample: Sample) -> Sample:
 def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Names of images -> size of each file in bytes, without those that are missing."""
     paths = {name: folder / name for name in names}
-    return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+    return {name: path.stat().st_size for name, path in paths.items() if files.is_file(path)}
 
 
 def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: int) -> Sample:

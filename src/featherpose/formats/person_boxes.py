@@ -24,7 +24,7 @@ from featherpose.formats import values
 from featherpose.formats.categories import COCO_PERSON, choose_id
 from featherpose.formats.coco import image_number
 from featherpose.formats.coco_labels import TWICE, is_repeated, read_people, read_person
-from featherpose.records import CROWD, OUTSIDE, Counts, Id, ImageRecord, PersonRecord, Tally, overlaps, some
+from featherpose.records import CROWD, OUTSIDE, Counts, Id, ImageRecord, PersonRecord, Tally, name_key, overlaps, some
 from featherpose.size import Size
 
 _WANTED = (
@@ -32,6 +32,7 @@ _WANTED = (
     '...}) or COCO detections ([{"image_id", "bbox", "score"}, ...])'
 )
 NO_BOX = "without a box that has an area"
+NOT_CORNERS = "whose right or bottom is before left or top (width and height in place of them?)"
 
 Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Boxes (N, 4) left, top, right, bottom in pixels, and their scores (N,)."""
@@ -56,8 +57,8 @@ class PersonBoxes:
         """Name of an image -> index of its entry, None where there is none.
 
         Looked up by the name as given, then without folders, without suffix, and by its number, which is how COCO
-        detections refer to "000000000785.jpg"; last, among the entries without their folders. `whole_name`: only as
-        given, for a name that two folders share.
+        detections refer to "000000000785.jpg"; last, among the entries without their folders and in another spelling
+        (`records.name_key`). `whole_name`: only as given, for a name that two folders share.
         """
         path = PurePosixPath(name)
         number = image_number(name)
@@ -65,7 +66,10 @@ class PersonBoxes:
         for key in [name] if whole_name else [name, *short]:
             if key in self._by_name:
                 return self._by_name[key]
-        return None if whole_name else self._by_short_name.get(path.name, self._by_short_name.get(path.stem))
+        if whole_name:
+            return None
+        found = self._by_short_name.get(path.name, self._by_short_name.get(path.stem))
+        return self._by_key.get(name_key(name)) if found is None else found
 
     def find_id(self, image_id: Id) -> int | None:
         """Id of an image in another file -> index of its entry, None where there is none."""
@@ -117,6 +121,23 @@ class PersonBoxes:
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 
+    def require_inside(self, sizes: Mapping[int, Size | None]) -> None:
+        """Sizes of the images of the entries that are used -> InputError where they have boxes, and none is inside."""
+        persons = [person for person in self.persons if person.image in sizes]
+        boxes = [(person, person.box_xywh, sizes[person.image]) for person in persons]
+        outside = [
+            (person, box, size)
+            for person, box, size in boxes
+            if box is not None and size is not None and not overlaps(box, size)
+        ]
+        if outside and len(outside) == len(persons):
+            person, box, size = outside[0]
+            name = self.images[person.image].name
+            raise InputError(
+                f"{self.name}: none of {len(persons)} boxes is inside its image (first {person.place}: left, top,"
+                f" width, height {box.tolist()}, image {name} of {size}). Are they of other images?"
+            )
+
     @cached_property
     def _by_image(self) -> Mapping[int, list[PersonRecord]]:
         found: dict[int, list[PersonRecord]] = {}
@@ -131,6 +152,13 @@ class PersonBoxes:
     @cached_property
     def _by_name(self) -> Mapping[str, int]:
         return {image.name: index for index, image in enumerate(self.images)}
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, int]:
+        """Entries by the keys of their names, where these are unique."""
+        keys = [name_key(image.name) for image in self.images]
+        counts = Counter(keys)
+        return {key: index for index, key in enumerate(keys) if counts[key] == 1}
 
     @cached_property
     def _by_short_name(self) -> Mapping[str, int]:
@@ -196,7 +224,7 @@ def _from_names(content: dict[str, Any], name: str) -> PersonBoxes:
             box = xyxy_to_xywh(values.as_numbers(row, place))
             person = PersonRecord(len(images), None, None, False, None, box, None, None, place)
             if not (box[2:] > 0).all():
-                tally.leave_out(NO_BOX, place)
+                tally.leave_out(NO_BOX if (box[2:] == 0).any() else NOT_CORNERS, place)
             elif is_repeated(person, seen):
                 tally.leave_out(TWICE, place)
             else:

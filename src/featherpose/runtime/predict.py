@@ -116,6 +116,10 @@ def predict(
     if shard is not None:
         index, count = parse_shard(shard)
         image_files = select_shard(all_files, index, count)
+        chosen = {image_file.path for image_file in image_files}
+        for image_file in all_files:
+            if image_file.path not in chosen:
+                tally.leave_out("of other shards", image_file.name)
         shard_name = f"{index}/{count}"
     destination = Destination(
         folder=out,
@@ -257,9 +261,10 @@ def _check_overwriting(image_files: list[ImageFile], destination: Destination) -
     out = destination.folder
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, wanted a folder for the results. Choose another --out.")
-    originals = {image_file.path.resolve() for image_file in image_files}
+    files.check_writable(destination.json_file)
+    originals = {files.resolved(image_file.path) for image_file in image_files}
     for result in (destination.json_file, *(out / image_file.drawn_name for image_file in image_files)):
-        if result.resolve() in originals:
+        if files.resolved(result) in originals:
             raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
 
 

@@ -69,7 +69,8 @@ class Display:
         """Print how many tensors were loaded, and which were randomly initialized or ignored."""
         fresh = f"; randomly initialized: {_by_layer(report.fresh)}" if report.fresh else ""
         ignored = f"; ignored: {_by_layer(report.ignored)}" if report.ignored else ""
-        self.message(f"Pretrained weights {path}: {len(report.loaded)} tensors loaded{fresh}{ignored}.")
+        found = f" ({report.found})" if report.found else ""
+        self.message(f"Pretrained weights {path}{found}: {len(report.loaded)} tensors loaded{fresh}{ignored}.")
 
     def stopped(self, step: int, out: Path) -> None:
         """Print where the run stopped and the command that resumes it."""

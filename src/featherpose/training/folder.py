@@ -50,7 +50,7 @@ class RunFolder:
             )
         if resume and written.exists() and load(written).digest != recipe.digest:
             raise RecipeError(f"{written} differs from the given recipe; to resume, pass only --resume and --out.")
-        self.path.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.path)
         files.replace(written, to_yaml(recipe).encode())
 
     def write_card(self, card: dict[str, Any]) -> None:

@@ -81,7 +81,8 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     else:
         held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
         if held_out.all() or not held_out.any():
-            raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
+            problem = _one_sided_split([sample.image for sample in samples], data.val_fraction)
+            raise DataError(f"{folder}: {problem}{_left_out(tally)}")
     samples = with_keypoint_boxes(samples, data.keypoint_boxes)
     keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
@@ -139,6 +140,12 @@ def _require_fit(
         raise DataError(
             f"{val_folder}: none of {len(val_samples)} samples has a keypoint of {skeleton.name} to validate on."
         )
+
+
+def _left_out(tally: Tally) -> str:
+    """The records that are left out, a sentence for the end of a message; "" where there are none."""
+    groups = tally.counts().left_out
+    return f" Left out: {', '.join(map(str, groups))}." if groups else ""
 
 
 def _one_sided_split(image_names: list[str], val_fraction: float) -> str:
