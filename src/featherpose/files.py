@@ -1,9 +1,11 @@
 """Atomic file writing; reading and checking JSON."""
 
+import contextlib
 import errno
 import json
 import os
 import threading
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,18 @@ def is_whole(value: Any) -> bool:
 def resolved(path: Path) -> Path:
     """Path -> the absolute path without links; not an error for links in a circle, as for `Path.resolve`."""
     return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def utf8_path(path: Path) -> Generator[Path]:
+    """Path of a file -> a path of the same file for libraries that take no bytes, but valid UTF-8 alone."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+    else:
+        yield path
 
 
 def is_file(path: Path) -> bool:

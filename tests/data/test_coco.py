@@ -1,6 +1,7 @@
 """COCO's format: both layouts are found, errors name what cannot be used."""
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,14 @@ def test_names_that_no_file_has_are_missing(root: Path, name: str) -> None:
     assert coco.labels.images[1].name == name
     with pytest.raises(InputError):
         images.read(coco.images / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text on Windows")
+def test_name_that_is_no_utf8_becomes_text(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.json")
+    write(file, truth())
+    (tmp_path / "a.jpg").touch()
+    assert read_coco(file).labels.name == r"caf\udce9"
 
 
 def test_limbs_counted_from_0_are_read_and_said(root: Path) -> None:

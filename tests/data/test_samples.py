@@ -280,6 +280,12 @@ def mean_fill(samples: list[Sample], shared: Path) -> float:
     return float(np.mean(fills))
 
 
+def test_real_shards_give_no_warning(shared: Path) -> None:
+    tally = Tally("records")
+    samples, notes = labeled_samples(shared / "data/pose-train", strict=True, tally=tally)
+    assert (notes, tally.left_out, tally.total) == ([], 0, len(samples))
+
+
 def test_real_mpii_people_fill_the_crop_as_coco(real_samples: list[Sample], shared: Path) -> None:
     mpii = [sample for sample in real_samples if sample.source == "mpii"]
     coco = [sample for sample in real_samples if sample.source == "coco"][::5]

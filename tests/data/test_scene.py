@@ -162,7 +162,7 @@ def test_real_scenes_are_read_whole(shared: Path) -> None:
     folders = [shared / "data/detector-train", shared / "data/detector-extra"]
     if not all(folder.is_dir() for folder in folders):
         pytest.skip(f"no {folders[0].name} and {folders[1].name} in {shared / 'data'}")
-    scenes, notes = read_scenes(folders)
+    scenes, notes = read_scenes(folders, strict=True)
     assert notes == [
         "3687 images, 411 of them without people: 12077 people, 6182 with keypoints, and 3308 boxes to ignore."
     ]

@@ -1,4 +1,6 @@
 import json
+import os
+import threading
 import weakref
 
 import numpy as np
@@ -120,6 +122,20 @@ def test_boxes_of_other_images_are_refused(tmp_path, model):
     detections = [{"image_id": number, "bbox": BOX, "score": 0.9} for number in (1, 2)]
     with pytest.raises(InputError, match=r"the entries are of images 1, 2, the images are IMG_A\.jpg, IMG_B\.jpg"):
         predict(image_files, boxes=detections, model=model, out=tmp_path / "o", device="cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_boxes_from_a_pipe_are_read_once(tmp_path, model):
+    os.mkfifo(tmp_path / "boxes")
+    write = threading.Thread(target=(tmp_path / "boxes").write_text, args=(json.dumps({"a.jpg": [BOX]}),))
+    write.start()
+    options = {"model": model, "out": tmp_path / "o", "device": "cpu"}
+    report = predict([image_file(tmp_path / "a.jpg")], boxes=tmp_path / "boxes", **options)
+    write.join()
+    assert [len(found) for found in report.poses.values()] == [1]
+    other = predict([tmp_path / "a.jpg"], boxes={"a.jpg": [BOX, SECOND]}, **options)
+    assert other.num_resumed == 0
+    assert predict([tmp_path / "a.jpg"], boxes={"a.jpg": [BOX, SECOND]}, **options).num_resumed == 1
 
 
 def test_boxes_outside_all_images_are_refused(tmp_path, model):

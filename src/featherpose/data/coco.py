@@ -69,7 +69,9 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None, category: 
     place = find_data(root)
     annotations, folders = _find(place, split)
     try:
-        labels = coco_labels.read(annotations, place.stem, category or None)
+        # The name goes into files that are valid text, whatever that of the file is.
+        name = place.stem.encode("utf-8", "backslashreplace").decode()
+        labels = coco_labels.read(annotations, name, category or None)
     except InputError as error:
         raise DataError(str(error)) from None
     # A folder has one of two known layouts; next to a file, the images may be anywhere nearby.

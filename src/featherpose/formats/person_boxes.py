@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -137,6 +138,15 @@ class PersonBoxes:
                 f"{self.name}: none of {len(persons)} boxes is inside its image (first {person.place}: left, top,"
                 f" width, height {box.tolist()}, image {name} of {size}). Are they of other images?"
             )
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that poses depend on. A pipe cannot be read once more for it."""
+        digest = hashlib.sha256(repr([image.name for image in self.images]).encode("utf-8", "surrogatepass"))
+        for person in self.persons:
+            assert person.box_xywh is not None  # the others were left out
+            digest.update(repr((person.image, person.box_xywh.tolist(), person.score)).encode())
+        return digest.hexdigest()
 
     @cached_property
     def _by_image(self) -> Mapping[int, list[PersonRecord]]:

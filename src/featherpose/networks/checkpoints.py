@@ -138,7 +138,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str], metadata: Mappi
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Path of a .safetensors file -> the metadata that `save_weights` stored with the tensors."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with files.utf8_path(Path(path)) as readable, safetensors.safe_open(readable, framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
         raise unreadable(Path(path), error) from error

@@ -110,7 +110,8 @@ def unreadable(path: Path, error: Exception) -> ModelError:
 
 def _content(path: Path) -> object:
     if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
+        with files.utf8_path(path) as readable:
+            return safetensors.torch.load_file(readable)
     # A pickle may contain code; `weights_only` reads tensors and, here, numpy's numbers, such as a score.
     with torch.serialization.safe_globals([*_numpy_numbers(), *((_Beside, name) for name in BESIDE)]):
         return torch.load(path, map_location="cpu", weights_only=True)

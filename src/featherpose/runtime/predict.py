@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -151,7 +149,7 @@ def predict(
     options = {
         "conf": finder.conf,
         "max_people": max_people,
-        "boxes": _digest(boxes),
+        "boxes": None if known_boxes is None else known_boxes.digest,
         "category": category,
         "whole_image": whole_image,
         "flip_test": flip_test,
@@ -247,14 +245,6 @@ def _count_files(tally: Tally, failures: Sequence[str]) -> Counts:
     counts = tally.counts()
     failed = Group("that could not be used", len(failures), failures[0].partition(": ")[0]) if failures else None
     return replace(counts, left_out=(*counts.left_out, *([failed] if failed else [])))
-
-
-def _digest(boxes: AnyBoxes | None) -> str | None:
-    """File with boxes, or its content -> digest."""
-    if boxes is None:
-        return None
-    content = json.dumps(boxes).encode() if isinstance(boxes, dict | list) else Path(boxes).read_bytes()
-    return hashlib.sha256(content).hexdigest()
 
 
 def _check_overwriting(image_files: list[ImageFile], destination: Destination) -> None:

@@ -51,10 +51,10 @@ class RunFolder:
         if resume and written.exists() and load(written).digest != recipe.digest:
             raise RecipeError(f"{written} differs from the given recipe; to resume, pass only --resume and --out.")
         files.make_folder(self.path)
-        files.replace(written, to_yaml(recipe).encode())
+        files.replace(written, to_yaml(recipe).encode("utf-8", "backslashreplace"))
 
     def write_card(self, card: dict[str, Any]) -> None:
         """Write the run card as JSON and as Markdown, with curves.svg."""
         files.replace(self.card, json.dumps(card, indent=1).encode())
         files.replace(self.path / "curves.svg", curves(card["history"]).encode())
-        files.replace(self.path / "card.md", markdown(card).encode())
+        files.replace(self.path / "card.md", markdown(card).encode("utf-8", "backslashreplace"))
