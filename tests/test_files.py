@@ -68,7 +68,13 @@ def test_json_files_are_read(tmp_path, data, value):
     ("data", "message"),
     [
         pytest.param(None, r"a\.json: cannot be read \(No such file or directory\)\. Type --boxes\.$", id="missing"),
-        pytest.param(b"", r"a\.json: not JSON \(.*\)\. Type --boxes\.$", id="empty"),
+        pytest.param(b"", r"a\.json: not JSON, but empty\. Type --boxes\.$", id="empty"),
+        pytest.param(
+            b"version https://git-lfs.github.com/spec/v1\n", "not JSON, but a pointer of Git LFS", id="pointer"
+        ),
+        pytest.param(b"<!DOCTYPE html>", "not JSON, but a web page", id="page"),
+        pytest.param(b"\x1f\x8b\x08", "not JSON, but compressed by gzip", id="compressed"),
+        pytest.param(b'"caf\xe9"', "not JSON .*; save it as UTF-8", id="Latin-1"),
         pytest.param(b'{"a": [1,', "not JSON", id="cut off"),
         pytest.param(b"\xff\x00", "not JSON", id="binary"),
     ],

@@ -321,3 +321,44 @@ def test_size_is_that_of_the_upright_image(tmp_path: Path) -> None:
     assert images.read(tmp_path / "a.jpg").shape[:2] == (32, 16)
     with pytest.raises(InputError, match="no such file"):
         images.read_size(tmp_path / "b.jpg")
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize("place", ["none", "before the pixels", "behind the pixels"])
+def test_size_of_turned_png_is_that_of_its_pixels(tmp_path, place):
+    """Read without decoding, wherever the orientation stands."""
+    data = io.BytesIO()
+    Image.new("RGB", (7, 5)).save(data, "PNG")
+    content = data.getvalue()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    pixels = content.index(b"IDAT") - 4
+    end = content.index(b"IEND") - 4
+    at = {"none": None, "before the pixels": pixels, "behind the pixels": end}[place]
+    (tmp_path / "a.png").write_bytes(content if at is None else content[:at] + turned + content[at:])
+    pixels_shape = images.read(tmp_path / "a.png").shape[:2]
+    assert images.read_size(tmp_path / "a.png").shape == pixels_shape == ((5, 7) if at is None else (7, 5))
+
+
+def test_dark_pixels_below_an_opaque_alpha_are_brightened(tmp_path):
+    dark = np.full((4, 5, 4), 3000, np.uint16)
+    dark[..., 3] = 65535
+    (tmp_path / "a.png").write_bytes(cv2.imencode(".png", dark)[1].tobytes())
+    notes = []
+    assert images.read(tmp_path / "a.png", notes=notes).tolist() == np.full((4, 5, 3), 187).tolist()
+    assert notes == ["12 of 16 bits are used; brightened, as if 4095 were white"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "not an image, but a pointer of Git LFS"),
+     (b"<!doctype html>", "not an image, but a web page"), (b"\x1f\x8b\x08", "not an image, but compressed by gzip")],
+    ids=["pointer", "page", "compressed"],
+)  # fmt: skip
+def test_what_is_no_image_is_called_by_its_name(content, message):
+    with pytest.raises(InputError, match=message):
+        images.read(content)

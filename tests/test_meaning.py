@@ -47,6 +47,15 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "box from 0 to 1": ({"box": (0.1, 0.2, 0.5, 0.7), "keypoints": None}, ["normalized boxes", "tiny boxes"]),
     "keypoints from 0 to 1": ({"keypoints": [(0.1, 0.2, 2), (0.5, 0.5, 1)], "box": None}, ["normalized keypoints"]),
     "other corner": ({"box": (300, 200, 500, 470), "keypoints": None}, ["corners as sizes"]),
+    "percent": (
+        {"box": (20, 10, 30, 80), "keypoints": [(25, 20, 2), (40, 85, 1)]},
+        ["percent"],
+    ),
+    "center": (
+        {"box": (200, 230, 200, 300), "keypoints": [(110, 100, 2), (280, 120, 2), (200, 350, 1)]},
+        ["centers as corners"],
+    ),
+    "labeled at (-1, -1)": ({"box": (0, 0, 300, 400), "keypoints": [(-1, -1, 2), (9, 9, 1)]}, ["at the origin"]),
     "labeled at the origin": ({"box": (0, 0, 300, 400), "keypoints": [(0, 0, 2), (9, 9, 1)]}, ["at the origin"]),
     "keypoint of somebody else": ({"keypoints": [(150, 120, 2), (610, 120, 2)]}, ["far from the box"]),
     "one place": ({"keypoints": [(150, 120, 2)] * 3}, ["in one place"]),
@@ -62,7 +71,7 @@ def test_check_finds_its_mistake_alone(changes: dict[str, Any], names: list[str]
     assert found == [f"3 of 3 {sentences[name]} (first annotations[0], {_image(changes)})." for name in names]
     if names:
         with pytest.raises(InputError, match="leave out --strict"):
-            warnings_about(IMAGES, [person(**changes)], strict=True)
+            warnings_about(IMAGES, [person(number, **changes) for number in range(3)], strict=True)
 
 
 def _image(changes: dict[str, Any]) -> str:

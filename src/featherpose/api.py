@@ -504,7 +504,9 @@ def evaluate(
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
         pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
         pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
-        evaluation = _evaluate_detector(model, read_coco(data, category=category), pose_options, device, progress)
+        evaluation = _evaluate_detector(
+            model, read_coco(data, category=category), pose_options, device, progress, strict=strict
+        )
         return _with_results(evaluation, out)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
@@ -532,6 +534,7 @@ def evaluate(
             progress=progress,
             nms=nms,
             jitter=jitter,
+            category=category,
             strict=strict,
         )
     return _with_results(evaluation, out)
@@ -543,6 +546,8 @@ def _evaluate_detector(
     pose_options: Mapping[str, Any],
     device: str,
     progress: Callable[[int, int], None] | None,
+    *,
+    strict: bool,
 ) -> Evaluation[DetectorScores]:
     """Detector and a labeled data set -> scores; InputError if an option of pose networks is given."""
     from featherpose import weights
@@ -555,7 +560,7 @@ def _evaluate_detector(
     detector = Detector.open(weights.find(model), device)
     conf = detector.conf
     detector.conf = 0.0  # AP ranks all boxes
-    return evaluate_detector(dataset, detector, conf, progress)
+    return evaluate_detector(dataset, detector, conf, progress, strict=strict)
 
 
 E = TypeVar("E", bound="Evaluation[Any]")

@@ -14,20 +14,50 @@ from featherpose.errors import FeatherposeError, InputError
 _OPEN_FILES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
-def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = InputError) -> Any:
+def read_json(path: Path, wanted: str = "", *, error: type[FeatherposeError] = InputError, joined: bool = False) -> Any:
     """Path of a JSON file -> its value.
 
     Args:
         wanted: last sentence of the message for a file that cannot be read: what to do then.
         error: class of the error.
+        joined: as in `parse_json`.
+    """
+    try:
+        return parse_json(path.read_bytes(), joined=joined)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
+    except ValueError:
+        raise error(f"{path}: cannot be read (no file has this name). {wanted}".rstrip()) from None
+    except InputError as problem:
+        raise error(f"{path}: {problem}. {wanted}".rstrip()) from None
+
+
+def parse_json(content: bytes, *, joined: bool = False) -> Any:
+    """JSON in UTF-8, with a byte order mark or without, or UTF-16 -> its value; InputError for anything else.
+
+    `joined`: lists of repeated keys of an object are joined, where Python's parser keeps the last one.
     """
     try:
         # Bytes: Windows programs also write UTF-16, and a byte order mark before UTF-8.
-        return json.loads(path.read_bytes())
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror}). {wanted}".rstrip()) from None
+        return json.loads(content, object_pairs_hook=_joined if joined else None)
     except (ValueError, RecursionError) as problem:
-        raise error(f"{path}: not JSON ({problem}). {wanted}".rstrip()) from None
+        if not content.strip():
+            raise InputError("not JSON, but empty") from None
+        if mistaken := mistaken_content(content[:512]):
+            raise InputError(f"not JSON, but {mistaken}") from None
+        hint = "; save it as UTF-8" if isinstance(problem, UnicodeDecodeError) else ""
+        raise InputError(f"not JSON ({problem}{hint})") from None
+
+
+def _joined(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Keys and values of an object -> the object; lists of repeated keys are joined."""
+    joined: dict[str, Any] = {}
+    for key, value in pairs:
+        if isinstance(joined.get(key), list) and isinstance(value, list):
+            joined[key] = [*joined[key], *value]
+        else:
+            joined[key] = value
+    return joined
 
 
 def is_numbers(value: Any, count: int) -> bool:
@@ -45,6 +75,28 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
+def resolved(path: Path) -> Path:
+    """Path -> the absolute path without links; not an error for links in a circle, as for `Path.resolve`."""
+    return Path(os.path.realpath(path))
+
+
+@contextlib.contextmanager
+def utf8_path(path: Path) -> Generator[Path]:
+    """Path of a file -> a path of the same file for libraries that take no bytes, but valid UTF-8 alone."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+    else:
+        yield path
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is a file; not an error for a name that no file can have, as for `Path.is_file`."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def mistaken_for(path: Path) -> str:
     """File that cannot be read as what it is called -> what it is instead, and what to do; "" where that is not known.
 
@@ -52,9 +104,16 @@ def mistaken_for(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            start = file.read(512).lstrip().lower()
+            return mistaken_content(file.read(512))
     except OSError:
         return ""
+
+
+def mistaken_content(start: bytes) -> str:
+    """First bytes of a file -> as `mistaken_for`."""
+    if start.startswith(b"\x1f\x8b"):
+        return "compressed by gzip; unpack it with: gunzip FILE"
+    start = start.lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         return "a pointer of Git LFS, not the file itself; get it with: git lfs pull"
     if start.startswith((b"<!doctype html", b"<html")):
@@ -65,7 +124,8 @@ def mistaken_for(path: Path) -> str:
 def make_folder(folder: Path) -> None:
     """Create a folder and those above it; InputError where that is impossible."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        # A link to a folder that does not exist yet is followed.
+        Path(os.path.realpath(folder)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be created ({error.strerror}). Choose another folder.") from None
 

@@ -76,28 +76,63 @@ def read(
     if isinstance(source, bytes):
         return _read_stream(io.BytesIO(source), name or "image given as bytes", len(source), max_pixels, notes)
     path = Path(source)
+    with _open(path) as file:
+        return _read_stream(file, str(path), os.fstat(file.fileno()).st_size, max_pixels, notes)
+
+
+def read_size(path: Path) -> Size:
+    """Path of an image file -> size of the upright image, from the header alone; InputError as `read`."""
+    with _open(path) as file, _opened(file, str(path)) as pil_image:
+        width, height = pil_image.size
+        try:
+            turned = _header_exif(pil_image, file).get(ExifTags.Base.Orientation, 1) in _TURNED
+        except _DECODE_ERRORS as error:
+            raise InputError(f"{path}: truncated or damaged ({error}). Copy or download it again.") from None
+        return Size(height=width, width=height) if turned else Size(height=height, width=width)
+
+
+def _header_exif(pil_image: Image.Image, file: io.BufferedReader) -> Image.Exif:
+    """Image that has been opened, and its file -> its EXIF data, without decoding pixels where that is possible.
+
+    For a PNG, Pillow decodes the pixels to see what comes behind them: hardly any file has something there.
+    """
+    if pil_image.format != "PNG" or _has_text_behind_pixels(file):
+        return pil_image.getexif()
+    return Image.Image.getexif(pil_image)
+
+
+def _has_text_behind_pixels(file: io.BufferedReader) -> bool:
+    """PNG file -> whether a chunk that may say how the image is turned comes after the first one with pixels."""
+    before = file.tell()
+    file.seek(len(b"\x89PNG\r\n\x1a\n"))
+    is_behind = False
+    found = False
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        is_behind = is_behind or kind == b"IDAT"
+        found = found or (is_behind and kind in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
+        file.seek(length + 4, os.SEEK_CUR)
+    file.seek(before)
+    return found
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Generator[io.BufferedReader]:
+    """Path of an image file -> the file; InputError where it cannot be read."""
+    # Opening a pipe would wait for a writer.
+    if files.is_stream(path):
+        raise InputError(f"{path}: a pipe or a device, wanted an image file. Save the image to a file first.")
     try:
         with path.open("rb") as file:
-            return _read_stream(file, str(path), os.fstat(file.fileno()).st_size, max_pixels, notes)
+            yield file
     except FileNotFoundError:
         raise InputError(f"{path}: no such file. Check the path.") from None
     except IsADirectoryError:
         raise InputError(f"{path}: this is a folder, wanted one image file. Give a file in it.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
-
-
-def read_size(path: Path) -> Size:
-    """Path of an image file -> size of the upright image, from the header alone; InputError as `read`."""
-    try:
-        with path.open("rb") as file, _opened(file, str(path)) as pil_image:
-            width, height = pil_image.size
-            turned = pil_image.getexif().get(ExifTags.Base.Orientation, 1) in _TURNED
-            return Size(height=width, width=height) if turned else Size(height=height, width=width)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file. Check the path.") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be opened ({error.strerror}). Check the path and its permissions.") from None
+    except ValueError:
+        raise InputError(f"{path}: no file has a name like this. Check the path.") from None
 
 
 def from_pillow(
@@ -132,15 +167,17 @@ def _read_stream(
 
 @contextlib.contextmanager
 def _opened(file: io.BufferedReader | io.BytesIO, name: str) -> Generator[Image.Image]:
-    head = file.read(40)
+    head = file.read(512)
     file.seek(0)
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head:
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS and b"avif" not in head[:40]:
         _register_heic(name)
     try:
         with _without_pillow_limit():
             Image.init()
             pil_image = Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
     except _DECODE_ERRORS:
+        if mistaken := files.mistaken_content(head):
+            raise InputError(f"{name}: not an image, but {mistaken}.") from None
         hint = "Convert it: magick FILE image.jpg"
         raise InputError(f"{name}: not an image in a known format ({_FORMAT_WORDS}). {hint}") from None
     with pil_image:
@@ -200,7 +237,11 @@ def _from_16_bit_color(
     file.seek(0)
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     deep = cv2.imdecode(np.frombuffer(file.read(), np.uint8), flags)
-    if deep is None or deep.dtype != np.uint16 or deep.shape != rgb.shape:
+    if deep is None or deep.dtype != np.uint16:
+        return rgb
+    if deep.ndim == 3 and deep.shape[2] == 4 and (deep[..., 3] == 65535).all():
+        deep = deep[..., :3]
+    if deep.shape != rgb.shape:
         return rgb
     return _to_8_bits(deep[..., ::-1].astype(np.int64), notes)
 

@@ -26,6 +26,8 @@ SMALLEST_BOX = 2.0
 """Side in pixels: no keypoint can be told from another in a smaller box."""
 LARGEST_BOX = 10.0
 """Side of a box as a multiple of the image's side."""
+LARGE = 400
+"""Shorter side in pixels of an image in which coordinates up to 100 may be percent."""
 BEYOND = 0.02
 """Part of the image's side by which a box must reach beyond it to count as reaching beyond."""
 
@@ -43,13 +45,14 @@ class Columns:
 
     @classmethod
     def of(cls, images: Sequence[ImageRecord], persons: Sequence[PersonRecord]) -> Columns:
-        """Persons, all with the same number of keypoints or none, and their images -> the arrays."""
+        """Persons and their images -> the arrays; K is the largest number of keypoints."""
         unknown = np.full(4, np.nan)
         sizes = [images[person.image].size for person in persons]
         num_keypoints = max((len(p.keypoints) for p in persons if p.keypoints is not None), default=0)
-        no_keypoints = np.zeros((num_keypoints, 3))
-        points = [no_keypoints if person.keypoints is None else person.keypoints for person in persons]
-        values = np.array(points, np.float64).reshape(len(persons), num_keypoints, 3)
+        values = np.zeros((len(persons), num_keypoints, 3))
+        for row, person in enumerate(persons):
+            if person.keypoints is not None:
+                values[row, : len(person.keypoints)] = person.keypoints
         return cls(
             boxes_xywh=np.array(
                 [unknown if p.box_xywh is None or p.box_is_computed else p.box_xywh for p in persons], np.float64
@@ -102,8 +105,32 @@ def corners_as_sizes(columns: Columns) -> NDArray[np.bool_]:
 
 
 def at_origin(columns: Columns) -> NDArray[np.bool_]:
-    """A keypoint is labeled at (0, 0), where tools put those that are not labeled."""
-    return np.any(np.all(columns.keypoints == 0, axis=2), axis=1)
+    """A keypoint is labeled at (0, 0) or (-1, -1), where tools put those that are not labeled."""
+    at = columns.keypoints
+    return np.any(np.all(at == 0, axis=2) | np.all(at == -1, axis=2), axis=1)
+
+
+def percent(columns: Columns) -> NDArray[np.bool_]:
+    """All numbers are between 0 and 100, not all between 0 and 1, in an image that is several times as large."""
+    high = columns.boxes_xywh[:, :2] + columns.boxes_xywh[:, 2:]
+    points = columns.keypoints.reshape(len(high), -1)
+    numbers = np.concatenate([columns.boxes_xywh[:, :2], high, points], axis=1)
+    outside = (numbers < -1) | (numbers > 101)
+    is_large = columns.sizes.min(axis=1) > LARGE
+    # A few persons may all be in the corner.
+    return ~outside.any(axis=1) & (numbers > 2).any(axis=1) & is_large & (len(numbers) >= MIN_NUMBER)
+
+
+def centers_as_corners(columns: Columns) -> NDArray[np.bool_]:
+    """Keypoints lie outside the box, and would be inside it if its first two numbers were its center."""
+    is_labeled = np.isfinite(columns.keypoints)
+    low = np.where(is_labeled, columns.keypoints, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(is_labeled, columns.keypoints, -np.inf).max(axis=1, initial=-np.inf)
+    first = columns.boxes_xywh[:, :2]
+    sides = columns.boxes_xywh[:, 2:]
+    margin = 0.1 * sides.max(axis=1, keepdims=True)
+    fits = np.all((low >= first - sides / 2 - margin) & (high <= first + sides / 2 + margin), axis=1)
+    return fits & np.any(low < first - sides / 4, axis=1) & (columns.num_labeled >= 3)
 
 
 def far_from_box(columns: Columns) -> NDArray[np.bool_]:
@@ -155,9 +182,23 @@ CHECKS = (
         share=0.5,
     ),
     Check(
+        "percent",
+        percent,
+        "persons are between 0 and 100, in images that are far larger: percent of the image in place of pixels?"
+        " Multiply them by its width and height, and divide by 100",
+        share=1.0,
+    ),
+    Check(
+        "centers as corners",
+        centers_as_corners,
+        "persons have keypoints above or left of their box: its center in place of left and top? Subtract half of its"
+        " width and height",
+        share=0.5,
+    ),
+    Check(
         "at the origin",
         at_origin,
-        "persons have a keypoint that is labeled at (0, 0), the corner of the image: not labeled? Set its v to 0",
+        "persons have a keypoint that is labeled at (0, 0) or (-1, -1): not labeled? Set its v to 0",
     ),
     Check(
         "far from the box",

@@ -6,9 +6,13 @@ reading ends in `Counts`: how many records are used, and why the others are not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,14 +147,23 @@ class Tally:
         self._left_out: dict[str, Group] = {}
         self._assumed: dict[str, Group] = {}
 
+    @property
+    def left_out(self) -> int:
+        """Number of records that are not used."""
+        return sum(group.number for group in self._left_out.values())
+
     def leave_out(self, reason: str, place: str) -> None:
         """Count a record that is not used."""
         _add(self._left_out, reason, place)
 
     def add(self, other: Tally) -> None:
         """Add the records that another tally has counted."""
-        self.total += other.total
-        for group in other.counts().left_out:
+        self.add_counts(other.counts())
+
+    def add_counts(self, counts: Counts) -> None:
+        """Add records that have been counted."""
+        self.total += counts.total
+        for group in counts.left_out:
             known = self._left_out.get(group.reason, group._replace(number=0))
             self._left_out[group.reason] = known._replace(number=known.number + group.number)
 
@@ -224,6 +237,37 @@ def require_used(counts: Counts, others: str = "") -> None:
     """DataError where no record is used. `others`: what the records were to match, a sentence."""
     if not counts.used:
         raise DataError(f"{counts.summary()}{others and ' '}{others}")
+
+
+def last_part(name: str) -> str:
+    """File name of any system, or an address -> the name without folders.
+
+    >>> last_part("C:\\\\data\\\\a%20b.jpg"), last_part("https://a.org/c.jpg?size=3")
+    ('a b.jpg', 'c.jpg')
+    """
+    plain = name.partition("?")[0] if "://" in name else name
+    return PurePosixPath(unquote(plain).replace("\\", "/")).name
+
+
+def name_key(name: str) -> str:
+    """File name -> its last part in a form by which names are compared that tools spell differently.
+
+    Windows ignores case; macOS decomposes letters with accents.
+    """
+    return unicodedata.normalize("NFC", last_part(name)).casefold()
+
+
+def count_notes(notes: Mapping[str, str]) -> list[str]:
+    """What is said about images, by their names -> each sentence once, with how many images it is true of.
+
+    >>> count_notes({"a.png": "brightened", "b.png": "brightened"})
+    ['2 images (first a.png): brightened.']
+    """
+    found: list[str] = []
+    for sentence, number in Counter(notes.values()).items():
+        first = next(name for name, said in notes.items() if said == sentence)
+        found.append(f"{number} {'image' if number == 1 else 'images'} (first {first}): {sentence}.")
+    return found
 
 
 def box_around(keypoints: NDArray[np.float32]) -> NDArray[np.float32] | None:

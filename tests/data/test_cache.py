@@ -11,11 +11,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from featherpose import images
 from featherpose.data import cache
 from featherpose.data.cache import Crops, cache_folder, cached_factor
 from featherpose.data.sample import Sample
+from featherpose.data.samples import labeled_samples
 from featherpose.data.shards import read_bytes, read_index
 from featherpose.errors import DataError
 from featherpose.size import Size
@@ -129,6 +131,25 @@ def test_whole_images_keep_their_size_up_to_416(samples: list[Sample], caches: P
     small = Crops.build_whole(samples, 160, caches)
     assert [small[row].shape[:2] for row in range(3)] == [(160, 120), (40, 30), (160, 97)]
     assert small.folder != crops.folder
+
+
+def test_brightened_images_are_said_once_each(tmp_path: Path, caches: Path) -> None:
+    dark = Image.fromarray(np.full((90, 120), 3000, np.uint16))
+    for name in ("a.png", "b.png"):
+        dark.save(tmp_path / name)
+    annotation = {"category_id": 1, "keypoints": [30, 30, 2, 50, 50, 2]}
+    document = {
+        "images": [{"id": number, "file_name": name} for number, name in enumerate(("a.png", "b.png"))],
+        "annotations": [
+            {**annotation, "image_id": image, "bbox": [left, 20, 40, 40]} for image, left in ((0, 20), (0, 25), (1, 20))
+        ],
+        "categories": [{"id": 1, "name": "bird", "keypoints": ["beak", "tail"]}],
+    }
+    (tmp_path / "birds.json").write_text(json.dumps(document))
+    samples, _ = labeled_samples(tmp_path / "birds.json")
+    Crops.build(samples, 64, caches)
+    again = Crops.build(samples, 64, caches)
+    assert again.notes == ("2 images (first a.png): 12 of 16 bits are used; brightened, as if 4095 were white.",)
 
 
 def test_cache_without_samples_is_empty(caches: Path) -> None:

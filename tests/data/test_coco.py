@@ -1,6 +1,8 @@
 """COCO's format: both layouts are found, errors name what cannot be used."""
 
 import json
+import os
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from featherpose import images
-from featherpose.data.coco import is_coco, read_coco
-from featherpose.errors import DataError
+from featherpose.data.coco import OTHER_SPELLING, is_coco, read_coco
+from featherpose.errors import DataError, InputError
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, Skeleton
 
@@ -122,7 +124,9 @@ def test_images_are_found_from_annotations_folder(tmp_path: Path, place: str) ->
 
 def test_file_without_images_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "mine.json", truth())
-    with pytest.raises(DataError, match=r"its images \(a\.jpg, \.\.\.\) are neither next to it nor in .*images"):
+    with pytest.raises(
+        DataError, match=r"its images \(a\.jpg\) are neither .*images; put them there.* next to it: none"
+    ):
         read_coco(tmp_path / "mine.json")
     write(tmp_path / "mine.json", truth(images=[], annotations=[]))
     assert read_coco(tmp_path / "mine.json").images == tmp_path
@@ -159,7 +163,8 @@ BAD: list[tuple[object, str]] = [
     (truth(categories=[PERSON | {"keypoints": ["nose", 2]}]), "wanted a list of names"),
     (truth(categories=[PERSON | {"keypoints": ["tail", "tail"]}]), "lists tail more than once"),
     (truth(categories=[{"name": "dog", "keypoints": ["tail"]}]), r"categories\[0\]\.id is None, wanted a number"),
-    (truth(categories=[OWN | {"skeleton": [[0, 1]]}]), r"\[0, 1\] in `skeleton` is not a limb; .* counted from 1 to 3"),
+    (truth(categories=[OWN | {"skeleton": [[0, 3]]}]), r"\[0, 3\] in `skeleton` is not a limb; .* counted from 0 to 2"),
+    (truth(categories=[OWN | {"skeleton": [[0, 1], [3, 1]]}]), r"\[3, 1\] in `skeleton` is not a limb"),
     (truth(categories=[OWN | {"skeleton": [[1, 4]]}]), r"\[1, 4\] in `skeleton` is not a limb"),
     (truth(categories=[OWN | {"skeleton": [[1]]}]), r"\[1\] in `skeleton` is not a limb"),
     (truth(categories=[OWN | {"skeleton": 3}]), "3 in `skeleton` is not a limb"),
@@ -241,11 +246,78 @@ def test_folders_of_other_machines_are_left_out(tmp_path: Path, name: str) -> No
     )
 
 
+SPELLINGS = {
+    "case": ("A.JPG", "a.jpg"),
+    "decomposed letters": (unicodedata.normalize("NFD", "é.jpg"), unicodedata.normalize("NFC", "é.jpg")),
+    "case below a folder": ("x/A.jpg", "x/a.jpg"),
+    "address": ("https://a.org/b/A.jpg?size=3", "a.jpg"),
+}
+
+
+@pytest.mark.parametrize(("name", "file"), SPELLINGS.values(), ids=SPELLINGS)
+def test_names_in_another_spelling_are_found_and_said(tmp_path: Path, name: str, file: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    images.write(tmp_path / file, np.zeros((*SIZE.shape, 3), np.uint8))
+    write(tmp_path / "my.json", truth(images=[{"id": 5, "file_name": name}]))
+    coco = read_coco(tmp_path / "my.json")
+    assert [image.name for image in coco.labels.images] == [file]
+    assert f"1 {OTHER_SPELLING} (first images[0], {name})." in coco.labels.counts.sentences()
+
+
+def test_spelling_of_two_files_says_nothing(tmp_path: Path) -> None:
+    for file in ("b.jpg", "c.jpg", "C.jpg"):
+        images.write(tmp_path / file, np.zeros((*SIZE.shape, 3), np.uint8))
+    names = ["b.jpg", "c.JPG"]
+    write(tmp_path / "my.json", truth(images=[IMAGE | {"id": 5 + i, "file_name": n} for i, n in enumerate(names)]))
+    assert [image.name for image in read_coco(tmp_path / "my.json").labels.images] == names
+
+
+@pytest.mark.parametrize("name", ["a\0b.jpg", "\ud83d.jpg", 300 * "x" + ".jpg", "."], ids=ascii)
+def test_names_that_no_file_has_are_missing(root: Path, name: str) -> None:
+    other = {"id": 6, "file_name": name, **SIZE.to_dict()}
+    write(
+        root / "person_keypoints.json", truth(images=[IMAGE, other], annotations=[annotation(), annotation(image_id=6)])
+    )
+    coco = read_coco(root)
+    assert coco.labels.images[1].name == name
+    with pytest.raises(InputError):
+        images.read(coco.images / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text on Windows")
+def test_name_that_is_no_utf8_becomes_text(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.json")
+    write(file, truth())
+    (tmp_path / "a.jpg").touch()
+    assert read_coco(file).labels.name == r"caf\udce9"
+
+
+def test_limbs_counted_from_0_are_read_and_said(root: Path) -> None:
+    from_0 = OWN | {"skeleton": [[0, 1], [0, 2]]}
+    write(root / "person_keypoints.json", truth(categories=[from_0], annotations=[annotation(keypoints=[1, 2, 2] * 3)]))
+    labels = read_coco(root).labels
+    assert labels.skeleton.limbs == ((0, 1), (0, 2))
+    assert "1 `skeleton` counts keypoints from 0 (first categories[0])." in labels.counts.sentences()
+
+
+def test_category_that_is_listed_twice_is_one(root: Path) -> None:
+    write(root / "person_keypoints.json", truth(categories=[PERSON, PERSON]))
+    assert read_coco(root).labels.category == 1
+
+
+def test_ids_of_no_listed_image_show_both_sides(root: Path) -> None:
+    write(root / "person_keypoints.json", truth(annotations=[annotation(image_id=71), annotation(image_id=72)]))
+    with pytest.raises(
+        DataError, match=r"none of 2 annotations .*: their image_id is 71, 72, the ids in `images` are 5"
+    ):
+        read_coco(root)
+
+
 def test_last_part_of_two_images_says_nothing(tmp_path: Path) -> None:
     images.write(tmp_path / "a.jpg", np.zeros((*SIZE.shape, 3), np.uint8))
-    records = [IMAGE, IMAGE | {"id": 6, "file_name": "x/a.jpg"}, IMAGE | {"id": 7, "file_name": "y/a.jpg"}]
+    records = [IMAGE, IMAGE | {"id": 6, "file_name": "x/a.jpg"}, IMAGE | {"id": 7, "file_name": "y\\a.jpg"}]
     write(tmp_path / "my.json", truth(images=records))
-    assert [image.name for image in read_coco(tmp_path / "my.json").labels.images] == ["a.jpg", "x/a.jpg", "y/a.jpg"]
+    assert [image.name for image in read_coco(tmp_path / "my.json").labels.images] == ["a.jpg", "x/a.jpg", "y\\a.jpg"]
 
 
 def test_category_is_chosen_by_name_or_id(root: Path) -> None:

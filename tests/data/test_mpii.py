@@ -39,6 +39,7 @@ def test_records_are_read_into_arrays(tmp_path: Path) -> None:
 def test_real_test_set_is_read_whole(shared: Path) -> None:
     mpii = read_mpii(shared / "data/mpii-test")
     assert len(mpii) == 401
+    assert (mpii.counts.used, mpii.counts.left_out, mpii.counts.assumed) == (401, (), ())
     assert len(set(mpii.image_names)) == 337
     assert all((mpii.images / name).is_file() for name in mpii.image_names)
     inside = (mpii.keypoints >= mpii.boxes_xyxy[:, None, :2]) & (mpii.keypoints <= mpii.boxes_xyxy[:, None, 2:])

@@ -1,6 +1,7 @@
 """Samples from whole images: each person gets a region of the image; unusable persons are counted."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from featherpose.data.samples import labeled_samples, with_keypoint_boxes
 from featherpose.data.shards import read_index
 from featherpose.data.teacher import coco_targets, teacher_labels
 from featherpose.errors import DataError
+from featherpose.records import Tally
 from featherpose.size import Size
 from tests.data.conftest import Pack, random_image, record
 
@@ -83,11 +85,13 @@ def test_persons_of_one_image_get_own_caches(tmp_path: Path) -> None:
 
 
 def test_image_of_wrong_size_is_not_cropped(tmp_path: Path) -> None:
-    file = write(tmp_path, [bird(1), bird(2, 2)])
-    images.write(tmp_path / "photo-2.png", random_image(Size(height=120, width=210)))
-    crops = Crops.build(labeled_samples(file)[0], 64, tmp_path / "caches")
+    first, second = labeled_samples(write(tmp_path, [bird(1), bird(2, 2)]))[0]
+    assert second.location.region is not None
+    region = replace(second.location.region, size=Size(height=120, width=210))
+    wrong = replace(second, location=replace(second.location, region=region))
+    crops = Crops.build([first, wrong], 64, tmp_path / "caches")
     assert crops.usable.tolist() == [True, False]
-    assert crops.broken == ("photo-2.png:2: the image has 120x210 pixels, but is annotated with 120x200.",)
+    assert crops.broken == ("photo-2.png:2: the image has 120x200 pixels, but is annotated with 120x210.",)
 
 
 def test_unusable_instances_are_counted(tmp_path: Path) -> None:
@@ -133,8 +137,36 @@ def test_missing_images_are_counted(tmp_path: Path) -> None:
     assert f"left out: 2 with an image that is missing (first annotations[1], {tmp_path / 'photo-2.png'})." in notes[1]
     file.write_text(file.read_text().replace("photo-1", "photo-3"))
     images.write(tmp_path / "photo-4.png", random_image(SIZE, 1))
-    with pytest.raises(DataError, match=r"its images \(photo-3\.png, \.\.\.\) are neither next to it nor in"):
+    with pytest.raises(
+        DataError, match=r"its images \(photo-3\.png, photo-2\.png\) are .* next to it: photo-1\.png, photo-4\.png\."
+    ):
         labeled_samples(file)
+
+
+UNUSABLE_IMAGES: dict[str, tuple[Size | None, str]] = {
+    "other size": (
+        Size(height=120, width=210),
+        "2 with an image of another size than annotated (first annotations[1], photo-2.png: the image has 120x210"
+        " pixels, but is annotated with 120x200).",
+    ),
+    "exchanged sides": (Size(height=200, width=120), "The sides are exchanged: by the tool, or because it ignores the"),
+    "no image": (None, "2 with an image that cannot be read (first annotations[1], "),
+}
+
+
+@pytest.mark.parametrize(("size", "message"), UNUSABLE_IMAGES.values(), ids=UNUSABLE_IMAGES)
+def test_unusable_images_are_counted_at_once(tmp_path: Path, size: Size | None, message: str) -> None:
+    file = write(tmp_path, [bird(1), bird(2, 2), bird(3, 2, bbox=[50, 30, 30, 41])])
+    if size is None:
+        (tmp_path / "photo-2.png").write_bytes(b"no image")
+    else:
+        images.write(tmp_path / "photo-2.png", random_image(size))
+    tally = Tally("records")
+    samples, notes = labeled_samples(file, tally=tally)
+    assert [sample.image for sample in samples] == ["photo-1.png"]
+    assert notes[1].startswith("1 of 3 annotations of birds (category bird, id 3) used; left out: 2 with an image ")
+    assert message in notes[1]
+    assert (tally.total, tally.left_out) == (3, 2)
 
 
 NOBODY: list[tuple[str, list[dict[str, Any]], str]] = [
@@ -163,6 +195,14 @@ def test_shards_give_samples_and_a_note(pack: Pack) -> None:
     assert [sample.key for sample in samples] == ["a"]
     assert len(notes) == 1
     assert notes[0].startswith(f"{folder}: 1 broken samples left out, first: own-0000.tar: b: box_xywh is")
+
+
+def test_shards_that_look_wrong_are_said_or_refused(pack: Pack) -> None:
+    folder = pack(*(record(key, box_xywh=[0.1, 0.2, 0.5, 0.7]) for key in "abc")).parent
+    _, notes = labeled_samples(folder)
+    assert notes[0].startswith("Warning: 3 of 3 boxes are between 0 and 1")
+    with pytest.raises(DataError, match=r"shards: 3 of 3 boxes are between 0 and 1.*leave out --strict"):
+        labeled_samples(folder, strict=True)
 
 
 def test_folder_with_only_a_json_file_is_refused(tmp_path: Path) -> None:
@@ -238,6 +278,12 @@ def mean_fill(samples: list[Sample], shared: Path) -> float:
             crop = Crop.from_box(xywh_to_xyxy(sample.box_xywh), Size(height=256, width=192))
             fills.append((np.ptp(crop.to_crop(keypoints[weights > 0]), axis=0) / crop.size.xy).max())
     return float(np.mean(fills))
+
+
+def test_real_shards_give_no_warning(shared: Path) -> None:
+    tally = Tally("records")
+    samples, notes = labeled_samples(shared / "data/pose-train", strict=True, tally=tally)
+    assert (notes, tally.left_out, tally.total) == ([], 0, len(samples))
 
 
 def test_real_mpii_people_fill_the_crop_as_coco(real_samples: list[Sample], shared: Path) -> None:

@@ -14,7 +14,7 @@ from featherpose.size import Size
 from tests.data.conftest import write_shard
 
 BOX = [10.0, 20.0, 30.0, 60.0]
-KEYPOINTS = [[20 + i, 30 + i, i % 3] for i in range(17)]
+KEYPOINTS = [[20 + i, 30 + i, i % 3] if i % 3 else [0, 0, 0] for i in range(17)]
 
 
 def scene_record(key: str, *people: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -114,15 +114,15 @@ def test_unmarked_crowds_lower_negative_weight(count: int, split: str | None, ex
 
 
 BROKEN = [
-    ({"people": None}, "not iterable"),
-    ({"people": [{"iscrowd": 0}]}, "its record lacks 'box_xywh'"),
-    ({"people": [person([1, 2, 3])]}, "box_xywh is [1.0, 2.0, 3.0], wanted x, y, width and height"),
-    ({"people": [person([1, 2, 3, float("nan")])]}, "box_xywh is"),
-    ({"people": [person(keypoints=[[0, 0, 2]] * 16)]}, "keypoints have shape (16, 3), wanted (17, 3) of coco17"),
+    ({"people": None}, "people is None, wanted a list of people"),
+    ({"people": [{"iscrowd": 0}]}, "people[0]: its record lacks 'box_xywh'"),
+    ({"people": [person([1, 2, 3])]}, "people[0]: box_xywh is [1, 2, 3], wanted four numbers"),
+    ({"people": [person([1, 2, 3, float("nan")])]}, "people[0]: box_xywh contains nan"),
+    ({"people": [person(keypoints=[[0, 0, 2]] * 16)]}, "people[0]: keypoints: 48 numbers"),
     ({"people": [person(label="teacher")]}, "its record lacks 'score'"),
-    ({"people": [person([10, 10, 0, 20]), person("x")]}, "could not convert"),
+    ({"people": [person([10, 10, 0, 20]), person("x")]}, "people[1]: box_xywh is 'x'"),
     ({"height": 0}, "height is 0"),
-    ({"image": None, "source": None, "scale": None}, "NoneType"),
+    ({"image": None, "source": None, "scale": None}, "image is None, wanted a name"),
 ]
 
 
@@ -134,6 +134,14 @@ def test_broken_scene_is_reported_and_left_out(change: dict[str, Any], message: 
     assert len(notes) == 2
     assert notes[1].startswith("1 broken scenes left out, first: det-0000.tar: b: ")
     assert message in notes[1]
+
+
+def test_labels_that_look_wrong_are_said_or_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "det", *(scene_record(key, person([0.1, 0.2, 0.5, 0.7])) for key in "abc"))
+    _, notes = read_scenes([folder])
+    assert notes[1].startswith("Warning: 3 of 3 boxes are between 0 and 1: parts of the image in place of pixels?")
+    with pytest.raises(DataError, match=r"^det: 3 of 3 boxes are between 0 and 1.*leave out --strict"):
+        read_scenes([folder], strict=True)
 
 
 def test_folders_are_read_in_the_order_of_keys(tmp_path: Path) -> None:
@@ -154,7 +162,7 @@ def test_real_scenes_are_read_whole(shared: Path) -> None:
     folders = [shared / "data/detector-train", shared / "data/detector-extra"]
     if not all(folder.is_dir() for folder in folders):
         pytest.skip(f"no {folders[0].name} and {folders[1].name} in {shared / 'data'}")
-    scenes, notes = read_scenes(folders)
+    scenes, notes = read_scenes(folders, strict=True)
     assert notes == [
         "3687 images, 411 of them without people: 12077 people, 6182 with keypoints, and 3308 boxes to ignore."
     ]

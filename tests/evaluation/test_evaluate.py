@@ -330,8 +330,7 @@ def test_brightened_images_are_counted(dataset: Coco) -> None:
     Image.fromarray(np.full(SIZE.shape, 3000, np.uint16)).save(dataset.images / "photo-7.png")
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
     assert evaluation.warnings == (
-        "1 images were not taken as they are (first photo-7.png: 12 of 16 bits are used; brightened, as if 4095 were"
-        " white).",
+        "1 image (first photo-7.png): 12 of 16 bits are used; brightened, as if 4095 were white.",
     )
 
 

@@ -29,6 +29,8 @@ DETECTIONS = [
         pytest.param(PLAIN, "a.jpg", PLAIN["a.jpg"], [1, 1], id="plain"),
         pytest.param(PLAIN, "sub/b.jpg", [], [], id="plain, no person"),
         pytest.param(PLAIN, "holiday/a.jpg", PLAIN["a.jpg"], [1, 1], id="plain, by file name"),
+        pytest.param(PLAIN, "sub/B.JPG", [], [], id="plain, in another case"),
+        pytest.param({"e\u0301.jpg": [[1, 2, 3, 4]]}, "\xe9.jpg", [[1, 2, 3, 4]], [1], id="plain, decomposed letter"),
         pytest.param(ANNOTATIONS, "a.jpg", [[1, 2, 4, 6]], [1], id="annotations: no crowd, no dog"),
         pytest.param(ANNOTATIONS, "b.jpg", [], [], id="annotations, no person"),
         pytest.param(DETECTIONS, "000000000785.jpg", [[1, 2, 4, 6]], [0.75], id="detections, by image id: no dog"),
@@ -104,6 +106,10 @@ def detections(*categories):
         pytest.param(["Person", "car"], {}, 1, id="name"),
         pytest.param([0, 1, 1], {"category": 1}, 2, id="chosen"),
         pytest.param([1, 3, 3], {"expected": 3}, 2, id="that of the labels"),
+        pytest.param([0, 1, 1], {"expected": 0}, 1, id="that of the labels counts from 0"),
+        pytest.param([0, 1, 1], {"expected": 1, "category": 1}, 2, id="that of the labels, chosen"),
+        pytest.param([2, 3, 3], {"expected": 3, "category": "person"}, 2, id="chosen by the name in the labels"),
+        pytest.param(["Person_Keypoints", "car"], {}, 1, id="name of several words"),
         pytest.param([1, 18], {"expected": 3}, 1, id="that of the labels is not used"),
     ],
 )
@@ -115,6 +121,19 @@ def test_category_of_detections(categories, options, used):
 def test_several_categories_ask_for_a_choice(categories):
     with pytest.raises(InputError, match=r"the detections are of the categories .*\. Choose one: --category NAME"):
         from_json(detections(*categories))
+
+
+def test_category_of_the_labels_is_not_certain_where_ids_count_from_0():
+    with pytest.raises(InputError, match="the detections are of the categories 0, 1"):
+        from_json(detections(0, 1), expected=1)
+
+
+def test_corners_that_are_sizes_are_counted_as_such():
+    known = from_json({"a.jpg": [[50, 40, 20, 15], [1, 2, 3, 4]]})
+    assert known.counts.summary() == (
+        "1 of 2 boxes of the boxes used; left out: 1 whose right or bottom is before left or top (width and height in"
+        " place of them?) (first a.jpg[0])."
+    )
 
 
 def test_nothing_used_is_an_error_with_counts():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
+from argparse import Namespace
+from pathlib import PosixPath
 
 import numpy as np
 import pytest
@@ -70,6 +73,10 @@ OTHER_PROJECTS = {
     "nested twice": (lambda w: {"model": {"state_dict": w}}, "of `model.state_dict`"),
     "ema alone": (lambda w: {"ema": w, "epoch": 3}, "tensors of `ema`"),
     "model and ema": (lambda w: {"ema": {k: v + 1 for k, v in w.items()}, "net": w}, "tensors of `net`"),
+    "unusual key": (lambda w: {"swa": {"module": w}, "optimizer": {"state": w}}, "tensors of `swa.module`"),
+    "student and teacher": (lambda w: {"teacher": with_ema_copies(w), "student": w}, "tensors of `student`"),
+    "options": (lambda w: {"state_dict": w, "args": Namespace(lr=0.1, out=PosixPath("a"))}, "tensors"),
+    "numpy arrays": (lambda w: {"state_dict": w, "names": np.array(["a", "b"]), "ids": np.arange(3)}, "tensors"),
     "numpy score": (lambda w: {"model_state_dict": w, "best": np.float64(0.5), "step": np.int64(3)}, "tensors"),
 }
 
@@ -172,7 +179,8 @@ MISMATCHES = {
         lambda w: create_network("cbam_lite_hrnet_18", width=8).state_dict(),
         "missing .*; .* unexpected .*; .* with a different shape",
     ),
-    "empty": (lambda w: {}, r"missing \(backbone.stem.conv1.conv.weight; .*; \.\.\.\)"),
+    "empty": (lambda w: {}, r"contains no tensors by name; its keys are none\."),
+    "only others": (lambda w: {"optimizer": w, "epoch": 3}, r"no tensors by name; its keys are optimizer, epoch\."),
 }
 
 
@@ -192,6 +200,8 @@ def bad_files(folder):
     save_weights(small(), folder / "whole.safetensors")
     torch.save(small().state_dict(), folder / "whole.pth")
     torch.save([1, 2], folder / "list.pth")
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(folder / "script.pth")
     torch.save({"model": small()}, folder / "module.pth")
     contents = {
         "truncated.safetensors": (folder / "whole.safetensors").read_bytes()[:5000],
@@ -202,6 +212,7 @@ def bad_files(folder):
         "noise.safetensors": b"these are not weights" * 20,
         "lfs.pth": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
         "lfs.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "page.json.pth": b'{"a": 1}',
         "page.pth": b"\n<!DOCTYPE html><html>404</html>",
     }
     for name, content in contents.items():
@@ -218,6 +229,8 @@ BAD_FILES = [
     ("lfs.pth", "it is a pointer of Git LFS, .* git lfs pull"),
     ("lfs.safetensors", "it is a pointer of Git LFS"),
     ("page.pth", "it is a web page"),
+    ("page.json.pth", "torch.save did not write it"),
+    ("script.pth", r"is a TorchScript archive; save its tensors: torch\.jit\.load"),
     ("module.pth", r"is refused: it contains featherpose\.networks"),
     ("list.pth", "contains a list, not a dict of tensors"),
     ("nowhere.pth", "There is no weights file"),

@@ -1,4 +1,6 @@
 import json
+import os
+import threading
 import weakref
 
 import numpy as np
@@ -120,6 +122,50 @@ def test_boxes_of_other_images_are_refused(tmp_path, model):
     detections = [{"image_id": number, "bbox": BOX, "score": 0.9} for number in (1, 2)]
     with pytest.raises(InputError, match=r"the entries are of images 1, 2, the images are IMG_A\.jpg, IMG_B\.jpg"):
         predict(image_files, boxes=detections, model=model, out=tmp_path / "o", device="cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_boxes_from_a_pipe_are_read_once(tmp_path, model):
+    os.mkfifo(tmp_path / "boxes")
+    write = threading.Thread(target=(tmp_path / "boxes").write_text, args=(json.dumps({"a.jpg": [BOX]}),))
+    write.start()
+    options = {"model": model, "out": tmp_path / "o", "device": "cpu"}
+    report = predict([image_file(tmp_path / "a.jpg")], boxes=tmp_path / "boxes", **options)
+    write.join()
+    assert [len(found) for found in report.poses.values()] == [1]
+    other = predict([tmp_path / "a.jpg"], boxes={"a.jpg": [BOX, SECOND]}, **options)
+    assert other.num_resumed == 0
+    assert predict([tmp_path / "a.jpg"], boxes={"a.jpg": [BOX, SECOND]}, **options).num_resumed == 1
+
+
+def test_boxes_outside_all_images_are_refused(tmp_path, model):
+    boxes = {"a.jpg": [[9000, 9000, 9100, 9100]]}
+    with pytest.raises(
+        InputError, match=r"none of 1 boxes is inside its image \(first a\.jpg\[0\]: .* Are they of other"
+    ):
+        predict([image_file(tmp_path / "a.jpg")], boxes=boxes, model=model, out=tmp_path / "o", device="cpu")
+
+
+def test_images_of_other_shards_are_counted(tmp_path, model):
+    image_files = [image_file(tmp_path / name) for name in ("a.jpg", "b.jpg")]
+    options = {"model": model, "out": tmp_path / "o", "device": "cpu", "whole_image": True}
+    report = predict(image_files, shard="3/3", **options)
+    assert report.counts[0].summary() == "0 of 2 files used; left out: 2 of other shards (first a.jpg)."
+
+
+def test_links_in_a_circle_are_no_crash(tmp_path, model):
+    (tmp_path / "loop").symlink_to("loop")
+    options = {"model": model, "device": "cpu", "whole_image": True}
+    report = predict([tmp_path / "loop"], out=tmp_path / "o", **options)
+    assert "loop: cannot be opened (Too many levels of symbolic links)" in report.failures[0]
+    report = predict([image_file(tmp_path / "a.jpg")], out=tmp_path / "loop", **options)
+    assert "loop: cannot be created (File exists)" in report.failures[0]
+
+
+def test_output_below_a_link_to_a_new_folder(tmp_path, model):
+    (tmp_path / "o").symlink_to("new")
+    report = predict([image_file(tmp_path / "a.jpg")], out=tmp_path / "o", model=model, device="cpu", whole_image=True)
+    assert (tmp_path / "new/poses.json").is_file() and len(report.poses) == 1
 
 
 def bad_options(folder):

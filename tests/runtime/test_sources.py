@@ -83,6 +83,35 @@ def test_unusable_sources_are_listed(folder: Path, source: str, message: str, mo
     assert len(failures) == 1 and message in failures[0]
 
 
+def test_linked_folders_are_found_by_folder_and_pattern(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("other").mkdir()
+    Path("other/linked").symlink_to("../sub")
+    Path("other/loop").symlink_to("../other")
+    for source in ("other", "other/**/*.*", "other/**"):
+        assert names(find_images([source], folder / "out")[0]) == ["linked/a.jpg", "linked/deep/c.webp"]
+    assert names(find_images(["other/**/deep/*.webp"], folder / "out")[0]) == ["linked/deep/c.webp"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_pipes_are_counted_and_refused(folder: Path) -> None:
+    (folder / "pipes").mkdir()
+    os.mkfifo(folder / "pipes/e.jpg")
+    (folder / "pipes/f.jpg").write_bytes(b"x")
+    tally = Tally("files")
+    assert names(find_images([folder / "pipes"], folder / "out", tally)[0]) == ["f.jpg"]
+    assert tally.counts().summary() == "1 of 2 files used; left out: 1 pipes or devices (first e.jpg)."
+    with pytest.raises(InputError, match=r"e\.jpg: a pipe or a device, wanted an image file"):
+        read_source(folder / "pipes/e.jpg")
+
+
+def test_folder_named_like_a_pattern_is_that_folder(folder: Path) -> None:
+    (folder / "run [2]").mkdir()
+    (folder / "run [2]/e.jpg").write_bytes(b"x")
+    for source in (folder / "run [2]", folder / "run [2]/*.jpg"):
+        assert names(find_images([source], folder / "out")[0]) == ["e.jpg"]
+
+
 def test_file_named_like_a_pattern_is_that_file(folder: Path) -> None:
     (folder / "[b].jpg").write_bytes(b"x")
     assert names(find_images([folder / "[b].jpg"], folder / "out")[0]) == ["[b].jpg"]

@@ -1,8 +1,9 @@
 """Cache of decoded images, of samples or of scenes: each is decoded once and stored on disk as raw pixels.
 
 A cache is a folder with `pixels.u8` (RGB uint8, all images concatenated, memory-mapped) and `index.npz` (offsets,
-shapes, which images could be decoded). Its name contains a digest of everything that determines its content. It is
-built under a temporary name and renamed when complete, so that no partial cache is ever read.
+shapes, which images could be decoded, and which were not taken as they are). Its name contains a digest of everything
+that determines its content. It is built under a temporary name and renamed when complete, so that no partial cache is
+ever read.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from featherpose.data.sample import Location, Sample
 from featherpose.data.shards import read_bytes
 from featherpose.errors import DataError, InputError, with_name
 from featherpose.meaning import size_difference
+from featherpose.records import count_notes
 from featherpose.size import Size
 
 PADDING = 1.25  # a crop shows the box enlarged by this factor, as Crop.from_box does
 ASPECT = 3 / 4  # width / height of the crop for which the cached height is computed
 LONG_SIDE = 416  # of whole images: as large as they are stored in shards, so one cache serves all input sizes
 ZOOM = 1.35  # augmentation may enlarge a person by this factor without upsampling cached pixels
-_LAYOUT = 1  # increase when the format of the cache files changes
+_LAYOUT = 2  # increase when the format of the cache files changes
 
 Progress = Callable[[int, int], None]  # images done, images in total
 
@@ -66,6 +68,7 @@ class Crops:
     factors: NDArray[np.float64]  # (N, 2) cached pixels per stored pixel in x and in y
     usable: NDArray[np.bool_]  # (N,) False: the image could not be decoded
     broken: tuple[str, ...]  # one message for each image that could not be decoded
+    notes: tuple[str, ...] = ()  # what was done to images that were not taken as they are, with their number
 
     @classmethod
     def build(
@@ -108,10 +111,10 @@ class Crops:
         """Folder of one complete cache -> its crops, memory-mapped read-only."""
         with np.load(place / "index.npz") as index:
             arrays = {name: index[name] for name in ("offsets", "shapes", "factors", "usable")}
-            broken = tuple(str(sentence) for sentence in index["broken"])
+            broken, notes = (tuple(str(sentence) for sentence in index[name]) for name in ("broken", "notes"))
         empty = (place / "pixels.u8").stat().st_size == 0
         pixels = np.zeros(0, np.uint8) if empty else np.memmap(place / "pixels.u8", np.uint8, mode="r")
-        return cls(place, pixels, **arrays, broken=broken)
+        return cls(place, pixels, **arrays, broken=broken, notes=notes)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -212,12 +215,16 @@ def _fill(plan: _Plan, part: Path, progress: Progress, threads: int) -> None:
     total = int(index["shapes"].prod(1).sum()) * 3
     _refuse_full_disk(part, total)
     broken: dict[int, str] = {}
+    notes: dict[int, list[str]] = {}
     writing = threading.Lock()
     with (part / "pixels.u8").open("wb") as file:
 
         def store(row: int) -> None:
             try:
-                image = _decode(records[row], tuple(index["shapes"][row]), plan.factors[row])
+                said: list[str] = []
+                image = _decode(records[row], tuple(index["shapes"][row]), plan.factors[row], said)
+                if said:
+                    notes[row] = said
             except (InputError, ValueError) as error:
                 broken[row] = with_name(records[row].location.path.name, error)
                 return
@@ -231,8 +238,12 @@ def _fill(plan: _Plan, part: Path, progress: Progress, threads: int) -> None:
         file.flush()
         os.fsync(file.fileno())
     index["usable"][list(broken)] = False
+    # By the file: several records may be of one image.
+    by_image = {_image_name(records[row]): "; ".join(notes[row]) for row in sorted(notes)}
+    sentences = {"broken": [broken[row] for row in sorted(broken)], "notes": count_notes(by_image)}
+    texts = {name: np.array(lines, np.str_) for name, lines in sentences.items()}
     with (part / "index.npz").open("wb") as file:
-        np.savez(file, allow_pickle=False, **index, broken=np.array([broken[row] for row in sorted(broken)], np.str_))
+        np.savez(file, allow_pickle=False, **index, **texts)
         file.flush()
         os.fsync(file.fileno())
 
@@ -268,8 +279,14 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
         raise OSError(f"it needs {nbytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
 
 
-def _decode(record: Stored, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
-    image, region = images.read(read_bytes(record.location), name=record.key), record.location.region
+def _image_name(record: Stored) -> str:
+    """Name of the file, or the key of an image in a shard."""
+    return record.location.path.name if record.location.region else record.key
+
+
+def _decode(record: Stored, shape: tuple[int, int], factor: float, notes: list[str]) -> NDArray[np.uint8]:
+    image = images.read(read_bytes(record.location), name=record.key, notes=notes)
+    region = record.location.region
     actual, recorded = image.shape[:2], (region.size if region else record.size).shape
     if actual != recorded:
         size = Size(height=actual[0], width=actual[1])

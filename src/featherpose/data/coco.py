@@ -16,16 +16,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
 
-from featherpose import images, meaning
+from featherpose import files, images, meaning
 from featherpose.data.folder import find_data
 from featherpose.errors import DataError, InputError
 from featherpose.formats import coco_labels
-from featherpose.records import Id, ImageRecord, Labels, Tally
+from featherpose.records import Id, ImageRecord, Labels, Tally, last_part, name_key, some
 from featherpose.skeleton import Skeleton
 
 FILE = "person_keypoints.json"
+
+LAST_PART = "file names of which only the last part is here"
+OTHER_SPELLING = "file names that are here in another spelling (case, Unicode form)"
+
+Listings = dict[PurePosixPath, dict[str, list[str]]]
+"""Folders below that of the images -> the names in them by their keys."""
 
 _STEM = FILE.removesuffix(".json")
 
@@ -64,7 +69,9 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None, category: 
     place = find_data(root)
     annotations, folders = _find(place, split)
     try:
-        labels = coco_labels.read(annotations, place.stem, category or None)
+        # The name goes into files that are valid text, whatever that of the file is.
+        name = place.stem.encode("utf-8", "backslashreplace").decode()
+        labels = coco_labels.read(annotations, name, category or None)
     except InputError as error:
         raise DataError(str(error)) from None
     # A folder has one of two known layouts; next to a file, the images may be anywhere nearby.
@@ -111,32 +118,78 @@ def _with_any_image(file: Path, folders: Sequence[Path], labels: Labels) -> Path
     """The first folder that contains any of the images; the first one for a file that lists none."""
     names = [image.name for image in labels.images]
     for folder in folders:
-        if not names or any((folder / name).is_file() for name in names):
+        if not names or any(files.is_file(folder / name) for name in names):
             return folder
     for folder in folders:
-        if any((folder / _last_part(name)).is_file() for name in names):
+        listings: Listings = {}
+        if any(_find_entry(folder, name, listings) for name in names):
             return folder
-    raise DataError(f"{file}: its images ({names[0]}, ...) are neither next to it nor in {folders[1]}; put them there.")
+    near = [name for name in _names_in(folders[0]) if Path(name).suffix.lower() in images.SUFFIXES]
+    raise DataError(
+        f"{file}: its images ({some(names)}) are neither next to it nor in {folders[1]}; put them there. The images"
+        f" next to it: {some(near) or 'none'}."
+    )
 
 
 def _with_found_names(labels: Labels, folder: Path) -> Labels:
-    """The same, where an image that is not below the folder by its name is there by the last part of it.
+    """The same, where an image that is not below the folder by its name is there in another spelling, or by the last
+    part of it.
 
     Tools write the folders of the machine that they ran on. A last part that two images share says nothing.
     """
-    missing = {index: image for index, image in enumerate(labels.images) if not (folder / image.name).is_file()}
+    missing = {index: image for index, image in enumerate(labels.images) if not files.is_file(folder / image.name)}
     if not missing:
         return labels
-    shared = Counter(_last_part(image.name) for image in labels.images)
+    shared = Counter(name_key(image.name) for image in labels.images)
+    listings: Listings = {}
     tally = Tally(labels.counts.what)
     records = list(labels.images)
     for index, image in missing.items():
-        name = _last_part(image.name)
-        if name != image.name and shared[name] == 1 and (folder / name).is_file():
+        is_shared = shared[name_key(image.name)] > 1
+        name = _find_entry(folder, image.name, listings, below_alone=is_shared)
+        if name:
             records[index] = replace(image, name=name)
-            tally.assume("file names of which only the last part is here", f"{image.place}, {image.name}")
+            what = LAST_PART if last_part(name) == last_part(image.name) else OTHER_SPELLING
+            tally.assume(what, f"{image.place}, {image.name}")
     assumed = (*labels.counts.assumed, *tally.counts().assumed)
     return replace(labels, images=tuple(records), counts=replace(labels.counts, assumed=assumed))
+
+
+def _find_entry(folder: Path, name: str, listings: Listings, *, below_alone: bool = False) -> str:
+    """File name that is not below the folder as given -> the one that is meant; "" where that is not certain.
+
+    Looked for in the same folder below, and in the folder itself, unless `below_alone`.
+    """
+    parent = PurePosixPath(name.replace("\\", "/")).parent
+    for place in dict.fromkeys([parent] if below_alone else [parent, PurePosixPath()]):
+        if place not in listings:
+            listings[place] = _entries(folder / place)
+        found = _same_name(name, listings[place].get(name_key(name), []))
+        if found and files.is_file(folder / place / found):
+            return (place / found).as_posix()
+    return ""
+
+
+def _same_name(name: str, found: Sequence[str]) -> str:
+    """File name, and the files with the same key -> the one that is meant; "" where that is not certain."""
+    if last_part(name) in found:
+        return last_part(name)
+    return found[0] if len(found) == 1 else ""
+
+
+def _entries(folder: Path) -> dict[str, list[str]]:
+    """Folder -> the names in it by their keys; none where it cannot be read."""
+    found: dict[str, list[str]] = {}
+    for name in _names_in(folder):
+        found.setdefault(name_key(name), []).append(name)
+    return found
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except (OSError, ValueError):
+        return []
 
 
 def _with_sizes(labels: Labels, folder: Path) -> Labels:
@@ -153,12 +206,3 @@ def _with_size(image: ImageRecord, folder: Path) -> ImageRecord:
         return replace(image, size=images.read_size(folder / image.name))
     except InputError:
         return image
-
-
-def _last_part(name: str) -> str:
-    """File name of any system, or a part of an address -> the name without folders.
-
-    >>> _last_part("C:\\\\data\\\\a%20b.jpg")
-    'a b.jpg'
-    """
-    return PurePosixPath(unquote(name).replace("\\", "/")).name

@@ -66,7 +66,7 @@ def is_validation(image: str, val_fraction: float = 0.05) -> bool:
     The images whose name has an SHA-1 divisible by n; those of 0.05 are among those of 0.2. DataError where the
     fraction is not 1/n.
     """
-    return int(hashlib.sha1(image.encode()).hexdigest(), 16) % _divisor(val_fraction) == 0
+    return int(hashlib.sha1(image.encode("utf-8", "surrogatepass")).hexdigest(), 16) % _divisor(val_fraction) == 0
 
 
 def possible_val_fraction(names: Iterable[str]) -> float | None:

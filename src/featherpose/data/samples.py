@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from featherpose import files, images, meaning
 from featherpose.boxes import BOX_MARGINS, box_of_keypoints, xyxy_to_xywh
 from featherpose.data.cache import ASPECT
 from featherpose.data.coco import Coco, is_coco, read_coco
 from featherpose.data.sample import Location, Region, Sample
 from featherpose.data.shards import scan
-from featherpose.records import Counts, PersonRecord, Tally, require_used
+from featherpose.errors import DataError, InputError
+from featherpose.records import Counts, ImageRecord, PersonRecord, Tally, require_used
 from featherpose.size import Size
 from featherpose.skeleton import OTHER_SIGMA, Skeleton, keypoints_without_sigma, unpaired_keypoints
 
@@ -29,30 +31,61 @@ it."""
 
 MISSING = "with an image that is missing"
 UNREADABLE = "with an image that cannot be read"
+OTHER_SIZE = "with an image of another size than annotated"
 
 HEAD_TOP_MARGIN = 0.04
 """From a labeled top of the head up to the person's box, as a fraction of the larger side of the keypoints' bounds;
 `boxes.BOX_MARGINS` counts from the eyes and ears."""
 
 
-def labeled_samples(place: Path, category: str = "", *, strict: bool = False) -> tuple[list[Sample], list[str]]:
+def labeled_samples(
+    place: Path, category: str = "", *, strict: bool = False, tally: Tally | None = None
+) -> tuple[list[Sample], list[str]]:
     """Folder of shards, or COCO file or folder -> all samples, and notes on them for the user (counts, warnings).
 
-    `category`: name or id of that of the persons; "": the one with keypoints. DataError where no sample is left;
-    `strict`: also where the labels look wrong (`meaning.CHECKS`).
+    `category`: name or id of that of the persons; "": the one with keypoints. `tally` counts the records. DataError
+    where no sample is left; `strict`: also where the labels look wrong (`meaning.CHECKS`).
     """
+    tally = tally or Tally("records")
     if is_coco(place) and not any(place.glob("*.tar")):
         coco = read_coco(place, category=category)
         warnings = coco.warnings(strict=strict)
         samples, counts = samples_of_coco(coco)
+        tally.add_counts(counts)
         require_used(counts, f"The category is {coco.labels.category_name}.")
         notes = [*_notes(coco, samples, counts), *(f"Warning: {sentence}" for sentence in warnings)]
         return samples, [*notes, *_name_warnings(coco.skeleton)]
     index = scan(place)
+    tally.total += len(index.samples) + len(index.broken)
+    for sentence in index.broken:
+        tally.leave_out("with a broken record", sentence)
     notes: list[str] = []
     if index.broken:
         notes.append(f"{place}: {len(index.broken)} broken samples left out, first: {index.broken[0]}")
-    return index.samples, notes
+    return index.samples, [*notes, *(f"Warning: {sentence}" for sentence in _warnings(place, index.samples, strict))]
+
+
+def _warnings(place: Path, samples: Sequence[Sample], strict: bool) -> list[str]:
+    """What looks wrong about samples of shards, one sentence each; `strict`: DataError in place of them."""
+    records = [ImageRecord(sample.key, sample.key, sample.size, sample.key) for sample in samples]
+    persons = [
+        PersonRecord(
+            image=index,
+            id=None,
+            category=None,
+            crowd=False,
+            area=sample.area,
+            box_xywh=sample.box_xywh,
+            keypoints=np.column_stack([sample.keypoints, sample.visibility]).astype(np.float32),
+            score=None,
+            place=sample.key,
+        )
+        for index, sample in enumerate(samples)
+    ]
+    try:
+        return meaning.warnings_about(records, persons, strict=strict)
+    except InputError as error:
+        raise DataError(f"{place}: {error}") from None
 
 
 def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counts]:
@@ -61,16 +94,33 @@ def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counts]:
     records = {index: coco.labels.images[index] for index in dict.fromkeys(person.image for person in labeled)}
     nbytes = _file_sizes(coco.images, [record.name for record in records.values()])
     tally = Tally(counts.what)
+    problems = {image.name: _problem(coco.images, image) for image in records.values() if image.name in nbytes}
     samples: list[Sample] = []
     for person in labeled:
         image = records[person.image]
         if image.name not in nbytes:
             tally.leave_out(MISSING, f"{person.place}, {coco.images / image.name}")
-        elif image.size is None:
-            tally.leave_out(UNREADABLE, f"{person.place}, {coco.images / image.name}")
+        elif problem := problems[image.name]:
+            reason, message = problem
+            tally.leave_out(reason, f"{person.place}, {message}")
         else:
+            assert image.size is not None  # _problem
             samples.append(_sample(coco, person, image.size, nbytes[image.name]))
     return samples, counts.less(tally)
+
+
+def _problem(folder: Path, image: ImageRecord) -> tuple[str, str] | None:
+    """An image that exists -> the reason to leave it out, and the message; None where it can be used.
+
+    Only the start of the file is read: what is damaged further on shows when it is decoded.
+    """
+    try:
+        size = images.read_size(folder / image.name)
+    except InputError as error:
+        return UNREADABLE, str(error).rstrip(".")
+    if image.size is None or image.size == size:
+        return None
+    return OTHER_SIZE, meaning.size_difference(image.name, size, image.size).rstrip(".")
 
 
 def with_keypoint_boxes(samples: Sequence[Sample], sources: Collection[str]) -> list[Sample]:
@@ -100,7 +150,7 @@ def _with_keypoint_box(sample: Sample) -> Sample:
 def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Names of images -> size of each file in bytes, without those that are missing."""
     paths = {name: folder / name for name in names}
-    return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+    return {name: path.stat().st_size for name, path in paths.items() if files.is_file(path)}
 
 
 def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: int) -> Sample:

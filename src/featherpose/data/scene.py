@@ -1,8 +1,7 @@
 """One scene: an image with all its people, as a detector is trained on it, and the reader of shards of scenes.
 
-The JSON of a scene contains `people`, each with `box_xywh` and, where known, `iscrowd`, `area`, `keypoints` (17, COCO's
-order), `label` and `score`; and `image`, `source`, `width`, `height`, `split` and `scale` as in a sample. A scene
-without people is an image of background. A broken record is reported and left out, as in `shards`.
+`formats.shard_records` reads the JSON. A scene without people is an image of background. A broken record is reported
+and left out, as in `shards`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featherpose import meaning
 from featherpose.codecs.boxes import IGNORED, PERSON
 from featherpose.data.sample import Location
-from featherpose.data.shards import Member, check_keypoints, find_shards, read_records
+from featherpose.data.shards import Member, find_shards, read_records
+from featherpose.errors import DataError, InputError
+from featherpose.formats.shard_records import read_scene
 from featherpose.oks import person_area
+from featherpose.records import ImageRecord, PersonRecord, Tally
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 
@@ -50,85 +52,102 @@ class Scene:
     negative_weight: float  # weight of places without a box; below 1 where people may be missing among the labels
 
 
-def read_scenes(folders: Sequence[Path], teacher_threshold: float = 0.45) -> tuple[list[Scene], list[str]]:
-    """Folders of `*.tar` shards -> all scenes in the order of their keys, and notes on them for the user (counts).
+def read_scenes(
+    folders: Sequence[Path], teacher_threshold: float = 0.45, *, strict: bool = False, tally: Tally | None = None
+) -> tuple[list[Scene], list[str]]:
+    """Folders of `*.tar` shards -> all scenes in the order of their keys, and notes on them for the user.
 
-    Boxes of a teacher count as people from a score of `teacher_threshold` on and are ignored below it.
+    The notes are counts, and warnings about labels that look wrong (`meaning.CHECKS`); `strict`: DataError in place of
+    the warnings. Boxes of a teacher count as people from a score of `teacher_threshold` on and are ignored below it.
+    `tally` counts the scenes.
     """
-    left_out: Counter[str] = Counter()
     shards = [shard for folder in folders for shard in find_shards(folder)]
-    scenes, broken = read_records(shards, lambda member: _scene(member, teacher_threshold, left_out))
-    return scenes, [*_notes(scenes, left_out), *_broken_note(broken)]
+    reader = _Reader(teacher_threshold)
+    scenes, broken = read_records(shards, reader.scene)
+    if tally is not None:
+        tally.total += len(scenes) + len(broken)
+        for sentence in broken:
+            tally.leave_out("with a broken record", sentence)
+    try:
+        warnings = meaning.warnings_about(reader.images, reader.people, strict=strict)
+    except InputError as error:
+        raise DataError(f"{', '.join(folder.name for folder in folders)}: {error}") from None
+    notes = [*_notes(scenes, reader.left_out), *_broken_note(broken)]
+    return scenes, [*notes, *(f"Warning: {sentence}" for sentence in warnings)]
 
 
-def _scene(member: Member, teacher_threshold: float, left_out: Counter[str]) -> Scene:
-    record, encoded_image = member.parts()
-    size = Size(height=int(record["height"]), width=int(record["width"]))
-    labels = [_Person.read(person, size) for person in record["people"]]
-    reasons = [label.unusable() for label in labels]
-    split = str(record.get("split") or "")
-    usable = [label for label, reason in zip(labels, reasons, strict=True) if not reason]
-    kinds = np.array([label.kind(teacher_threshold) for label in usable], np.int8)
-    scene = Scene(
-        key=member.key,
-        image=str(record["image"]),
-        source=str(record["source"]),
-        split=split,
-        size=size,
-        scale=float(record.get("scale", 1.0)),
-        location=encoded_image,
-        boxes_xywh=np.array([label.box_xywh for label in usable], np.float32).reshape(-1, 4),
-        kinds=kinds,
-        keypoints=np.array([label.keypoints[:, :2] for label in usable], np.float32).reshape(-1, 17, 2),
-        visibility=np.array([label.keypoints[:, 2] for label in usable], np.uint8).reshape(-1, 17),
-        areas=np.array([label.area for label in usable], np.float32),
-        negative_weight=_negative_weight(split, int(np.count_nonzero(kinds == PERSON))),
-    )
-    left_out.update(reason for reason in reasons if reason)  # only now: those of a broken record do not count
-    return scene
+class _Reader:
+    """Reads scenes, and collects what they say about all people, for the checks of meaning."""
 
+    def __init__(self, teacher_threshold: float) -> None:
+        self._teacher_threshold = teacher_threshold
+        self.left_out: Counter[str] = Counter()
+        self.images: list[ImageRecord] = []
+        self.people: list[PersonRecord] = []
 
-@dataclass(frozen=True, eq=False)
-class _Person:
-    """One entry of `people`."""
-
-    box_xywh: NDArray[np.float32]  # (4,) clipped to the image
-    keypoints: NDArray[np.float32]  # (17, 3) x, y, visibility
-    area: float
-    is_crowd: bool
-    teacher_score: float | None
-
-    @classmethod
-    def read(cls, entry: dict[str, Any], size: Size) -> _Person:
-        """Entry of a record and the size of its image -> the person; ValueError where its numbers make no sense."""
-        box = np.array(entry["box_xywh"], np.float32)
-        if box.shape != (4,) or not np.isfinite(box).all():
-            raise ValueError(f"box_xywh is {box.tolist()}, wanted x, y, width and height")
-        keypoints = np.array(entry.get("keypoints") or np.zeros((17, 3)), np.float32)
-        check_keypoints(keypoints, COCO17)
-        low = np.clip(box[:2], 0, size.xy)
-        high = np.clip(box[:2] + box[2:], low, size.xy)
-        clipped = np.concatenate([low, high - low]).astype(np.float32)
-        return cls(
-            box_xywh=clipped,
-            keypoints=keypoints,
-            area=person_area(entry.get("area") or None, clipped),
-            is_crowd=bool(entry.get("iscrowd")),
-            teacher_score=float(entry["score"]) if entry.get("label") == "teacher" else None,
+    def scene(self, member: Member) -> Scene:
+        """The entries of a shard with one key -> the scene; InputError where the record is broken."""
+        content, encoded_image = member.parts()
+        record = read_scene(content, len(self.images))
+        image = record.image
+        boxes = [_clipped(person, image.size) for person in record.people]
+        reasons = [_unusable(box, person.score) for box, person in zip(boxes, record.people, strict=True)]
+        rows = [row for row, reason in enumerate(reasons) if not reason]
+        usable = [record.people[row] for row in rows]
+        kinds = np.array([_kind(person, self._teacher_threshold) for person in usable], np.int8)
+        keypoints = np.array([_keypoints(person) for person in usable], np.float32).reshape(-1, 17, 3)
+        self.left_out.update(reason for reason in reasons if reason)
+        self.images.append(ImageRecord(member.key, member.key, image.size, member.key))
+        # What has no area is left out and counted as that.
+        self.people += [person for person in record.people if _has_area(person)]
+        return Scene(
+            key=member.key,
+            image=image.name,
+            source=image.source,
+            split=image.split,
+            size=image.size,
+            scale=image.scale,
+            location=encoded_image,
+            boxes_xywh=np.array([boxes[row] for row in rows], np.float32).reshape(-1, 4),
+            kinds=kinds,
+            keypoints=keypoints[..., :2],
+            visibility=keypoints[..., 2].astype(np.uint8),
+            areas=np.array([person_area(record.people[row].area or None, boxes[row]) for row in rows], np.float32),
+            negative_weight=_negative_weight(image.split, int(np.count_nonzero(kinds == PERSON))),
         )
 
-    def unusable(self) -> str:
-        """Reason why the box is left out; empty where it is not."""
-        if not (self.box_xywh[2:] > 0).all():
-            return "boxes without area inside the image"
-        if self.teacher_score is not None and self.teacher_score < TEACHER_MIN_SCORE:
-            return f"boxes of the teacher with a score below {TEACHER_MIN_SCORE}"
-        return ""
 
-    def kind(self, teacher_threshold: float) -> int:
-        """PERSON or IGNORED."""
-        is_unsure = self.teacher_score is not None and self.teacher_score < teacher_threshold
-        return IGNORED if self.is_crowd or is_unsure else PERSON
+def _clipped(person: PersonRecord, size: Size) -> NDArray[np.float32]:
+    """Person and the size of the image -> the part of the box (4,) that is inside."""
+    assert person.box_xywh is not None  # read_scene
+    low = np.clip(person.box_xywh[:2], 0, size.xy)
+    high = np.clip(person.box_xywh[:2] + person.box_xywh[2:], low, size.xy)
+    return np.concatenate([low, high - low]).astype(np.float32)
+
+
+def _has_area(person: PersonRecord) -> bool:
+    assert person.box_xywh is not None  # read_scene
+    return bool((person.box_xywh[2:] > 0).all())
+
+
+def _keypoints(person: PersonRecord) -> NDArray[np.float32]:
+    """(17, 3) x, y, visibility; not labeled where the record has none."""
+    return np.zeros((COCO17.num_keypoints, 3), np.float32) if person.keypoints is None else person.keypoints
+
+
+def _unusable(box_xywh: NDArray[np.float32], teacher_score: float | None) -> str:
+    """Reason why a person is left out; empty where this is not so."""
+    if not (box_xywh[2:] > 0).all():
+        return "boxes without area inside the image"
+    if teacher_score is not None and teacher_score < TEACHER_MIN_SCORE:
+        return f"boxes of the teacher with a score below {TEACHER_MIN_SCORE}"
+    return ""
+
+
+def _kind(person: PersonRecord, teacher_threshold: float) -> int:
+    """PERSON or IGNORED."""
+    is_unsure = person.score is not None and person.score < teacher_threshold
+    return IGNORED if person.crowd or is_unsure else PERSON
 
 
 def _negative_weight(split: str, num_people: int) -> float:

@@ -1,26 +1,23 @@
 """Samples in WebDataset shards: `KEY.webp` and `KEY.json` in `*.tar` files, indexed once and then read by offset.
 
-The JSON contains `keypoints` [[x, y, v] ...], `skeleton`, `box_xywh`, `image`, `source`, `width`, `height` and, where
-known, `area` and `scale`. A sample with a broken record is reported and left out, never replaced by its neighbor; a
-shard that cannot be read to its end is an error, because it is unknown what is missing.
+`formats.shard_records` reads the JSON. A sample with a broken record is reported and left out, never replaced by its
+neighbor; a shard that cannot be read to its end is an error, because it is unknown what is missing.
 """
 
 from __future__ import annotations
 
-import json
 import tarfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from featherpose.data.sample import Location, Sample
-from featherpose.errors import DataError, InputError, did_you_mean
-from featherpose.size import Size
-from featherpose.skeleton import SKELETONS, Skeleton
+from featherpose.errors import DataError, InputError
+from featherpose.formats.shard_records import read_sample
 
 IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
 Record = TypeVar("Record")
@@ -56,11 +53,11 @@ def read_records(shards: Iterable[Path], parse: Callable[[Member], Record]) -> t
     for member in (member for shard in shards for member in _members(shard)):
         try:
             if member.key in records:
-                raise ValueError("duplicate key, already found in " + found_in[member.key])
+                raise InputError("duplicate key, already found in " + found_in[member.key])
             records[member.key] = parse(member)
             found_in[member.key] = member.shard.name
-        except (InputError, ValueError, TypeError, KeyError, OverflowError) as error:
-            broken.append(f"{member.shard.name}: {member.key}: {_reason(error)}")
+        except InputError as error:
+            broken.append(f"{member.shard.name}: {member.key}: {error}")
     return [records[key] for key in sorted(records)], broken
 
 
@@ -87,11 +84,11 @@ class Member(NamedTuple):
     record: bytes | None
     encoded_image: Location | None
 
-    def parts(self) -> tuple[dict[str, Any], Location]:
-        """The record, parsed, and the location of the image; ValueError where one of them is missing."""
+    def parts(self) -> tuple[bytes, Location]:
+        """The record as JSON, and the location of the image; InputError where one of them is missing."""
         if self.record is None or self.encoded_image is None:
-            raise ValueError(f"there is no {'record (.json)' if self.record is None else 'image (.webp)'} for this key")
-        return json.loads(self.record), self.encoded_image
+            raise InputError(f"there is no {'record (.json)' if self.record is None else 'image (.webp)'} for this key")
+        return self.record, self.encoded_image
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -143,44 +140,21 @@ def _check_end(shard: Path, name: str, end: int) -> None:
 
 
 def _sample(member: Member) -> Sample:
-    record, encoded_image = member.parts()
-    skeleton = _skeleton(record["skeleton"])
-    size = Size(height=int(record["height"]), width=int(record["width"]))
-    keypoints = np.array(record["keypoints"], np.float32)
-    box = np.array(record["box_xywh"], np.float32)
-    check_keypoints(keypoints, skeleton)
-    if box.shape != (4,) or not np.isfinite(box).all() or not (box[2:] > 0).all():
-        raise ValueError(f"box_xywh is {box.tolist()}, wanted x, y and a width and height above 0")
+    content, encoded_image = member.parts()
+    record = read_sample(content)
+    person = record.person
+    assert person.keypoints is not None  # read_sample
+    assert person.box_xywh is not None
     return Sample(
         key=member.key,
-        image=str(record["image"]),
-        source=str(record["source"]),
-        keypoints=keypoints[:, :2],
-        visibility=keypoints[:, 2].astype(np.uint8),
-        skeleton=skeleton,
-        box_xywh=box,
-        area=None if record.get("area") is None else float(record["area"]),
-        size=size,
-        scale=float(record.get("scale", 1.0)),
+        image=record.image.name,
+        source=record.image.source,
+        keypoints=person.keypoints[:, :2],
+        visibility=person.keypoints[:, 2].astype(np.uint8),
+        skeleton=record.skeleton,
+        box_xywh=person.box_xywh,
+        area=person.area,
+        size=record.image.size,
+        scale=record.image.scale,
         location=encoded_image,
     )
-
-
-def _skeleton(name: str) -> Skeleton:
-    if name not in SKELETONS:
-        raise ValueError(f"skeleton '{name}' is not known.{did_you_mean(name, SKELETONS)}")
-    return SKELETONS[name]
-
-
-def check_keypoints(keypoints: np.ndarray, skeleton: Skeleton) -> None:
-    """Keypoints (K, 3) of a record: x, y, visibility; ValueError where they cannot be those of the skeleton."""
-    if keypoints.shape != (skeleton.num_keypoints, 3):
-        raise ValueError(
-            f"keypoints have shape {keypoints.shape}, wanted ({skeleton.num_keypoints}, 3) of {skeleton.name}"
-        )
-    if not np.isfinite(keypoints).all() or not np.isin(keypoints[:, 2], (0, 1, 2)).all():
-        raise ValueError("keypoints must be finite numbers with visibility 0, 1 or 2")
-
-
-def _reason(error: Exception) -> str:
-    return f"its record lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -17,14 +17,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import images
+from featherpose import images, meaning
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import DataError, InputError
 from featherpose.evaluation.coco import bbox_ap, evaluator
 from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes, score_at_precision
 from featherpose.evaluation.prediction import Detect
 from featherpose.evaluation.result import Evaluation
-from featherpose.records import NO_BOX, Counts, Labels, PersonRecord, Tally
+from featherpose.records import NO_BOX, Counts, Labels, PersonRecord, Tally, count_notes
+from featherpose.size import Size
 
 
 @dataclass(frozen=True)
@@ -59,29 +60,43 @@ class Dataset(Protocol):
 
 
 def evaluate_detector(
-    dataset: Dataset, detect: Detect, conf: float, progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    detect: Detect,
+    conf: float,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    strict: bool = False,
 ) -> Evaluation[DetectorScores]:
     """Data set and a function from an image to all boxes, however low their score -> Evaluation.
 
     All annotated persons count, with keypoints or not; crowd regions are ignored. The results are in COCO's box format.
-    An image that cannot be read is listed, and its persons count as missed. DataError where none can.
+    An image that cannot be read, or whose size differs from the annotated one, is listed, and its persons count as
+    missed. DataError where none can be used. `strict` refuses labels that look wrong (`meaning.CHECKS`).
     """
     evaluator()  # if it is not installed, fail now and not after inference
     labels = dataset.labels
     people, counts = _with_boxes(labels)
+    warnings = meaning.warnings_about(labels.images, [p for p in people if not p.crowd], strict=strict)
     by_image: defaultdict[int, list[PersonRecord]] = defaultdict(list)
     for person in people:
         by_image[person.image].append(person)
     records = labels.images
     start = time.perf_counter()
     broken: list[str] = []
+    notes: dict[str, str] = {}
     results: list[dict[str, Any]] = []
     found: list[ImageDetections] = []
     for index, record in enumerate(records):
         if progress:
             progress(index, len(records))
         try:
-            image = images.read(dataset.images / record.name)
+            said: list[str] = []
+            image = images.read(dataset.images / record.name, notes=said)
+            if said:
+                notes[record.name] = "; ".join(said)
+            size = Size(height=image.shape[0], width=image.shape[1])
+            if record.size is not None and record.size != size:
+                raise InputError(meaning.size_difference(record.name, size, record.size))
         except InputError as error:
             broken.append(str(error))
             continue
@@ -102,6 +117,7 @@ def evaluate_detector(
         num_instances=len(results),
         seconds=time.perf_counter() - start,
         broken=tuple(broken),
+        warnings=(*warnings, *count_notes(notes)),
         counts=(counts,),
     )
 

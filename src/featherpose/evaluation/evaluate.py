@@ -73,6 +73,7 @@ def evaluate(
     *,
     nms: str | None = None,
     jitter: float = 0.0,
+    category: Id | None = None,
     strict: bool = False,
 ) -> Evaluation[CocoScores]:
     """Data set, a function from images and boxes to Poses, and "gt" or a JSON file of boxes -> Evaluation.
@@ -80,9 +81,9 @@ def evaluate(
     The results are in COCO's keypoint result format. The file contains COCO detections, COCO annotations or
     {image: boxes}. `nms`, a name in `NMS`, selects how duplicates among them are suppressed (None: oks). `jitter` moves
     each side of labeled boxes by a normal draw times this fraction of the box's width or height, the same draws each
-    time. `strict` refuses labels and boxes that look wrong (`meaning.CHECKS`). `progress` is called with the number of
-    images done and the total. An image that cannot be read, or whose size differs from the annotated one, is listed,
-    and its persons count as missed.
+    time. `category`: id or name of that of the persons in the file. `strict` refuses labels and boxes that look wrong
+    (`meaning.CHECKS`). `progress` is called with the number of images done and the total. An image that cannot be read,
+    or whose size differs from the annotated one, is listed, and its persons count as missed.
     """
     evaluator()  # if it is not installed, fail now and not after inference
     labeled = boxes == "gt"
@@ -96,7 +97,7 @@ def evaluate(
     if labeled:
         entries = _with_jitter(_labeled(labels, persons), jitter)
     else:
-        entries, box_counts, box_warnings = _from_file(labels, Path(boxes), strict)
+        entries, box_counts, box_warnings = _from_file(labels, Path(boxes), category, strict)
         all_counts.append(box_counts)
         warnings += box_warnings
     images = [
@@ -163,7 +164,7 @@ def _evaluate(
         num_instances=instances,
         seconds=predictions.seconds,
         broken=broken,
-        warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
+        warnings=(*predictions.notes, *_notes(labels, len(images), len(broken), results)),
     )
 
 
@@ -194,9 +195,11 @@ def _with_jitter(entries: list[_ImageBoxes], amount: float) -> list[_ImageBoxes]
     return [replace(entry, boxes=jitter_boxes(entry.boxes, amount, rng)) for entry in entries] if amount else entries
 
 
-def _from_file(labels: Labels, path: Path, strict: bool) -> tuple[list[_ImageBoxes], Counts, list[str]]:
+def _from_file(
+    labels: Labels, path: Path, category: Id | None, strict: bool
+) -> tuple[list[_ImageBoxes], Counts, list[str]]:
     """Boxes of a JSON file by image, without images that have none; their counts, and what looks wrong about them."""
-    known = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.", expected=labels.category)
+    known = person_boxes.read(path, "Wanted a file of boxes, or type --boxes gt.", category, expected=labels.category)
     # Detections name an image by its id, as the labels do, or by its file; the other formats name it by its file.
     by_id = known.complete and any(known.find_id(image.id) is not None for image in labels.images)
     matches = [(image, known.find_id(image.id) if by_id else known.find(image.name)) for image in labels.images]
@@ -245,11 +248,6 @@ NMS: dict[str, Callable[[Poses], NDArray[np.int64]]] = {
 }
 """How duplicates are suppressed: Poses -> indices of the poses kept. "soft" drops no pose up to 20 poses, and only the
 worst beyond; the scores of the poses kept do not change."""
-
-
-def _brightened(notes: Sequence[str]) -> list[str]:
-    """One line for each image that was not taken as it is -> their number and the first."""
-    return [f"{len(notes)} images were not taken as they are (first {notes[0]})."] if notes else []
 
 
 def _notes(labels: Labels, total: int, broken: int, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:

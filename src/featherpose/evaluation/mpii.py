@@ -81,6 +81,7 @@ def evaluate_mpii(
         num_instances=instances,
         seconds=predictions.seconds,
         broken=predictions.broken,
+        warnings=predictions.notes,
         counts=(samples.counts,),
     )
 

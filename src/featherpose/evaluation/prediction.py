@@ -16,6 +16,7 @@ from featherpose.boxes import check_boxes
 from featherpose.errors import DataError, InputError, with_name
 from featherpose.meaning import size_difference
 from featherpose.poses import Poses
+from featherpose.records import count_notes
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
@@ -66,7 +67,7 @@ class Predictions:
     seconds: float
     """Reading the images and inference."""
     notes: tuple[str, ...] = ()
-    """One line for each image that was not taken as it is."""
+    """What was done to images that were not taken as they are, with their number."""
 
     @property
     def num_images(self) -> int:
@@ -91,7 +92,7 @@ def predict_images(
     start = time.perf_counter()
     poses: list[Poses | None] = [None] * len(labeled)
     broken: list[str] = []
-    notes: list[str] = []
+    notes: dict[str, str] = {}
     for image, image_poses in predict(_usable(folder, labeled, detect, broken, notes)):
         if progress:
             progress(image.index, len(labeled))
@@ -101,21 +102,22 @@ def predict_images(
         progress(len(labeled), len(labeled))
     if broken and len(broken) == len(labeled):
         raise DataError(f"None of the {len(labeled)} images could be used; first error: {broken[0]}")
-    return Predictions(poses, tuple(broken), time.perf_counter() - start, tuple(notes))
+    return Predictions(poses, tuple(broken), time.perf_counter() - start, tuple(count_notes(notes)))
 
 
 def _usable(
-    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str], notes: list[str]
+    folder: Path, labeled: Sequence[LabeledImage], detect: Detect | None, broken: list[str], notes: dict[str, str]
 ) -> Iterator[ImageWithBoxes]:
     """Images of a data set -> those that can be used; for each of the others a line is added to `broken`.
 
-    `notes` gets a line for each that was not taken as it is.
+    `notes`: by the name of the image, what was not taken as it is.
     """
     for index, image in enumerate(labeled):
         try:
             said: list[str] = []
             pixels = images.read(folder / image.name, notes=said)
-            notes += [f"{image.name}: {sentence}" for sentence in said]
+            if said:
+                notes[image.name] = "; ".join(said)
             boxes, scores = _boxes(image, pixels, detect)
         except InputError as error:
             broken.append(with_name(image.name, error))

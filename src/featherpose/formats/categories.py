@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featherpose.errors import InputError
@@ -14,7 +15,23 @@ from featherpose.records import Id
 PEOPLE = frozenset(
     {
         *("person", "persons", "people", "pedestrian", "pedestrians", "human", "humans", "man", "woman"),
-        *("mensch", "personne", "persona", "人", "人物", "行人"),
+        *("boy", "child", "children", "girl", "men", "women", "human body", "human pose", "person keypoints"),
+        *("mensch", "menschen", "personen", "fußgänger", "personne", "personnes", "piéton", "piétons"),
+        *(
+            "persona",
+            "personas",
+            "peatón",
+            "peatones",
+            "pessoa",
+            "pessoas",
+            "человек",
+            "人",
+            "人物",
+            "人間",
+            "行人",
+            "歩行者",
+            "사람",
+        ),
     }
 )
 """Names of categories of people, in lower case."""
@@ -43,10 +60,15 @@ class Category:
     @property
     def is_people(self) -> bool:
         """Whether its name is one for people."""
-        return self.name.strip().lower() in PEOPLE
+        return is_people(self.name)
 
     def __str__(self) -> str:
         return f"{self.name}, id {self.id}"
+
+
+def is_people(name: str) -> bool:
+    """Name of a category -> whether it is one for people, whatever its case: "Person_Keypoints"."""
+    return " ".join(re.split(r"[\W_]+", name.strip().lower())) in PEOPLE
 
 
 def read_categories(records: Sequence[Any]) -> list[Category]:
@@ -57,7 +79,10 @@ def read_categories(records: Sequence[Any]) -> list[Category]:
         name = record.get("name")
         category_id = values.as_id(record.get("id"), f"{place}.id")
         named = str(category_id if values.is_absent(name) else name)
-        found.append(Category(category_id, named, record.get("keypoints"), record.get("skeleton"), place))
+        category = Category(category_id, named, record.get("keypoints"), record.get("skeleton"), place)
+        # Merged files list a category again and again.
+        if not any(replace(category, place=known.place) == known for known in found):
+            found.append(category)
     return found
 
 
@@ -104,11 +129,13 @@ def choose_id(used: Counter[str], wanted: Id | None, expected: Id | None = None)
 
     The only one, or one that is a name for people, or COCO's 1, unless 0 is used as well: then ids may count from 0.
     """
-    if wanted is not None:
+    if wanted is not None and (expected is None or values.id_key(wanted) in used):
         return values.id_key(wanted)
-    if expected is not None and values.id_key(expected) in used:
+    # The labels' person may be 1 where the detector counts from 0, and its 1 is another category.
+    is_certain = wanted is not None or "0" not in used or len(used) == 1
+    if expected is not None and values.id_key(expected) in used and (is_certain or values.id_key(expected) == "0"):
         return values.id_key(expected)
-    named = [key for key in used if key.lower() in PEOPLE]
+    named = [key for key in used if is_people(key)]
     if len(used) <= 1 or len(named) == 1:
         return next(iter(named or used), None)
     if COCO_PERSON in used and "0" not in used and not named:

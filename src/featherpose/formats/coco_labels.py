@@ -20,7 +20,7 @@ from featherpose import files
 from featherpose.errors import InputError
 from featherpose.formats import values
 from featherpose.formats.categories import Category, choose, read_categories
-from featherpose.records import Counts, Id, ImageRecord, Labels, PersonRecord, Tally, box_around
+from featherpose.records import Counts, Id, ImageRecord, Labels, PersonRecord, Tally, box_around, some
 from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
@@ -88,8 +88,8 @@ def read_people(document: Any, name: str, category: Id | None, *, expected: Id |
     categories = read_categories(_section(document, "categories", required=posed))
     used = Counter(values.id_key(i) for i in _ids_of(annotations, "category_id"))
     chosen = choose(categories, used, category, expected=expected, posed=posed) if categories or posed else None
-    skeleton = _skeleton(chosen, name) if chosen and chosen.keypoints else None
     tally = Tally(f"annotations of {name}{_choice(chosen)}", len(annotations))
+    skeleton = _skeleton(chosen, name, tally) if chosen and chosen.keypoints else None
     problems: list[str] = []
     images = _Images(tally, image_records, problems)
     reader = _Reader(images, categories, chosen, skeleton, tally)
@@ -99,6 +99,7 @@ def read_people(document: Any, name: str, category: Id | None, *, expected: Id |
         raise InputError(f"{problems[0].rstrip('.')}; correct or remove it{more}.")
     if chosen is not None:
         _require_category(chosen, categories, used, annotations)
+    images.require_listed()
     return People(tuple(images.records), tuple(persons), chosen, skeleton, tally.counts())
 
 
@@ -109,6 +110,8 @@ class _Images:
         self.records: list[ImageRecord] = []
         self._by_key: dict[str, int] = {}
         self._by_name: dict[str, int] = {}
+        self._listed: list[Id] = []
+        self._unlisted: list[Id] = []
         for index, record in enumerate(image_records):
             try:
                 self._add(_image(record, f"images[{index}]"), tally)
@@ -118,7 +121,18 @@ class _Images:
     def find(self, image_id: Id) -> int | None:
         """Id of an image, or its file name where no id is that -> its index; None where it is not listed."""
         key = values.id_key(image_id)
-        return self._by_key.get(key, self._by_name.get(key))
+        index = self._by_key.get(key, self._by_name.get(key))
+        (self._unlisted if index is None else self._listed).append(image_id)
+        return index
+
+    def require_listed(self) -> None:
+        """InputError, which shows both sides, where none of the images that were looked for is listed."""
+        if self._unlisted and not self._listed:
+            ids = some([image.id for image in self.records]) or "none"
+            raise InputError(
+                f"none of {len(self._unlisted)} annotations is of an image that is listed: their image_id is"
+                f" {some(list(dict.fromkeys(self._unlisted)))}, the ids in `images` are {ids}"
+            )
 
     def _add(self, image: ImageRecord, tally: Tally) -> None:
         key = values.id_key(image.id)
@@ -322,7 +336,7 @@ def _require_category(
         )
 
 
-def _skeleton(category: Category, name: str) -> Skeleton:
+def _skeleton(category: Category, name: str, tally: Tally) -> Skeleton:
     """Category with keypoints -> the built-in skeleton with the same names in the same order, or a new one."""
     keypoint_names = _keypoint_names(category)
     limbs = category.skeleton or []
@@ -332,7 +346,12 @@ def _skeleton(category: Category, name: str) -> Skeleton:
     known = [skeleton for skeleton in SKELETONS.values() if skeleton.keypoint_names == tuple(keypoint_names)]
     if known:
         return known[0]
-    return Skeleton.from_names(name, keypoint_names, [_limb(limb, len(keypoint_names)) for limb in limbs])
+    # No limb that is counted from 1 has a 0.
+    first = 0 if any(isinstance(limb, list) and 0 in limb for limb in limbs) else 1
+    found = [_limb(limb, len(keypoint_names), first) for limb in limbs]
+    if first == 0:
+        tally.assume("`skeleton` counts keypoints from 0", category.place)
+    return Skeleton.from_names(name, keypoint_names, found)
 
 
 def _keypoint_names(category: Category) -> list[str]:
@@ -344,15 +363,16 @@ def _keypoint_names(category: Category) -> list[str]:
     return names
 
 
-def _limb(limb: Any, num_keypoints: int) -> tuple[int, int]:
-    """Two keypoint indices counted from 1 -> the same counted from 0."""
+def _limb(limb: Any, num_keypoints: int, first: int) -> tuple[int, int]:
+    """Two keypoint indices counted from `first` -> the same counted from 0."""
     try:
         ends = values.as_numbers(limb, "a limb").tolist() if isinstance(limb, list) else []
     except InputError:
         ends = []
-    if len(ends) != 2 or not set(ends) <= set(range(1, num_keypoints + 1)):
+    if len(ends) != 2 or not set(ends) <= set(range(first, first + num_keypoints)):
         raise InputError(
-            f"{limb!r} in `skeleton` is not a limb; wanted two keypoints, counted from 1 to {num_keypoints}."
+            f"{limb!r} in `skeleton` is not a limb; wanted two keypoints, counted from {first} to"
+            f" {first + num_keypoints - 1}."
             " Without `skeleton` no limbs are drawn."
         )
-    return int(ends[0]) - 1, int(ends[1]) - 1
+    return int(ends[0]) - first, int(ends[1]) - first

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ from featherpose.formats import values
 from featherpose.formats.categories import COCO_PERSON, choose_id
 from featherpose.formats.coco import image_number
 from featherpose.formats.coco_labels import TWICE, is_repeated, read_people, read_person
-from featherpose.records import CROWD, OUTSIDE, Counts, Id, ImageRecord, PersonRecord, Tally, overlaps, some
+from featherpose.records import CROWD, OUTSIDE, Counts, Id, ImageRecord, PersonRecord, Tally, name_key, overlaps, some
 from featherpose.size import Size
 
 _WANTED = (
@@ -33,6 +33,7 @@ _WANTED = (
     '...}) or COCO detections ([{"image_id", "bbox", "score"}, ...])'
 )
 NO_BOX = "without a box that has an area"
+NOT_CORNERS = "whose right or bottom is before left or top (width and height in place of them?)"
 
 Boxes = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Boxes (N, 4) left, top, right, bottom in pixels, and their scores (N,)."""
@@ -57,8 +58,8 @@ class PersonBoxes:
         """Name of an image -> index of its entry, None where there is none.
 
         Looked up by the name as given, then without folders, without suffix, and by its number, which is how COCO
-        detections refer to "000000000785.jpg"; last, among the entries without their folders. `whole_name`: only as
-        given, for a name that two folders share.
+        detections refer to "000000000785.jpg"; last, among the entries without their folders and in another spelling
+        (`records.name_key`). `whole_name`: only as given, for a name that two folders share.
         """
         path = PurePosixPath(name)
         number = image_number(name)
@@ -66,7 +67,10 @@ class PersonBoxes:
         for key in [name] if whole_name else [name, *short]:
             if key in self._by_name:
                 return self._by_name[key]
-        return None if whole_name else self._by_short_name.get(path.name, self._by_short_name.get(path.stem))
+        if whole_name:
+            return None
+        found = self._by_short_name.get(path.name, self._by_short_name.get(path.stem))
+        return self._by_key.get(name_key(name)) if found is None else found
 
     def find_id(self, image_id: Id) -> int | None:
         """Id of an image in another file -> index of its entry, None where there is none."""
@@ -118,6 +122,32 @@ class PersonBoxes:
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from None
 
+    def require_inside(self, sizes: Mapping[int, Size | None]) -> None:
+        """Sizes of the images of the entries that are used -> InputError where they have boxes, and none is inside."""
+        persons = [person for person in self.persons if person.image in sizes]
+        boxes = [(person, person.box_xywh, sizes[person.image]) for person in persons]
+        outside = [
+            (person, box, size)
+            for person, box, size in boxes
+            if box is not None and size is not None and not overlaps(box, size)
+        ]
+        if outside and len(outside) == len(persons):
+            person, box, size = outside[0]
+            name = self.images[person.image].name
+            raise InputError(
+                f"{self.name}: none of {len(persons)} boxes is inside its image (first {person.place}: left, top,"
+                f" width, height {box.tolist()}, image {name} of {size}). Are they of other images?"
+            )
+
+    @cached_property
+    def digest(self) -> str:
+        """Of all that poses depend on. A pipe cannot be read once more for it."""
+        digest = hashlib.sha256(repr([image.name for image in self.images]).encode("utf-8", "surrogatepass"))
+        for person in self.persons:
+            assert person.box_xywh is not None  # the others were left out
+            digest.update(repr((person.image, person.box_xywh.tolist(), person.score)).encode())
+        return digest.hexdigest()
+
     @cached_property
     def _by_image(self) -> Mapping[int, list[PersonRecord]]:
         found: dict[int, list[PersonRecord]] = {}
@@ -132,6 +162,13 @@ class PersonBoxes:
     @cached_property
     def _by_name(self) -> Mapping[str, int]:
         return {image.name: index for index, image in enumerate(self.images)}
+
+    @cached_property
+    def _by_key(self) -> Mapping[str, int]:
+        """Entries by the keys of their names, where these are unique."""
+        keys = [name_key(image.name) for image in self.images]
+        counts = Counter(keys)
+        return {key: index for index, key in enumerate(keys) if counts[key] == 1}
 
     @cached_property
     def _by_short_name(self) -> Mapping[str, int]:
@@ -149,10 +186,8 @@ def read(path: Path, wanted: str = "", category: Id | None = None, *, expected: 
         category: id or name of the category of the persons; None: chosen as `categories` describes.
         expected: id that this category most likely has: that of the labels.
     """
-    content = files.read_json(path, wanted)
-    if isinstance(content, dict) and not _is_annotations(content):
-        # Python's parser keeps the last one of repeated keys; here all count.
-        content = json.loads(path.read_bytes(), object_pairs_hook=_merged)
+    # Python's parser keeps the last one of repeated keys; here all count.
+    content = files.read_json(path, wanted, joined=True)
     try:
         return replace(from_json(content, path.name, category, expected=expected), name=str(path))
     except InputError as error:
@@ -174,17 +209,6 @@ def from_json(
 
 def _is_annotations(content: Any) -> bool:
     return isinstance(content, dict) and "annotations" in content
-
-
-def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Keys and values of an object -> the object; lists of repeated keys are joined."""
-    merged: dict[str, Any] = {}
-    for key, value in pairs:
-        if isinstance(merged.get(key), list) and isinstance(value, list):
-            merged[key] = [*merged[key], *value]
-        else:
-            merged[key] = value
-    return merged
 
 
 def _from_annotations(content: dict[str, Any], name: str, category: Id | None, expected: Id | None) -> PersonBoxes:
@@ -210,7 +234,7 @@ def _from_names(content: dict[str, Any], name: str) -> PersonBoxes:
             box = xyxy_to_xywh(values.as_numbers(row, place))
             person = PersonRecord(len(images), None, None, False, None, box, None, None, place)
             if not (box[2:] > 0).all():
-                tally.leave_out(NO_BOX, place)
+                tally.leave_out(NO_BOX if (box[2:] == 0).any() else NOT_CORNERS, place)
             elif is_repeated(person, seen):
                 tally.leave_out(TWICE, place)
             else:

@@ -9,7 +9,7 @@ A value whose meaning is certain is read; every other one is an InputError with 
 | true, false | refused | refused | yes, no |
 | "true", "False", "yes", "no" | refused | a name | yes, no |
 | null, "", absent | not given | refused | no |
-| NaN, Infinity, beyond float32 | refused | refused | refused |
+| NaN, Infinity, beyond 1e30 | refused | refused | refused |
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from featherpose.errors import InputError
 from featherpose.records import Id
 
-LARGEST = 3.4e38
-"""Numbers beyond float32 are refused."""
+LARGEST = 1e30
+"""Larger numbers are refused: sums and differences of those below are finite in float32."""
+_POINT_KEYS = (("x", "y", "v"), ("x", "y", "visibility"), ("x", "y", "visible"))
 _FLAGS = {"": False, "0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 _BOX_KEYS = (("x", "y", "width", "height"), ("left", "top", "width", "height"), ("x", "y", "w", "h"))
 _SHOWN = 60
@@ -113,12 +114,14 @@ def as_box(value: Any, what: str) -> NDArray[np.float64] | None:
 def as_keypoints(value: Any, num_keypoints: int, what: str) -> NDArray[np.float32] | None:
     """Value -> keypoints (K, 3) x, y, visibility; None where they are not given.
 
-    One list of numbers, or a list of [x, y, v]. What x and y of a keypoint with v = 0 are does not matter.
+    One list of numbers, or a list of [x, y, v] or of {"x", "y", "v"}. What x and y of a keypoint with v = 0 are does
+    not matter.
     """
     if is_absent(value):
         return None
     if not isinstance(value, list):
         raise InputError(f"{what} is {shown(value)}, wanted x, y, v of {num_keypoints} keypoints.")
+    value = [_point(point) for point in value]
     flat = value
     if all(isinstance(point, list) and len(point) == 3 for point in value):
         flat = [number for point in value for number in point]
@@ -138,6 +141,14 @@ def as_keypoints(value: Any, num_keypoints: int, what: str) -> NDArray[np.float3
         given = [number for number, is_seen in zip(flat[axis::3], seen, strict=True) if is_seen]
         keypoints[labeled, axis] = as_numbers(given, what)
     return keypoints
+
+
+def _point(value: Any) -> Any:
+    """An object with x, y and v -> [x, y, v]; any other value as it is."""
+    if not isinstance(value, dict):
+        return value
+    keys = next((keys for keys in _POINT_KEYS if set(keys) <= value.keys()), None)
+    return value if keys is None else [value[key] for key in keys]
 
 
 def _plain_keypoints(flat: list[Any]) -> NDArray[np.float32] | None:

@@ -63,6 +63,8 @@ class PretrainedReport:
     loaded: list[str]
     fresh: list[str]
     ignored: list[str]
+    found: str = ""
+    """What the file contains (`StateDict.describe`)."""
 
 
 def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_names: Sequence[str]) -> PretrainedReport:
@@ -73,7 +75,8 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_nam
     the same family with more or fewer blocks.
     """
     own = model.state_dict()
-    given = _read(path, own)[1].tensors
+    found = _read(path, own)[1]
+    given = found.tensors
     theirs = list(read_facts(path).get("skeleton", {}).get("keypoint_names", []))
     if theirs and theirs != list(keypoint_names):
         # In one spelling, so that names of two conventions match ("LHip" and "left_hip").
@@ -94,7 +97,7 @@ def load_pretrained(model: nn.Module, path: str | os.PathLike[str], keypoint_nam
     model.load_state_dict({**own, **fitting})
     fresh = [name for name in own if name not in fitting]
     ignored = [name for name in given if name not in fitting]
-    return PretrainedReport(list(fitting), fresh, ignored)
+    return PretrainedReport(list(fitting), fresh, ignored, found.describe())
 
 
 def _block_of_another_depth(own: Weights, given: Weights) -> str:
@@ -135,7 +138,7 @@ def save_weights(model: nn.Module, path: str | os.PathLike[str], metadata: Mappi
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Path of a .safetensors file -> the metadata that `save_weights` stored with the tensors."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with files.utf8_path(Path(path)) as readable, safetensors.safe_open(readable, framework="pt") as file:
             return dict(file.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
         raise unreadable(Path(path), error) from error

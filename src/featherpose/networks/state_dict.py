@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -23,11 +24,20 @@ from featherpose.errors import ModelError
 
 KEYS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "generator", "params", "weights"),
-    *("best_state_dict", "ema_state_dict", "state_dict_ema", "ema", "model_ema"),
+    *("student", "best_state_dict", "ema_state_dict", "state_dict_ema", "ema", "model_ema"),
 )
 """Where other projects keep the tensors, in the order in which they are looked for; regular weights before averages."""
-WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.")
+WRAPPERS = ("module.", "_orig_mod.", "model.", "net.", "network.", "student.", "pose_net.", "ema_model.")
 """Prefixes of data-parallel training, torch.compile, Lightning, and modules that hold a network."""
+NO_NETWORK = ("optimizer", "optimizers", "optim", "scheduler", "lr_scheduler", "scaler", "loss", "teacher")
+"""Keys of tensors that are of no network, or not of the one that was trained."""
+BESIDE = (
+    *("argparse.Namespace", "mmengine.logging.history_buffer.HistoryBuffer"),
+    *("mmengine.config.config.ConfigDict", "mmcv.utils.config.ConfigDict", "omegaconf.dictconfig.DictConfig"),
+    *("pathlib.Path", "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath"),
+    *("numpy.ndarray", "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
+)
+"""What trainers save beside the tensors: it is passed over, so that nothing of it runs."""
 NO_WEIGHTS = {
     "data_preprocessor": re.compile(r"data_preprocessor\..+"),
     "copies of an EMA hook": re.compile(r"ema_.+"),
@@ -35,6 +45,8 @@ NO_WEIGHTS = {
     "number of averaged models": re.compile(r"n_averaged"),
 }
 """What is left out -> names of its tensors."""
+SHOWN = 5
+"""Keys of a file without tensors that are named."""
 UNSAFE_GLOBAL = re.compile(r"GLOBAL (\S+)")  # in the error of PyTorch's restricted unpickler about anything but tensors
 
 
@@ -68,6 +80,9 @@ def find_tensors(name: str, content: object) -> StateDict:
     if not isinstance(content, Mapping):
         raise ModelError(f"{name} contains a {type(content).__name__}, not a dict of tensors.")
     key, tensors = _nested(cast(Mapping[object, object], content))
+    if not tensors:
+        keys = ", ".join(map(str, list(content)[:SHOWN])) or "none"
+        raise ModelError(f"{name} contains no tensors by name; its keys are {keys}. Wanted a state dict.")
     unwrapped = {_without_wrappers(tensor_name): tensor for tensor_name, tensor in tensors.items()}
     reasons = {tensor_name: _no_weight(tensor_name) for tensor_name in unwrapped}
     kept = {tensor_name: tensor for tensor_name, tensor in unwrapped.items() if not reasons[tensor_name]}
@@ -85,16 +100,34 @@ def unreadable(path: Path, error: Exception) -> ModelError:
             f"{path} is refused: it contains {found[1]}, which is not a tensor and could run arbitrary code when "
             "loaded; save only the state dict, or convert the file to .safetensors where it was made."
         )
-    reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    if "TorchScript" in str(error):
+        return ModelError(f"{path} is a TorchScript archive; save its tensors: torch.jit.load(FILE).state_dict()")
+    reason = str(error).strip().split("\n", 1)[0].split(". ", 1)[0]
+    if not isinstance(error, OSError | safetensors.SafetensorError | RuntimeError):
+        reason = "torch.save did not write it"
     return ModelError(f"{path} cannot be read as weights ({reason}); is it a complete .safetensors or .pth file?")
 
 
 def _content(path: Path) -> object:
     if path.suffix == ".safetensors":
-        return safetensors.torch.load_file(path)
+        with files.utf8_path(path) as readable:
+            return safetensors.torch.load_file(readable)
     # A pickle may contain code; `weights_only` reads tensors and, here, numpy's numbers, such as a score.
-    with torch.serialization.safe_globals(list(_numpy_numbers())):
+    with torch.serialization.safe_globals([*_numpy_numbers(), *((_Beside, name) for name in BESIDE)]):
         return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class _Beside:
+    """Stands for an object of `BESIDE`, whatever it is made of."""
+
+    def __new__(cls, *_: object) -> _Beside:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
 
 
 def _numpy_numbers() -> Iterator[Any]:
@@ -103,7 +136,7 @@ def _numpy_numbers() -> Iterator[Any]:
     yield scalar
     yield scalar, "numpy.core.multiarray.scalar"
     yield np.dtype
-    yield from {type(np.dtype(code)) for code in "?bBhHiIlLqQefd"}
+    yield from {type(np.dtype(code)) for code in "?bBhHiIlLqQefdUSO"}
 
 
 def _nested(content: Mapping[object, object]) -> tuple[str, dict[str, Tensor]]:
@@ -114,7 +147,21 @@ def _nested(content: Mapping[object, object]) -> tuple[str, dict[str, Tensor]]:
             inner_key, tensors = _nested(cast(Mapping[object, object], inner))
             if tensors:
                 return f"{key}.{inner_key}".rstrip("."), tensors
-    return "", {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    here = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return ("", here) if here else _anywhere(content)
+
+
+def _anywhere(content: Mapping[object, object]) -> tuple[str, dict[str, Tensor]]:
+    """Content without tensors under a usual key -> as `_nested`: the largest dict of tensors under any other."""
+    best_key = ""
+    best: dict[str, Tensor] = {}
+    for key, inner in content.items():
+        if isinstance(inner, Mapping) and str(key) not in NO_NETWORK:
+            inner_key, tensors = _nested(cast(Mapping[object, object], inner))
+            if len(tensors) > len(best):
+                best_key = f"{key}.{inner_key}".rstrip(".")
+                best = tensors
+    return best_key, best
 
 
 def _without_wrappers(name: str) -> str:

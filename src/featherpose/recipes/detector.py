@@ -17,6 +17,8 @@ class DetectorData(Section, frozen=True):
 
     folders: Annotated[tuple[str, ...], Field(min_length=1)] = ("detector-train", "detector-extra")
     """Folders of shards of whole images: paths, or names in FEATHERPOSE_DATA/data; a missing one is left out, said."""
+    strict: bool = False
+    """Labels that look wrong, such as coordinates from 0 to 1, are an error, not a warning."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45
     """Boxes of a teacher with a score below this threshold are ignored: neither person nor background."""
     val_fraction: ValFraction = 0.05

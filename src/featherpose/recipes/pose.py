@@ -28,7 +28,7 @@ class PoseData(Section, frozen=True):
     category: str = ""
     """Name or id of the category in a COCO keypoints file that is trained on; empty: the one with keypoints."""
     strict: bool = False
-    """Labels of a COCO keypoints file that look wrong, such as coordinates from 0 to 1, are an error, not a warning."""
+    """Labels that look wrong, such as coordinates from 0 to 1, are an error, not a warning."""
     labels: Literal["ground_truth", "ground_truth+pseudo", "pseudo"] = "ground_truth+pseudo"
     """Labels to train on: `ground_truth`; `ground_truth+pseudo`, with gaps filled from teacher-labels.npz; `pseudo`."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.3

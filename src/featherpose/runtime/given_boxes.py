@@ -52,6 +52,7 @@ class GivenBoxes:
         self._counts = known.matched(used, "the images", [image_file.name for image_file in image_files])
         sizes = {index: _size(path) for path, index in self._indices.items() if index is not None}
         self.warnings = known.warnings(sizes, strict=strict)
+        known.require_inside(sizes)
 
     @property
     def counts(self) -> Counts:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from featherpose.errors import InputError, with_name
 from featherpose.formats import file_names, native
 from featherpose.formats.outputs import find_format
 from featherpose.poses import Poses
-from featherpose.records import Counts, Group, Id, Tally
+from featherpose.records import Counts, Group, Id, Tally, count_notes
 from featherpose.runtime import resume
 from featherpose.runtime.estimator import Request
 from featherpose.runtime.finder import make_finder
@@ -127,6 +124,10 @@ def predict(
     if shard is not None:
         index, count = parse_shard(shard)
         image_files = select_shard(all_files, index, count)
+        chosen = {image_file.path for image_file in image_files}
+        for image_file in all_files:
+            if image_file.path not in chosen:
+                tally.leave_out("of other shards", image_file.name)
         shard_name = f"{index}/{count}"
     destination = Destination(
         folder=out,
@@ -144,7 +145,7 @@ def predict(
     options = {
         "conf": models.conf,
         "max_people": max_people,
-        "boxes": _digest(boxes),
+        "boxes": None if known_boxes is None else known_boxes.digest,
         "category": category,
         "whole_image": whole_image,
         "flip_test": flip_test,
@@ -199,7 +200,7 @@ def predict(
         threads=models.session.threads,
         seconds=dict(watch.seconds),
         counts=(_count_files(tally, failures), *([given_boxes.counts] if given_boxes else [])),
-        warnings=(*(given_boxes.warnings if given_boxes else ()), *_counted(notes)),
+        warnings=(*(given_boxes.warnings if given_boxes else ()), *count_notes(notes)),
     )
 
 
@@ -244,28 +245,14 @@ def _count_files(tally: Tally, failures: Sequence[str]) -> Counts:
     return replace(counts, left_out=(*counts.left_out, *([failed] if failed else [])))
 
 
-def _counted(notes: Mapping[str, str]) -> Iterator[str]:
-    """What was said about images, by their names -> each sentence once, with how many images it is true of."""
-    for sentence, number in Counter(notes.values()).items():
-        first = next(name for name, said in notes.items() if said == sentence)
-        yield f"{number} images (first {first}): {sentence}."
-
-
-def _digest(boxes: AnyBoxes | None) -> str | None:
-    """File with boxes, or its content -> digest."""
-    if boxes is None:
-        return None
-    content = json.dumps(boxes).encode() if isinstance(boxes, dict | list) else Path(boxes).read_bytes()
-    return hashlib.sha256(content).hexdigest()
-
-
 def _check_overwriting(image_files: list[ImageFile], destination: Destination) -> None:
     out = destination.folder
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file, wanted a folder for the results. Choose another --out.")
-    originals = {image_file.path.resolve() for image_file in image_files}
+    files.check_writable(destination.json_file)
+    originals = {files.resolved(image_file.path) for image_file in image_files}
     for result in (destination.json_file, *(out / image_file.drawn_name for image_file in image_files)):
-        if result.resolve() in originals:
+        if files.resolved(result) in originals:
             raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
 
 

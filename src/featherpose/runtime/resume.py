@@ -35,7 +35,7 @@ def stamp_of(path: Path) -> Stamp | None:
         facts = path.stat()
     except OSError:
         return None
-    return str(path.resolve()), facts.st_size, facts.st_mtime_ns
+    return str(files.resolved(path)), facts.st_size, facts.st_mtime_ns
 
 
 def settings_of(model: Path, detector: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:

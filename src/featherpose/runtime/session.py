@@ -15,6 +15,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as engine_errors  # pyright: ignore[reportAttributeAccessIssue]
 
+from featherpose import files
 from featherpose.errors import DeviceError, InputError, ModelError
 from featherpose.kinds import KINDS, SIDE_MULTIPLE, Kind
 from featherpose.machine import DEVICES, available_threads
@@ -276,7 +277,8 @@ def _open(path: Path, manifest: Manifest, device: str, threads: int, sizes: tupl
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds the CUDA libraries installed by pip
     try:
-        engine: Any = onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDERS[device]])
+        with files.utf8_path(path) as readable:
+            engine: Any = onnxruntime.InferenceSession(str(readable), options, providers=[_PROVIDERS[device]])
     except _ENGINE_ERRORS as error:
         if device == "cuda" and "cuda" in str(error).lower():
             raise DeviceError(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose import images
+from featherpose import files, images
 from featherpose.errors import InputError
 from featherpose.records import Tally
 
@@ -28,7 +30,7 @@ class Readable(Protocol):
     def read(self) -> bytes: ...
 
 
-Source = AnyPath | bytes | Readable | NDArray[np.uint8] | images.PillowImage
+Source = AnyPath | bytes | bytearray | memoryview | Readable | NDArray[np.uint8] | images.PillowImage
 """An image: path, content of a file, open file, RGB uint8 (H, W, 3), or Pillow image."""
 
 STDIN = "-"
@@ -61,6 +63,8 @@ def read_source(source: Source) -> NDArray[np.uint8]:
         return source
     if isinstance(source, images.PillowImage):
         return images.from_pillow(source)
+    if isinstance(source, bytearray | memoryview):
+        return images.read(bytes(source))
     if isinstance(source, Readable):
         return images.read(_content(source))
     if not isinstance(source, str | bytes | os.PathLike):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -74,7 +78,7 @@ def read_source(source: Source) -> NDArray[np.uint8]:
 
 
 def _content(file: Readable) -> bytes:
-    content = file.read()
+    content = "" if isinstance(file, io.TextIOBase) else file.read()
     if not isinstance(content, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]  (a file opened as text)
         raise InputError("The image is a file opened as text; open it in binary mode: open(path, 'rb').")
     return content
@@ -109,9 +113,9 @@ def find_images(sources: Iterable[AnyPath], out: Path, tally: Tally | None = Non
         try:
             for path, name in _search(source, out, tally):
                 tally.total += 1
-                if path.resolve() in found:
+                if files.resolved(path) in found:
                     tally.leave_out("named twice", str(path))
-                found.setdefault(path.resolve(), (path, name))
+                found.setdefault(files.resolved(path), (path, name))
         except InputError as error:
             failures.append(str(error))
     return _with_unique_names(list(found.values())), failures
@@ -177,10 +181,10 @@ def _walk(folder: Path) -> Iterator[Path]:
     is entered once."""
     entered: set[Path] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
-        if Path(place).resolve() in entered:
+        if files.resolved(Path(place)) in entered:
             folders.clear()
             continue
-        entered.add(Path(place).resolve())
+        entered.add(files.resolved(Path(place)))
         yield from (Path(place) / name for name in names)
 
 
@@ -192,7 +196,12 @@ def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     if relative.name == "**":
         relative /= "*"
     try:
-        found = _images_among(folder.glob(relative.as_posix()), folder, out, tally)
+        if "**" in relative.parts:
+            # `Path.glob` does not look into linked folders below **.
+            paths = (path for path in _walk(folder) if _matches(path.relative_to(folder).parts, relative.parts))
+        else:
+            paths = folder.glob(relative.as_posix())
+        found = _images_among(paths, folder, out, tally)
     except ValueError as error:
         raise InputError(f"{pattern}: cannot be used as a pattern ({error}).") from None
     if not found:
@@ -200,9 +209,21 @@ def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     return found
 
 
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Parts of a path, and those of a pattern -> whether they match; ** stands for any number of folders."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(_matches(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
 def _pattern_start(path: Path) -> int | None:
-    """Index of the first part with a wildcard; None: no part has one."""
-    return next((index for index, part in enumerate(path.parts) if re.search(r"[*?[]", part)), None)
+    """Index of the first part with a wildcard; None: no part has one. "run [2]" that exists is the name of a folder."""
+    for index, part in enumerate(path.parts):
+        if re.search(r"[*?[]", part) and not Path(*path.parts[: index + 1]).exists():
+            return index
+    return None
 
 
 def _images_among(paths: Iterable[Path], folder: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
@@ -210,18 +231,20 @@ def _images_among(paths: Iterable[Path], folder: Path, out: Path, tally: Tally) 
 
     The files that are not used are counted.
     """
-    results = out.resolve() if out.resolve() != folder.resolve() else None
+    results = files.resolved(out) if files.resolved(out) != files.resolved(folder) else None
     found: list[tuple[Path, str]] = []
     for path in sorted(set(paths)):
         name = path.relative_to(folder)
         if not path.is_file():
-            if path.is_symlink():
+            if files.is_stream(path):
+                _pass_over(tally, "pipes or devices", name)
+            elif path.is_symlink() and not path.is_dir():
                 _pass_over(tally, "links that lead nowhere", name)
         elif path.suffix.lower() not in images.SUFFIXES:
             _pass_over(tally, "without the suffix of an image", name)
         elif any(part.startswith(".") for part in name.parts):
             _pass_over(tally, "hidden", name)
-        elif results not in path.resolve().parents:
+        elif results not in files.resolved(path).parents:
             found.append((path, name.as_posix()))
     return found
 

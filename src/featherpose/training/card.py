@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,7 @@ from featherpose.recipes.recipe import Recipe, to_dict
 from featherpose.recipes.schedule import Epoch
 from featherpose.size import Size
 from featherpose.training.state import RunState
-from featherpose.training.task import Task
+from featherpose.training.task import StageData, Task
 
 PATHS = (("data", "folder"), ("data", "val_folder"), ("pretrained",), ("skeleton",), ("distill", "teacher"))
 """Fields of a recipe that may hold a path of this machine."""
@@ -76,13 +76,14 @@ def _pretrained_facts(pretrained: str, terms: list[str]) -> dict[str, Any]:
     return {"pretrained": earlier, "terms": sorted({*terms, *facts.get("training", {}).get("terms", [])})}
 
 
-def card(task: Task, state: RunState, device: torch.device) -> dict[str, Any]:
-    """The run card: recipe, data, versions, hours and every validation result."""
+def card(task: Task, state: RunState, device: torch.device, data: StageData | None = None) -> dict[str, Any]:
+    """The run card: recipe, data, versions, hours and every validation result; `data`: of the last stage."""
     return {
         "recipe": _without_paths(task.recipe),
         "recipe_digest": task.recipe.digest,
         "training": training(task),
-        "notes": list(task.notes),
+        "notes": [*task.notes, *_image_notes(data)],
+        "left_out": task.num_left_out,
         "validation_samples": task.num_validation,
         "versions": {name: _version(name) for name in ("featherpose", "torch", "numpy", "opencv-python-headless")},
         "machine": {"python": platform.python_version(), "system": platform.platform(), "device": str(device)},
@@ -93,10 +94,21 @@ def card(task: Task, state: RunState, device: torch.device) -> dict[str, Any]:
     }
 
 
+def _image_notes(data: StageData | None) -> Iterator[str]:
+    """What the images of the last stage have shown, one sentence each."""
+    if data is not None:
+        yield from data.notes
+        if data.broken:
+            first = data.broken[0].rstrip(".")
+            yield f"{len(data.broken)} samples left out whose image cannot be used (first {first})."
+
+
 def markdown(card: dict[str, Any]) -> str:
     """The run card (see `card`) -> Markdown, which shows curves.svg from the same folder."""
     recipe, best, training = card["recipe"], card["best"], card["training"]
     samples = ", ".join(f"{count} from {source}" for source, count in training["samples"].items())
+    if card["left_out"]:
+        samples += f"; {card['left_out']} records left out"
     names = [name for name in METRIC_NAMES if name in best]
     rows = [
         # A run that was begun with an earlier version may lack a score.

@@ -49,6 +49,8 @@ class Display:
         options = "".join(f" {key}={value}" for key, value in recipe.options.items())
         counts = Counter(task.sources)
         by_source = ", ".join(f"{count} {source}" for source, count in sorted(counts.items()))
+        if task.num_left_out:
+            by_source += f"; {task.num_left_out} records left out"
         self.message(
             f"Training {recipe.network}{options} on {len(task.sources)} samples ({by_source}), validating on "
             f"{task.num_validation}; {len(self.plan)} epochs, {self.plan[-1].last} steps."
@@ -67,15 +69,18 @@ class Display:
         """Print how many tensors were loaded, and which were randomly initialized or ignored."""
         fresh = f"; randomly initialized: {_by_layer(report.fresh)}" if report.fresh else ""
         ignored = f"; ignored: {_by_layer(report.ignored)}" if report.ignored else ""
-        self.message(f"Pretrained weights {path}: {len(report.loaded)} tensors loaded{fresh}{ignored}.")
+        found = f" ({report.found})" if report.found else ""
+        self.message(f"Pretrained weights {path}{found}: {len(report.loaded)} tensors loaded{fresh}{ignored}.")
 
     def stopped(self, step: int, out: Path) -> None:
         """Print where the run stopped and the command that resumes it."""
         self.message(f"Stopped after step {step} of {self.plan[-1].last}; resume with:")
         self.console.print(f"featherpose train --resume --out {out}", highlight=False, soft_wrap=True)
 
-    def left_out(self, broken: Sequence[str]) -> None:
-        """Print how many samples are left out because their image cannot be used, and the first of them."""
+    def data_opened(self, broken: Sequence[str], notes: Sequence[str]) -> None:
+        """Print how many samples are left out because their image cannot be used, the first of them, and notes."""
+        for note in notes:
+            self.message(note)
         if broken:
             self.message(f"Left out: {len(broken)} samples whose image cannot be used.")
         for line in broken[:SHOWN]:

@@ -15,16 +15,21 @@ from numpy.typing import NDArray
 from featherpose.errors import DataError
 
 Fingerprint = dict[str, Any]
-"""Numbers of training and validation samples, and the digest of all labels."""
+"""Numbers of training and validation samples, and digests of all labels."""
 
 
 def fingerprint(training: int, validation: int, keys: Iterable[str], arrays: Iterable[NDArray[Any]]) -> Fingerprint:
     """Numbers of samples, the keys of all samples, and arrays with their labels -> the fingerprint of the data."""
-    digest = hashlib.sha256("\n".join(keys).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256("\n".join(keys).encode("utf-8", "surrogatepass"))
     for array in arrays:
         digest.update(repr((array.shape, array.dtype.str)).encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return {"training samples": training, "validation samples": validation, "labels": digest.hexdigest()[:16]}
+
+
+def digest_of(*parts: Iterable[object]) -> str:
+    """What else the samples are, such as names of keypoints -> its digest."""
+    return hashlib.sha256(repr([list(part) for part in parts]).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def check_same_data(before: Fingerprint, now: Fingerprint) -> None:

@@ -52,8 +52,8 @@ class RunFolder:
             )
         if resume and written.exists() and load(written).digest != recipe.digest:
             raise RecipeError(f"{written} differs from the given recipe; to resume, pass only --resume and --out.")
-        self.path.mkdir(parents=True, exist_ok=True)
-        files.replace(written, to_yaml(recipe).encode())
+        files.make_folder(self.path)
+        files.replace(written, to_yaml(recipe).encode("utf-8", "backslashreplace"))
 
     @contextlib.contextmanager
     def in_use(self) -> Generator[None]:
@@ -70,4 +70,4 @@ class RunFolder:
         """Write the run card as JSON and as Markdown, with curves.svg."""
         files.replace(self.card, json.dumps(card, indent=1).encode())
         files.replace(self.path / "curves.svg", curves(card["history"]).encode())
-        files.replace(self.path / "card.md", markdown(card).encode())
+        files.replace(self.path / "card.md", markdown(card).encode("utf-8", "backslashreplace"))

@@ -138,7 +138,7 @@ def train(
                 loading.close()
                 stage_data = task.prepare(epoch.stage, display.decoding, rebuild_cache=rebuild_cache)
                 prepared_stage = epoch.stage
-                display.left_out(stage_data.broken)
+                display.data_opened(stage_data.broken, stage_data.notes)
                 rest = until_end_of_stage(plan, epoch)
                 pin = torch_device.type == "cuda"
                 batches = loading.enter_context(closing(stage_data.batches(rest, state.step, workers, ranks, pin)))
@@ -202,7 +202,7 @@ def train(
     # The run is finished: the last weights and the run card.
     if ranks.is_first:
         save_weights(state.ema_network, files.last, card.metadata(task, plan[-1], state.history[-1]))
-        files.write_card(card.card(task, state, torch_device))
+        files.write_card(card.card(task, state, torch_device, stage_data))
     display.message(f"Training finished. Weights to export: {exported}, run card: {files.path / 'card.md'}")
     return Outcome(True, out, exported, state.best)
 

@@ -66,9 +66,10 @@ class RunState:
         ModelError if the file cannot be read or does not fit them, DataError if the data set has changed since.
         """
         try:
-            tensors = safetensors.torch.load_file(path)
-            with safetensors.safe_open(path, framework="pt") as file:
-                facts = json.loads(file.metadata()["facts"])
+            with files.utf8_path(path) as readable:
+                tensors = safetensors.torch.load_file(readable)
+                with safetensors.safe_open(readable, framework="pt") as file:
+                    facts = json.loads(file.metadata()["facts"])
             if not accept_changed_data:
                 check_same_data(facts.get("data", {}), self.data)
             self.network.load_state_dict(_with_prefix(tensors, "model."))

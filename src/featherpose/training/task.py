@@ -28,6 +28,11 @@ class StageData(Protocol):
         """One message for each sample of both sets that is left out because its image cannot be used."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was done to images that were not taken as they are, one sentence each."""
+        ...
+
     def batches(
         self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks, pin: bool
     ) -> Generator[Batch, None, None]:
@@ -60,6 +65,11 @@ class Task(Protocol):
     @property
     def num_validation(self) -> int:
         """Samples of the validation set."""
+        ...
+
+    @property
+    def num_left_out(self) -> int:
+        """Records of the data set that are not used."""
         ...
 
     @property

@@ -25,6 +25,7 @@ from featherpose.networks import create_detector
 from featherpose.recipes.detector import DetectorRecipe, DetectorStage
 from featherpose.recipes.recipe import Stage
 from featherpose.recipes.schedule import Epoch
+from featherpose.records import Tally
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from featherpose.training.detection_losses import DetectionTargets, detection_loss
@@ -50,6 +51,8 @@ class DetectorStageData:
     validation_set: DetectorValidationSet
     broken: tuple[str, ...]
     """Images of both sets that could not be decoded."""
+    notes: tuple[str, ...]
+    """What was done to images that were not taken as they are."""
 
     def batches(
         self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
@@ -78,7 +81,10 @@ class DetectorTask:
         """Read the labels; DataError where no folder of the recipe exists, or one set would be empty."""
         self.recipe = recipe
         folders, missing = _find_folders(recipe.data.folders)
-        scenes, notes = read_scenes(folders, recipe.data.teacher_threshold)
+        self._tally = Tally("scenes")
+        scenes, notes = read_scenes(
+            folders, recipe.data.teacher_threshold, strict=recipe.data.strict, tally=self._tally
+        )
         self.training_scenes, self.validation_scenes = _split(scenes, recipe.data.val_fraction, folders[0])
         self._notes = [*missing, *notes]
 
@@ -96,6 +102,11 @@ class DetectorTask:
     def num_validation(self) -> int:
         """Images of the validation set."""
         return len(self.validation_scenes)
+
+    @property
+    def num_left_out(self) -> int:
+        """Scenes whose record is broken."""
+        return self._tally.left_out
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -136,7 +147,7 @@ class DetectorTask:
         crops.usable_rows(np.flatnonzero(~is_training), "of the validation set")
         validation_set = validation_set_of(_scene_set(scenes, crops, ~is_training, stage), stage.long_side)
         training_set = _scene_set(scenes, crops, is_training, stage)
-        return DetectorStageData(self.recipe, stage, training_set, validation_set, crops.broken)
+        return DetectorStageData(self.recipe, stage, training_set, validation_set, crops.broken, crops.notes)
 
     def validation_set(self, long_side: int) -> DetectorValidationSet:
         """The validation set at this long side, without the training set."""

@@ -24,7 +24,7 @@ from featherpose.recipes.schedule import Epoch, full_batches
 from featherpose.size import Size
 from featherpose.skeleton import SKELETONS
 from featherpose.training.distill import LABELS, Teacher, open_teacher
-from featherpose.training.fingerprint import Fingerprint, fingerprint
+from featherpose.training.fingerprint import Fingerprint, digest_of, fingerprint
 from featherpose.training.freeze import freeze
 from featherpose.training.loader import load, remaining
 from featherpose.training.losses import LOSSES, on_every_stage
@@ -51,6 +51,8 @@ class PoseStageData:
     validation_set: ValidationSet
     broken: tuple[str, ...]
     """Samples of both sets whose image could not be decoded."""
+    notes: tuple[str, ...]
+    """What was done to images that were not taken as they are."""
 
     def batches(
         self, epochs: Sequence[Epoch], step: int, workers: int, ranks: Ranks = SINGLE_PROCESS, pin: bool = False
@@ -107,12 +109,22 @@ class PoseTask:
         return len(self.labels.validation_rows)
 
     @property
+    def num_left_out(self) -> int:
+        """Annotations, or records of shards, that are not used."""
+        return self.labels.num_left_out
+
+    @property
     def fingerprint(self) -> Fingerprint:
         """What tells these samples and labels from others."""
         labels = self.labels
         keys = (sample.key for sample in labels.samples)
         arrays = (labels.training_rows, labels.validation_rows, labels.keypoints, labels.weights, labels.boxes_xywh)
-        return fingerprint(len(labels.training_rows), len(labels.validation_rows), keys, arrays)
+        counts = (len(labels.training_rows), len(labels.validation_rows))
+        return {
+            **fingerprint(*counts, keys, arrays),
+            "keypoints": digest_of(labels.skeleton.keypoint_names, labels.skeleton.flip_pairs),
+            "areas": digest_of(sample.area for sample in labels.samples),
+        }
 
     @property
     def notes(self) -> Sequence[str]:
@@ -144,7 +156,8 @@ class PoseTask:
         codec = codec_of(self.recipe, stage)
         training_set = training_set_of(self.labels, stage, self.recipe.padding, progress, rebuild_cache=rebuild_cache)
         validation_set = validation_set_of(self.labels, stage, codec, self.recipe)
-        return PoseStageData(self.recipe, codec, training_set, validation_set, training_set.crops.broken)
+        crops = training_set.crops
+        return PoseStageData(self.recipe, codec, training_set, validation_set, crops.broken, crops.notes)
 
     def loss(self, images: Tensor, outputs: Any, targets: Batch) -> Tensor:
         """Images (B, 3, H, W), heatmaps (B, K, h, w) or those of several stages, profiles and weights -> loss."""

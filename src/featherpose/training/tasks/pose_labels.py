@@ -15,9 +15,11 @@ from featherpose.data.samples import labeled_samples, with_keypoint_boxes
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
 from featherpose.errors import DataError
 from featherpose.recipes.pose import PoseData, PoseRecipe
+from featherpose.records import Tally
 from featherpose.skeleton import COCO17, Skeleton, find_skeleton
 from featherpose.training.distill import LABELS
 
+_NO_KEYPOINT = "without a keypoint of the skeleton"
 _NO_PAIRS = (
     "Warning: no keypoint names a left or right side, but images are flipped: if two of them are a pair, name them so"
     " (left_ankle, right_ankle), or set augmentation.flip_prob=0."
@@ -43,6 +45,8 @@ class PoseLabels:
     """(len(training_rows),) how often each sample is drawn per epoch; None: once."""
     notes: tuple[str, ...] = ()
     """Remarks about the data set for the user, one sentence each."""
+    num_left_out: int = 0
+    """Annotations, or records of shards, that are not used."""
 
     @property
     def boxes_xywh(self) -> NDArray[np.float32]:
@@ -62,13 +66,14 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     """
     data = recipe.data
     folder = find_data(data.folder)
-    samples, notes = _read_samples(folder, data, "train")
+    tally = Tally("records")
+    samples, notes = _read_samples(folder, data, "train", tally)
     skeleton = _skeleton(recipe.skeleton, samples)
     if recipe.augmentation.flip_prob and not skeleton.flip_pairs and skeleton.num_keypoints > 1:
         notes = [*notes, _NO_PAIRS]
     if data.val_folder:
         val_folder = find_data(data.val_folder)
-        val_samples, val_notes = _read_samples(val_folder, data, "validate")
+        val_samples, val_notes = _read_samples(val_folder, data, "validate", tally)
         _require_fit(val_samples, val_folder, skeleton, samples, folder)
         held_out = np.repeat([False, True], [len(samples), len(val_samples)])
         samples = [*samples, *val_samples]
@@ -76,7 +81,8 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     else:
         held_out = np.array([is_validation(sample.image, data.val_fraction) for sample in samples], bool)
         if held_out.all() or not held_out.any():
-            raise DataError(f"{folder}: {_one_sided_split([sample.image for sample in samples], data.val_fraction)}")
+            problem = _one_sided_split([sample.image for sample in samples], data.val_fraction)
+            raise DataError(f"{folder}: {problem}{_left_out(tally)}")
     samples = with_keypoint_boxes(samples, data.keypoint_boxes)
     keypoints, weights = _label_sets(samples, recipe, skeleton, folder)
     training = np.flatnonzero(~held_out & (weights > 0).any(axis=(1, 2)))
@@ -85,14 +91,32 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     label_weights = (1 - recipe.distill.weight, recipe.distill.weight) if keypoints.shape[1] == 2 else (1.0,)
     sampling_weights = _sampling_weights([samples[row].source for row in training], data)
     validation = np.flatnonzero(held_out)
+    for row in np.flatnonzero(~held_out & ~(weights > 0).any(axis=(1, 2))).tolist():
+        tally.leave_out(_NO_KEYPOINT, samples[row].key)
+    unused = len(samples) - len(training) - len(validation)
+    if unused:
+        first = next(group.first for group in tally.counts().left_out if group.reason == _NO_KEYPOINT)
+        notes = [*notes, f"{unused} samples {_NO_KEYPOINT} are not trained on (first {first})."]
     return PoseLabels(
-        samples, keypoints, weights, training, validation, skeleton, label_weights, sampling_weights, tuple(notes)
+        samples,
+        keypoints,
+        weights,
+        training,
+        validation,
+        skeleton,
+        label_weights,
+        sampling_weights,
+        tuple(notes),
+        tally.left_out,
     )
 
 
-def _read_samples(place: Path, data: PoseData, purpose: str) -> tuple[list[Sample], list[str]]:
-    """Data set and what is used of it -> its samples and notes; DataError where no sample is left."""
-    found, notes = labeled_samples(place, data.category, strict=data.strict)
+def _read_samples(place: Path, data: PoseData, purpose: str, tally: Tally) -> tuple[list[Sample], list[str]]:
+    """Data set and what is used of it -> its samples and notes; DataError where no sample is left.
+
+    `tally` counts the records that are left out, not those of sources that the recipe does not name.
+    """
+    found, notes = labeled_samples(place, data.category, strict=data.strict, tally=tally)
     samples = [sample for sample in found if not data.sources or sample.source in data.sources]
     if not samples:
         seen = Counter(sample.source for sample in found)
@@ -116,6 +140,12 @@ def _require_fit(
         raise DataError(
             f"{val_folder}: none of {len(val_samples)} samples has a keypoint of {skeleton.name} to validate on."
         )
+
+
+def _left_out(tally: Tally) -> str:
+    """The records that are left out, a sentence for the end of a message; "" where there are none."""
+    groups = tally.counts().left_out
+    return f" Left out: {', '.join(map(str, groups))}." if groups else ""
 
 
 def _one_sided_split(image_names: list[str], val_fraction: float) -> str:
