@@ -1,8 +1,7 @@
-"""Generated clips: people of the example image, each with the background in the box, walk, cross, and hide for some frames; `tracking` scores ids
-on them, `video` measures speed.
+"""Generated clips: people walk, cross, and hide for some frames; `tracking` scores ids on them, `video` measures speed.
 
-All is a function of the seed. Who is where in each frame, and how much of each person can be seen, is known exactly;
-the keypoints are those that the model `accurate` finds in the example image.
+Each person is a box of the example image. All is a function of the seed. Who is where in each frame, and how much of
+each person can be seen, is known exactly; the keypoints are those that the model `accurate` finds in the example image.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class Walker:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """Who can be seen in a frame: ids (N,), their indices among the walkers; boxes (N, 4); the visible fraction (N,)."""
+    """Who can be seen in a frame: ids (N,), indices of walkers; boxes (N, 4); the visible fraction of each (N,)."""
 
     ids: NDArray[np.int64]
     boxes_xyxy: NDArray[np.float32]
