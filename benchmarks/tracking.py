@@ -141,7 +141,8 @@ def detect(scene: Scene, truth: Truth, rng: np.random.Generator) -> tuple[list[i
         width, height = rng.uniform(60, 200, 2)
         corner = rng.uniform((0, 0), (scene.size.width - width, scene.size.height - height))
         people.append(-1)
-        false_box = np.concatenate([corner, corner + (width, height)])
+        opposite = corner + np.array((width, height))
+        false_box = np.concatenate([corner, opposite])
         boxes = np.concatenate([boxes, false_box[None]])
         scores = np.append(scores, rng.uniform(0.2, 0.5))
     return people, boxes, scores
