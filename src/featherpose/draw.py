@@ -147,7 +147,7 @@ def _label(text: str, image_width: int, image_height: int) -> NDArray[np.uint8]:
 
 def _line_width(extent: float, image_side: float) -> float:
     """Proportional to the person, within limits that keep lines visible and thin when the image fills a screen."""
-    return float(np.clip(0.02 * extent, max(0.0016 * image_side, 0.8), 0.006 * image_side + 0.9))
+    return float(np.clip(0.02 * extent, max(0.0016 * image_side, 0.9), 0.006 * image_side + 0.9))
 
 
 def _limb_widths(points: Point, present: NDArray[np.bool_], skeleton: Skeleton, width: float) -> dict[int, float]:
