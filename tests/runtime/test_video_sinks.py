@@ -100,8 +100,8 @@ def test_ffmpeg_gets_frames_rate_and_sound(tmp_path: Path, monkeypatch: pytest.M
         sink.write(frame(index), index / 30)
     sink.close()
     words = (tmp_path / "a.mp4").read_text()
-    assert sink.notes == [] and words.endswith(f".a.part.mp4 {3 * 48 * 64 * 3}")
-    assert "-s 64x48 -r 29.97 -i -" in words and f"-i {tmp_path}/phone.mov -map 0:v -map 1:a?" in words
+    assert sink.notes == [] and words.endswith(f".a.part.mp4 {3 * 48 * 64 * 3 // 2}")
+    assert "-pix_fmt yuv420p -s 64x48 -r 29.97 " in words and f"-i {tmp_path}/phone.mov -map 0:v -map 1:a?" in words
 
 
 def test_ffmpeg_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,8 @@ class VideoReport:
     is_interrupted: bool
     wall_seconds: float
     seconds: dict[str, float] = field(default_factory=dict[str, float])
-    """By stage; the stages overlap in threads: reading, inference (detection, poses, tracking, smoothing), writing."""
+    """By stage; the stages overlap in threads: reading, inference (detection, poses, tracking, smoothing),
+    drawing and writing."""
 
 
 def open_models(
@@ -223,12 +224,13 @@ def predict_videos(
         with _finishing_on_interrupt(run) as is_interrupted:
             try:
                 for frame, poses in run:
-                    with sinks.watch.stage("writing"):
-                        drawn = None
-                        if draw_frames:
+                    drawn = None
+                    if draw_frames:
+                        with sinks.watch.stage("drawing"):
                             drawn = draw(
                                 frame.image, poses, score_threshold=score_threshold, boxes=draw_boxes, ids=draw_ids
                             )
+                    with sinks.watch.stage("writing"):
                         sinks.write(frame, poses, drawn)
                     if progress:
                         progress(sinks.num_frames, max(video.num_frames or 0, sinks.num_frames))

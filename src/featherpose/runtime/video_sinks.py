@@ -117,8 +117,11 @@ class _Ffmpeg:
         if audio_from is not None:
             # To AAC, because .mp4 does not take every sound; ? stands for: if there is any.
             sound = ["-i", str(audio_from), "-map", "0:v", "-map", "1:a?", "-c:a", "aac", "-shortest"]
-        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size.width}x{size.height}", "-r", f"{rate:g}", "-i", "-"]
-        coded = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"]
+        # What OpenCV converts to: without the mark, players take the colors of a large video for those of BT.709.
+        colors = ["-color_range", "tv", "-colorspace", "smpte170m"]
+        format_ = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size.width}x{size.height}", "-r", f"{rate:g}"]
+        raw = [*format_, *colors, "-i", "-"]
+        coded = ["-c:v", "libx264", "-preset", "superfast", "-crf", "20", *colors]
         command = [program, "-hide_banner", "-loglevel", "error", "-y", *raw, *sound, *coded, "-movflags", "+faststart"]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
         # A session of its own: Ctrl-C is for us, and we let it finish the file.
@@ -129,7 +132,8 @@ class _Ffmpeg:
     def write(self, image: Image) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(np.ascontiguousarray(image).data)
+            # Converted here, and half as large for the pipe: 4 ms of 15 less for a frame of 720p.
+            self._process.stdin.write(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420).data)
         except OSError:
             raise self._error() from None
 
