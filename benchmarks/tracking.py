@@ -9,9 +9,9 @@ the seeds 0 to 9 (`--tune` prints scores for other values); the table is of the 
 ones with errors, misses and false alarms. The poses are once the true keypoints with errors, and once those of a pose
 model in these boxes of the drawn frames.
 
-Two pedestrian sequences, TUD-Campus and TUD-Stadtmitte, come in the wheel of motmetrics, with the boxes of a detector
-(its published ids are not used). There are no images, and so no keypoints: they are put at fixed places in the box.
-Of motmetrics only these files are read, because its code does not run with numpy 2.
+Two pedestrian sequences, TUD-Campus and TUD-Stadtmitte, come in the wheel of motmetrics, with the boxes that another
+tracker gave out; its ids are not used. There are no images, and so no keypoints: they are put at fixed places in the
+box. Of motmetrics only these files are read, because its code does not run with numpy 2.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ MODEL = "default"
 BOX_ERROR = 0.04
 """Standard deviation of the error of each side of a box, relative to the width or height."""
 KEYPOINT_ERROR = 0.5
-"""That of keypoints, in multiples of the annotators' (COCO's sigma x square root of the area). The median error is then
-about that of the default model on the drawn clips with the seeds 0 to 9, 0.03 of the person's size."""
+"""That of keypoints, in multiples of the annotators' (COCO's sigma x square root of the area). The median error is
+0.030 of the person's size; that of the default model on the drawn clips with the seeds 0 to 9 is 0.025."""
 MISSED = 0.04
 """Fraction of the fully visible people whom the detector misses; with less to be seen it grows to 1."""
 FALSE_ALARMS = 0.03

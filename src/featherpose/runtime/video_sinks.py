@@ -20,7 +20,7 @@ from featherpose import files, images
 from featherpose.errors import InputError
 from featherpose.formats import native, tidy_csv
 from featherpose.poses import Poses
-from featherpose.runtime.video_sources import Frame
+from featherpose.runtime.video_sources import Frame, quiet
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
@@ -88,8 +88,9 @@ class DrawnVideo:
         self._encoder = None
         try:
             encoder.close()
-            if not self._part.exists() or not self._part.stat().st_size:
-                raise InputError(f"{self.path}: nothing could be written. Is the disk full?")
+            # OpenCV does not say that a disk is full; ffmpeg does.
+            if self.ffmpeg is None and not _is_playable(self._part):
+                raise InputError(f"{self.path}: the video could not be written to its end. Is the disk full?")
             self._part.replace(self.path)
         except OSError as error:
             raise files.write_error(self.path, error) from None
@@ -245,6 +246,15 @@ def frame_name(video: str, index: int) -> str:
     'clip.mp4/000012'
     """
     return f"{video}/{index:06d}"
+
+
+def _is_playable(path: Path) -> bool:
+    with quiet():
+        capture = cv2.VideoCapture(str(path))
+    try:
+        return capture.isOpened()
+    finally:
+        capture.release()
 
 
 def _find_ffmpeg() -> str | None:
