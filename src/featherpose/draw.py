@@ -64,9 +64,9 @@ def draw(
 ) -> NDArray[np.uint8]:
     """RGB uint8 (H, W, 3) and its poses -> a copy of the image with all poses drawn on it.
 
-    Keypoints below `score_threshold` are small and faint, limbs that end in one are faint and dashed; keypoints with a
-    score of 0 or less are not drawn. Small persons are drawn over large ones. InputError when the image is not RGB
-    uint8.
+    Keypoints below `score_threshold`, and interpolated ones, are small and faint, limbs that end in one are faint and
+    dashed; keypoints with a score of 0 or less are not drawn. Small persons are drawn over large ones. InputError when
+    the image is not RGB uint8.
 
     Args:
         boxes: draw the boxes of the persons.
@@ -91,6 +91,9 @@ def _draw_persons(canvas: NDArray[np.uint8], poses: Poses, score_threshold: floa
         width = _line_width(extents[i], max(canvas.shape[:2]))
         points = poses.keypoints[i].astype(np.float64)
         confident = poses.scores[i] >= score_threshold
+        if poses.interpolated is not None:
+            # Who is hidden in a frame of a video is not drawn like those who are seen.
+            confident &= ~poses.interpolated[i]
         # Faint strokes first: what is certain lies on top.
         _draw_faint(canvas, _faint_strokes(points, present[i], confident, poses.skeleton, width))
         _draw_strokes(canvas, _strokes(points, present[i] & confident, poses.skeleton, width))
