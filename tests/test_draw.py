@@ -102,6 +102,15 @@ def test_low_scores_are_drawn_faint_and_thin():
     assert np.array_equal(draw(image, person(390, scores=scores), score_threshold=0.05), confident)
 
 
+def test_interpolated_keypoints_are_drawn_like_unsure_ones():
+    scores = np.full(17, 0.9)
+    scores[15] = 0.1
+    flags = np.zeros((1, 17), bool)
+    flags[0, 15] = True
+    filled = draw(canvas(), replace(person(390), interpolated=flags))
+    assert np.array_equal(filled, draw(canvas(), person(390, scores=scores)))
+
+
 @pytest.mark.parametrize(("side", "gaps"), [(120, 2), (400, 5), (2000, 5)])
 def test_limbs_to_unsure_keypoints_are_dashed(side, gaps):
     """Along the left shin, from the knee to an ankle below the threshold: painted and bare pixels alternate."""

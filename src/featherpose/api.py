@@ -269,10 +269,11 @@ def predict(
     """Image files -> poses by image; writes images with drawn skeletons, poses.json and the formats of `save`.
 
     A video (file, address or index of a camera) gives a drawn video, and a .jsonl file with the poses in each frame.
+    Several are processed one after the other; those that cannot be used are listed in the failures.
 
-    Sources are files, folders (searched recursively), patterns such as "images/**/*.jpg", and "-": the paths on stdin,
-    one per line. Images that an earlier run did with the same models and options, and that have not changed since, are
-    skipped; their poses are those in poses.json, rounded.
+    Sources are files, folders (searched recursively for images and videos), patterns such as "images/**/*.jpg", and
+    "-": the paths of images on stdin, one per line. Images that an earlier run did with the same models and options,
+    and that have not changed since, are skipped; their poses are those in poses.json, rounded.
 
     Args:
         boxes: JSON file with the person boxes of each image, or its content (`formats.person_boxes`), in place of the
@@ -311,15 +312,23 @@ def predict(
     """
     from featherpose.runtime import predict, video
     from featherpose.runtime.models import open_models
-    from featherpose.runtime.video_sources import is_video
+    from featherpose.runtime.sources import split_sources
 
-    sources = list(sources)
-    videos = [source for source in sources if is_video(source)]
-    image_sources = [source for source in sources if not is_video(source)]
+    split = split_sources(sources, Path(out))
+    image_sources = split.of_images
+    videos = [*split.named_videos, *split.videos_in_folders]
+    warnings: tuple[str, ...] = ()
     report = None
     if videos:
-        of_images = {"boxes": boxes, "json": json_file, "shard": shard}
-        video.check_options(smooth=smooth, every=every, save=save, of_images=of_images)
+        video.check_options(smooth=smooth, every=every)
+        try:
+            video.check_suited(save, {"boxes": boxes, "json": json_file, "shard": shard})
+        except InputError as error:
+            if split.named_videos or not image_sources:
+                raise
+            # Nobody asked for the videos that lie among images.
+            warnings = (f"Videos in the folders were left out ({len(videos)}). {error}",)
+            videos = []
     if image_sources or not videos:
         report = predict.predict(
             image_sources,
@@ -347,7 +356,7 @@ def predict(
             progress=progress,
         )
     if report is not None and not videos:
-        return report
+        return replace(report, warnings=(*report.warnings, *warnings))
     models = open_models(
         model,
         detector,
@@ -372,7 +381,7 @@ def predict(
         progress=progress,
     )
     if report is not None:
-        return replace(report, videos=of_videos, failures=[*report.failures, *failures])
+        return replace(report, videos=of_videos, num_videos=len(videos), failures=[*report.failures, *failures])
     return predict.Report(
         poses={},
         failures=failures,
@@ -380,12 +389,13 @@ def predict(
         json_file=Path(out) / "poses.json",
         saved=[],
         model=models.session.path,
-        detector=models.detector,
+        detector=models.detector_file,
         conf=models.conf,
         device=models.session.device,
         threads=models.session.threads,
         seconds={},
         videos=of_videos,
+        num_videos=len(videos),
     )
 
 

@@ -3,8 +3,8 @@ boxes and labels on request."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -33,14 +33,16 @@ MIN_LETTER = 8.0
 """Smallest height of a capital letter that is legible, in pixels."""
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_THICK = 5.0  # OpenCV's integer widths are accurate enough from here on
+_THICK = 2.0  # thinner strokes are drawn enlarged
+_EDGE = 1.3  # by so many pixels OpenCV's antialiased polygons are too wide
 _SHIFT = 6  # OpenCV takes coordinates as integers, in units of 1/64 pixel
+_HALF_TURNS = np.linspace(-np.pi / 2, np.pi / 2, 5) + np.array([[0], [np.pi]])
+"""(2, V) directions of the corners of both round ends of a stroke, relative to its own."""
 
 Point = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class _Stroke:
+class _Stroke(NamedTuple):
     """A line with round ends, `width` pixels wide; a dot is a line whose start and end are equal."""
 
     start: Point
@@ -62,9 +64,9 @@ def draw(
 ) -> NDArray[np.uint8]:
     """RGB uint8 (H, W, 3) and its poses -> a copy of the image with all poses drawn on it.
 
-    Keypoints below `score_threshold` are small and faint, limbs that end in one are faint and dashed; keypoints with a
-    score of 0 or less are not drawn. Small persons are drawn over large ones. InputError when the image is not RGB
-    uint8.
+    Keypoints below `score_threshold`, and interpolated ones, are small and faint, limbs that end in one are faint and
+    dashed; keypoints with a score of 0 or less are not drawn. Small persons are drawn over large ones. InputError when
+    the image is not RGB uint8.
 
     Args:
         boxes: draw the boxes of the persons.
@@ -89,9 +91,11 @@ def _draw_persons(canvas: NDArray[np.uint8], poses: Poses, score_threshold: floa
         width = _line_width(extents[i], max(canvas.shape[:2]))
         points = poses.keypoints[i].astype(np.float64)
         confident = poses.scores[i] >= score_threshold
+        if poses.interpolated is not None:
+            # Who is hidden in a frame of a video is not drawn like those who are seen.
+            confident &= ~poses.interpolated[i]
         # Faint strokes first: what is certain lies on top.
-        for strokes in _faint_strokes(points, present[i], confident, poses.skeleton, width):
-            _blend_strokes(canvas, strokes, LOW_SCORE_OPACITY)
+        _draw_faint(canvas, _faint_strokes(points, present[i], confident, poses.skeleton, width))
         _draw_strokes(canvas, _strokes(points, present[i] & confident, poses.skeleton, width))
 
 
@@ -146,7 +150,7 @@ def _label(text: str, image_width: int, image_height: int) -> NDArray[np.uint8]:
 
 def _line_width(extent: float, image_side: float) -> float:
     """Proportional to the person, within limits that keep lines visible and thin when the image fills a screen."""
-    return float(np.clip(0.018 * extent, max(0.0016 * image_side, 0.7), 0.006 * image_side + 0.7))
+    return float(np.clip(0.02 * extent, max(0.0016 * image_side, 0.9), 0.006 * image_side + 0.9))
 
 
 def _limb_widths(points: Point, present: NDArray[np.bool_], skeleton: Skeleton, width: float) -> dict[int, float]:
@@ -172,20 +176,16 @@ def _strokes(points: Point, present: NDArray[np.bool_], skeleton: Skeleton, widt
 
 def _faint_strokes(
     points: Point, present: NDArray[np.bool_], confident: NDArray[np.bool_], skeleton: Skeleton, width: float
-) -> list[list[_Stroke]]:
-    """The same for the keypoints that are not confident and the limbs that end in one, which are dashed.
-
-    One list for each limb or keypoint: blended one after the other, none needs a layer as large as the person.
-    """
+) -> list[_Stroke]:
+    """The same for the keypoints that are not confident and the limbs that end in one, which are dashed."""
     widths = _limb_widths(points, present, skeleton, width)
-    groups: list[list[_Stroke]] = []
+    dashes: list[_Stroke] = []
     for n, fine in widths.items():
         a, b = skeleton.limbs[n]
         if not (confident[a] and confident[b]):
-            limb = _Stroke(points[a], points[b], FAINT_SCALE * fine, skeleton.colors[n])
-            groups.append(_with_outlines(_dashes(limb)))
+            dashes += _dashes(_Stroke(points[a], points[b], FAINT_SCALE * fine, skeleton.colors[n]))
     spots = _spots(points, present & ~confident, skeleton, widths, FAINT_SCALE * width, FAINT_SCALE)
-    return groups + [_with_outlines([spot]) for spot in spots]
+    return [*_with_outlines(dashes), *_with_outlines(spots)]
 
 
 def _dashes(limb: _Stroke) -> list[_Stroke]:
@@ -222,49 +222,77 @@ def _with_outlines(strokes: list[_Stroke]) -> list[_Stroke]:
     return [*(stroke.outline() for stroke in strokes), *strokes]
 
 
+def _draw_faint(canvas: NDArray[np.uint8], strokes: list[_Stroke]) -> None:
+    """Draw strokes with the opacity of those that are not confident, in place."""
+    if not strokes:
+        return
+    rows, columns = _region(canvas, strokes)
+    part = canvas[rows, columns]
+    if not part.size:
+        return
+    under = part.copy()
+    _draw_strokes(canvas, strokes)
+    cv2.addWeighted(part, LOW_SCORE_OPACITY, under, 1 - LOW_SCORE_OPACITY, 0, dst=under)
+    canvas[rows, columns] = under
+
+
 def _draw_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke]) -> None:
     """Draw opaque strokes on the canvas, in place and in order."""
     for thick, run in groupby(strokes, key=lambda stroke: stroke.width >= _THICK):
-        # Thick lines need no layer, which for a person who fills the image would cost most of the time.
+        # Thick ones need no layer, which for a person who fills the image would cost most of the time.
         if thick:
-            _draw_lines(canvas, list(run), np.zeros(2), 1)
+            _fill(canvas, list(run), np.zeros(2), 1)
         else:
-            _blend_strokes(canvas, list(run), 1.0)
+            _draw_thin(canvas, list(run))
 
 
-def _blend_strokes(canvas: NDArray[np.uint8], strokes: list[_Stroke], opacity: float) -> None:
-    """Draw strokes on a layer and put it on the canvas. Thin ones are drawn enlarged and averaged down, because
-    OpenCV's line widths are integers."""
-    widths = [stroke.width for stroke in strokes]
-    zoom = int(np.clip(np.ceil(_THICK / min(widths)), 1, 6))  # the thinnest line gets 5 wide, if 6 times is enough
-    ends = np.array([end for stroke in strokes for end in (stroke.start, stroke.end)])  # (2 n, 2)
+def _draw_thin(canvas: NDArray[np.uint8], strokes: list[_Stroke]) -> None:
+    """Draw strokes enlarged on a layer, which is averaged down and put on the canvas: OpenCV's thinnest line is wider
+    than a pixel."""
+    zoom = int(np.clip(np.ceil(_THICK / min(stroke.width for stroke in strokes)), 1, 6))
     # Only the region of the strokes is drawn enlarged, not the image.
-    margin = max(widths) / 2 + 2
+    rows, columns = _region(canvas, strokes)
+    height = rows.stop - rows.start
+    width = columns.stop - columns.start
+    if height <= 0 or width <= 0:
+        return
+    layer = np.zeros((height * zoom, width * zoom, 4), np.uint8)  # color x opacity, and opacity
+    _fill(layer, strokes, np.array([columns.start, rows.start]), zoom)
+    layer = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
+    # A few percent of the region; read as one number per pixel, which is faster than a channel.
+    y, x = np.nonzero(layer.view(np.uint32)[..., 0])
+    paint = layer[y, x].astype(np.float32)
+    under = canvas[rows.start + y, columns.start + x]
+    mixed = paint[:, :3] + under * (1 - paint[:, 3:] / 255)
+    canvas[rows.start + y, columns.start + x] = np.rint(mixed).astype(np.uint8)
+
+
+def _region(canvas: NDArray[np.uint8], strokes: list[_Stroke]) -> tuple[slice, slice]:
+    """Rows and columns of the canvas that strokes can touch; empty where they lie outside."""
+    ends = np.array([(stroke.start, stroke.end) for stroke in strokes]).reshape(-1, 2)
+    margin = max(stroke.width for stroke in strokes) / 2 + 2
     limit = (canvas.shape[1], canvas.shape[0])
     left, top = np.clip(np.floor(ends.min(axis=0) - margin), 0, limit).astype(int).tolist()
     right, bottom = np.clip(np.ceil(ends.max(axis=0) + margin), 0, limit).astype(int).tolist()
-    if right <= left or bottom <= top:
-        return
-    layer = np.zeros(((bottom - top) * zoom, (right - left) * zoom, 4), np.uint8)  # color x opacity, and opacity
-    _draw_lines(layer, strokes, np.array([left, top]), zoom)
-    if zoom > 1:
-        layer = cv2.resize(layer, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
-    # A few percent of the region; read as one number per pixel, which is faster than a channel.
-    rows, columns = np.nonzero(layer.view(np.uint32)[..., 0])
-    paint = layer[rows, columns].astype(np.float32) * opacity
-    under = canvas[top + rows, left + columns]
-    mixed = paint[:, :3] + under * (1 - paint[:, 3:] / 255)
-    canvas[top + rows, left + columns] = np.rint(mixed).astype(np.uint8)
+    return slice(top, bottom), slice(left, right)
 
 
-def _draw_lines(target: NDArray[np.uint8], strokes: list[_Stroke], origin: Point, zoom: int) -> None:
-    """Draw strokes on an array whose top-left pixel is the pixel `origin` of the image, enlarged `zoom` times."""
-    ends = np.array([(stroke.start, stroke.end) for stroke in strokes]) - origin  # (n, 2, 2)
+def _fill(target: NDArray[np.uint8], strokes: list[_Stroke], origin: Point, zoom: int) -> None:
+    """Draw strokes on an array whose top-left pixel is the pixel `origin` of the image, enlarged `zoom` times.
+
+    As polygons, because the widths of OpenCV's lines are integers.
+    """
+    ends = np.array([(stroke.end, stroke.start) for stroke in strokes]) - origin  # (n, 2, 2)
     # Pixel centers have integer coordinates before and after enlarging.
-    fixed_point = np.rint(((ends + 0.5) * zoom - 0.5) * (1 << _SHIFT))
+    ends = (ends + 0.5) * zoom - 0.5
+    radii = np.maximum(zoom * np.array([stroke.width for stroke in strokes]) - _EDGE, 0) / 2
+    along = ends[:, 0] - ends[:, 1]
+    directions = np.arctan2(along[:, 1], along[:, 0])
+    angles = directions[:, None, None] + _HALF_TURNS  # (n, 2, V)
+    circles = np.stack([np.cos(angles), np.sin(angles)], axis=-1)  # (n, 2, V, 2)
+    corners = ends[:, :, None] + radii[:, None, None, None] * circles
     # OpenCV takes 32-bit integers; a keypoint far outside the image must not overflow.
-    lines = np.clip(fixed_point, -(1 << 30), 1 << 30).astype(int).tolist()
-    for stroke, (start, end) in zip(strokes, lines, strict=True):
+    polygons = np.clip(np.rint(corners * (1 << _SHIFT)), -(1 << 30), 1 << 30).astype(np.int32)
+    for stroke, polygon in zip(strokes, polygons.reshape(len(strokes), -1, 2), strict=True):
         color = (*stroke.color, 255)[: target.shape[2]]
-        thickness = max(1, round(stroke.width * zoom))
-        cv2.line(target, start, end, color, thickness, cv2.LINE_AA, _SHIFT)
+        cv2.fillConvexPoly(target, polygon, color, cv2.LINE_AA, _SHIFT)

@@ -109,6 +109,40 @@ def test_images_and_videos_in_one_run(models: dict[str, str], tmp_path: Path) ->
     ]
 
 
+def test_folder_of_videos_lists_broken_ones_at_the_end(models: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "clips/day-2").mkdir(parents=True)
+    person_clip(tmp_path / "clips/b.mp4", 3)
+    person_clip(tmp_path / "clips/day-2/a.avi", 3)
+    person_clip(tmp_path / "clips/.hidden.mp4", 3)
+    (tmp_path / "clips/broken.mov").write_bytes(b"no video")
+    (tmp_path / "clips/notes.txt").touch()
+    result = run("clips", "--out", "clips/out", options=models)
+    assert result.exit_code == 1
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["b.mp4", "a.avi"]
+    assert "1 of 3 sources failed:\n  clips/broken.mov: cannot be opened as a video" in result.stderr
+    again = run("clips", "--out", "clips/out", options=models)
+    assert "1 of 3 sources failed" in again.stderr  # the results are no sources
+
+
+def test_pattern_matches_videos(models: dict[str, str], tmp_path: Path) -> None:
+    for name in ("b.mp4", "a.mp4", "c.avi"):
+        person_clip(tmp_path / name, 2)
+    result = run("*.mp4", options=models)
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["a.mp4", "b.mp4"]
+    assert "none-*.mp4: no such file" in run("none-*.mp4", options=models).stderr
+
+
+def test_videos_among_images_are_used_unless_options_are_for_images(models: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "holiday").mkdir()
+    images.write(tmp_path / "holiday/a.png", frame(0))
+    person_clip(tmp_path / "holiday/clip.mp4", 2)
+    result = run("holiday", options=models)
+    assert result.exit_code == 0 and "1 image: keypoints" in result.stdout and "clip.mp4: 1 person" in result.stdout
+    result = run("holiday", "--save", "yolo", "--out", "labels", options=models)
+    assert result.exit_code == 0 and not (tmp_path / "labels/clip.mp4").exists()
+    assert "Warning: Videos in the folders were left out (1). Poses in a video are saved as json" in result.stderr
+
+
 def test_clips_of_one_name_do_not_overwrite_each_other(models: dict[str, str], tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

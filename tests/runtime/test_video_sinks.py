@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -100,8 +101,8 @@ def test_ffmpeg_gets_frames_rate_and_sound(tmp_path: Path, monkeypatch: pytest.M
         sink.write(frame(index), index / 30)
     sink.close()
     words = (tmp_path / "a.mp4").read_text()
-    assert sink.notes == [] and words.endswith(f".a.part.mp4 {3 * 48 * 64 * 3}")
-    assert "-s 64x48 -r 29.97 -i -" in words and f"-i {tmp_path}/phone.mov -map 0:v -map 1:a?" in words
+    assert sink.notes == [] and words.endswith(f".a.part.mp4 {3 * 48 * 64 * 3 // 2}")
+    assert "-pix_fmt yuv420p -s 64x48 -r 29.97 " in words and f"-i {tmp_path}/phone.mov -map 0:v -map 1:a?" in words
 
 
 def test_ffmpeg_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +114,23 @@ def test_ffmpeg_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(InputError, match="ffmpeg stopped"):
         sink.close()
     assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.usefixtures("without_ffmpeg")
+def test_full_disk_is_said_and_leaves_no_broken_video(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk."""
+    sink = DrawnVideo(tmp_path / "a.mp4", 25)
+    noise = np.random.default_rng(0).integers(0, 255, (20, 48, 64, 3)).astype(np.uint8)
+    limit, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
+    try:
+        for index, image in enumerate(noise):
+            sink.write(image, index / 25)
+        with pytest.raises(InputError, match=r"a\.mp4: the video could not be written to its end\. Is the disk full"):
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("make", [lambda path: DrawnVideo(path, 25), lambda path: Table(path, "clip.mp4")])

@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import wave
 from collections.abc import Generator, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -80,6 +81,16 @@ def test_mp4_without_its_index_is_refused(num_frames: int, tmp_path: Path, capfd
     path.write_bytes(path.read_bytes()[: 40 if num_frames == 0 else -600])
     with pytest.raises(InputError, match=r"clip\.mp4: (cannot be opened|contains no frame)"):
         open_video(path)
+
+
+def test_file_with_sound_alone_is_refused(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "clip.avi"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16_000))
+    with pytest.raises(InputError, match=r"clip\.avi: cannot be opened as a video: .* without a picture"):
+        open_video(tmp_path / "clip.avi")
 
 
 def test_truncated_file_gives_its_frames_and_a_note(tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ def predict(
     quiet: bool,
     verbose: bool,
 ) -> None:
-    """Estimate poses in images. SOURCE is an image, a folder that is searched recursively, a quoted pattern such as
-    'images/**/*.jpg', or - for a list of paths on stdin; or a video: a file, an HTTP or RTSP address, or the index of a
-    camera, such as 0.
+    """Estimate poses in images and videos. SOURCE is an image, a video, a folder that is searched recursively for both,
+    a quoted pattern such as 'images/**/*.jpg', or - for a list of images on stdin; or an HTTP or RTSP address of a
+    video, or the index of a camera, such as 0.
 
     \b
     featherpose predict holiday/ --detector detector.onnx --out holiday-poses
@@ -132,7 +132,8 @@ def predict(
     failed).
 
     A video gives OUT/NAME.mp4 with drawn skeletons, and OUT/NAME.jsonl with the keypoints of each frame; people are
-    tracked, and keypoints smoothed. Ctrl-C ends it with complete files.
+    tracked, and keypoints smoothed. Ctrl-C ends it with complete files. Several videos are processed one after the
+    other.
 
     The same command again, also with another --save, skips the images that are done and have not changed: poses.json
     says which. --shard 1/4 to --shard 4/4 divide the images among four processes or machines; files for all images are
@@ -147,7 +148,6 @@ def predict(
     [left, top, width, height], "score": 0.9}, ...], where image_id is the file name of the image or the number in it).
     """
     from featherpose import api
-    from featherpose.runtime.video_sources import is_video
 
     with progress_bar(quiet=quiet) as progress:
         report = api.predict(
@@ -196,7 +196,7 @@ def predict(
         if report.saved:
             click.echo(f"saved in {out}: {'; '.join(report.saved)}")
     if report.failures:
-        _show_failures(report, "sources" if any(is_video(source) for source in sources) else "images")
+        _show_failures(report)
     if not quiet:
         _show_counts(report)
     for warning in report.warnings:
@@ -239,7 +239,8 @@ def _show_counts(report: Report) -> None:
             click.echo(sentence, err=True)
 
 
-def _show_failures(report: Report, what: str) -> None:
+def _show_failures(report: Report) -> None:
+    what = "sources" if report.num_videos else "images"
     total = len(report.poses) + len(report.videos) + len(report.failures)
     click.echo(f"{len(report.failures)} of {total} {what} failed:", err=True)
     for line in report.failures:

@@ -57,6 +57,8 @@ class Report:
     """What looks wrong about the boxes or the images, one sentence each."""
     videos: list[VideoReport] = field(default_factory=list[VideoReport])
     """Of the sources that are videos; the fields above but the models, the failures and the device are about images."""
+    num_videos: int = 0
+    """Including those that failed."""
 
 
 def predict(

@@ -1,4 +1,5 @@
-"""Which images: files, folders, patterns and lists on stdin -> image files; any image in Python -> pixels."""
+"""Which images and videos: files, folders, patterns and lists on stdin -> image files, and videos; any image in Python
+-> pixels."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 from featherpose import files, images
 from featherpose.errors import InputError
 from featherpose.records import Tally
+from featherpose.runtime.video_sources import SUFFIXES as VIDEO_SUFFIXES
+from featherpose.runtime.video_sources import is_video
 
 AnyPath = str | os.PathLike[str]
 
@@ -99,6 +102,50 @@ def check_several(sources: object) -> None:
         raise InputError("estimate_all takes several images, this is one: put it into a list, or call estimate.")
 
 
+@dataclass(frozen=True)
+class SplitSources:
+    """Sources of `predict`: the videos that are named, those that were found in folders, and where images are."""
+
+    named_videos: list[AnyPath]
+    videos_in_folders: list[AnyPath]
+    of_images: list[AnyPath]
+
+
+def split_sources(sources: Iterable[AnyPath], out: Path) -> SplitSources:
+    """Sources -> which are videos. Folders are searched as by `find_images`; one without images contains videos alone.
+
+    A pattern that ends in the suffix of a video matches videos.
+    """
+    named: list[AnyPath] = []
+    in_folders: list[AnyPath] = []
+    of_images: list[AnyPath] = []
+    for source in sources:
+        path = Path(source)
+        found = _videos_of(path, out)
+        if is_video(source):
+            # A pattern that matches nothing is reported like a file that is missing.
+            named += found or [source]
+            continue
+        in_folders += found
+        if not found or _files_among(_walk(path), path, out, Tally("files")):
+            of_images.append(source)
+    return SplitSources(named, in_folders, of_images)
+
+
+def _videos_of(path: Path, out: Path) -> list[Path]:
+    """Folder, or pattern for videos -> its videos, sorted; none for anything else."""
+    try:
+        if path.is_dir():
+            folder, paths = path, _walk(path)
+        elif path.suffix.lower() in VIDEO_SUFFIXES and _pattern_start(path) is not None and not path.exists():
+            folder, paths = _paths_of(path)
+        else:
+            return []
+    except OSError:  # reported where it is opened
+        return []
+    return [video for video, _ in _files_among(paths, folder, out, Tally("files"), VIDEO_SUFFIXES)]
+
+
 def find_images(sources: Iterable[AnyPath], out: Path, tally: Tally | None = None) -> tuple[list[ImageFile], list[str]]:
     """Files, folders, patterns and "-" (paths on stdin) -> images in a fixed order, and a line for each failure.
 
@@ -168,7 +215,7 @@ def _search(source: str, out: Path, tally: Tally) -> list[tuple[Path, str]]:
 
 def _in_folder(folder: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     here = Tally("files")
-    found = _images_among(_walk(folder), folder, out, here)
+    found = _files_among(_walk(folder), folder, out, here)
     if not found:
         reasons = ", ".join(map(str, here.counts().left_out))
         raise InputError(f"{folder}: no image in this folder{reasons and ': '}{reasons}. {_LOOKED_FOR}")
@@ -190,6 +237,15 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     """Pattern -> images that match it; their names begin where the pattern does."""
+    folder, paths = _paths_of(pattern)
+    found = _files_among(paths, folder, out, tally)
+    if not found:
+        raise InputError(f"{pattern}: no such file, and no image matches this pattern. {_LOOKED_FOR}")
+    return found
+
+
+def _paths_of(pattern: Path) -> tuple[Path, list[Path]]:
+    """Pattern -> the folder before its first wildcard, and the paths that match."""
     start = _pattern_start(pattern)
     folder = Path(*pattern.parts[:start])
     relative = Path(*pattern.parts[start:])
@@ -198,15 +254,10 @@ def _matching(pattern: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
     try:
         if "**" in relative.parts:
             # `Path.glob` does not look into linked folders below **.
-            paths = (path for path in _walk(folder) if _matches(path.relative_to(folder).parts, relative.parts))
-        else:
-            paths = folder.glob(relative.as_posix())
-        found = _images_among(paths, folder, out, tally)
+            return folder, [path for path in _walk(folder) if _matches(path.relative_to(folder).parts, relative.parts)]
+        return folder, list(folder.glob(relative.as_posix()))
     except ValueError as error:
         raise InputError(f"{pattern}: cannot be used as a pattern ({error}).") from None
-    if not found:
-        raise InputError(f"{pattern}: no such file, and no image matches this pattern. {_LOOKED_FOR}")
-    return found
 
 
 def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -226,10 +277,13 @@ def _pattern_start(path: Path) -> int | None:
     return None
 
 
-def _images_among(paths: Iterable[Path], folder: Path, out: Path, tally: Tally) -> list[tuple[Path, str]]:
-    """Paths in a folder -> the images, sorted, with their relative names; not the hidden ones and those in `out`.
+def _files_among(
+    paths: Iterable[Path], folder: Path, out: Path, tally: Tally, suffixes: Sequence[str] = images.SUFFIXES
+) -> list[tuple[Path, str]]:
+    """Paths in a folder -> the images, or files with other suffixes, sorted, with their relative names; not the hidden
+    ones and those in `out`.
 
-    The files that are not used are counted.
+    The files that are not used are counted, but not videos, which are found apart from images.
     """
     results = files.resolved(out) if files.resolved(out) != files.resolved(folder) else None
     found: list[tuple[Path, str]] = []
@@ -240,8 +294,9 @@ def _images_among(paths: Iterable[Path], folder: Path, out: Path, tally: Tally) 
                 _pass_over(tally, "pipes or devices", name)
             elif path.is_symlink() and not path.is_dir():
                 _pass_over(tally, "links that lead nowhere", name)
-        elif path.suffix.lower() not in images.SUFFIXES:
-            _pass_over(tally, "without the suffix of an image", name)
+        elif path.suffix.lower() not in suffixes:
+            if path.suffix.lower() not in VIDEO_SUFFIXES:
+                _pass_over(tally, "without the suffix of an image", name)
         elif any(part.startswith(".") for part in name.parts):
             _pass_over(tally, "hidden", name)
         elif results not in files.resolved(path).parents:

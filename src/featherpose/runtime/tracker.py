@@ -35,11 +35,11 @@ class TrackerSettings:
     """The sigmas of OKS, which describe annotators' errors, are enlarged: persons move between frames."""
     keep_seconds: float = 2.5
     """A track without a pose is kept this long."""
-    min_seen: int = 3
+    min_seen: int = 2
     """A track with fewer poses than this is not kept when it is missed: it may be no person."""
     search_radius: float = 0.4
     """How far from the predicted place a lost person may appear at once, ..."""
-    search_speed: float = 0.5
+    search_speed: float = 1.0
     """... and by how much that radius grows per second."""
     max_size_ratio: float = 1.5
     """How much larger or smaller a lost person may be when found again."""

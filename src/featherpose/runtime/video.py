@@ -52,7 +52,8 @@ class VideoReport:
     is_interrupted: bool
     wall_seconds: float
     seconds: dict[str, float] = field(default_factory=dict[str, float])
-    """By stage; the stages overlap in threads: reading, inference (detection, poses, tracking, smoothing), writing."""
+    """By stage; the stages overlap in threads: reading, inference (detection, poses, tracking, smoothing),
+    drawing and writing."""
 
 
 def find_in_frames(models: Models, tracker: Tracker, watch: Stopwatch, every: int | None) -> FindInFrame:
@@ -118,18 +119,20 @@ def stream(
         run.close()
 
 
-def check_options(
-    *, smooth: str | None, every: int | None, save: Sequence[str] = (), of_images: Mapping[str, object] | None = None
-) -> None:
-    """InputError for what cannot be done with a video; `of_images` are options that only images have, None: not
-    given."""
-    given = [name for name, value in (of_images or {}).items() if value is not None]
-    if given:
-        raise InputError(f"{given[0]} is for images, and there is a video among the sources; leave it out.")
+def check_options(*, smooth: str | None, every: int | None) -> None:
+    """InputError for values that are not known."""
     if smooth is not None and smooth not in MODES:
         raise InputError(f"The smoothing is {smooth!r}, wanted {', '.join(MODES)}.")
     if every is not None and every < 1:
         raise InputError(f"every is {every}, wanted auto or a number of frames of at least 1.")
+
+
+def check_suited(save: Sequence[str], of_images: Mapping[str, object]) -> None:
+    """InputError for what cannot be done with a video; `of_images` are options that only images have, None: not
+    given."""
+    given = [name for name, value in of_images.items() if value is not None]
+    if given:
+        raise InputError(f"{given[0]} is for images, and there is a video among the sources; leave it out.")
     wrong = [name for name in save if name not in FORMATS]
     if wrong:
         raise InputError(f"Poses in a video are saved as {', '.join(FORMATS)}, not as {wrong[0]}.")
@@ -153,7 +156,8 @@ def predict_videos(
 
     After Ctrl-C the frames that were read are completed, all files are closed, and the videos after it are left out.
     """
-    check_options(smooth=smooth, every=every, save=save)
+    check_options(smooth=smooth, every=every)
+    check_suited(save, {})
     files.make_folder(out)
     reports: list[VideoReport] = []
     failures: list[str] = []
@@ -171,12 +175,13 @@ def predict_videos(
         with _finishing_on_interrupt(run) as is_interrupted:
             try:
                 for frame, poses in run:
-                    with sinks.watch.stage("writing"):
-                        drawn = None
-                        if draw_frames:
+                    drawn = None
+                    if draw_frames:
+                        with sinks.watch.stage("drawing"):
                             drawn = draw(
                                 frame.image, poses, score_threshold=score_threshold, boxes=draw_boxes, ids=draw_ids
                             )
+                    with sinks.watch.stage("writing"):
                         sinks.write(frame, poses, drawn)
                     if progress:
                         progress(sinks.num_frames, max(video.num_frames or 0, sinks.num_frames))

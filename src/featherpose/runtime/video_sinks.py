@@ -20,7 +20,7 @@ from featherpose import files, images
 from featherpose.errors import InputError
 from featherpose.formats import native, tidy_csv
 from featherpose.poses import Poses
-from featherpose.runtime.video_sources import Frame
+from featherpose.runtime.video_sources import Frame, quiet
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton
 
@@ -88,8 +88,9 @@ class DrawnVideo:
         self._encoder = None
         try:
             encoder.close()
-            if not self._part.exists() or not self._part.stat().st_size:
-                raise InputError(f"{self.path}: nothing could be written. Is the disk full?")
+            # OpenCV does not say that a disk is full; ffmpeg does.
+            if self.ffmpeg is None and not _is_playable(self._part):
+                raise InputError(f"{self.path}: the video could not be written to its end. Is the disk full?")
             self._part.replace(self.path)
         except OSError as error:
             raise files.write_error(self.path, error) from None
@@ -117,8 +118,11 @@ class _Ffmpeg:
         if audio_from is not None:
             # To AAC, because .mp4 does not take every sound; ? stands for: if there is any.
             sound = ["-i", str(audio_from), "-map", "0:v", "-map", "1:a?", "-c:a", "aac", "-shortest"]
-        raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size.width}x{size.height}", "-r", f"{rate:g}", "-i", "-"]
-        coded = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p"]
+        # What OpenCV converts to: without the mark, players take the colors of a large video for those of BT.709.
+        colors = ["-color_range", "tv", "-colorspace", "smpte170m"]
+        format_ = ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{size.width}x{size.height}", "-r", f"{rate:g}"]
+        raw = [*format_, *colors, "-i", "-"]
+        coded = ["-c:v", "libx264", "-preset", "superfast", "-crf", "20", *colors]
         command = [program, "-hide_banner", "-loglevel", "error", "-y", *raw, *sound, *coded, "-movflags", "+faststart"]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
         # A session of its own: Ctrl-C is for us, and we let it finish the file.
@@ -129,7 +133,8 @@ class _Ffmpeg:
     def write(self, image: Image) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(np.ascontiguousarray(image).data)
+            # Converted here, and half as large for the pipe: 4 ms of 15 less for a frame of 720p.
+            self._process.stdin.write(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420).data)
         except OSError:
             raise self._error() from None
 
@@ -241,6 +246,15 @@ def frame_name(video: str, index: int) -> str:
     'clip.mp4/000012'
     """
     return f"{video}/{index:06d}"
+
+
+def _is_playable(path: Path) -> bool:
+    with quiet():
+        capture = cv2.VideoCapture(str(path))
+    try:
+        return capture.isOpened()
+    finally:
+        capture.release()
 
 
 def _find_ffmpeg() -> str | None:

@@ -198,7 +198,7 @@ class _Reader:
         for _ in range(ATTEMPTS):
             time.sleep(self.retry_seconds)
             self.capture.release()
-            with _quiet():
+            with quiet():
                 self.capture = self.open_capture(self.source)
             image = self._read() if self.capture.isOpened() else None
             if image is not None:
@@ -208,7 +208,7 @@ class _Reader:
         return None
 
     def _open(self) -> Capture:
-        with _quiet():
+        with quiet():
             capture = self.open_capture(self.source)
         if capture.isOpened():
             return capture
@@ -238,7 +238,7 @@ def _open_capture(source: str | int) -> Capture:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quiet() -> Generator[None]:
     """OpenCV and its FFmpeg print what our errors say better."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     level = cv2.utils.logging.getLogLevel()
