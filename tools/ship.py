@@ -6,7 +6,7 @@
 NAME is the name of the network; --sized appends the input size, for networks that are shipped in several sizes. The
 folder holds coco-test and mpii-test, which are evaluated once, for the card. Weights are selected before that on the
 validation set, which must be found through FEATHERPOSE_DATA. Intervals are 95 % confidence intervals, bootstrapped over
-images (MPII: persons), see `featherpose.evaluation.intervals`.
+images, see `featherpose.evaluation.intervals`.
 """
 
 import argparse
@@ -25,20 +25,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featherpose import api, files
-from featherpose.data.coco import read_coco
 from featherpose.data.folder import find_folder
-from featherpose.data.mpii import Mpii, read_mpii
-from featherpose.evaluation.coco import keypoint_ap
-from featherpose.evaluation.intervals import ap_interval, bootstrap
-from featherpose.evaluation.mpii import LIMBS
+from featherpose.evaluation.intervals import bootstrap
 from featherpose.evaluation.pck import validation_oks
-from featherpose.evaluation.pckh import pckh
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import VERSION, PoseManifest
 from featherpose.recipes.pose import PoseRecipe
 from featherpose.recipes.reading import from_dict
-from featherpose.skeleton import MPII16
 from featherpose.training.tasks.pose import codec_of
 from featherpose.training.tasks.pose_labels import read_labels
 from featherpose.training.tasks.pose_validation import predict_keypoints, validation_set_of
@@ -79,34 +73,19 @@ def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: P
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export(model, file, manifest, crops=crops.image_crops(manifest))
-        on_coco = api.evaluate(file, data / "coco-test")
+        on_coco = api.evaluate(file, data / "coco-test", intervals=True)
         # MPII's squares are larger than COCO's boxes: without a margin, persons have the size of the training set.
-        on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
-    interval = ap_interval(
-        read_coco(data / "coco-test").labels,
-        on_coco.results,
-        lambda labels, results: keypoint_ap(labels, results, manifest.skeleton.sigmas).ap,
-    )
-    limbs = limbs_interval(read_mpii(data / "mpii-test"), on_mpii)
+        on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1, intervals=True)
     command = f"featherpose evaluate --model {name}"
+    limbs = {"limbs_interval": on_mpii.intervals["limbs"]}
     return [
-        _entry(on_coco, f"{command} --data coco-test", {"ap_interval": interval}),
-        _entry(on_mpii, f"{command} --data mpii-test --format mpii --padding 1", {"limbs_interval": limbs}),
+        _entry(on_coco, f"{command} --data coco-test", {"ap_interval": on_coco.intervals["ap"]}),
+        _entry(
+            on_mpii,
+            f"{command} --data mpii-test --format mpii --padding 1",
+            limbs,
+        ),
     ]
-
-
-def limbs_interval(samples: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
-    """MPII samples and the evaluation of a model -> confidence interval of PCKh@0.5 over arms and legs."""
-    # A keypoint that the model does not predict counts as far away.
-    keypoints = np.array(
-        [[keypoint or (np.inf, np.inf) for keypoint in result["keypoints"]] for result in evaluation.results]
-    )
-    visible = samples.visible * np.isin(MPII16.keypoint_names, LIMBS)
-
-    def score(rows: NDArray[np.int64]) -> float:
-        return pckh(keypoints[rows], samples.keypoints[rows], visible[rows], samples.head_sizes[rows]).mean
-
-    return bootstrap(score, len(samples))
 
 
 def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:

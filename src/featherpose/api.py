@@ -451,14 +451,15 @@ def evaluate(
     nms: str | None = None,
     jitter: float = 0.0,
     padding: float | None = None,
+    intervals: bool = False,
     device: str = "auto",
     out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation[CocoScores] | Evaluation[MpiiScores] | Evaluation[DetectorScores]:
     """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
 
-    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `device`, `out` and
-    `progress` apply to it.
+    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `intervals`, `device`,
+    `out` and `progress` apply to it.
 
     Args:
         format: "coco" or "mpii".
@@ -475,6 +476,7 @@ def evaluate(
         nms: method that suppresses duplicates of detected boxes: oks, soft, pose or none (COCO only; None: oks).
         jitter: shift the sides of ground-truth boxes at random by this fraction of the box (COCO only).
         padding: size of the crop relative to the box; None: the model's.
+        intervals: also compute the 95 % confidence interval of each score (bootstrap over images).
         device: "auto", "cpu" or "cuda".
         out: JSON file for the predicted keypoints or boxes, for COCO in its results format; None: not written.
         progress: called with the number of images done and of all images.
@@ -489,6 +491,7 @@ def evaluate(
     from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.evaluate import evaluate_detected
+    from featherpose.evaluation.intervals import with_intervals
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
@@ -507,7 +510,7 @@ def evaluate(
         pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
         pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
         evaluation = _evaluate_detector(model, read_coco(data, category=category), pose_options, device, progress)
-        return _with_results(evaluation, out)
+        return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
@@ -536,7 +539,7 @@ def evaluate(
             jitter=jitter,
             strict=strict,
         )
-    return _with_results(evaluation, out)
+    return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
 
 
 def _evaluate_detector(

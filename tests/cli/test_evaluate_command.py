@@ -49,6 +49,15 @@ def test_table_shows_coco_scores_and_settings(run, tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())) == 3
 
 
+def test_intervals_stand_below_the_scores(run) -> None:
+    lines = run("--intervals").stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["score", "95 % from", "95 % to"]
+    facts = json.loads(run("--intervals", "--json").stdout)
+    low, high = facts["intervals"]["ap"]
+    assert low <= facts["scores"]["ap"] <= high
+    assert "intervals" not in json.loads(run("--json").stdout)
+
+
 def test_ap50_is_one_only_if_keypoints_match(run, tmp_path: Path) -> None:
     """The tiny model detects red, green and blue: all labeled keypoints of this person lie on the red spot."""
     folder = tmp_path / "people"

@@ -28,9 +28,9 @@ from featherpose import meaning
 from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import InputError, did_you_mean
-from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_ap
+from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_matches
 from featherpose.evaluation.prediction import Detect, LabeledImage, Predict, predict_images
-from featherpose.evaluation.result import Evaluation
+from featherpose.evaluation.result import ByImage, Evaluation
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
 from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
@@ -156,14 +156,16 @@ def _evaluate(
             instances += len(found)
             results += to_results(suppress(found), image_id, labels.category)
     broken = predictions.broken
+    matches = keypoint_matches(labels, results)
     return Evaluation(
-        scores=keypoint_ap(labels, results),
+        scores=matches.scores(),
         results=results,
         num_images=predictions.num_images,
         num_instances=instances,
         seconds=predictions.seconds,
         broken=broken,
         warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
+        by_image=ByImage(matches.num_images, matches.scores),
     )
 
 
