@@ -452,6 +452,7 @@ def evaluate(
     jitter: float = 0.0,
     padding: float | None = None,
     intervals: bool = False,
+    diagnosis: bool = False,
     device: str = "auto",
     out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -477,6 +478,8 @@ def evaluate(
         jitter: shift the sides of ground-truth boxes at random by this fraction of the box (COCO only).
         padding: size of the crop relative to the box; None: the model's.
         intervals: also compute the 95 % confidence interval of each score (bootstrap over images).
+        diagnosis: also compute where keypoints fall: overall accuracy, confusion matrix, kinds of error and the AP that
+            each costs, calibration of the scores.
         device: "auto", "cpu" or "cuda".
         out: JSON file for the predicted keypoints or boxes, for COCO in its results format; None: not written.
         progress: called with the number of images done and of all images.
@@ -489,6 +492,7 @@ def evaluate(
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
     from featherpose.evaluation.detection import MAX_DETECTIONS
+    from featherpose.evaluation.diagnosis import with_diagnosis
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.evaluate import evaluate_detected
     from featherpose.evaluation.intervals import with_intervals
@@ -508,7 +512,13 @@ def evaluate(
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
         pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
-        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
+        pose_options |= {
+            "diagnosis": diagnosis,
+            "flip_test": flip_test,
+            "blur_kernel": blur_kernel,
+            "refine": refine,
+            "jitter": jitter,
+        }
         evaluation = _evaluate_detector(model, read_coco(data, category=category), pose_options, device, progress)
         return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
     estimator = open_estimator(
@@ -539,6 +549,8 @@ def evaluate(
             jitter=jitter,
             strict=strict,
         )
+    if diagnosis:
+        evaluation = with_diagnosis(evaluation)
     return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
 
 

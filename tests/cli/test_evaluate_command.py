@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 
 import featherpose
 from featherpose import images
-from featherpose.cli.evaluate import evaluate, percent
+from featherpose.cli.evaluate import evaluate
+from featherpose.cli.tables import percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
 from featherpose.evaluation.evaluate import NMS
 from featherpose.formats.coco import to_results
@@ -56,6 +57,16 @@ def test_intervals_stand_below_the_scores(run) -> None:
     low, high = facts["intervals"]["ap"]
     assert low <= facts["scores"]["ap"] <= high
     assert "intervals" not in json.loads(run("--json").stdout)
+
+
+def test_diagnosis_is_printed_and_whole_in_json(run) -> None:
+    result = run("--diagnosis")
+    assert result.exit_code == 0, result.output
+    assert "of 51 labeled keypoints are predicted on their place (within OKS 0.5)" in result.stdout
+    assert "AP gained if corrected" in result.stdout
+    facts = json.loads(run("--diagnosis", "--json").stdout)["diagnosis"]
+    assert np.sum(facts["confusion"]["counts"], axis=1).tolist() == [3] * 17
+    assert "diagnosis" not in json.loads(run("--json").stdout)
 
 
 def test_ap50_is_one_only_if_keypoints_match(run, tmp_path: Path) -> None:

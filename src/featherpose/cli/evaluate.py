@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featherpose.cli import options
+from featherpose.cli.diagnosis import show_diagnosis
 from featherpose.cli.progress import progress_bar
+from featherpose.cli.tables import percent, print_table
 from featherpose.size import Size
 
 if TYPE_CHECKING:
@@ -96,6 +98,11 @@ DETECTOR_COLUMNS = {
     is_flag=True,
     help="Also compute the 95 % confidence interval of each score: seconds for a thousand images.",
 )
+@click.option(
+    "--diagnosis",
+    is_flag=True,
+    help="Also print where keypoints fall, the kinds of error and the AP that each costs, and what scores mean.",
+)
 @options.device("Inference")
 @click.option(
     "--out",
@@ -119,6 +126,7 @@ def evaluate(
     jitter: float,
     padding: float | None,
     intervals: bool,
+    diagnosis: bool,
     device: str,
     out: Path | None,
     as_json: bool,
@@ -164,6 +172,11 @@ def evaluate(
     --intervals draws the images of the data set with replacement 200 times (bootstrap) and prints the bounds between
     which the middle 95 % of the scores lie. Differences of two models: featherpose compare.
 
+    --diagnosis counts on what each labeled keypoint's prediction falls, within OKS 0.5 or PCKh 0.5: the right keypoint
+    (their share is the overall accuracy), another one of the same person, one of another person, or nothing. For COCO
+    it adds the kinds of error of Ronchi and Perona (2017) and the calibration of the keypoint scores. --json holds the
+    whole confusion matrix; docs/evaluation.md says what each number means.
+
     The poses are written to --out, for COCO in the COCO results format. Images that cannot be used are listed at the
     end; the persons in them count as missed (exit code 1).
     """
@@ -188,6 +201,7 @@ def evaluate(
             jitter=jitter,
             padding=padding,
             intervals=intervals,
+            diagnosis=diagnosis,
             device=device,
             out=file,
             progress=progress,
@@ -237,7 +251,6 @@ def _show(evaluation: Evaluation[Any], settings: dict[str, Any], as_json: bool) 
 
 
 def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     scores = evaluation.scores.to_dict()
@@ -252,7 +265,7 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
     for name, row in rows.items():
         cells = [percent(row.get(field)) for field in columns.values()]
         table.add_row(*([name] if len(rows) > 1 else []), *cells)
-    Console().print(table)
+    print_table(table)
     if is_detector:
         click.echo(f"{settings['network']}, long side {settings['long_side']} px ({settings['model']})")
         if (false_boxes := scores["false_boxes"]) is not None:
@@ -261,6 +274,8 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
             click.echo(f"90 % of the boxes are right at a score of at least {conf:.3f}")
     else:
         click.echo(_settings_line(settings))
+    if evaluation.diagnosis is not None:
+        show_diagnosis(evaluation.diagnosis)
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
         f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {settings['data']},"
@@ -299,8 +314,3 @@ def _settings_line(settings: dict[str, Any]) -> str:
         f"{settings['network']} {Size(**settings['input_size'])} ({settings['model']}), boxes {boxes}, {test},"
         f" blur kernel {settings['blur_kernel']}{extra}"
     )
-
-
-def percent(fraction: float | None) -> str:
-    """Fraction 0 to 1 -> percent with one decimal; a dash where no labels count for the score."""
-    return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -1,4 +1,4 @@
-"""Tables on stdout."""
+"""Tables on stdout, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
     console.print(table)
+
+
+def percent(fraction: float | None) -> str:
+    """Fraction 0 to 1 -> percent with one decimal; a dash where no labels count for the score."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -29,6 +29,7 @@ from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import InputError, did_you_mean
 from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_matches
+from featherpose.evaluation.diagnosis import diagnose_coco
 from featherpose.evaluation.prediction import Detect, LabeledImage, Predict, predict_images
 from featherpose.evaluation.result import ByImage, Evaluation
 from featherpose.formats import person_boxes
@@ -166,6 +167,7 @@ def _evaluate(
         broken=broken,
         warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
         by_image=ByImage(matches.num_images, matches.scores),
+        diagnose=lambda: diagnose_coco(labels, results),
     )
 
 

@@ -59,7 +59,8 @@ def paired_intervals(first: Evaluation[Any], second: Evaluation[Any], rounds: in
 
 
 def _by_image(evaluation: Evaluation[Any]) -> ByImage[Any]:
-    assert evaluation.by_image is not None, "every protocol fills it in"
+    if evaluation.by_image is None:
+        raise InputError("Confidence intervals are not known for this kind of data set; leave out intervals.")
     return evaluation.by_image
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from featherpose.data.mpii import Mpii
 from featherpose.errors import DataError
+from featherpose.evaluation.diagnosis import diagnose_mpii
 from featherpose.evaluation.pckh import PARTS, pckh
 from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
 from featherpose.evaluation.result import ByImage, Evaluation
@@ -88,6 +89,7 @@ def evaluate_mpii(
         broken=predictions.broken,
         counts=(samples.counts,),
         by_image=ByImage(len(rows_of_images), scores_of),
+        diagnose=lambda: diagnose_mpii(samples, results),
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherpose.records import Counts
+
+if TYPE_CHECKING:
+    from featherpose.evaluation.diagnosis import Diagnosis
 
 
 class Scores(Protocol):
@@ -51,7 +54,11 @@ class Evaluation(Generic[S]):
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """By score, the 95 % confidence interval over images; empty where it was not asked for."""
     by_image: ByImage[S] | None = None
-    """For intervals and paired comparisons."""
+    """For intervals and paired comparisons; None where the protocol has none."""
+    diagnose: Callable[[], Diagnosis] | None = None
+    """Computes the diagnosis; None where the protocol has none."""
+    diagnosis: Diagnosis | None = None
+    """None where it was not asked for."""
 
     def difference(self) -> dict[str, float | None]:
         """Scores minus `gt_scores`, by name; empty without these."""
@@ -68,6 +75,8 @@ class Evaluation(Generic[S]):
         }
         if self.gt_scores is not None:
             facts |= {"gt_scores": self.gt_scores.to_dict(), "difference": self.difference()}
+        if self.diagnosis is not None:
+            facts["diagnosis"] = self.diagnosis.to_dict()
         if self.intervals:
             facts["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         return facts
