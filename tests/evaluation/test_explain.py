@@ -97,8 +97,8 @@ CLEAN = {
     "rough": noise(20),
     "useless": noise(200),
     "all keypoints in the middle": lambda k, box: np.broadcast_to(k.mean(axis=0), (17, 3)),
-    "shifted": lambda k, box: k + (40, 0, 0),
-    "elsewhere": lambda k, box: k + (900, 0, 0),
+    "shifted": lambda k, box: np.add(k, (40, 0, 0)),
+    "elsewhere": lambda k, box: np.add(k, (900, 0, 0)),
 }
 
 

@@ -65,9 +65,9 @@ def explain(labels: Labels, persons: Sequence[PersonRecord], results: Sequence[M
     found = list(_with_poses(labels, persons, results))
     if not found:
         return
-    if (sentence := _wrong_scale(found, labels.skeleton)) or (
-        sentence := _mirrored(found, labels.skeleton) or _permuted(found, labels.skeleton)
-    ):
+    skeleton = labels.skeleton
+    sentence = _wrong_scale(found, skeleton) or _mirrored(found, skeleton) or _permuted(found, skeleton)
+    if sentence:
         yield sentence
 
 
