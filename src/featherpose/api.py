@@ -24,6 +24,7 @@ from featherpose.size import Size
 if TYPE_CHECKING:
     from featherpose.data.coco import Coco
     from featherpose.evaluation.coco import CocoScores
+    from featherpose.evaluation.compare import Comparison
     from featherpose.evaluation.detector import DetectorScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
@@ -552,6 +553,71 @@ def evaluate(
     if diagnosis:
         evaluation = with_diagnosis(evaluation)
     return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
+
+
+def compare(
+    first: AnyPath,
+    second: AnyPath,
+    data: AnyPath,
+    *,
+    format: str = "coco",
+    boxes: AnyPath = "gt",
+    category: int | str | None = None,
+    flip_test: bool = False,
+    padding: float | None = None,
+    published: bool = False,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Two models (shipped names, .onnx files, or files of COCO results) and a labeled data set -> Comparison.
+
+    Args:
+        format: "coco" or "mpii".
+        boxes: "gt" for ground-truth boxes, or (COCO only) a file of detected boxes.
+        category: name or id of the category that is evaluated, where several have keypoints (COCO only).
+        flip_test: average the heatmaps with those of the flipped crop.
+        padding: size of the crop relative to the box; None: each model's.
+        published: also list the published scores of all networks.
+        device: "auto", "cpu" or "cuda".
+        progress: called with the number of images done and of all images, for each model.
+
+    Raises:
+        InputError: a person detector, detected boxes without a file, or results with another format than coco.
+    """
+    from featherpose import weights
+    from featherpose.data.coco import read_coco
+    from featherpose.evaluation.compare import COCO_METRIC, MPII_METRIC
+    from featherpose.evaluation.compare import compare as compare_evaluations
+    from featherpose.evaluation.evaluate import evaluate_results
+    from featherpose.files import read_json
+    from featherpose.manifest import PoseManifest, of_kind, read_manifest
+
+    if boxes == "detector":
+        raise InputError("Two models are compared in the same boxes: type --boxes gt, or give a file.")
+
+    def evaluated(model: AnyPath) -> tuple[str, PoseManifest | None, Evaluation[Any]]:
+        name = Path(model).name
+        if Path(model).suffix == ".json":
+            if format != "coco":
+                raise InputError(f"{model}: files of results are compared with --format coco only; give a model.")
+            return name, None, evaluate_results(read_coco(data, category=category), read_json(Path(model)))
+        file = weights.find(model)
+        manifest = of_kind(read_manifest(file), PoseManifest, file)
+        evaluation = evaluate(
+            model,
+            data,
+            format=format,
+            boxes=boxes,
+            category=category,
+            flip_test=flip_test,
+            padding=padding,
+            device=device,
+            progress=progress,
+        )
+        return name, manifest, evaluation
+
+    metric = COCO_METRIC if format == "coco" else MPII_METRIC
+    return compare_evaluations(metric, evaluated(first), evaluated(second), published=published)
 
 
 def _evaluate_detector(

@@ -11,13 +11,13 @@ WIDTH = 100
 """Columns that the widest table needs."""
 
 
-def print_table(table: Table) -> None:
-    """Print a table: a terminal's width limits it, a file or a pipe has room for all of it."""
+def print_table(table: Table, width: int = WIDTH) -> None:
+    """Print a table: a terminal's width limits it, a file or a pipe has `width` columns at least."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, WIDTH)
+        console.width = max(console.width, width)
     console.print(table)
 
 

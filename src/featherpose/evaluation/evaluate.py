@@ -132,6 +132,15 @@ def evaluate_detected(
     return replace(with_detector, gt_scores=with_gt_boxes.scores, counts=with_gt_boxes.counts)
 
 
+def evaluate_results(dataset: Dataset, results: Sequence[dict[str, Any]]) -> Evaluation[CocoScores]:
+    """Data set and COCO keypoint results, as `evaluate` writes them -> Evaluation. No image is read."""
+    labels = dataset.labels
+    persons, counts = labels.usable()
+    require_used(counts, f"The category is {labels.category_name}.")
+    evaluation = _evaluation(labels, list(results), num_images=len({person.image for person in persons}), seconds=0.0)
+    return replace(evaluation, counts=(counts,), warnings=tuple(explain(labels, persons, results)))
+
+
 def _part_of(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
     """Progress of the whole -> that of a part which begins when `before` images are done."""
     return None if progress is None else lambda done, _: progress(before + done, total)
@@ -157,15 +166,25 @@ def _evaluate(
             instances += len(found)
             results += to_results(suppress(found), image_id, labels.category)
     broken = predictions.broken
+    return replace(
+        _evaluation(labels, results, predictions.num_images, predictions.seconds),
+        num_instances=instances,
+        broken=broken,
+        warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
+    )
+
+
+def _evaluation(
+    labels: Labels, results: list[dict[str, Any]], num_images: int, seconds: float
+) -> Evaluation[CocoScores]:
+    """Labels and COCO keypoint results -> Evaluation without warnings."""
     matches = keypoint_matches(labels, results)
     return Evaluation(
         scores=matches.scores(),
         results=results,
-        num_images=predictions.num_images,
-        num_instances=instances,
-        seconds=predictions.seconds,
-        broken=broken,
-        warnings=(*_brightened(predictions.notes), *_notes(labels, len(images), len(broken), results)),
+        num_images=num_images,
+        num_instances=len(results),
+        seconds=seconds,
         by_image=ByImage(matches.num_images, matches.scores),
         diagnose=lambda: diagnose_coco(labels, results),
     )
