@@ -11,9 +11,11 @@ from click.testing import CliRunner, Result
 
 import featherpose
 from featherpose import images
+from featherpose.cli.diagnosis import write_reliability
 from featherpose.cli.evaluate import evaluate
 from featherpose.cli.tables import percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
+from featherpose.evaluation.calibration import calibration
 from featherpose.evaluation.evaluate import NMS
 from featherpose.formats.coco import to_results
 from featherpose.skeleton import LSP14, MPII16
@@ -67,6 +69,12 @@ def test_diagnosis_is_printed_and_whole_in_json(run) -> None:
     facts = json.loads(run("--diagnosis", "--json").stdout)["diagnosis"]
     assert np.sum(facts["confusion"]["counts"], axis=1).tolist() == [3] * 17
     assert "diagnosis" not in json.loads(run("--json").stdout)
+
+
+def test_chart_shows_a_point_for_each_bin_of_scores(tmp_path: Path) -> None:
+    chart = tmp_path / "chart.svg"
+    write_reliability(calibration([0.25, 0.95, 0.95], [1, 1, 0]), chart)
+    assert chart.read_text().count('fill="#edae49"') == 2
 
 
 def test_ap50_is_one_only_if_keypoints_match(run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -35,6 +36,14 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
             f"Expected calibration error {percent(diagnosis.calibration.expected_error)} %;"
             f" {diagnosis.calibration.sentence()}.\n"
         )
+
+
+def write_reliability(calibration: Calibration, file: Path) -> None:
+    """Write the reliability curve as an SVG chart."""
+    from featherpose import files
+    from featherpose.charts import reliability
+
+    files.replace(file, reliability([(b.score, b.right) for b in calibration.bins]).encode())
 
 
 def confusion_table(confusion: Confusion) -> Table:

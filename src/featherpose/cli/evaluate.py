@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featherpose.cli import options
-from featherpose.cli.diagnosis import show_diagnosis
+from featherpose.cli.diagnosis import show_diagnosis, write_reliability
 from featherpose.cli.progress import progress_bar
 from featherpose.cli.tables import percent, print_table
 from featherpose.size import Size
@@ -276,6 +276,11 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
         click.echo(_settings_line(settings))
     if evaluation.diagnosis is not None:
         show_diagnosis(evaluation.diagnosis)
+        calibration = evaluation.diagnosis.calibration
+        if calibration is not None and calibration.number:
+            chart = Path(settings["results"]).with_suffix(".reliability.svg")
+            write_reliability(calibration, chart)
+            click.echo(f"reliability curve in {chart}")
     speed = evaluation.num_instances / evaluation.seconds if evaluation.seconds else 0
     click.echo(
         f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {settings['data']},"
