@@ -11,7 +11,7 @@ import pytest
 
 import featherpose
 from featherpose import api, examples, images
-from featherpose.cli import adopt, average, benchmark, evaluate, export, predict, train
+from featherpose.cli import adopt, average, benchmark, compare, evaluate, export, predict, train
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
@@ -31,6 +31,7 @@ FUNCTIONS = [
 COMMANDS = [
     (adopt.adopt, api.adopt),
     (average.average, api.average),
+    (compare.compare, api.compare),
     (evaluate.evaluate, api.evaluate),
     (export.export, api.export),
     (predict.predict, api.predict),

@@ -8,6 +8,8 @@ import pytest
 
 import featherpose
 from featherpose import examples, weights
+from featherpose.cli.predict import predict
+from featherpose.evaluation.calibration import SHOWN
 from featherpose.evaluation.coco import keypoint_ap
 from featherpose.formats import coco_labels
 from featherpose.manifest import read_manifest
@@ -58,6 +60,21 @@ class TestEveryPoseModel:
         labels = coco_labels.from_json(truth, "coco-test")
         found = keypoint_ap(labels, coco_results(truth, shared / "data/coco-test/images", name))
         assert abs(100 * found.ap50 - wanted) < 20
+
+
+def test_help_states_the_share_of_right_keypoints_of_the_card():
+    """Where the threshold of drawn keypoints is named, so is what it means."""
+    card = json.loads(weights.find("default", ".json").read_text())["keypoint_scores"]
+    (option,) = (option for option in predict.params if option.name == "score_threshold")
+    assert option.default == card["threshold"] == SHOWN
+    assert f"At {card['threshold']}, {100 * card['right']:.0f} % of the visible keypoints" in option.help
+
+
+@pytest.mark.parametrize("name", POSE_MODELS)
+def test_every_card_says_what_keypoint_scores_mean(name):
+    card = json.loads(weights.find(name, ".json").read_text())["keypoint_scores"]
+    assert sum(b["number"] for b in card["bins"]) == card["number"] > 1000
+    assert card["command"].endswith(name)
 
 
 def coco_results(truth, folder, name):

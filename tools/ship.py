@@ -6,7 +6,7 @@
 NAME is the name of the network; --sized appends the input size, for networks that are shipped in several sizes. The
 folder holds coco-test and mpii-test, which are evaluated once, for the card. Weights are selected before that on the
 validation set, which must be found through FEATHERPOSE_DATA. Intervals are 95 % confidence intervals, bootstrapped over
-images (MPII: persons), see `featherpose.evaluation.intervals`.
+images, see `featherpose.evaluation.intervals`.
 """
 
 import argparse
@@ -25,35 +25,67 @@ from numpy.typing import NDArray
 from torch import nn
 
 from featherpose import api, files
-from featherpose.data.coco import read_coco
+from featherpose.codecs.keypoints import keypoints_of_crops
 from featherpose.data.folder import find_folder
-from featherpose.data.mpii import Mpii, read_mpii
-from featherpose.evaluation.coco import keypoint_ap
-from featherpose.evaluation.intervals import ap_interval, bootstrap
-from featherpose.evaluation.mpii import LIMBS
+from featherpose.evaluation.anatomy import oks_radii
+from featherpose.evaluation.calibration import calibration
+from featherpose.evaluation.intervals import bootstrap
 from featherpose.evaluation.pck import validation_oks
-from featherpose.evaluation.pckh import pckh
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import VERSION, PoseManifest
 from featherpose.recipes.pose import PoseRecipe
 from featherpose.recipes.reading import from_dict
-from featherpose.skeleton import MPII16
 from featherpose.training.tasks.pose import codec_of
-from featherpose.training.tasks.pose_labels import read_labels
-from featherpose.training.tasks.pose_validation import predict_keypoints, validation_set_of
+from featherpose.training.tasks.pose_labels import PoseLabels, read_labels
+from featherpose.training.tasks.pose_validation import ValidationSet, predict, validation_set_of
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
-def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float, float]:
-    """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
+def validation_predictions(
+    model: nn.Module, manifest: PoseManifest
+) -> tuple[PoseLabels, ValidationSet, NDArray[np.float32], NDArray[np.float32]]:
+    """Network and its manifest -> labels, validation set, keypoints (N, K, 2) in crop pixels, and their scores."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     assert isinstance(recipe, PoseRecipe)
     stage = next(stage for stage in recipe.stages if stage.input_size == manifest.input_size)
     labels = read_labels(recipe)
-    validation_set = validation_set_of(labels, stage, codec_of(recipe, stage), recipe)
-    found = predict_keypoints(model, validation_set, torch.device("cpu"))
+    codec = codec_of(recipe, stage)
+    validation_set = validation_set_of(labels, stage, codec, recipe)
+    keypoints, scores = keypoints_of_crops(
+        lambda crops: predict(model, crops, torch.device("cpu")),
+        validation_set.crops,
+        codec,
+        validation_set.skeleton.flip_order,
+        flip_test=validation_set.validation.flip_test,
+        blur_kernel=validation_set.validation.blur_kernel,
+    )
+    return labels, validation_set, keypoints, scores
+
+
+def keypoint_scores(model: nn.Module, manifest: PoseManifest, name: str) -> dict[str, Any]:
+    """Network, its manifest and shipped name -> what its keypoint scores mean, entry of the card.
+
+    Of the visible keypoints of the COCO persons of the validation set, in ground-truth boxes, those are right that lie
+    within an OKS of 0.5 of their place. Test sets are not used, because users choose a threshold by it.
+    """
+    _, validation_set, keypoints, scores = validation_predictions(model, manifest)
+    errors = np.linalg.norm(keypoints - validation_set.keypoints, axis=-1)
+    right = errors <= oks_radii(validation_set.skeleton.sigmas) * np.sqrt(validation_set.areas)[:, None]
+    counted = (validation_set.visible == 2) & validation_set.is_coco[:, None]
+    found = calibration(scores[counted], right[counted])
+    return {
+        "data": "visible keypoints of the COCO persons of the validation set, ground-truth boxes, right within OKS 0.5",
+        **json.loads(json.dumps(found.to_dict()), parse_float=lambda text: round(float(text), 4)),
+        "command": f"python tools/calibrate.py {name}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float, float]:
+    """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
+    labels, validation_set, found, _ = validation_predictions(model, manifest)
     # Drawn by image, because persons of one image are not independent of each other.
     rows_by_image: defaultdict[str, list[int]] = defaultdict(list)
     for row, (person, is_coco) in enumerate(zip(labels.validation_rows, validation_set.is_coco, strict=True)):
@@ -79,34 +111,19 @@ def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: P
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         export(model, file, manifest, crops=crops.image_crops(manifest))
-        on_coco = api.evaluate(file, data / "coco-test")
+        on_coco = api.evaluate(file, data / "coco-test", intervals=True)
         # MPII's squares are larger than COCO's boxes: without a margin, persons have the size of the training set.
-        on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1)
-    interval = ap_interval(
-        read_coco(data / "coco-test").labels,
-        on_coco.results,
-        lambda labels, results: keypoint_ap(labels, results, manifest.skeleton.sigmas).ap,
-    )
-    limbs = limbs_interval(read_mpii(data / "mpii-test"), on_mpii)
+        on_mpii = api.evaluate(file, data / "mpii-test", format="mpii", padding=1, intervals=True)
     command = f"featherpose evaluate --model {name}"
+    limbs = {"limbs_interval": on_mpii.intervals["limbs"]}
     return [
-        _entry(on_coco, f"{command} --data coco-test", {"ap_interval": interval}),
-        _entry(on_mpii, f"{command} --data mpii-test --format mpii --padding 1", {"limbs_interval": limbs}),
+        _entry(on_coco, f"{command} --data coco-test", {"ap_interval": on_coco.intervals["ap"]}),
+        _entry(
+            on_mpii,
+            f"{command} --data mpii-test --format mpii --padding 1",
+            limbs,
+        ),
     ]
-
-
-def limbs_interval(samples: Mpii, evaluation: Evaluation[Any]) -> tuple[float, float]:
-    """MPII samples and the evaluation of a model -> confidence interval of PCKh@0.5 over arms and legs."""
-    # A keypoint that the model does not predict counts as far away.
-    keypoints = np.array(
-        [[keypoint or (np.inf, np.inf) for keypoint in result["keypoints"]] for result in evaluation.results]
-    )
-    visible = samples.visible * np.isin(MPII16.keypoint_names, LIMBS)
-
-    def score(rows: NDArray[np.int64]) -> float:
-        return pckh(keypoints[rows], samples.keypoints[rows], visible[rows], samples.head_sizes[rows]).mean
-
-    return bootstrap(score, len(samples))
 
 
 def _entry(evaluation: Evaluation[Any], command: str, intervals: dict[str, tuple[float, float]]) -> dict[str, Any]:
@@ -157,6 +174,7 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
         "training": manifest.training,
         "recipe": manifest.recipe,
         "accuracy": list(manifest.accuracy),
+        "keypoint_scores": keypoint_scores(model, manifest, name),
         "parity": exported.parity,
         "files": [describe(path.with_suffix(suffix)) for suffix in (".onnx", ".safetensors")],
     }

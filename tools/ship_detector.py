@@ -18,10 +18,7 @@ from typing import Any
 from ship import WEIGHTS, describe
 
 from featherpose import api, files
-from featherpose.data.coco import read_coco
-from featherpose.evaluation.coco import bbox_ap
 from featherpose.evaluation.detector import DetectorScores
-from featherpose.evaluation.intervals import ap_interval
 from featherpose.exporting.detector import export_detector
 from featherpose.exporting.weights import open_detector
 from featherpose.manifest import VERSION
@@ -31,16 +28,14 @@ NOT_FRACTIONS = ("false_boxes",)
 
 def evaluate(file: Path, name: str, data: Path) -> dict[str, Any]:
     """Exported file, its shipped name and the data folder -> entry of the card, in percent."""
-    evaluation = api.evaluate(file, data / "coco-test")
+    evaluation = api.evaluate(file, data / "coco-test", intervals=True)
     assert isinstance(evaluation.scores, DetectorScores)
-    labels = read_coco(data / "coco-test").labels
-    interval = ap_interval(labels, evaluation.results, lambda labels, results: bbox_ap(labels, results).ap)
     fractions = {key: value for key, value in evaluation.scores.to_dict().items() if key not in NOT_FRACTIONS}
     scores: dict[str, Any] = {key: round(100 * value, 1) for key, value in fractions.items() if value is not None}
     return {
         "data": "coco-test",
         "num_images": evaluation.num_images,
-        "percent": scores | {"ap_interval": [round(100 * end, 1) for end in interval]},
+        "percent": scores | {"ap_interval": [round(100 * end, 1) for end in evaluation.intervals["ap"]]},
         "false_boxes": round(evaluation.scores.false_boxes, 3),
         "command": f"featherpose evaluate --model {name} --data coco-test",
         "date": datetime.now(UTC).date().isoformat(),

@@ -24,6 +24,7 @@ from featherpose.size import Size
 if TYPE_CHECKING:
     from featherpose.data.coco import Coco
     from featherpose.evaluation.coco import CocoScores
+    from featherpose.evaluation.compare import Comparison
     from featherpose.evaluation.detector import DetectorScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
@@ -459,14 +460,16 @@ def evaluate(
     nms: str | None = None,
     jitter: float = 0.0,
     padding: float | None = None,
+    intervals: bool = False,
+    diagnosis: bool = False,
     device: str = "auto",
     out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation[CocoScores] | Evaluation[MpiiScores] | Evaluation[DetectorScores]:
     """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
 
-    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `device`, `out` and
-    `progress` apply to it.
+    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `intervals`, `device`,
+    `out` and `progress` apply to it.
 
     Args:
         format: "coco" or "mpii".
@@ -483,6 +486,9 @@ def evaluate(
         nms: method that suppresses duplicates of detected boxes: oks, soft, pose or none (COCO only; None: oks).
         jitter: shift the sides of ground-truth boxes at random by this fraction of the box (COCO only).
         padding: size of the crop relative to the box; None: the model's.
+        intervals: also compute the 95 % confidence interval of each score (bootstrap over images).
+        diagnosis: also compute where keypoints fall: overall accuracy, confusion matrix, kinds of error and the AP that
+            each costs, calibration of the scores.
         device: "auto", "cpu" or "cuda".
         out: JSON file for the predicted keypoints or boxes, for COCO in its results format; None: not written.
         progress: called with the number of images done and of all images.
@@ -495,8 +501,10 @@ def evaluate(
     from featherpose.data.coco import read_coco
     from featherpose.data.mpii import read_mpii
     from featherpose.evaluation.detection import MAX_DETECTIONS
+    from featherpose.evaluation.diagnosis import with_diagnosis
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.evaluate import evaluate_detected
+    from featherpose.evaluation.intervals import with_intervals
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
@@ -513,11 +521,17 @@ def evaluate(
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
     if read_manifest(weights.find(model)).kind == DETECTOR.name:
         pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
-        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
+        pose_options |= {
+            "diagnosis": diagnosis,
+            "flip_test": flip_test,
+            "blur_kernel": blur_kernel,
+            "refine": refine,
+            "jitter": jitter,
+        }
         evaluation = _evaluate_detector(
             model, read_coco(data, category=category), pose_options, device, progress, strict=strict
         )
-        return _with_results(evaluation, out)
+        return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
@@ -547,7 +561,74 @@ def evaluate(
             category=category,
             strict=strict,
         )
-    return _with_results(evaluation, out)
+    if diagnosis:
+        evaluation = with_diagnosis(evaluation)
+    return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
+
+
+def compare(
+    first: AnyPath,
+    second: AnyPath,
+    data: AnyPath,
+    *,
+    format: str = "coco",
+    boxes: AnyPath = "gt",
+    category: int | str | None = None,
+    flip_test: bool = False,
+    padding: float | None = None,
+    published: bool = False,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Two models (shipped names, .onnx files, or files of COCO results) and a labeled data set -> Comparison.
+
+    Args:
+        format: "coco" or "mpii".
+        boxes: "gt" for ground-truth boxes, or (COCO only) a file of detected boxes.
+        category: name or id of the category that is evaluated, where several have keypoints (COCO only).
+        flip_test: average the heatmaps with those of the flipped crop.
+        padding: size of the crop relative to the box; None: each model's.
+        published: also list the published scores of all networks.
+        device: "auto", "cpu" or "cuda".
+        progress: called with the number of images done and of all images, for each model.
+
+    Raises:
+        InputError: a person detector, detected boxes without a file, or results with another format than coco.
+    """
+    from featherpose import weights
+    from featherpose.data.coco import read_coco
+    from featherpose.evaluation.compare import COCO_METRIC, MPII_METRIC
+    from featherpose.evaluation.compare import compare as compare_evaluations
+    from featherpose.evaluation.evaluate import evaluate_results
+    from featherpose.files import read_json
+    from featherpose.manifest import PoseManifest, of_kind, read_manifest
+
+    if boxes == "detector":
+        raise InputError("Two models are compared in the same boxes: type --boxes gt, or give a file.")
+
+    def evaluated(model: AnyPath) -> tuple[str, PoseManifest | None, Evaluation[Any]]:
+        name = Path(model).name
+        if Path(model).suffix == ".json":
+            if format != "coco":
+                raise InputError(f"{model}: files of results are compared with --format coco only; give a model.")
+            return name, None, evaluate_results(read_coco(data, category=category), read_json(Path(model)))
+        file = weights.find(model)
+        manifest = of_kind(read_manifest(file), PoseManifest, file)
+        evaluation = evaluate(
+            model,
+            data,
+            format=format,
+            boxes=boxes,
+            category=category,
+            flip_test=flip_test,
+            padding=padding,
+            device=device,
+            progress=progress,
+        )
+        return name, manifest, evaluation
+
+    metric = COCO_METRIC if format == "coco" else MPII_METRIC
+    return compare_evaluations(metric, evaluated(first), evaluated(second), published=published)
 
 
 def _evaluate_detector(

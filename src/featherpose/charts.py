@@ -1,4 +1,4 @@
-"""Validation curves of a training run as one SVG chart: every score in percent over the epochs."""
+"""SVG charts: the validation curves of a training run, and the reliability curve of keypoint scores."""
 
 from __future__ import annotations
 
@@ -50,14 +50,24 @@ def curves(history: Sequence[dict[str, Any]]) -> str:
     ]
     grid = [_grid(part / 5, f"{top * part / 5:.0f}") for part in range(6)]
     ends = [_label(0, "epoch 1"), _label(1, str(history[-1]["epoch"] + 1))]
+    return _document([*grid, *ends, *lines, *names])
+
+
+def reliability(points: Sequence[tuple[float, float]]) -> str:
+    """Mean score and fraction right of each bin, 0 to 1, by score -> SVG document, with the diagonal in gray."""
+    grid = [_grid(part / 5, f"{20 * part} %") for part in range(6)]
+    ends = [_label(part / 5, f"{part / 5:.1f}") for part in range(6)]
+    title = f'<text x="{MARGIN + 12}" y="24">fraction of keypoints that is right, by score</text>'
+    return _document([*grid, *ends, _line([(0, 0), (1, 1)], "#bbb"), _line(points, COLORS["oks"]), title])
+
+
+def _document(parts: Sequence[str]) -> str:
+    """Elements -> SVG document on a white background."""
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {FONT}>',
             '<rect width="100%" height="100%" fill="white"/>',
-            *grid,
-            *ends,
-            *lines,
-            *names,
+            *parts,
             "</svg>",
             "",
         ]

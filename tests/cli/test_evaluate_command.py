@@ -11,8 +11,11 @@ from click.testing import CliRunner, Result
 
 import featherpose
 from featherpose import images
-from featherpose.cli.evaluate import evaluate, percent
+from featherpose.cli.diagnosis import write_reliability
+from featherpose.cli.evaluate import evaluate
+from featherpose.cli.tables import percent
 from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
+from featherpose.evaluation.calibration import calibration
 from featherpose.evaluation.evaluate import NMS
 from featherpose.formats.coco import to_results
 from featherpose.skeleton import LSP14, MPII16
@@ -47,6 +50,31 @@ def test_table_shows_coco_scores_and_settings(run, tmp_path: Path) -> None:
     assert where.startswith("instances: 3, images: 2 of people, in ")
     assert where.endswith("results in out/evaluate/tiny-people.results.json")
     assert len(json.loads((tmp_path / "out/evaluate/tiny-people.results.json").read_text())) == 3
+
+
+def test_intervals_stand_below_the_scores(run) -> None:
+    lines = run("--intervals").stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["score", "95 % from", "95 % to"]
+    facts = json.loads(run("--intervals", "--json").stdout)
+    low, high = facts["intervals"]["ap"]
+    assert low <= facts["scores"]["ap"] <= high
+    assert "intervals" not in json.loads(run("--json").stdout)
+
+
+def test_diagnosis_is_printed_and_whole_in_json(run) -> None:
+    result = run("--diagnosis")
+    assert result.exit_code == 0, result.output
+    assert "of 51 labeled keypoints are predicted on their place (within OKS 0.5)" in result.stdout
+    assert "AP gained if corrected" in result.stdout
+    facts = json.loads(run("--diagnosis", "--json").stdout)["diagnosis"]
+    assert np.sum(facts["confusion"]["counts"], axis=1).tolist() == [3] * 17
+    assert "diagnosis" not in json.loads(run("--json").stdout)
+
+
+def test_chart_shows_a_point_for_each_bin_of_scores(tmp_path: Path) -> None:
+    chart = tmp_path / "chart.svg"
+    write_reliability(calibration([0.25, 0.95, 0.95], [1, 1, 0]), chart)
+    assert chart.read_text().count('fill="#edae49"') == 2
 
 
 def test_ap50_is_one_only_if_keypoints_match(run, tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def test_unreadable_image_is_listed_and_missed(tmp_path: Path) -> None:
     evaluation = evaluate_detector(read_coco(folder), detect, 0.3)
     assert [line.count("photo-5.png") for line in evaluation.broken] == [1]
     assert evaluation.scores.ap == pytest.approx(0.6, abs=0.01)
+    assert evaluation.by_image is not None
+    for drawn, ap in (([0, 0, 1, 1], 0.5), ([1, 1, 1, 1], 1)):
+        assert evaluation.by_image.scores(np.array(drawn)).ap == pytest.approx(ap, abs=0.01)
 
 
 def test_no_readable_image_is_an_error(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from featherpose.data.coco import Coco, read_coco
 from featherpose.errors import DataError, InputError, MissingExtra
-from featherpose.evaluation.evaluate import diagnose, evaluate_detected
 from featherpose.evaluation.evaluate import evaluate as evaluate_set
+from featherpose.evaluation.evaluate import evaluate_detected
 from featherpose.evaluation.result import Evaluation
 from featherpose.poses import Poses
 from featherpose.size import Size
@@ -401,11 +401,3 @@ def test_implausible_area_gives_warning(
     odd = read_coco(write_folder(tmp_path, annotations=changed(factor)))
     evaluation = evaluate(odd, lookup_predictor(odd.labels, lambda keypoints: keypoints + shift))
     assert evaluation.warnings == ((warning,) if warning else ())
-
-
-def test_implausible_sigmas_give_warning(dataset: Coco) -> None:
-    result = {"image_id": 5, "keypoints": (np.reshape(SAMPLES[0]["keypoints"], (17, 3)) + 2).ravel().tolist()}
-    persons = dataset.labels.persons[:1]
-    assert diagnose(dataset.labels, persons, [result]) is None
-    small = replace(COCO17, sigmas=tuple(np.divide(COCO17.sigmas, 100).tolist()))
-    assert "or sigmas look wrong" in str(diagnose(replace(dataset.labels, skeleton=small), persons, [result]))

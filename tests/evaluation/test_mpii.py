@@ -89,6 +89,8 @@ def test_unreadable_image_counts_as_missed(samples: Mpii) -> None:
     assert len(found.broken) == 1
     assert "a.png" in found.broken[0]
     assert found.results[0]["keypoints"] == [None] * 16
+    assert found.by_image is not None
+    assert [found.by_image.scores(np.array(images)).mean for images in ([0], [1], [1, 0])] == [0, 1, found.scores.mean]
     (samples.images / "b.png").unlink()
     with pytest.raises(DataError, match="None of the 2 images could be used"):
         evaluate_mpii(samples, lookup_predictor(samples, MPII16), MPII16)

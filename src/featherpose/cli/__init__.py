@@ -16,6 +16,7 @@ COMMANDS = {
     "models": "List the shipped models: input, latency, accuracy, file size.",
     "networks": "List the network architectures: cost, latency, published scores.",
     "evaluate": "Evaluate a model on a labeled data set: AP and AR, or PCKh.",
+    "compare": "Compare two models on a labeled data set, with the interval of the difference.",
     "train": "Train a network from a recipe.",
     "recipe": "List, show and check training recipes.",
     "average": "Average the weights of several runs of one network.",

@@ -58,7 +58,12 @@ _FORMATS_HELP = " ".join(f"{name}: {found.sentence}" for name, found in FORMATS.
     "--draw-ids", is_flag=True, help="Label each person with the person score, and the id where people were tracked."
 )
 @click.option(
-    "--score-threshold", type=float, default=0.3, show_default=True, help="Draw keypoints with a lower score faintly."
+    "--score-threshold",
+    type=float,
+    default=0.3,
+    show_default=True,
+    help="Draw keypoints with a lower score faintly. At 0.3, 86 % of the visible keypoints drawn plainly by the default"
+    " model are right (OKS 0.5, its validation set); each model's card has its own figure.",
 )
 @click.option("--shard", metavar="I/N", help="Process only the I-th of N parts of the images, such as 1/4.")
 @click.option(

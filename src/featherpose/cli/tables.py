@@ -1,4 +1,4 @@
-"""Tables on stdout."""
+"""Tables on stdout, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ WIDTH = 100
 """Columns that the widest table needs."""
 
 
-def print_table(table: Table) -> None:
-    """Print a table: a terminal's width limits it, a file or a pipe has room for all of it."""
+def print_table(table: Table, width: int = WIDTH) -> None:
+    """Print a table: a terminal's width limits it, a file or a pipe has `width` columns at least."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
-        console.width = max(console.width, WIDTH)
+        console.width = max(console.width, width)
     console.print(table)
+
+
+def percent(fraction: float | None) -> str:
+    """Fraction 0 to 1 -> percent with one decimal; a dash where no labels count for the score."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -5,12 +5,13 @@ built from the records here. Every score is a fraction, 0 to 1, and nan where th
 find (COCO's own code returns -1).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, nan
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featherpose.errors import DataError, MissingExtra
 from featherpose.formats.values import id_key
@@ -67,6 +68,31 @@ class BoxScores:
         return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
 
 
+S = TypeVar("S", bound=CocoScores | BoxScores)
+
+
+class Matches(Generic[S]):
+    """Poses or boxes matched to the persons of I images: what it takes to score any draw of these images."""
+
+    def __init__(self, evaluation: Any, num_images: int, score: Callable[[list[float]], S]) -> None:
+        self._evaluation = evaluation
+        # One per area range and image; the images of a range stand together.
+        self._by_image: list[Any] = evaluation._evalImgs_cpp
+        self._score = score
+        self.num_images = num_images
+
+    def scores(self, rows: NDArray[np.int64] | None = None) -> S:
+        """I indices of images, one of them as often as it is drawn (None: each once) -> their scores."""
+        drawn = self._by_image
+        if rows is not None:
+            starts = range(0, len(self._by_image), self.num_images)
+            drawn = [self._by_image[start + row] for start in starts for row in rows.tolist()]
+        self._evaluation._evalImgs_cpp = drawn
+        self._evaluation.accumulate()
+        self._evaluation.summarize()
+        return self._score([nan if value < 0 else float(value) for value in self._evaluation.all_stats])
+
+
 def keypoint_ap(labels: Labels, results: Sequence[Result], sigmas: Sequence[float] | None = None) -> CocoScores:
     """Labels and COCO keypoint results (x, y, score per keypoint; pixels) -> CocoScores.
 
@@ -74,6 +100,13 @@ def keypoint_ap(labels: Labels, results: Sequence[Result], sigmas: Sequence[floa
     keypoint are ignored (neither found nor missed), and a `bbox` in a result is not used. A person without an area has
     0.53 of the box's. `sigmas` (K,): None for those of the skeleton.
     """
+    return keypoint_matches(labels, results, sigmas).scores()
+
+
+def keypoint_matches(
+    labels: Labels, results: Sequence[Result], sigmas: Sequence[float] | None = None
+) -> Matches[CocoScores]:
+    """As for `keypoint_ap` -> the matches, which score all images or a draw of them."""
     num_keypoints = labels.skeleton.num_keypoints
     sigmas = labels.skeleton.sigmas if sigmas is None else sigmas
     if len(sigmas) != num_keypoints:
@@ -81,8 +114,11 @@ def keypoint_ap(labels: Labels, results: Sequence[Result], sigmas: Sequence[floa
     left_out = (NO_BOX, OUTSIDE)
     persons = [p for p in labels.persons if unusable(p, labels.images[p.image].size) not in left_out]
     found = _results(results, labels, "keypoints", 3 * num_keypoints)
+    bounds = _bounds([result["keypoints"] for result in found], num_keypoints)
+    found = [{**result, "bbox": bound} for result, bound in zip(found, bounds, strict=True)]
     annotations = [_annotation(person, num_keypoints) for person in persons]
-    return CocoScores(*_match(labels, annotations, found, [float(sigma) for sigma in sigmas])[:10])
+    evaluation = _match(labels, annotations, found, [float(sigma) for sigma in sigmas])
+    return Matches(evaluation, len(labels.images), lambda values: CocoScores(*values[:10]))
 
 
 def bbox_ap(labels: Labels, results: Sequence[Result]) -> BoxScores:
@@ -90,8 +126,14 @@ def bbox_ap(labels: Labels, results: Sequence[Result]) -> BoxScores:
 
     Persons without a box do not count.
     """
+    return bbox_matches(labels, results).scores()
+
+
+def bbox_matches(labels: Labels, results: Sequence[Result]) -> Matches[BoxScores]:
+    """As for `bbox_ap` -> the matches, which score all images or a draw of them."""
     annotations = [_annotation(person, 0) for person in labels.persons if person.box_xywh is not None]
-    return BoxScores(*_match(labels, annotations, _results(results, labels, "bbox", 4), None)[:12])
+    evaluation = _match(labels, annotations, _results(results, labels, "bbox", 4), None)
+    return Matches(evaluation, len(labels.images), lambda values: BoxScores(*values[:12]))
 
 
 def evaluator() -> tuple[Any, Any]:
@@ -132,26 +174,48 @@ def _results(results: Sequence[Result], labels: Labels, field: str, length: int)
             raise DataError(f"Result {i} has category {result['category_id']}; the ground truth has {labels.category}.")
         if len(result[field]) != length:
             raise DataError(f"Result {i} has {len(result[field])} values in {field}; the ground truth needs {length}.")
-        if not all(map(isfinite, (*result[field], result["score"]))):
-            raise DataError(f"Result {i} (image {result['image_id']}) contains a non-finite value.")
         found.append({**{key: result[key] for key in keys}, "image_id": index + 1, "category_id": CATEGORY})
+    values = np.array([[*result[field], result["score"]] for result in found], np.float64).reshape(-1, length + 1)
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        first = int(finite.argmin())
+        raise DataError(f"Result {first} (image {results[first]['image_id']}) contains a non-finite value.")
     return found
+
+
+def _bounds(keypoints: Sequence[Sequence[float]], num_keypoints: int) -> list[list[float]]:
+    """Keypoints of N results, x, y and score each -> their bounds as left, top, width, height.
+
+    Their area decides which unmatched results belong to medium or large persons. The evaluator would compute the same
+    for one result at a time, which takes most of its time.
+    """
+    points = np.array(keypoints, np.float64).reshape(-1, num_keypoints, 3)[..., :2]
+    if not len(points):
+        return []
+    low = points.min(axis=1)
+    return np.concatenate([low, points.max(axis=1) - low], axis=1).tolist()
 
 
 def _match(
     labels: Labels, annotations: Sequence[dict[str, Any]], results: list[dict[str, Any]], sigmas: list[float] | None
-) -> list[float]:
-    """Checked persons and results -> the evaluator's scores in its own order; by OKS with sigmas, by IoU without."""
+) -> Any:
+    """Checked persons and results -> the evaluator with matched images; by OKS with sigmas, by IoU without."""
     annotation_set, matcher = evaluator()
     # Ids start at 1: the evaluator treats an annotation with id 0 as unmatched.
     numbered = [{**annotation, "id": number} for number, annotation in enumerate(annotations, start=1)]
     images = [{"id": index + 1} for index in range(len(labels.images))]
     category = {"id": CATEGORY, "name": labels.category_name, "keypoints": list(labels.skeleton.keypoint_names)}
     truth = annotation_set({"images": images, "annotations": numbered, "categories": [category]})
-    kind = "bbox" if sigmas is None else "keypoints"
-    scores = matcher(truth, truth.loadRes(results), kind, print_function=_print_nothing, kpt_oks_sigmas=sigmas)
-    scores.run()
-    return [nan if value < 0 else float(value) for value in scores.all_stats]
+    evaluation = matcher(
+        truth,
+        truth.loadRes(results),
+        "bbox" if sigmas is None else "keypoints",
+        print_function=_print_nothing,
+        separate_eval=True,  # keeps the matches of each image
+        kpt_oks_sigmas=sigmas,
+    )
+    evaluation.evaluate()
+    return evaluation
 
 
 def _print_nothing(*_: object) -> None:

@@ -59,11 +59,15 @@ def recall_at_false_boxes(found: Sequence[ImageDetections], false_boxes: float, 
 
     `min_height` is a fraction of the image's height; smaller people are ignored.
     """
-    matched = [_match(_only_tall(image, min_height), THRESHOLDS[0]) for image in found]
+    return recall_of_matched(match_images(found, min_height), false_boxes)
+
+
+def recall_of_matched(matched: Sequence[MatchedImage], false_boxes: float) -> float:
+    """As for `recall_at_false_boxes`, of images whose detections are matched."""
     _, right, total = _ranked(matched)
     if not total:
         return float("nan")
-    allowed = np.cumsum(~right) <= false_boxes * len(found)
+    allowed = np.cumsum(~right) <= false_boxes * len(matched)
     return float(np.count_nonzero(right[allowed]) / total)
 
 
@@ -76,7 +80,14 @@ def score_at_precision(
     A box is right if its IoU with a person whom no better box has taken is at least 0.5. One that lies in an ignored
     region counts neither as right nor as wrong.
     """
-    scores, right, _ = _ranked([_match(image, THRESHOLDS[0]) for image in found])
+    return score_of_matched(match_images(found), precision, min_boxes)
+
+
+def score_of_matched(
+    matched: Sequence[MatchedImage], precision: float = PRECISION, min_boxes: int = MIN_BOXES
+) -> float:
+    """As for `score_at_precision`, of images whose detections are matched."""
+    scores, right, _ = _ranked(matched)
     numbers = np.arange(1, len(scores) + 1)
     # Boxes of equal score are in or out together.
     ends_a_score = scores != np.append(scores[1:], -1)
@@ -85,13 +96,21 @@ def score_at_precision(
 
 
 @dataclass(frozen=True, eq=False)
-class _Matched:
+class MatchedImage:
+    """Detections of an image, each of which found a person or did not."""
+
     scores: NDArray[np.float32]  # (N,) of the detections that count
     right: NDArray[np.bool_]  # (N,) whether each found a person
     total: int  # people to be found
 
 
-def _match(image: ImageDetections, threshold: float) -> _Matched:
+def match_images(found: Sequence[ImageDetections], min_height: float = 0.0) -> list[MatchedImage]:
+    """Detections and labels -> those matched at IoU 0.5; people below `min_height`, a fraction of the image's height,
+    are ignored."""
+    return [_match(_only_tall(image, min_height), THRESHOLDS[0]) for image in found]
+
+
+def _match(image: ImageDetections, threshold: float) -> MatchedImage:
     order = np.argsort(-image.scores, kind="stable")[:MAX_DETECTIONS]
     boxes = image.boxes_xyxy[order]
     overlaps = iou(boxes, image.labels_xyxy[~image.ignored])  # (N, M)
@@ -105,7 +124,7 @@ def _match(image: ImageDetections, threshold: float) -> _Matched:
             free[best] = False
             right[row] = True
     counted = right | ~in_ignored
-    return _Matched(image.scores[order][counted], right[counted], len(free))
+    return MatchedImage(image.scores[order][counted], right[counted], len(free))
 
 
 def _only_tall(image: ImageDetections, min_height: float) -> ImageDetections:
@@ -115,7 +134,7 @@ def _only_tall(image: ImageDetections, min_height: float) -> ImageDetections:
     return ImageDetections(image.boxes_xyxy, image.scores, image.labels_xyxy, ignored, image.height)
 
 
-def _ranked(matched: Sequence[_Matched]) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+def _ranked(matched: Sequence[MatchedImage]) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
     """All detections of all images, best first: scores, whether each is right; and the number of people."""
     scores = np.concatenate([image.scores for image in matched])
     right = np.concatenate([image.right for image in matched])

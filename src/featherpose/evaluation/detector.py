@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -20,10 +20,17 @@ from numpy.typing import NDArray
 from featherpose import images, meaning
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
 from featherpose.errors import DataError, InputError
-from featherpose.evaluation.coco import bbox_ap, evaluator
-from featherpose.evaluation.detection import ImageDetections, recall_at_false_boxes, score_at_precision
+from featherpose.evaluation.coco import BoxScores, bbox_matches, evaluator
+from featherpose.evaluation.detection import (
+    TALL,
+    ImageDetections,
+    MatchedImage,
+    match_images,
+    recall_of_matched,
+    score_of_matched,
+)
 from featherpose.evaluation.prediction import Detect
-from featherpose.evaluation.result import Evaluation
+from featherpose.evaluation.result import ByImage, Evaluation
 from featherpose.records import NO_BOX, Counts, Labels, PersonRecord, Tally, count_notes
 from featherpose.size import Size
 
@@ -77,15 +84,15 @@ def evaluate_detector(
     labels = dataset.labels
     people, counts = _with_boxes(labels)
     warnings = meaning.warnings_about(labels.images, [p for p in people if not p.crowd], strict=strict)
-    by_image: defaultdict[int, list[PersonRecord]] = defaultdict(list)
+    people_by_image: defaultdict[int, list[PersonRecord]] = defaultdict(list)
     for person in people:
-        by_image[person.image].append(person)
+        people_by_image[person.image].append(person)
     records = labels.images
     start = time.perf_counter()
     broken: list[str] = []
     notes: dict[str, str] = {}
     results: list[dict[str, Any]] = []
-    found: list[ImageDetections] = []
+    found: dict[int, ImageDetections] = {}
     for index, record in enumerate(records):
         if progress:
             progress(index, len(records))
@@ -101,7 +108,7 @@ def evaluate_detector(
             broken.append(str(error))
             continue
         boxes, scores = detect(image)
-        found.append(_image_detections(boxes, scores, by_image[index], image.shape[0]))
+        found[index] = _image_detections(boxes, scores, people_by_image[index], image.shape[0])
         results += [
             {"image_id": record.id, "category_id": labels.category, "bbox": box, "score": score}
             for box, score in zip(xyxy_to_xywh(boxes).tolist(), scores.tolist(), strict=True)
@@ -110,8 +117,9 @@ def evaluate_detector(
         progress(len(records), len(records))
     if not found:
         raise DataError(f"None of the {len(records)} images could be used; first error: {(broken or ['no image'])[0]}")
+    by_image = _by_image(labels, results, found, conf)
     return Evaluation(
-        _scores(labels, results, found, conf),
+        by_image.scores(np.arange(len(records))),
         results,
         num_images=len(found),
         num_instances=len(results),
@@ -119,6 +127,7 @@ def evaluate_detector(
         broken=tuple(broken),
         warnings=(*warnings, *count_notes(notes)),
         counts=(counts,),
+        by_image=by_image,
     )
 
 
@@ -131,15 +140,34 @@ def _with_boxes(labels: Labels) -> tuple[list[PersonRecord], Counts]:
     return [person for person in labels.persons if person.box_xywh is not None], labels.counts.less(tally)
 
 
-def _scores(
-    labels: Labels,
-    results: list[dict[str, Any]],
-    found: list[ImageDetections],
-    conf: float,
-) -> DetectorScores:
-    coco = bbox_ap(labels, results)
-    empty = [image for image in found if not len(image.labels_xyxy)]
-    false_boxes = [np.count_nonzero(image.scores >= conf) for image in empty]
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Detections in one image, matched to its people."""
+
+    tall: MatchedImage
+    everyone: MatchedImage
+    false_boxes: int | None
+    """Boxes at the detector's threshold; None where the image shows somebody."""
+
+
+def _by_image(
+    labels: Labels, results: list[dict[str, Any]], found: dict[int, ImageDetections], conf: float
+) -> ByImage[DetectorScores]:
+    """Results, and detections by index of the image -> the scores of any draw of images."""
+    matches = bbox_matches(labels, results)
+    images = list(found.values())
+    false_boxes = [None if len(image.labels_xyxy) else int((image.scores >= conf).sum()) for image in images]
+    facts = map(_Found, match_images(images, TALL), match_images(images), false_boxes)
+    by_image = dict(zip(found, facts, strict=True))
+
+    def scores(rows: NDArray[np.int64]) -> DetectorScores:
+        return _scores(matches.scores(rows), [by_image[row] for row in rows.tolist() if row in by_image])
+
+    return ByImage(matches.num_images, scores)
+
+
+def _scores(coco: BoxScores, found: Sequence[_Found]) -> DetectorScores:
+    false_boxes = [image.false_boxes for image in found if image.false_boxes is not None]
     return DetectorScores(
         ap=coco.ap,
         ap50=coco.ap50,
@@ -147,9 +175,9 @@ def _scores(
         ap_medium=coco.ap_medium,
         ap_large=coco.ap_large,
         ar=coco.ar100,
-        recall=recall_at_false_boxes(found, 1.0),
+        recall=recall_of_matched([image.tall for image in found], 1.0),
         false_boxes=float(np.mean(false_boxes)) if false_boxes else float("nan"),
-        conf_at_90=score_at_precision(found),
+        conf_at_90=score_of_matched([image.everyone for image in found]),
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,13 +28,14 @@ from featherpose import meaning
 from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
 from featherpose.errors import InputError, did_you_mean
-from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_ap
+from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_matches
+from featherpose.evaluation.diagnosis import diagnose_coco
+from featherpose.evaluation.explain import explain
 from featherpose.evaluation.prediction import Detect, LabeledImage, Predict, predict_images
-from featherpose.evaluation.result import Evaluation
+from featherpose.evaluation.result import ByImage, Evaluation
 from featherpose.formats import person_boxes
 from featherpose.formats.coco import to_results
 from featherpose.nms import oks_nms, pose_nms, soft_oks_nms
-from featherpose.oks import oks
 from featherpose.poses import Poses
 from featherpose.records import Counts, Id, ImageRecord, Labels, PersonRecord, Tally, require_used
 from featherpose.size import Size
@@ -132,6 +133,15 @@ def evaluate_detected(
     return replace(with_detector, gt_scores=with_gt_boxes.scores, counts=with_gt_boxes.counts)
 
 
+def evaluate_results(dataset: Dataset, results: Sequence[dict[str, Any]]) -> Evaluation[CocoScores]:
+    """Data set and COCO keypoint results, as `evaluate` writes them -> Evaluation. No image is read."""
+    labels = dataset.labels
+    persons, counts = labels.usable()
+    require_used(counts, f"The category is {labels.category_name}.")
+    evaluation = _evaluation(labels, list(results), num_images=len({person.image for person in persons}), seconds=0.0)
+    return replace(evaluation, counts=(counts,), warnings=tuple(explain(labels, persons, results)))
+
+
 def _part_of(progress: Callable[[int, int], None] | None, before: int, total: int) -> Callable[[int, int], None] | None:
     """Progress of the whole -> that of a part which begins when `before` images are done."""
     return None if progress is None else lambda done, _: progress(before + done, total)
@@ -157,14 +167,27 @@ def _evaluate(
             instances += len(found)
             results += to_results(suppress(found), image_id, labels.category)
     broken = predictions.broken
-    return Evaluation(
-        scores=keypoint_ap(labels, results),
-        results=results,
-        num_images=predictions.num_images,
+    return replace(
+        _evaluation(labels, results, predictions.num_images, predictions.seconds),
         num_instances=instances,
-        seconds=predictions.seconds,
         broken=broken,
         warnings=(*predictions.notes, *_notes(labels, len(images), len(broken), results)),
+    )
+
+
+def _evaluation(
+    labels: Labels, results: list[dict[str, Any]], num_images: int, seconds: float
+) -> Evaluation[CocoScores]:
+    """Labels and COCO keypoint results -> Evaluation without warnings."""
+    matches = keypoint_matches(labels, results)
+    return Evaluation(
+        scores=matches.scores(),
+        results=results,
+        num_images=num_images,
+        num_instances=len(results),
+        seconds=seconds,
+        by_image=ByImage(matches.num_images, matches.scores),
+        diagnose=lambda: diagnose_coco(labels, results),
     )
 
 
@@ -262,45 +285,4 @@ def _notes(labels: Labels, total: int, broken: int, results: Sequence[Mapping[st
             f"{len(full)} images have more than {MAX_PERSONS} labeled persons (first {full[0]}): the metric counts only"
             f" the {MAX_PERSONS} best poses of an image."
         )
-    if contradiction := diagnose(labels, persons, results):
-        yield contradiction
-
-
-def diagnose(labels: Labels, persons: Sequence[PersonRecord], results: Sequence[Mapping[str, Any]]) -> str | None:
-    """Labels, the persons evaluated and results -> a warning when OKS and pixel errors disagree, else None.
-
-    Each person is compared with the nearest pose in the image. The error is relative to the side of a square with the
-    box's area: keypoints within a twentieth of it belong to the right person, whatever the OKS.
-    """
-    pairs = list(_nearest(labels, persons, results))
-    if not pairs:
-        return None
-    similarity, pixels, share = np.median(pairs, axis=0)
-    if similarity < 0.1 and share < 0.05:
-        return f"OKS is {similarity:.2f} but the error is {pixels:.1f} px: area (too small) or sigmas look wrong."
-    if similarity > 0.9 and share > 0.25:
-        return f"OKS is {similarity:.2f} but the error is {pixels:.1f} px: area (too large) or sigmas look wrong."
-    return None
-
-
-def _nearest(
-    labels: Labels, persons: Iterable[PersonRecord], results: Iterable[Mapping[str, Any]]
-) -> Iterator[tuple[float, float, float]]:
-    """(OKS, median error in px, the same as a fraction of the box's side) of each person and the nearest pose."""
-    poses: defaultdict[Any, list[Any]] = defaultdict(list)
-    for result in results:
-        poses[result["image_id"]].append(result["keypoints"])
-    for person in persons:
-        image_id = labels.images[person.image].id
-        if image_id not in poses:
-            continue
-        assert person.keypoints is not None  # Labels.usable
-        assert person.box_xywh is not None
-        found = np.reshape(poses[image_id], (-1, len(person.keypoints), 3))[..., :2]
-        truth = person.keypoints[:, :2]
-        seen = person.keypoints[:, 2] > 0
-        errors = np.median(np.linalg.norm(found[:, seen] - truth[seen], axis=-1), axis=1)
-        best = int(errors.argmin())
-        similarity = oks(truth, found[best : best + 1], person.known_area, labels.skeleton.sigmas, seen)[0]
-        side = max(float(np.sqrt(person.box_xywh[2] * person.box_xywh[3])), 1e-9)
-        yield float(similarity), float(errors[best]), float(errors[best]) / side
+    yield from explain(labels, persons, results)

@@ -1,4 +1,4 @@
-"""95 % confidence intervals of a score, and of the difference of two, by bootstrap (Efron 1979).
+"""95 % confidence intervals of scores, and of the differences of two models, by bootstrap (Efron 1979).
 
 The images, or instances, of a data set are resampled with replacement, as many as there are, and scored again; the
 interval covers the middle 95 % of these scores. It covers the variation between training runs only where runs are
@@ -7,30 +7,85 @@ resampled too (`paired_difference`).
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import InputError
-from featherpose.formats.values import id_key
-from featherpose.records import Labels, PersonRecord
+from featherpose.evaluation.result import ByImage, Evaluation, subtract
 
 ROUNDS = 200
-Ap = Callable[[Labels, Sequence[Mapping[str, Any]]], float]
 LEVELS = (2.5, 97.5)
 """Percentiles of the interval's lower and upper bound."""
 
 
 def bootstrap(score: Callable[[NDArray[np.int64]], float], count: int, rounds: int = ROUNDS) -> tuple[float, float]:
     """A function from row indices to a score, and the number of rows -> its interval; the same draws each time."""
+    return _intervals([{"": score(rows)} for rows in _draws(count, rounds)])[""]
+
+
+E = TypeVar("E", bound="Evaluation[Any]")
+
+
+def with_intervals(evaluation: E, rounds: int = ROUNDS) -> E:
+    """Evaluation -> the same with the interval over images of each score."""
+    by_image = _by_image(evaluation)
+    scores = [by_image.scores(rows).to_dict() for rows in _draws(by_image.num_images, rounds)]
+    return replace(evaluation, intervals=_intervals(scores))
+
+
+def paired_intervals(first: Evaluation[Any], second: Evaluation[Any], rounds: int = ROUNDS) -> dict[str, Difference]:
+    """Evaluations of two models on the same images -> by score, second - first and its interval, fractions.
+
+    Both are scored on the same draws: images that are hard for both do not widen the interval. A score that one of them
+    lacks is left out. InputError where the numbers of images differ.
+    """
+    one = _by_image(first)
+    other = _by_image(second)
+    if one.num_images != other.num_images:
+        raise InputError(
+            f"One model was evaluated on {one.num_images} images, the other on {other.num_images}; compare two on the"
+            " same data."
+        )
+    whole = _difference(first.scores.to_dict(), second.scores.to_dict())
+    drawn = [
+        _difference(one.scores(rows).to_dict(), other.scores(rows).to_dict()) for rows in _draws(one.num_images, rounds)
+    ]
+    intervals = _intervals(drawn)
+    return {name: Difference(mean, *intervals[name]) for name, mean in whole.items() if mean is not None}
+
+
+def _by_image(evaluation: Evaluation[Any]) -> ByImage[Any]:
+    if evaluation.by_image is None:
+        raise InputError("Confidence intervals are not known for this kind of data set; leave out intervals.")
+    return evaluation.by_image
+
+
+def _draws(count: int, rounds: int) -> Iterator[NDArray[np.int64]]:
+    """As many indices of `count` rows, drawn with replacement, in every round; the same each time."""
     rng = np.random.default_rng(0)
-    scores = [score(rng.integers(0, count, count)) for _ in range(rounds)]
-    low, high = np.nanpercentile(scores, LEVELS)
-    return float(low), float(high)
+    for _ in range(rounds):
+        yield rng.integers(0, count, count)
+
+
+def _difference(first: Mapping[str, float | None], second: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: subtract(second.get(name), value) for name, value in first.items()}
+
+
+def _intervals(
+    rounds: list[Mapping[str, float | None]] | list[dict[str, float | None]],
+) -> dict[str, tuple[float, float]]:
+    """Scores by name in each round -> intervals, without the scores that no round has."""
+    found: dict[str, tuple[float, float]] = {}
+    for name in rounds[0]:
+        values = np.array([scores[name] for scores in rounds], np.float64)
+        if not np.isnan(values).all():
+            low, high = np.nanpercentile(values, LEVELS)
+            found[name] = (float(low), float(high))
+    return found
 
 
 class Difference(NamedTuple):
@@ -65,30 +120,3 @@ def _same_shape(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     if scores.ndim != 2 or scores.shape != np.shape(second) or not scores.size:
         raise InputError(f"Scores of shapes {scores.shape} and {np.shape(second)}, wanted two equal (runs, persons).")
     return scores
-
-
-def ap_interval(
-    labels: Labels, results: Sequence[Mapping[str, Any]], ap: Ap, rounds: int = ROUNDS
-) -> tuple[float, float]:
-    """Labels, COCO results, and a function from both to AP -> the interval of AP over images, 0 to 1."""
-    persons: defaultdict[int, list[PersonRecord]] = defaultdict(list)
-    found: defaultdict[str, list[Any]] = defaultdict(list)
-    for person in labels.persons:
-        persons[person.image].append(person)
-    for pose in results:
-        found[id_key(pose["image_id"])].append(pose)
-
-    def score(rows: NDArray[np.int64]) -> float:
-        """AP of the drawn images; an image drawn twice counts as two images."""
-        drawn = [(number, labels.images[row]) for number, row in enumerate(rows)]
-        resampled = replace(
-            labels,
-            images=tuple(replace(image, id=number) for number, image in drawn),
-            persons=tuple(
-                replace(person, image=number) for number, row in enumerate(rows.tolist()) for person in persons[row]
-            ),
-        )
-        poses = [{**pose, "image_id": number} for number, image in drawn for pose in found[id_key(image.id)]]
-        return ap(resampled, poses)
-
-    return bootstrap(score, len(labels.images), rounds)

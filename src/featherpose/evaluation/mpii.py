@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from featherpose.data.mpii import Mpii
 from featherpose.errors import DataError
+from featherpose.evaluation.diagnosis import diagnose_mpii
 from featherpose.evaluation.pckh import PARTS, pckh
 from featherpose.evaluation.prediction import LabeledImage, Predict, predict_images
-from featherpose.evaluation.result import Evaluation
+from featherpose.evaluation.result import ByImage, Evaluation
 from featherpose.skeleton import MPII16, Skeleton
 
 LIMBS = tuple(keypoint for part, keypoints in PARTS.items() if part != "head" for keypoint in keypoints)
@@ -73,9 +74,14 @@ def evaluate_mpii(
         {"image": image_name, "keypoints": _plain(person)}
         for image_name, person in zip(samples.image_names, keypoints, strict=True)
     ]
-    scores = _scores(keypoints, samples, np.isin(np.arange(MPII16.num_keypoints), columns))
+    known = np.isin(np.arange(MPII16.num_keypoints), columns)
+    rows_of_images = [np.array(image_rows) for image_rows in rows.values()]
+
+    def scores_of(images: NDArray[np.int64]) -> MpiiScores:
+        return _scores(keypoints, samples, known, np.concatenate([rows_of_images[image] for image in images]))
+
     return Evaluation(
-        scores=scores,
+        scores=_scores(keypoints, samples, known, np.arange(len(samples))),
         results=results,
         num_images=predictions.num_images,
         num_instances=instances,
@@ -83,6 +89,8 @@ def evaluate_mpii(
         broken=predictions.broken,
         warnings=predictions.notes,
         counts=(samples.counts,),
+        by_image=ByImage(len(rows_of_images), scores_of),
+        diagnose=lambda: diagnose_mpii(samples, results),
     )
 
 
@@ -91,12 +99,14 @@ def _plain(person: NDArray[np.float64]) -> list[list[float] | None]:
     return [[round(float(x), 2), round(float(y), 2)] if np.isfinite((x, y)).all() else None for x, y in person]
 
 
-def _scores(keypoints: NDArray[np.float64], samples: Mpii, known: NDArray[np.bool_]) -> MpiiScores:
-    """Keypoints (N, 16, 2), inf where missed, and which of them the model predicts (16,) -> MpiiScores."""
-    visible = samples.visible * known
+def _scores(
+    keypoints: NDArray[np.float64], samples: Mpii, known: NDArray[np.bool_], rows: NDArray[np.int64]
+) -> MpiiScores:
+    """Keypoints (N, 16, 2), inf where missed, which of them the model predicts (16,), and rows -> their MpiiScores."""
+    visible = samples.visible[rows] * known
     limbs = visible * np.isin(MPII16.keypoint_names, LIMBS)
     at_half, at_tenth, of_limbs = (
-        pckh(keypoints, samples.keypoints, labeled, samples.head_sizes, threshold)
+        pckh(keypoints[rows], samples.keypoints[rows], labeled, samples.head_sizes[rows], threshold)
         for labeled, threshold in ((visible, 0.5), (visible, 0.1), (limbs, 0.5))
     )
     whole = bool(known.all())

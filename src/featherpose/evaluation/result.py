@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from featherpose.records import Counts
+
+if TYPE_CHECKING:
+    from featherpose.evaluation.diagnosis import Diagnosis
 
 
 class Scores(Protocol):
@@ -17,6 +24,16 @@ class Scores(Protocol):
 
 
 S = TypeVar("S", bound=Scores)
+
+
+@dataclass(frozen=True)
+class ByImage(Generic[S]):
+    """What was found in I images, scored for any draw of them."""
+
+    num_images: int
+    """I, with those in which nothing was found or that could not be used."""
+    scores: Callable[[NDArray[np.int64]], S]
+    """I indices of images, one of them as often as it is drawn -> their scores."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +51,37 @@ class Evaluation(Generic[S]):
     """Of the records of the data set, and of the boxes that were given."""
     gt_scores: S | None = None
     """Where the boxes were detected, the scores of the same model in ground-truth boxes."""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """By score, the 95 % confidence interval over images; empty where it was not asked for."""
+    by_image: ByImage[S] | None = None
+    """For intervals and paired comparisons; None where the protocol has none."""
+    diagnose: Callable[[], Diagnosis] | None = None
+    """Computes the diagnosis; None where the protocol has none."""
+    diagnosis: Diagnosis | None = None
+    """None where it was not asked for."""
 
     def difference(self) -> dict[str, float | None]:
         """Scores minus `gt_scores`, by name; empty without these."""
         reference = {} if self.gt_scores is None else self.gt_scores.to_dict()
         scores = self.scores.to_dict()
-        return {name: _difference(scores[name], value) for name, value in reference.items()}
+        return {name: subtract(scores[name], value) for name, value in reference.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the results, for JSON; scores are fractions, null where there was no person to find."""
-        facts = {
+        facts: dict[str, Any] = {
             **{"scores": self.scores.to_dict(), "num_images": self.num_images, "num_instances": self.num_instances},
             **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
             "counts": [counts.to_dict() for counts in self.counts],
         }
         if self.gt_scores is not None:
             facts |= {"gt_scores": self.gt_scores.to_dict(), "difference": self.difference()}
+        if self.diagnosis is not None:
+            facts["diagnosis"] = self.diagnosis.to_dict()
+        if self.intervals:
+            facts["intervals"] = {name: list(ends) for name, ends in self.intervals.items()}
         return facts
 
 
-def _difference(score: float | None, reference: float | None) -> float | None:
+def subtract(score: float | None, reference: float | None) -> float | None:
+    """Score - reference; None where one of them is None."""
     return None if score is None or reference is None else score - reference
