@@ -99,8 +99,8 @@ def test_training_needs_a_recipe():
 
 
 def test_unknown_label_format_is_refused():
-    with pytest.raises(InputError, match="Format 'yolo' is not known; wanted coco or mpii"):
-        featherpose.evaluate("default", "nowhere", format="yolo")
+    with pytest.raises(InputError, match=r"Format 'cocco' is not known\. Did you mean 'coco'"):
+        featherpose.evaluate("default", "nowhere", format="cocco")
 
 
 def test_estimate_takes_boxes_or_whole_image():

@@ -30,9 +30,9 @@ from featherpose.data.folder import find_folder
 from featherpose.data.mpii import Mpii, read_mpii
 from featherpose.evaluation.coco import keypoint_ap
 from featherpose.evaluation.intervals import ap_interval, bootstrap
-from featherpose.evaluation.mpii import LIMBS
 from featherpose.evaluation.pck import validation_oks
 from featherpose.evaluation.pckh import pckh
+from featherpose.evaluation.persons import LIMBS
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import VERSION, PoseManifest

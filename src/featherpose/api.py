@@ -22,9 +22,12 @@ from featherpose.poses import Poses
 from featherpose.size import Size
 
 if TYPE_CHECKING:
-    from featherpose.data.coco import Coco
+    from featherpose.data.dataset import Dataset
+    from featherpose.data.mpii import Mpii
     from featherpose.evaluation.coco import CocoScores
+    from featherpose.evaluation.crowdpose import CrowdScores
     from featherpose.evaluation.detector import DetectorScores
+    from featherpose.evaluation.lsp import LspScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
     from featherpose.manifest import Manifest
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
     from featherpose.zoo.models import Model
 
 AnyPath = str | os.PathLike[str]
+
+IN_GIVEN_BOXES = ("mpii", "lsp")
+"""Data sets whose persons are found in the boxes that come with the labels, and in no others."""
 
 CUSTOM_RECIPE = "custom-feather_pose"
 """The recipe for a custom data set when none is named."""
@@ -439,7 +445,8 @@ def evaluate(
     model: AnyPath,
     data: AnyPath,
     *,
-    format: str = "coco",
+    format: str = "auto",
+    ids: AnyPath | None = None,
     boxes: AnyPath = "gt",
     detector: AnyPath = "default",
     conf: float | None = None,
@@ -454,14 +461,24 @@ def evaluate(
     device: str = "auto",
     out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation[CocoScores] | Evaluation[MpiiScores] | Evaluation[DetectorScores]:
-    """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
+) -> (
+    Evaluation[CocoScores]
+    | Evaluation[CrowdScores]
+    | Evaluation[LspScores]
+    | Evaluation[MpiiScores]
+    | Evaluation[DetectorScores]
+):
+    """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, CrowdPose's, LSP's PCK
+    or MPII's PCKh.
 
-    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `device`, `out` and
-    `progress` apply to it.
+    `data` is a folder, an annotation file, or FOLDER/SPLIT where a folder has several splits ("coco/val2017"), as a
+    path or in the data folder. Of a test set whose annotations are withheld ("coco/test-dev2017", "mpii/test") the
+    file for its server is written beside `out`. Of a person detector: AP of boxes, recall of tall people, false boxes
+    where nobody is. Only `ids`, `device`, `out` and `progress` apply to it.
 
     Args:
-        format: "coco" or "mpii".
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized.
+        ids: text file with the ids or names of the images to use, one a line; None: all.
         boxes: "gt" for ground-truth boxes, or (COCO only) "detector" for those that a detector finds, with the scores
             in ground-truth boxes beside them, or a file of detected boxes.
         detector: shipped name or .onnx file of the person detector, with boxes="detector".
@@ -484,43 +501,60 @@ def evaluate(
             written.
     """
     from featherpose import files, weights
-    from featherpose.data.coco import read_coco
+    from featherpose.data.dataset import read_ids
+    from featherpose.data.datasets import find_dataset
     from featherpose.data.mpii import read_mpii
+    from featherpose.data.names import DATASET_NAMES
+    from featherpose.evaluation.crowdpose import with_crowd_scores
     from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.evaluate import evaluate_detected
+    from featherpose.evaluation.lsp import evaluate_lsp
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
     from featherpose.nms import MIN_SCORE
     from featherpose.runtime.pipeline import without_duplicates
 
-    if format not in ("coco", "mpii"):
-        raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
-    if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
-        raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
+    if format != "auto" and format not in DATASET_NAMES:
+        raise InputError(f"Format {format!r} is not known.{did_you_mean(format, ('auto', *DATASET_NAMES))}")
+    in_given_boxes = {"boxes": boxes != "gt", "nms": nms is not None, "jitter": bool(jitter)}
+    if format in IN_GIVEN_BOXES:
+        _refuse_in_given_boxes(format, in_given_boxes)
     if boxes != "detector" and (detector != "default" or conf is not None):
         raise InputError("detector and conf are for detected boxes; type --boxes detector.")
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
-    if read_manifest(weights.find(model)).kind == DETECTOR.name:
-        pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
-        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "jitter": jitter}
-        evaluation = _evaluate_detector(model, read_coco(data, category=category), pose_options, device, progress)
+    is_detector = read_manifest(weights.find(model)).kind == DETECTOR.name
+    chosen = None if ids is None else read_ids(ids)
+    source = find_dataset(data, "" if format == "auto" else format)
+    if is_detector:
+        pose_options = {"format": source.name in IN_GIVEN_BOXES, **in_given_boxes, "padding": padding}
+        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine}
+        evaluation = _evaluate_detector(model, source.read(category, chosen), pose_options, device, progress)
         return _with_results(evaluation, out)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
-    if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_requests, estimator.manifest.skeleton, progress)
-    elif boxes == "detector":
+    skeleton = estimator.manifest.skeleton
+    predict_persons = estimator.estimate_requests
+    if source.name in IN_GIVEN_BOXES:
+        _refuse_in_given_boxes(source.name, in_given_boxes)
+    if source.name == "mpii":
+        people = read_mpii(source.place, source.split, chosen)
+        evaluation = evaluate_mpii(people, predict_persons, skeleton, progress)
+        return _with_results(_with_mpii_submission(evaluation, people, out), out)
+    dataset = source.read(category, chosen)
+    if source.name == "lsp":
+        return _with_results(evaluate_lsp(dataset, predict_persons, skeleton, progress), out)
+    if boxes == "detector":
         if nms is not None or jitter:
             raise InputError(
                 "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
             )
         evaluation = evaluate_detected(
-            read_coco(data, category=category),
-            estimator.estimate_requests,
+            dataset,
+            predict_persons,
             open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
             without_duplicates,
             progress,
@@ -528,20 +562,54 @@ def evaluate(
         )
     else:
         evaluation = evaluate_coco(
-            read_coco(data, category=category),
-            estimator.estimate_requests,
+            dataset,
+            predict_persons,
             boxes=boxes,
             progress=progress,
             nms=nms,
             jitter=jitter,
             strict=strict,
         )
-    return _with_results(evaluation, out)
+    if source.name == "crowdpose":
+        return _with_results(with_crowd_scores(evaluation, dataset.labels), out)
+    return _with_results(_with_coco_submission(evaluation, dataset, model, out), out)
+
+
+def _refuse_in_given_boxes(name: str, options: Mapping[str, bool]) -> None:
+    """InputError for options of other data sets, where one is evaluated in the boxes that come with it."""
+    given = [option for option, is_given in options.items() if is_given]
+    if given:
+        raise InputError(f"{name} is evaluated in the boxes of its labels: leave out {', '.join(given)}.")
+
+
+def _with_coco_submission(
+    evaluation: Evaluation[CocoScores], dataset: Dataset, model: AnyPath, out: AnyPath | None
+) -> Evaluation[CocoScores]:
+    """Write the file for COCO's server beside `out`, where the annotations are withheld -> the evaluation with it."""
+    from featherpose.evaluation.submission import write_coco
+
+    if out is None or not dataset.labels.hidden:
+        return evaluation
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    path = write_coco(Path(out).parent, Path(model).stem, evaluation.results)
+    return replace(evaluation, submission=str(path))
+
+
+def _with_mpii_submission(
+    evaluation: Evaluation[MpiiScores], people: Mpii, out: AnyPath | None
+) -> Evaluation[MpiiScores]:
+    """Write the file for MPII's evaluation beside `out`, where the keypoints are withheld -> the evaluation with it."""
+    from featherpose.evaluation.submission import write_mpii
+
+    if out is None or not people.hidden:
+        return evaluation
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    return replace(evaluation, submission=str(write_mpii(Path(out).parent, people, evaluation.results)))
 
 
 def _evaluate_detector(
     model: AnyPath,
-    dataset: Coco,
+    dataset: Dataset,
     pose_options: Mapping[str, Any],
     device: str,
     progress: Callable[[int, int], None] | None,

@@ -53,6 +53,11 @@ MAX_PEOPLE = click.option(
     metavar="N",
     help="Keep the N best boxes of each image.  [default: all]",
 )
+IDS = click.option(
+    "--ids",
+    metavar="FILE",
+    help="Text file with the ids or names of the images to use, one a line.  [default: all images]",
+)
 CATEGORY = click.option(
     "--category",
     metavar="NAME|ID",

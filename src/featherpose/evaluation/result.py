@@ -34,6 +34,8 @@ class Evaluation(Generic[S]):
     """Of the records of the data set, and of the boxes that were given."""
     gt_scores: S | None = None
     """Where the boxes were detected, the scores of the same model in ground-truth boxes."""
+    submission: str = ""
+    """File for the server of a test set whose annotations are withheld; empty for others."""
 
     def difference(self) -> dict[str, float | None]:
         """Scores minus `gt_scores`, by name; empty without these."""
@@ -43,11 +45,13 @@ class Evaluation(Generic[S]):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the results, for JSON; scores are fractions, null where there was no person to find."""
-        facts = {
+        facts: dict[str, Any] = {
             **{"scores": self.scores.to_dict(), "num_images": self.num_images, "num_instances": self.num_instances},
             **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
             "counts": [counts.to_dict() for counts in self.counts],
         }
+        if self.submission:
+            facts["submission"] = self.submission
         if self.gt_scores is not None:
             facts |= {"gt_scores": self.gt_scores.to_dict(), "difference": self.difference()}
         return facts
