@@ -11,7 +11,7 @@ import pytest
 
 import featherpose
 from featherpose import api, examples, images
-from featherpose.cli import adopt, average, benchmark, evaluate, export, predict, train
+from featherpose.cli import adopt, average, benchmark, data, evaluate, export, predict, train
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
@@ -36,6 +36,8 @@ COMMANDS = [
     (predict.predict, api.predict),
     (train.train, api.train),
     (benchmark.train, api.benchmark_train),
+    (data.pack, api.pack_data),
+    (data.split, api.split_data),
 ]
 PYTHON_NAMES = {"data_format": "format", "no_data": "use_data", "no_draw": "draw_images"}
 """Name of an option in the command -> its name in Python, where they differ."""

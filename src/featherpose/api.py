@@ -24,6 +24,7 @@ from featherpose.size import Size
 if TYPE_CHECKING:
     from featherpose.data.dataset import Dataset
     from featherpose.data.mpii import Mpii
+    from featherpose.data.pack import Packed
     from featherpose.evaluation.coco import CocoScores
     from featherpose.evaluation.crowdpose import CrowdScores
     from featherpose.evaluation.detector import DetectorScores
@@ -639,6 +640,100 @@ def _with_results(evaluation: E, out: AnyPath | None) -> E:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         files.replace(Path(out), json.dumps(evaluation.results).encode())
     return evaluation
+
+
+def split_data(
+    data: AnyPath, out: AnyPath, *, format: str = "auto", val_fraction: float = 0.2, seed: int = 0
+) -> tuple[list[str], list[str]]:
+    """Data set and folder -> names of the images for training and for validation; train.txt and val.txt are written.
+
+    The lists are for `ids` of `pack_data` and `evaluate`. An image is in the same part on every machine.
+
+    Args:
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized. Shards are, too.
+        val_fraction: fraction 1/n of the images for validation.
+        seed: another one gives another split; with 0 it is the one of training with the same `data.val_fraction`.
+
+    Raises:
+        DataError: no data set, a fraction that is not 1/n, or a part without images.
+    """
+    from featherpose.data.datasets import find_dataset, find_place
+    from featherpose.data.shards import read_index
+    from featherpose.data.split import split_images, write_lists
+
+    place = find_place(data)
+    if any(place.glob("*.tar")):
+        names = [sample.image for sample in read_index(place)]
+    else:
+        dataset = find_dataset(data, "" if format == "auto" else format).read()
+        names = [image.name for image in dataset.labels.images]
+    train_names, val_names = split_images(names, val_fraction, seed)
+    write_lists(Path(out), train_names, val_names)
+    return train_names, val_names
+
+
+def pack_data(
+    data: AnyPath,
+    out: AnyPath,
+    *,
+    format: str = "auto",
+    ids: AnyPath | None = None,
+    category: int | str | None = None,
+    strict: bool = False,
+    image_format: str = "webp",
+    quality: int | None = None,
+    lossless: bool = False,
+    max_height: int | None = None,
+    shard_size: int = 500,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Packed, list[str]]:
+    """Data set, and folder or address (s3://bucket/coco) -> what was packed into shards of crops there, and notes on
+    the data set.
+
+    A run that was interrupted resumes: shards that are there are skipped.
+
+    Args:
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized.
+        ids: text file with the ids or names of the images to pack, one a line; None: all.
+        category: name or id of the people's category, where there are several.
+        strict: refuse labels that look wrong (`meaning.CHECKS`) instead of warning.
+        image_format: "webp", "jpeg" or "avif".
+        quality: of the images, 0 to 100; None: 90, for AVIF 80: pixels differ by less than 2 gray levels on average.
+        lossless: store the pixels as they are, in WebP, without a limit of the height.
+        max_height: largest height of a padded box in pixels, larger persons are scaled down; 0: no limit; None: 346,
+            all that training at 256x192 can show.
+        shard_size: samples in a shard.
+        threads: crops that are made at the same time; None: the core count.
+        overwrite: write all shards anew.
+        progress: called with the number of samples done and in total.
+
+    Raises:
+        DataError: no data set, no sample in it, or a place with shards of another one.
+        InputError: options that contradict each other.
+        MissingExtra: an address, and fsspec is not installed.
+    """
+    from featherpose.data.dataset import read_ids
+    from featherpose.data.datasets import find_dataset
+    from featherpose.data.pack import Packing, pack
+    from featherpose.data.samples import samples_and_notes
+    from featherpose.data.store import open_store
+    from featherpose.machine import available_threads
+
+    packing = Packing(image_format, quality, lossless, max_height, shard_size)
+    chosen = None if ids is None else read_ids(ids)
+    source = find_dataset(data, "" if format == "auto" else format)
+    samples, notes = samples_and_notes(source.read(category, chosen), strict=strict)
+    packed = pack(
+        samples,
+        open_store(os.fspath(out)),
+        packing,
+        threads=threads or available_threads(),
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return packed, notes
 
 
 def train(

@@ -282,7 +282,11 @@ def _refuse_full_disk(folder: Path, nbytes: int) -> None:
         raise OSError(f"it needs {nbytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free")
 
 
-def _decode(record: Stored, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
+def read_stored(record: Stored) -> NDArray[np.uint8]:
+    """Sample or scene -> its stored image, RGB uint8 (H, W, 3): of a whole image, the region that belongs to it.
+
+    InputError, or ValueError where the image has not the size that is recorded.
+    """
     image, region = images.read(read_bytes(record.location), name=record.key), record.location.region
     actual, recorded = image.shape[:2], (region.size if region else record.size).shape
     if actual != recorded:
@@ -291,7 +295,11 @@ def _decode(record: Stored, shape: tuple[int, int], factor: float) -> NDArray[np
     if region:
         height, width = record.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]
-    shrunk = images.shrink(image, factor)
+    return image
+
+
+def _decode(record: Stored, shape: tuple[int, int], factor: float) -> NDArray[np.uint8]:
+    shrunk = images.shrink(read_stored(record), factor)
     if shrunk.shape[:2] != shape:
         raise ValueError(f"{record.key}: shrunk to {shrunk.shape[:2]}, wanted {shape}")
     return np.ascontiguousarray(shrunk)

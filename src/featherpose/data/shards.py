@@ -1,8 +1,9 @@
 """Samples in WebDataset shards: `KEY.webp` and `KEY.json` in `*.tar` files, indexed once and then read by offset.
 
-The JSON contains `keypoints` [[x, y, v] ...], `skeleton`, `box_xywh`, `image`, `source`, `width`, `height` and, where
-known, `area` and `scale`. A sample with a broken record is reported and left out, never replaced by its neighbor; a
-shard that cannot be read to its end is an error, because it is unknown what is missing.
+The JSON contains `keypoints` [[x, y, v] ...], `skeleton` (a name, or all of it as `Skeleton.to_dict` gives it),
+`box_xywh`, `image`, `source`, `width`, `height` and, where known, `area` and `scale`. `pack` writes shards. A sample
+with a broken record is reported and left out, never replaced by its neighbor; a shard that cannot be read to its end is
+an error, because it is unknown what is missing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from featherpose.errors import DataError, InputError, did_you_mean
 from featherpose.size import Size
 from featherpose.skeleton import SKELETONS, Skeleton
 
-IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
+IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png", "avif")
 Record = TypeVar("Record")
 _BLOCK = 512  # size in bytes of the blocks of a tar file
 
@@ -166,7 +167,9 @@ def _sample(member: Member) -> Sample:
     )
 
 
-def _skeleton(name: str) -> Skeleton:
+def _skeleton(name: str | dict[str, Any]) -> Skeleton:
+    if isinstance(name, dict):
+        return Skeleton.from_dict(name)
     if name not in SKELETONS:
         raise ValueError(f"skeleton '{name}' is not known.{did_you_mean(name, SKELETONS)}")
     return SKELETONS[name]
