@@ -658,11 +658,11 @@ def split_data(
         DataError: no data set, a fraction that is not 1/n, or a part without images.
     """
     from featherpose.data.datasets import find_dataset, find_place
-    from featherpose.data.shards import read_index
+    from featherpose.data.shards import has_shards, read_index
     from featherpose.data.split import split_images, write_lists
 
     place = find_place(data)
-    if any(place.glob("*.tar")):
+    if has_shards(place):
         names = [sample.image for sample in read_index(place)]
     else:
         dataset = find_dataset(data, "" if format == "auto" else format).read()

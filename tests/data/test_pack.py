@@ -141,6 +141,15 @@ def test_skeleton_of_a_custom_data_set_is_kept(tmp_path: Path) -> None:
     assert (skeleton.flip_pairs, skeleton.sigmas[0]) == (((1, 2),), 0.05)
 
 
+def test_packs_in_folders_side_by_side_are_read_together(tmp_path: Path) -> None:
+    coco(tmp_path / "coco")
+    for split in ("train2017", "val2017"):
+        api.pack_data(tmp_path / "coco" / split, tmp_path / "shards" / split)
+    samples, notes = labeled_samples(tmp_path / "shards")
+    assert sorted(int(Path(sample.image).stem) for sample in samples) == [1, 2, 3, 1001, 1002, 1003]
+    assert notes == []
+
+
 class Stopped(Exception):
     pass
 

@@ -64,10 +64,12 @@ def read_ids(path: str | os.PathLike[str]) -> frozenset[str]:
 def rows_of(ids: Collection[str], records: Collection[ImageRecord], name: str) -> list[int]:
     """Ids or file names of images, the images of a data set and its name -> their indices, in the data set's order.
 
+    A file name may lack its folder, or its folder and its suffix.
+
     DataError for ids that the data set lacks.
     """
     wanted = {id_key(image_id) for image_id in ids}
-    keys = [{id_key(record.id), record.name, Path(record.name).name} for record in records]
+    keys = [{id_key(record.id), record.name, Path(record.name).name, Path(record.name).stem} for record in records]
     rows = [row for row, of_image in enumerate(keys) if of_image & wanted]
     missing = sorted(wanted.difference(*(keys[row] for row in rows)))
     if missing:

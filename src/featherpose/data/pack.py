@@ -15,7 +15,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -122,13 +122,14 @@ def pack(
         if shard_name in done:
             packed.num_skipped += 1
         else:
-            shard = _shard(samples[start:end], start, packing, threads, packed.broken, progress, len(samples))
+            # With a digest, because shards of several data sets may be read together.
+            keys = [f"{_prefix(samples)}-{facts['labels'][:6]}-{number:08}" for number in range(start, end)]
+            made = _make_crops(samples[start:end], packing, threads, progress and _from(progress, start, len(samples)))
+            shard = _shard(keys, made, FORMATS[packing.image_format][0], packed.broken)
             store.write(shard_name, shard)
             done.add(shard_name)
             # After the shard: what is listed is there, and complete.
             store.write(FILE, _to_json(facts, done, packed.broken))
-        if progress:
-            progress(end, len(samples))
     return packed
 
 
@@ -162,17 +163,11 @@ def crop_of(sample: Sample, height_limit: int) -> tuple[NDArray[np.uint8], dict[
     return image, record
 
 
-def _shard(
-    samples: Sequence[Sample],
-    first: int,
-    packing: Packing,
-    threads: int,
-    broken: list[str],
-    progress: Progress | None,
-    total: int,
-) -> bytes:
-    """Samples, the number of the first one -> content of their shard; broken ones are listed and left out."""
-    suffix, pillow_name, default_quality = FORMATS[packing.image_format]
+def _make_crops(
+    samples: Sequence[Sample], packing: Packing, threads: int, progress: Callable[[int], None] | None
+) -> Iterator[tuple[bytes, bytes] | str]:
+    """Samples -> image and record of each, encoded, or a message where its image cannot be used."""
+    _, pillow_name, default_quality = FORMATS[packing.image_format]
     quality = default_quality if packing.quality is None else packing.quality
 
     def make(sample: Sample) -> tuple[bytes, bytes] | str:
@@ -183,20 +178,31 @@ def _shard(
         encoded = images.encode(image, pillow_name, quality=quality, lossless=packing.lossless)
         return encoded, json.dumps(record).encode()
 
+    with ThreadPoolExecutor(threads) as pool:
+        for done, made in enumerate(pool.map(make, samples), start=1):
+            if progress:
+                progress(done)
+            yield made
+
+
+def _shard(keys: Sequence[str], made: Iterable[tuple[bytes, bytes] | str], suffix: str, broken: list[str]) -> bytes:
+    """Keys and what was made of their samples -> content of the shard; messages are added to `broken`."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive, ThreadPoolExecutor(threads) as pool:
-        for offset, made in enumerate(pool.map(make, samples)):
-            if isinstance(made, str):
-                broken.append(made)
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for key, contents in zip(keys, made, strict=True):
+            if isinstance(contents, str):
+                broken.append(contents)
                 continue
-            key = f"{_prefix(samples)}-{first + offset:08}"
-            for ending, content in zip((suffix, "json"), made, strict=True):
+            for ending, content in zip((suffix, "json"), contents, strict=True):
                 info = tarfile.TarInfo(f"{key}.{ending}")
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-            if progress:
-                progress(first + offset + 1, total)
     return data.getvalue()
+
+
+def _from(progress: Progress, before: int, total: int) -> Callable[[int], None]:
+    """Progress of the whole -> that of a shard which begins when `before` samples are done."""
+    return lambda done: progress(before + done, total)
 
 
 def _factor(sample: Sample, height_limit: int) -> float:

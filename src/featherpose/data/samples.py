@@ -19,7 +19,7 @@ from featherpose.data.cache import ASPECT
 from featherpose.data.dataset import Dataset
 from featherpose.data.datasets import recognize
 from featherpose.data.sample import Location, Region, Sample
-from featherpose.data.shards import scan
+from featherpose.data.shards import has_shards, scan
 from featherpose.errors import DataError
 from featherpose.records import Counts, PersonRecord, Tally, require_used
 from featherpose.size import Size
@@ -44,7 +44,7 @@ def labeled_samples(place: Path, category: str = "", *, strict: bool = False) ->
     `category`: name or id of that of the persons; "": the one with keypoints. DataError where no sample is left;
     `strict`: also where the labels look wrong (`meaning.CHECKS`).
     """
-    source = None if any(place.glob("*.tar")) else recognize(place)
+    source = None if has_shards(place) else recognize(place)
     if source is not None:
         return samples_and_notes(source.read(category or None), strict=strict)
     index = scan(place)

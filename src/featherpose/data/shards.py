@@ -95,11 +95,20 @@ class Member(NamedTuple):
         return json.loads(self.record), self.encoded_image
 
 
+def has_shards(folder: Path) -> bool:
+    """Whether there are shards in a folder, or in one directly below it."""
+    return bool(_tar_files(folder))
+
+
+def _tar_files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")])
+
+
 def find_shards(folder: Path) -> list[Path]:
-    """Folder -> paths of its shards by name; DataError where there are none."""
+    """Folder -> paths of the shards in it and in the folders directly below; DataError where there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; wanted a folder with shards (*.tar).")
-    shards = sorted(folder.glob("*.tar"))
+    shards = _tar_files(folder)
     if not shards:
         found = sorted(path.name for path in folder.iterdir())[:5]
         hint = " For a COCO file, give the path of the file itself." if any(folder.glob("*.json")) else ""
