@@ -270,8 +270,8 @@ LSP14 = _standard(
 CROWDPOSE14 = replace(
     _standard(
         "crowdpose14",
-        "left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip left_knee "
-        "right_knee left_ankle right_ankle head neck",
+        "left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
+        "left_hip right_hip left_knee right_knee left_ankle right_ankle head neck",
         (
             *_ARMS_AND_LEGS,
             *(("neck", "left_shoulder"), ("neck", "right_shoulder"), ("left_hip", "right_hip")),

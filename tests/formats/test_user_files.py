@@ -6,6 +6,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src/featherpose"
 OWN_FILES = {
     "cli/adopt.py": "the manifest it has just written",
     "cli/export.py": "the manifest it has just written",
+    "data/pack.py": "the record of an earlier run",
     "data/shards.py": "records of shards",
     "foreign/proof.py": "the boxes of the example images",
     "manifest.py": "metadata of model files",

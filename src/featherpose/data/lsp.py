@@ -12,20 +12,16 @@ from 1, so 1 is subtracted; LSP Extended does not.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from featherpose import files
 from featherpose.data.dataset import Dataset, with_sizes
 from featherpose.data.folder import split_of
 from featherpose.errors import DataError, InputError
-from featherpose.formats import mat, values
-from featherpose.records import Id, ImageRecord, Labels, PersonRecord, Tally, box_around, require_used
-from featherpose.size import Size
+from featherpose.formats import lsp, mat
+from featherpose.formats.lsp import person_of
+from featherpose.records import Id, ImageRecord, Labels, Tally, box_around, require_used
 from featherpose.skeleton import LSP14
 
 NAME = "lsp"
@@ -34,8 +30,6 @@ FILE = "joints.json"
 MAT_FILE = "joints.mat"
 NUM_IMAGES = 2000
 """Of LSP; half of them are for training."""
-
-_WANTED = "wanted joint_names and people, a list of image, width, height, box_xywh and joints"
 
 
 def splits(place: Path) -> Mapping[str, Path]:
@@ -58,7 +52,7 @@ def read_dataset(place: Path, split: str | None = None, category: Id | None = No
     split = split_of(place, found, split)
     file = found[split]
     try:
-        labels = _from_mat(file, split) if file.suffix == ".mat" else _from_json(file)
+        labels = _from_mat(file, split) if file.suffix == ".mat" else lsp.read(file, NAME)
     except InputError as error:
         raise DataError(str(error)) from None
     require_used(labels.counts)
@@ -94,67 +88,8 @@ def _from_mat(file: Path, split: str) -> Labels:
     tally = Tally(f"persons of {file.name}", len(names))
     images = tuple(ImageRecord(name, name, None, name) for name in names)
     persons = tuple(
-        _person(index, keypoints[row], box_around(keypoints[row]), images[index].name) for index, row in enumerate(rows)
+        person_of(index, keypoints[row], box_around(keypoints[row]), images[index].name)
+        for index, row in enumerate(rows)
     )
     name = EXTENDED_NAME if is_extended else NAME
     return Labels(images, persons, LSP14, name, 1, "person", tally.counts())
-
-
-def _from_json(file: Path) -> Labels:
-    document = files.read_json(file, "Copy or write it again.")
-    people = document.get("people") if isinstance(document, dict) else None
-    if not isinstance(people, list):
-        raise InputError(f"{file}: {_WANTED}.")
-    names = document.get("joint_names")
-    if names != list(LSP14.keypoint_names):
-        raise InputError(f"{file}: joint_names is {values.shown(names)}, wanted {', '.join(LSP14.keypoint_names)}.")
-    images: list[ImageRecord] = []
-    persons: list[PersonRecord] = []
-    index_of: dict[str, int] = {}
-    for number, record in enumerate(people):
-        place = f"people[{number}]"
-        try:
-            image = _image(record, place)
-            index = index_of.setdefault(image.name, len(images))
-            persons.append(_read_person(record, index, place))
-        except InputError as error:
-            raise InputError(f"{file}: {error}") from None
-        if index == len(images):
-            images.append(image)
-    counts = Tally(f"persons of {file.name}", len(people)).counts()
-    return Labels(tuple(images), tuple(persons), LSP14, NAME, 1, "person", counts)
-
-
-def _image(record: Any, place: str) -> ImageRecord:
-    if not isinstance(record, dict):
-        raise InputError(f"{place} is {values.shown(record)}, wanted an object.")
-    name = values.as_name(record.get("image"), f"{place}.image")
-    width = values.as_side(record.get("width"), f"{place}.width")
-    height = values.as_side(record.get("height"), f"{place}.height")
-    return ImageRecord(name, name, Size(height=height, width=width) if width and height else None, place)
-
-
-def _read_person(record: dict[str, Any], image: int, place: str) -> PersonRecord:
-    keypoints = values.as_keypoints(record.get("joints"), LSP14.num_keypoints, f"{place}.joints")
-    box = values.as_box(record.get("box_xywh"), f"{place}.box_xywh")
-    if keypoints is None:
-        raise InputError(f"{place} has no joints.")
-    if box is not None and not (box[2:] > 0).all():
-        raise InputError(f"{place}.box_xywh is {box.tolist()}, wanted a width and a height above 0.")
-    person = _person(image, keypoints, box_around(keypoints) if box is None else box.astype(np.float32), place)
-    return replace(person, box_is_computed=box is None)
-
-
-def _person(image: int, keypoints: NDArray[np.float32], box: NDArray[np.float32] | None, place: str) -> PersonRecord:
-    return PersonRecord(
-        image=image,
-        id=None,
-        category=1,
-        crowd=False,
-        area=None,
-        box_xywh=box,
-        keypoints=keypoints,
-        score=None,
-        place=place,
-        box_is_computed=True,
-    )
