@@ -1,5 +1,7 @@
-"""LSP's labels in our form -> persons: `joint_names`, and `people`, a list of `image`, `width`, `height`, `box_xywh` and
-`joints` (14 x [x, y, v]), in pixels from 0. Without a box, it is the bounds of the keypoints with a margin.
+"""Labels of LSP in our form (joints.json) -> persons.
+
+`joint_names`, and `people`, a list of `image`, `width`, `height`, `box_xywh` and `joints` (14 x [x, y, v]), in pixels
+from 0. Without a box, it is the bounds of the keypoints with a margin.
 """
 
 from __future__ import annotations
