@@ -13,6 +13,9 @@ collect_ignore = [] if find_spec("torch") else ["training", "networks", "exporti
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared"
 DATA = Path(os.environ.get("FEATHERPOSE_DATA", DEFAULT_DATA))
+if (DATA / "data").is_dir():
+    # The package itself looks in the user's cache alone: for tests, the folder beside the checkout is named.
+    os.environ["FEATHERPOSE_DATA"] = str(DATA)
 
 
 @pytest.fixture(scope="session")

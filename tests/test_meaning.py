@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featherpose.data.coco import Coco, read_coco
+from featherpose.data.coco import read_coco
+from featherpose.data.dataset import Dataset
 from featherpose.errors import DataError, InputError
 from featherpose.meaning import CHECKS, size_difference, warnings_about
 from featherpose.records import ImageRecord, PersonRecord
@@ -113,7 +114,7 @@ def test_strict_reading_is_a_data_error(tmp_path: Path) -> None:
     empty = read_coco(tmp_path / "a.json").labels
     labels = replace(empty, images=tuple(IMAGES), persons=(person(box=(0.1, 0.2, 0.5, 0.7)),))
     with pytest.raises(DataError, match=r"^a: 1 of 1 boxes are between 0 and 1.*Correct the file"):
-        Coco(labels, tmp_path).warnings(strict=True)
+        Dataset(labels, tmp_path).warnings(strict=True)
 
 
 def test_exchanged_sides_name_the_reason() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import featherpose
 from featherpose import api, examples, images
-from featherpose.cli import adopt, average, benchmark, compare, evaluate, export, predict, train
+from featherpose.cli import adopt, average, benchmark, compare, data, evaluate, export, predict, train
 from featherpose.errors import InputError, RecipeError
 
 NEED_TORCH = ("exporting", "networks", "training")
@@ -37,6 +37,8 @@ COMMANDS = [
     (predict.predict, api.predict),
     (train.train, api.train),
     (benchmark.train, api.benchmark_train),
+    (data.pack, api.pack_data),
+    (data.split, api.split_data),
 ]
 PYTHON_NAMES = {"data_format": "format", "no_data": "use_data", "no_draw": "draw_images"}
 """Name of an option in the command -> its name in Python, where they differ."""
@@ -100,8 +102,8 @@ def test_training_needs_a_recipe():
 
 
 def test_unknown_label_format_is_refused():
-    with pytest.raises(InputError, match="Format 'yolo' is not known; wanted coco or mpii"):
-        featherpose.evaluate("default", "nowhere", format="yolo")
+    with pytest.raises(InputError, match=r"Format 'cocco' is not known\. Did you mean 'coco'"):
+        featherpose.evaluate("default", "nowhere", format="cocco")
 
 
 def test_estimate_takes_boxes_or_whole_image():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -6,6 +8,7 @@ from featherpose.errors import InputError
 from featherpose.keypoint_names import standard_names
 from featherpose.skeleton import (
     COCO17,
+    CROWDPOSE14,
     HALPE26,
     LEFT,
     LSP14,
@@ -38,9 +41,10 @@ class TestEverySkeleton:
         assert {keypoint for limb in skeleton.limbs for keypoint in limb} == set(range(skeleton.num_keypoints))
 
     def test_from_names_equals_built_in_skeleton(self, skeleton):
-        assert (
-            Skeleton.from_names(skeleton.name, skeleton.keypoint_names, skeleton.limbs, skeleton.landmarks) == skeleton
-        )
+        found = Skeleton.from_names(skeleton.name, skeleton.keypoint_names, skeleton.limbs, skeleton.landmarks)
+        if skeleton is CROWDPOSE14:  # its sigmas of head and neck are not those of other data sets
+            found = replace(found, sigmas=skeleton.sigmas)
+        assert found == skeleton
         assert standard_names(skeleton.keypoint_names) == skeleton.keypoint_names
         assert unpaired_keypoints(skeleton) == keypoints_without_sigma(skeleton) == []
 

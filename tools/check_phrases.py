@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PHRASES = (
     r"taught by|people seen|has seen (everyone|\S+ people)|stops on one way|opinions|judging|judged?\b",
     r"the door|the stairs|the house|the rooms?\b|the twin|\bverbs?\b|of (one's|your) own|mirrored look|second look",
-    r"stops? behind|goes on (with|from)|drawn anew|made anew|learnt|\bjoints?\b(?! groups|, joints_vis)",
+    r"stops? behind|goes on (with|from)|drawn anew|made anew|learnt|\bjoints?\b(?! groups|, joints_vis|\.mat|\.json)",
     r"\bpictures?\b|\bphotos?\b|validation part|hold[_ -]out",
     r"\blabelled\b|\bcolour|\bcentre\b|\bgrey\b|normalis|initialis|neighbour",
     r"\b(96x128|128x160|128x192|192x256|288x384)\b",  # sizes are height x width

@@ -1,7 +1,7 @@
 """Add trained weights to the package: NAME.onnx, NAME.safetensors and the model card NAME.json with test scores.
 
-    python tools/ship.py runs/finetune-cbam_lite_hrnet_18/best.safetensors ../shared/data
-    python tools/ship.py runs/pretrain-feather_pose/best.safetensors ../shared/data --sized
+    python tools/ship.py runs/finetune-cbam_lite_hrnet_18/best.safetensors ~/.cache/featherpose/data
+    python tools/ship.py runs/pretrain-feather_pose/best.safetensors ~/.cache/featherpose/data --sized
 
 NAME is the name of the network; --sized appends the input size, for networks that are shipped in several sizes. The
 folder holds coco-test and mpii-test, which are evaluated once, for the card. Weights are selected before that on the

@@ -1,6 +1,6 @@
 """Add a trained person detector to the package: NAME.onnx, NAME.safetensors and the card NAME.json with test scores.
 
-    python tools/ship_detector.py runs/pretrain-feather_detect/best.safetensors ../shared/data
+    python tools/ship_detector.py runs/pretrain-feather_detect/best.safetensors ~/.cache/featherpose/data
 
 NAME is the name of the network. The folder holds coco-test, which is evaluated once, for the card. Weights and score
 threshold are chosen before that on the validation set. The interval is a 95 % confidence interval, bootstrapped over

@@ -22,10 +22,14 @@ from featherpose.poses import Poses
 from featherpose.size import Size
 
 if TYPE_CHECKING:
-    from featherpose.data.coco import Coco
+    from featherpose.data.dataset import Dataset
+    from featherpose.data.mpii import Mpii
+    from featherpose.data.pack import Packed
     from featherpose.evaluation.coco import CocoScores
     from featherpose.evaluation.compare import Comparison
+    from featherpose.evaluation.crowdpose import CrowdScores
     from featherpose.evaluation.detector import DetectorScores
+    from featherpose.evaluation.lsp import LspScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
     from featherpose.manifest import Manifest
@@ -45,6 +49,9 @@ if TYPE_CHECKING:
     from featherpose.zoo.models import Model
 
 AnyPath = str | os.PathLike[str]
+
+IN_GIVEN_BOXES = ("mpii", "lsp")
+"""Data sets whose persons are found in the boxes that come with the labels, and in no others."""
 
 CUSTOM_RECIPE = "custom-feather_pose"
 """The recipe for a custom data set when none is named."""
@@ -448,7 +455,8 @@ def evaluate(
     model: AnyPath,
     data: AnyPath,
     *,
-    format: str = "coco",
+    format: str = "auto",
+    ids: AnyPath | None = None,
     boxes: AnyPath = "gt",
     detector: AnyPath = "default",
     conf: float | None = None,
@@ -465,14 +473,25 @@ def evaluate(
     device: str = "auto",
     out: AnyPath | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Evaluation[CocoScores] | Evaluation[MpiiScores] | Evaluation[DetectorScores]:
-    """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, or MPII PCKh.
+) -> (
+    Evaluation[CocoScores]
+    | Evaluation[CrowdScores]
+    | Evaluation[LspScores]
+    | Evaluation[MpiiScores]
+    | Evaluation[DetectorScores]
+):
+    """Shipped name or .onnx file, and a labeled data set -> scores and results: COCO AP and AR, CrowdPose's, LSP's PCK
+    or MPII's PCKh.
 
-    Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is. Only `intervals`, `device`,
-    `out` and `progress` apply to it.
+    `data` is a folder, an annotation file, or FOLDER/SPLIT where a folder has several splits ("coco/val2017"), as a
+    path or in the data folder. Of a test set whose annotations are withheld ("coco/test-dev2017", "mpii/test") the
+    file for its server is written beside `out`. Of a person detector: AP of boxes, recall of tall people, false boxes
+    where nobody is. Only `ids`, `category`, `strict`, `intervals`,
+    `device`, `out` and `progress` apply to it.
 
     Args:
-        format: "coco" or "mpii".
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized.
+        ids: text file with the ids or names of the images to use, one a line; None: all.
         boxes: "gt" for ground-truth boxes, or (COCO only) "detector" for those that a detector finds, with the scores
             in ground-truth boxes beside them, or a file of detected boxes.
         detector: shipped name or .onnx file of the person detector, with boxes="detector".
@@ -498,53 +517,71 @@ def evaluate(
             written.
     """
     from featherpose import files, weights
-    from featherpose.data.coco import read_coco
+    from featherpose.data.dataset import read_ids
+    from featherpose.data.datasets import find_dataset
     from featherpose.data.mpii import read_mpii
+    from featherpose.data.names import DATASET_NAMES
+    from featherpose.evaluation.crowdpose import with_crowd_scores
     from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.diagnosis import with_diagnosis
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
     from featherpose.evaluation.evaluate import evaluate_detected
     from featherpose.evaluation.intervals import with_intervals
+    from featherpose.evaluation.lsp import evaluate_lsp
     from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR
     from featherpose.manifest import read_manifest
     from featherpose.nms import MIN_SCORE
     from featherpose.runtime.pipeline import without_duplicates
 
-    if format not in ("coco", "mpii"):
-        raise InputError(f"Format {format!r} is not known; wanted coco or mpii.")
-    if format == "mpii" and (boxes != "gt" or nms is not None or jitter):
-        raise InputError("MPII is evaluated at the labeled center and scale: leave out boxes, nms and jitter.")
+    if format != "auto" and format not in DATASET_NAMES:
+        raise InputError(f"Format {format!r} is not known.{did_you_mean(format, ('auto', *DATASET_NAMES))}")
+    in_given_boxes = {"boxes": boxes != "gt", "nms": nms is not None, "jitter": bool(jitter)}
+    if format in IN_GIVEN_BOXES:
+        _refuse_in_given_boxes(format, in_given_boxes)
     if boxes != "detector" and (detector != "default" or conf is not None):
         raise InputError("detector and conf are for detected boxes; type --boxes detector.")
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
-    if read_manifest(weights.find(model)).kind == DETECTOR.name:
-        pose_options = {"format": format != "coco", "boxes": boxes != "gt", "nms": nms, "padding": padding}
-        pose_options |= {
-            "diagnosis": diagnosis,
-            "flip_test": flip_test,
-            "blur_kernel": blur_kernel,
-            "refine": refine,
-            "jitter": jitter,
-        }
-        evaluation = _evaluate_detector(
-            model, read_coco(data, category=category), pose_options, device, progress, strict=strict
-        )
-        return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
+    is_detector = read_manifest(weights.find(model)).kind == DETECTOR.name
+    chosen = None if ids is None else read_ids(ids)
+    source = find_dataset(data, "" if format == "auto" else format)
+
+    def finish(evaluation: E) -> E:
+        """With what was asked for, and written."""
+        if diagnosis:
+            evaluation = with_diagnosis(evaluation)
+        if intervals:
+            evaluation = with_intervals(evaluation)
+        return _with_results(evaluation, out)
+
+    if is_detector:
+        pose_options = {"format": source.name in IN_GIVEN_BOXES, **in_given_boxes, "padding": padding}
+        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "diagnosis": diagnosis}
+        dataset = source.read(category, chosen)
+        return finish(_evaluate_detector(model, dataset, pose_options, device, progress, strict=strict))
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
-    if format == "mpii":
-        evaluation = evaluate_mpii(read_mpii(data), estimator.estimate_requests, estimator.manifest.skeleton, progress)
-    elif boxes == "detector":
+    skeleton = estimator.manifest.skeleton
+    predict_persons = estimator.estimate_requests
+    if source.name in IN_GIVEN_BOXES:
+        _refuse_in_given_boxes(source.name, in_given_boxes)
+    if source.name == "mpii":
+        people = read_mpii(source.place, source.split, chosen)
+        evaluation = evaluate_mpii(people, predict_persons, skeleton, progress)
+        return finish(_with_mpii_submission(evaluation, people, out))
+    dataset = source.read(category, chosen)
+    if source.name == "lsp":
+        return finish(evaluate_lsp(dataset, predict_persons, skeleton, progress))
+    if boxes == "detector":
         if nms is not None or jitter:
             raise InputError(
                 "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
             )
         evaluation = evaluate_detected(
-            read_coco(data, category=category),
-            estimator.estimate_requests,
+            dataset,
+            predict_persons,
             open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
             without_duplicates,
             progress,
@@ -552,8 +589,8 @@ def evaluate(
         )
     else:
         evaluation = evaluate_coco(
-            read_coco(data, category=category),
-            estimator.estimate_requests,
+            dataset,
+            predict_persons,
             boxes=boxes,
             progress=progress,
             nms=nms,
@@ -561,9 +598,9 @@ def evaluate(
             category=category,
             strict=strict,
         )
-    if diagnosis:
-        evaluation = with_diagnosis(evaluation)
-    return _with_results(with_intervals(evaluation) if intervals else evaluation, out)
+    if source.name == "crowdpose":
+        return finish(with_crowd_scores(evaluation, dataset.labels))
+    return finish(_with_coco_submission(evaluation, dataset, model, out))
 
 
 def compare(
@@ -571,7 +608,7 @@ def compare(
     second: AnyPath,
     data: AnyPath,
     *,
-    format: str = "coco",
+    format: str = "auto",
     boxes: AnyPath = "gt",
     category: int | str | None = None,
     flip_test: bool = False,
@@ -583,7 +620,7 @@ def compare(
     """Two models (shipped names, .onnx files, or files of COCO results) and a labeled data set -> Comparison.
 
     Args:
-        format: "coco" or "mpii".
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized.
         boxes: "gt" for ground-truth boxes, or (COCO only) a file of detected boxes.
         category: name or id of the category that is evaluated, where several have keypoints (COCO only).
         flip_test: average the heatmaps with those of the flipped crop.
@@ -596,22 +633,27 @@ def compare(
         InputError: a person detector, detected boxes without a file, or results with another format than coco.
     """
     from featherpose import weights
-    from featherpose.data.coco import read_coco
-    from featherpose.evaluation.compare import COCO_METRIC, MPII_METRIC
+    from featherpose.data.datasets import find_dataset
+    from featherpose.evaluation.compare import COCO_METRIC, METRICS
     from featherpose.evaluation.compare import compare as compare_evaluations
     from featherpose.evaluation.evaluate import evaluate_results
-    from featherpose.files import read_json
+    from featherpose.formats.coco import read_results
     from featherpose.manifest import PoseManifest, of_kind, read_manifest
 
     if boxes == "detector":
         raise InputError("Two models are compared in the same boxes: type --boxes gt, or give a file.")
 
+    source = find_dataset(data, "" if format == "auto" else format)
+    metric = METRICS.get(source.name, COCO_METRIC)
+
     def evaluated(model: AnyPath) -> tuple[str, PoseManifest | None, Evaluation[Any]]:
         name = Path(model).name
         if Path(model).suffix == ".json":
-            if format != "coco":
-                raise InputError(f"{model}: files of results are compared with --format coco only; give a model.")
-            return name, None, evaluate_results(read_coco(data, category=category), read_json(Path(model)))
+            if metric != COCO_METRIC:
+                raise InputError(
+                    f"{model}: files of results are compared by AP only, not on {source.name}; give a model."
+                )
+            return name, None, evaluate_results(source.read(category), read_results(Path(model)))
         file = weights.find(model)
         manifest = of_kind(read_manifest(file), PoseManifest, file)
         evaluation = evaluate(
@@ -627,13 +669,44 @@ def compare(
         )
         return name, manifest, evaluation
 
-    metric = COCO_METRIC if format == "coco" else MPII_METRIC
     return compare_evaluations(metric, evaluated(first), evaluated(second), published=published)
+
+
+def _refuse_in_given_boxes(name: str, options: Mapping[str, bool]) -> None:
+    """InputError for options of other data sets, where one is evaluated in the boxes that come with it."""
+    given = [option for option, is_given in options.items() if is_given]
+    if given:
+        raise InputError(f"{name} is evaluated in the boxes of its labels: leave out {', '.join(given)}.")
+
+
+def _with_coco_submission(
+    evaluation: Evaluation[CocoScores], dataset: Dataset, model: AnyPath, out: AnyPath | None
+) -> Evaluation[CocoScores]:
+    """Write the file for COCO's server beside `out`, where the annotations are withheld -> the evaluation with it."""
+    from featherpose.evaluation.submission import write_coco
+
+    if out is None or not dataset.labels.hidden:
+        return evaluation
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    path = write_coco(Path(out).parent, Path(model).stem, evaluation.results)
+    return replace(evaluation, submission=str(path))
+
+
+def _with_mpii_submission(
+    evaluation: Evaluation[MpiiScores], people: Mpii, out: AnyPath | None
+) -> Evaluation[MpiiScores]:
+    """Write the file for MPII's evaluation beside `out`, where the keypoints are withheld -> the evaluation with it."""
+    from featherpose.evaluation.submission import write_mpii
+
+    if out is None or not people.hidden:
+        return evaluation
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    return replace(evaluation, submission=str(write_mpii(Path(out).parent, people, evaluation.results)))
 
 
 def _evaluate_detector(
     model: AnyPath,
-    dataset: Coco,
+    dataset: Dataset,
     pose_options: Mapping[str, Any],
     device: str,
     progress: Callable[[int, int], None] | None,
@@ -665,6 +738,100 @@ def _with_results(evaluation: E, out: AnyPath | None) -> E:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         files.replace(Path(out), json.dumps(evaluation.results).encode())
     return evaluation
+
+
+def split_data(
+    data: AnyPath, out: AnyPath, *, format: str = "auto", val_fraction: float = 0.2, seed: int = 0
+) -> tuple[list[str], list[str]]:
+    """Data set and folder -> names of the images for training and for validation; train.txt and val.txt are written.
+
+    The lists are for `ids` of `pack_data` and `evaluate`. An image is in the same part on every machine.
+
+    Args:
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized. Shards are, too.
+        val_fraction: fraction 1/n of the images for validation.
+        seed: another one gives another split; with 0 it is the one of training with the same `data.val_fraction`.
+
+    Raises:
+        DataError: no data set, a fraction that is not 1/n, or a part without images.
+    """
+    from featherpose.data.datasets import find_dataset, find_place
+    from featherpose.data.shards import has_shards, read_index
+    from featherpose.data.split import split_images, write_lists
+
+    place = find_place(data)
+    if has_shards(place):
+        names = [sample.image for sample in read_index(place)]
+    else:
+        dataset = find_dataset(data, "" if format == "auto" else format).read()
+        names = [image.name for image in dataset.labels.images]
+    train_names, val_names = split_images(names, val_fraction, seed)
+    write_lists(Path(out), train_names, val_names)
+    return train_names, val_names
+
+
+def pack_data(
+    data: AnyPath,
+    out: AnyPath,
+    *,
+    format: str = "auto",
+    ids: AnyPath | None = None,
+    category: int | str | None = None,
+    strict: bool = False,
+    image_format: str = "webp",
+    quality: int | None = None,
+    lossless: bool = False,
+    max_height: int | None = None,
+    shard_size: int = 500,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Packed, list[str]]:
+    """Data set, and folder or address (s3://bucket/coco) -> what was packed into shards of crops there, and notes on
+    the data set.
+
+    A run that was interrupted resumes: shards that are there are skipped.
+
+    Args:
+        format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized.
+        ids: text file with the ids or names of the images to pack, one a line; None: all.
+        category: name or id of the people's category, where there are several.
+        strict: refuse labels that look wrong (`meaning.CHECKS`) instead of warning.
+        image_format: "webp", "jpeg" or "avif".
+        quality: of the images, 0 to 100; None: 90, for AVIF 80: pixels differ by less than 2 gray levels on average.
+        lossless: store the pixels as they are, in WebP, without a limit of the height.
+        max_height: largest height of a padded box in pixels, larger persons are scaled down; 0: no limit; None: 346,
+            all that training at 256x192 can show.
+        shard_size: samples in a shard.
+        threads: crops that are made at the same time; None: the core count.
+        overwrite: write all shards anew.
+        progress: called with the number of samples done and in total.
+
+    Raises:
+        DataError: no data set, no sample in it, or a place with shards of another one.
+        InputError: options that contradict each other.
+        MissingExtra: an address, and fsspec is not installed.
+    """
+    from featherpose.data.dataset import read_ids
+    from featherpose.data.datasets import find_dataset
+    from featherpose.data.pack import Packing, pack
+    from featherpose.data.samples import samples_and_notes
+    from featherpose.data.store import open_store
+    from featherpose.machine import available_threads
+
+    packing = Packing(image_format, quality, lossless, max_height, shard_size)
+    chosen = None if ids is None else read_ids(ids)
+    source = find_dataset(data, "" if format == "auto" else format)
+    samples, notes = samples_and_notes(source.read(category, chosen), strict=strict)
+    packed = pack(
+        samples,
+        open_store(os.fspath(out)),
+        packing,
+        threads=threads or available_threads(),
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return packed, notes
 
 
 def train(

@@ -283,11 +283,25 @@ def write(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: in
     format = known.get(path.suffix.lower(), "")
     if format not in _FORMATS:
         raise InputError(f"{path}: cannot write an image named *{path.suffix}. Name it *.jpg, *.png or *.webp.")
+    files.replace(path, encode(image, format, quality=quality))
+
+
+def encode(image: NDArray[np.uint8], format: str, *, quality: int = 92, lossless: bool = False) -> bytes:
+    """RGB uint8 (H, W, 3), name of a format and quality 0 to 100 -> content of a file; `lossless`: of WebP alone.
+
+    Color is stored at full resolution where the format allows it (JPEG, AVIF).
+    """
+    options: dict[str, int | str] = {"quality": quality}
+    # Thin colored lines smear when color is stored at half resolution.
+    if format == "JPEG":
+        options["subsampling"] = 0
+    if format == "AVIF":
+        options["subsampling"] = "4:4:4"
+    if lossless:
+        options = {"lossless": True}
     data = io.BytesIO()
-    # Thin colored lines smear when a JPEG stores color at half resolution.
-    options: dict[str, int] = {"quality": quality, "subsampling": 0} if format == "JPEG" else {"quality": quality}
     Image.fromarray(image).save(data, format=format, **options)
-    files.replace(path, data.getvalue())
+    return data.getvalue()
 
 
 def warp(

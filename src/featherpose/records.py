@@ -46,6 +46,8 @@ class ImageRecord:
     """Of the upright image; None where the file does not say it."""
     place: str
     """Where the file says it, for messages: "images[3]"."""
+    crowd_index: float | None = None
+    """How much the persons overlap, 0 to 1, as CrowdPose has it; None where the file does not say it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +196,8 @@ class Labels:
     """Id of the category, as given."""
     category_name: str
     counts: Counts
+    hidden: bool = False
+    """Test images whose keypoints are withheld: a server compares what is uploaded."""
 
     @property
     def labeled(self) -> list[PersonRecord]:

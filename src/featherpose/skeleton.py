@@ -1,7 +1,7 @@
 """Skeletons: names of keypoints, limbs, flip pairs, sigmas, colors; mapping of keypoints between two skeletons."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -87,7 +87,11 @@ class Skeleton:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> "Skeleton":
-        """YAML file with the fields of this class -> Skeleton."""
+        """YAML file with the fields of this class, or with `keypoints` alone -> Skeleton.
+
+        The short form lists the names as `keypoints`; `limbs` (pairs of names) and `sigmas` (name: number) may be
+        added. Flip pairs and colors follow from the names, as in `from_names`.
+        """
         import yaml
 
         try:
@@ -96,7 +100,10 @@ class Skeleton:
             raise InputError(f"{path}: cannot be read as YAML ({error}).") from None
         if not isinstance(values, dict):
             raise InputError(f"{path}: wanted a YAML mapping with the keys name, keypoint_names, limbs, ...")
-        return cls.from_dict(values)
+        try:
+            return _from_short(values, Path(path)) if "keypoints" in values else cls.from_dict(values)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     def _refuse_repeated_names(self) -> None:
         repeated = sorted({keypoint for keypoint in self.keypoint_names if self.keypoint_names.count(keypoint) > 1})
@@ -125,6 +132,26 @@ class Skeleton:
         repeated = sorted({self.keypoint_names[keypoint] for keypoint in paired if paired.count(keypoint) > 1})
         if repeated:
             raise InputError(f"Skeleton {self.name!r}: {', '.join(repeated)} is in more than one flip pair.")
+
+
+def _from_short(values: dict[str, Any], path: Path) -> Skeleton:
+    """Mapping with `keypoints` and, optionally, `name`, `limbs` and `sigmas` -> Skeleton."""
+    unknown = sorted(set(values) - {"name", "keypoints", "limbs", "sigmas"})
+    if unknown:
+        raise InputError(f"unknown key {unknown[0]!r}; wanted keypoints, limbs, sigmas and name.")
+    names = values["keypoints"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"keypoints is {names!r}, wanted a list of names.")
+    limbs = values.get("limbs") or []
+    sigmas = values.get("sigmas") or {}
+    mentioned = [*sigmas, *(name for limb in limbs for name in limb)]
+    for name in mentioned:
+        if name not in names:
+            raise InputError(f"{name!r} is not among the keypoints.{did_you_mean(str(name), names)}")
+    pairs = [(names.index(a), names.index(b)) for a, b in limbs]
+    skeleton = Skeleton.from_names(str(values.get("name") or path.stem), names, pairs)
+    known = zip(names, skeleton.sigmas, strict=True)
+    return replace(skeleton, sigmas=tuple(float(sigmas.get(name, sigma)) for name, sigma in known))
 
 
 def map_keypoints(
@@ -240,6 +267,24 @@ LSP14 = _standard(
 )
 """LSP's 14 keypoints (Johnson and Everingham 2010); hips and shoulders are placed as in MPII."""
 
+CROWDPOSE14 = replace(
+    _standard(
+        "crowdpose14",
+        "left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
+        "left_hip right_hip left_knee right_knee left_ankle right_ankle head neck",
+        (
+            *_ARMS_AND_LEGS,
+            *(("neck", "left_shoulder"), ("neck", "right_shoulder"), ("left_hip", "right_hip")),
+            *(("left_shoulder", "left_hip"), ("right_shoulder", "right_hip"), ("neck", "head")),
+        ),
+        "crowdpose",
+    ),
+    # Those of its evaluation code, where head and neck have the shoulder's.
+    sigmas=(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+)
+"""CrowdPose's 14 keypoints (Li et al. 2019). Its images come from COCO, MPII and AI Challenger: hips and shoulders are
+taken for a convention of its own, and not mapped to another one."""
+
 _FEET = (
     *(("left_ankle", "left_heel"), ("left_ankle", "left_big_toe"), ("left_ankle", "left_small_toe")),
     *(("right_ankle", "right_heel"), ("right_ankle", "right_big_toe"), ("right_ankle", "right_small_toe")),
@@ -314,7 +359,7 @@ WHOLEBODY133 = _wholebody()
 The OKS sigmas of feet, face and hands are not the data set's: each is that of the nearest keypoint of COCO.
 """
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14, HALPE26, WHOLEBODY133)}
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO17, MPII16, LSP14, CROWDPOSE14, HALPE26, WHOLEBODY133)}
 
 
 def find_skeleton(name: str) -> Skeleton:

@@ -51,7 +51,10 @@ class TestEveryCommand:
         (["train", "pretrain-cbam_lite_hrnet"], "Did you mean 'pretrain-cbam_lite_hrnet_18'"),
         (["train"], "Name a RECIPE"),
         (["train", "--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
-        (["evaluate", "--data", "x", "--format", "yolo"], "'yolo' is not one of 'coco', 'mpii'"),
+        (
+            ["evaluate", "--data", "x", "--format", "voc"],
+            "'voc' is not one of 'auto', 'mpii', 'lsp', 'crowdpose', 'yolo'",
+        ),
         (["evaluate", "--data", "x", "--nms", "okss"], "'okss' is not one of 'oks', 'soft', 'pose', 'none'"),
         (["train", "pretrain-cbam_lite_hrnet_18", "--set", "networkk=1"], "Did you mean 'network'"),
         (["train", "--data", "nowhere.json"], "nowhere.json"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featherpose import images
-from featherpose.data.coco import OTHER_SPELLING, is_coco, read_coco
+from featherpose.data.coco import OTHER_SPELLING, read_coco, splits
 from featherpose.errors import DataError, InputError
 from featherpose.size import Size
 from featherpose.skeleton import COCO17, LSP14, Skeleton
@@ -207,7 +207,9 @@ def test_missing_folders_and_files_are_refused(root: Path, tmp_path: Path) -> No
         read_coco(root)
     with pytest.raises(DataError, match="There is no folder"):
         read_coco(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"There is no file .*nowhere\.json; give the path of a COCO keypoints file"):
+    with pytest.raises(
+        DataError, match=r"There is no file .*nowhere\.json; give the path of a data set\. docs/data\.md says how"
+    ):
         read_coco(tmp_path / "nowhere.json")
 
 
@@ -217,12 +219,12 @@ def test_error_counts_further_wrong_records(root: Path) -> None:
         read_coco(root)
 
 
-def test_is_coco_recognizes_both_layouts(root: Path, tmp_path: Path) -> None:
+def test_splits_recognizes_both_layouts(root: Path, tmp_path: Path) -> None:
     write(tmp_path / "published/annotations/person_keypoints_val2017.json", truth())
-    assert is_coco(root / "person_keypoints.json")
-    assert is_coco(root)
-    assert is_coco(tmp_path / "published")
-    assert not is_coco(root / "images")
+    assert splits(root / "person_keypoints.json")
+    assert splits(root)
+    assert splits(tmp_path / "published")
+    assert not splits(root / "images")
 
 
 def test_name_in_data_folder_is_found(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

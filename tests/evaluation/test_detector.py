@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("faster_coco_eval")
 from featherpose.boxes import xywh_to_xyxy
-from featherpose.data.coco import Coco, read_coco
+from featherpose.data.coco import read_coco
+from featherpose.data.dataset import Dataset
 from featherpose.errors import DataError
 from featherpose.evaluation.detector import Detect, evaluate_detector
 from tests.evaluation.folders import SAMPLES, write_folder
@@ -22,7 +23,7 @@ FALSE = [200.0, 100.0, 40.0, 90.0]
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Coco:
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return read_coco(write_folder(tmp_path_factory.mktemp("detections") / "data"))
 
 
@@ -50,7 +51,7 @@ def answers(change: Callable[[int, list[list[float]]], list[list[float]]]) -> De
     ids=["nothing found", "labels", "false box where nobody is", "one person per image"],
 )
 def test_scores_of_known_detections(
-    dataset: Coco, change: Callable[..., list[list[float]]], ap: float, recall: float, false_boxes: float
+    dataset: Dataset, change: Callable[..., list[list[float]]], ap: float, recall: float, false_boxes: float
 ) -> None:
     evaluation = evaluate_detector(dataset, answers(change), conf=0.3)
     scores = evaluation.scores
@@ -60,7 +61,7 @@ def test_scores_of_known_detections(
     assert evaluation.num_images == 4
 
 
-def test_crowd_is_neither_found_nor_missed(dataset: Coco) -> None:
+def test_crowd_is_neither_found_nor_missed(dataset: Dataset) -> None:
     crowd = SAMPLES[3]["bbox"]
     found = evaluate_detector(dataset, answers(lambda number, boxes: [crowd, *boxes] if number == 7 else boxes), 0.3)
     assert found.scores.ap == pytest.approx(1)

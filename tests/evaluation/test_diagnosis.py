@@ -1,22 +1,22 @@
 """Confusion matrix, kinds of error and calibration: five persons worked by hand, MPII, and random persons."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("faster_coco_eval")
-from featherpose.data.mpii import Mpii
 from featherpose.errors import InputError
 from featherpose.evaluation.anatomy import GOOD, KINDS, NEAR, breakdown, confusion, corrected, kinds_of, oks_radii
 from featherpose.evaluation.calibration import calibration
-from featherpose.evaluation.diagnosis import diagnose_coco, diagnose_mpii, with_diagnosis
+from featherpose.evaluation.diagnosis import diagnose_coco, diagnose_persons, with_diagnosis
 from featherpose.evaluation.pairs import match_persons
+from featherpose.evaluation.persons import Found
+from featherpose.evaluation.prediction import Predictions
 from featherpose.evaluation.result import Evaluation
 from featherpose.formats import coco_labels
-from featherpose.records import Counts, Labels
-from featherpose.skeleton import Skeleton
+from featherpose.records import Labels
+from featherpose.skeleton import MPII16, Skeleton
 
 HANDS = replace(Skeleton.from_names("hands", ["head", "left_hand", "right_hand"]), sigmas=(0.1, 0.1, 0.1))
 """With an area of 100 x 100 pixels, a keypoint 23.5 px away has a similarity of 0.5, one 11.4 px away of 0.85."""
@@ -186,15 +186,16 @@ def test_scores_beyond_the_range_count_as_its_ends() -> None:
     assert [b.score for b in calibration([-0.5, 1.0, 1.5], [0, 1, 1]).bins] == [0, 1]
 
 
-def test_mpii_diagnosis_leaves_out_unknown_keypoints() -> None:
+def test_diagnosis_by_lengths_leaves_out_unknown_keypoints() -> None:
+    """Persons 0 and 2 share an image; person 1 is missed, and nobody's last keypoint is known to the model."""
     keypoints = np.random.default_rng(0).uniform(0, 500, (3, 16, 2))
+    predicted = keypoints.copy()
+    predicted[:, 15] = np.inf
+    predicted[1] = np.inf
+    rows = [np.array([0, 2]), np.array([1])]
+    found = Found(predicted, np.arange(16) < 15, rows, Predictions([], (), 0.0), 3)
     visible = np.ones((3, 16), np.int64)
-    boxes = np.zeros((3, 4), np.float32)
-    counts = Counts("persons", 3)
-    samples = Mpii(Path("nowhere"), ("b", "a", "b"), keypoints, visible, boxes, np.full(3, 10.0), counts)
-    found = [{"keypoints": [*person[:15].tolist(), None]} for person in keypoints]
-    found[1]["keypoints"] = [None] * 16
-    diagnosis = diagnose_mpii(samples, found)
+    diagnosis = diagnose_persons(found, keypoints, visible, np.full(3, 10.0), MPII16, 0.5, "PCKh")
     assert diagnosis.confusion.counts.sum() == 45
     assert diagnosis.confusion.overall_accuracy == pytest.approx(2 / 3)
     assert (diagnosis.num_missed, diagnosis.breakdown, diagnosis.calibration) == (1, None, None)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featherpose.data.coco import Coco, read_coco
+from featherpose.data.coco import read_coco
+from featherpose.data.dataset import Dataset
 from featherpose.errors import DataError, InputError, MissingExtra
 from featherpose.evaluation.evaluate import evaluate as evaluate_set
 from featherpose.evaluation.evaluate import evaluate_detected
@@ -26,26 +27,26 @@ from tests.evaluation.test_detector import answers
 pytest.importorskip("faster_coco_eval")
 
 
-def evaluate(dataset: Coco, predict: Callable[[Any, Any], Poses], *boxes: Any, **options: Any) -> Evaluation[Any]:
+def evaluate(dataset: Dataset, predict: Callable[[Any, Any], Poses], *boxes: Any, **options: Any) -> Evaluation[Any]:
     """`evaluate` with a function that predicts one image."""
     return evaluate_set(dataset, one_by_one(predict), *boxes, **options)
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> Coco:
+def dataset(tmp_path: Path) -> Dataset:
     return read_coco(write_folder(tmp_path / "data"))
 
 
 @pytest.fixture(scope="session")
-def photographs(shared: Path) -> Coco:
+def photographs(shared: Path) -> Dataset:
     """Six photographs of coco-test with all their annotations."""
     whole = read_coco(shared / "data/coco-test")
     chosen = sorted({person.image for person in whole.labels.usable()[0]})[:6]
     persons = tuple(person for person in whole.labels.persons if person.image in chosen)
-    return Coco(replace(whole.labels, persons=persons), whole.images)
+    return Dataset(replace(whole.labels, persons=persons), whole.images)
 
 
-def test_perfect_poses_have_ap_one_and_counts(dataset: Coco) -> None:
+def test_perfect_poses_have_ap_one_and_counts(dataset: Dataset) -> None:
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
     assert (evaluation.scores.ap, evaluation.scores.ar) == (1, 1)
     assert (evaluation.num_images, evaluation.num_instances) == (2, 3)
@@ -53,7 +54,7 @@ def test_perfect_poses_have_ap_one_and_counts(dataset: Coco) -> None:
     assert evaluation.seconds > 0
 
 
-def test_gt_boxes_skip_crowds_and_unlabeled(dataset: Coco) -> None:
+def test_gt_boxes_skip_crowds_and_unlabeled(dataset: Dataset) -> None:
     asked: list[list[float]] = []
 
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
@@ -64,7 +65,7 @@ def test_gt_boxes_skip_crowds_and_unlabeled(dataset: Coco) -> None:
     assert asked == [[10, 20, 70, 120], [150, 30, 270, 210], [40, 10, 140, 210]]
 
 
-def test_results_are_in_coco_format(dataset: Coco) -> None:
+def test_results_are_in_coco_format(dataset: Dataset) -> None:
     results = json.loads(json.dumps(evaluate(dataset, lookup_predictor(dataset.labels)).results))
     assert [result["image_id"] for result in results] == [5, 5, 7]
     first = np.reshape(results[0]["keypoints"], (17, 3))
@@ -73,13 +74,13 @@ def test_results_are_in_coco_format(dataset: Coco) -> None:
     assert {(result["category_id"], result["score"]) for result in results} == {(1, 1.0)}
 
 
-def test_photographs_perfect_poses_have_ap_one(photographs: Coco) -> None:
+def test_photographs_perfect_poses_have_ap_one(photographs: Dataset) -> None:
     evaluation = evaluate(photographs, lookup_predictor(photographs.labels))
     assert (evaluation.scores.ap, evaluation.num_images, evaluation.broken) == (1, 6, ())
     assert evaluation.num_instances == len(photographs.labels.usable()[0])
 
 
-def test_photographs_ap_decreases_with_error(photographs: Coco) -> None:
+def test_photographs_ap_decreases_with_error(photographs: Dataset) -> None:
     def score(modify: Any) -> float:
         return evaluate(photographs, lookup_predictor(photographs.labels, modify)).scores.ap
 
@@ -90,14 +91,14 @@ def test_photographs_ap_decreases_with_error(photographs: Coco) -> None:
     assert score(lambda keypoints: keypoints[COCO17.flip_order]) < 0.5
 
 
-def test_swapped_left_right_lowers_ap(dataset: Coco) -> None:
+def test_swapped_left_right_lowers_ap(dataset: Dataset) -> None:
     assert (
         evaluate(dataset, lookup_predictor(dataset.labels, lambda keypoints: keypoints[COCO17.flip_order])).scores.ap
         < 1
     )
 
 
-def test_keypoint_scores_lower_person_score(dataset: Coco) -> None:
+def test_keypoint_scores_lower_person_score(dataset: Dataset) -> None:
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         found = lookup_predictor(dataset.labels)(image, boxes)
         return Poses(found.keypoints, found.scores * 0.5, boxes, found.box_scores, COCO17, SIZE)
@@ -105,13 +106,13 @@ def test_keypoint_scores_lower_person_score(dataset: Coco) -> None:
     assert {result["score"] for result in evaluate(dataset, predict).results} == {0.5}
 
 
-def test_progress_runs_from_zero_to_total(dataset: Coco) -> None:
+def test_progress_runs_from_zero_to_total(dataset: Dataset) -> None:
     seen: list[tuple[int, int]] = []
     evaluate(dataset, lookup_predictor(dataset.labels), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(0, 2), (1, 2), (2, 2)]
 
 
-def test_missing_extra_raises_before_inference(dataset: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_raises_before_inference(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
     with pytest.raises(MissingExtra, match=r"pip install '\.\[eval\]'"):
         evaluate(dataset, lambda image, boxes: pytest.fail("posed"))
@@ -132,13 +133,13 @@ def detections(tmp_path: Path, rows: list[tuple[int, list[float], float]]) -> Pa
 FOUND = [(5, SAMPLES[0]["bbox"], 0.9), (5, SAMPLES[1]["bbox"], 0.8), (7, SAMPLES[2]["bbox"], 0.7)]
 
 
-def test_detected_boxes_keep_their_scores(dataset: Coco, tmp_path: Path) -> None:
+def test_detected_boxes_keep_their_scores(dataset: Dataset, tmp_path: Path) -> None:
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels), detections(tmp_path, FOUND))
     assert evaluation.scores.ap == 1
     assert [round(result["score"], 5) for result in evaluation.results] == [0.9, 0.8, 0.7]
 
 
-def test_duplicate_detections_are_suppressed(dataset: Coco, tmp_path: Path) -> None:
+def test_duplicate_detections_are_suppressed(dataset: Dataset, tmp_path: Path) -> None:
     twice = [(5, [12, 22, 60, 100], 0.95), *FOUND]
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels), detections(tmp_path, twice))
     assert (evaluation.num_instances, len(evaluation.results)) == (4, 3)
@@ -160,7 +161,7 @@ def twice(number: int, boxes: list[list[float]]) -> list[list[float]]:
     ],
 )
 def test_detected_boxes_beside_those_labeled(
-    dataset: Coco, change: Callable[[int, list[list[float]]], list[list[float]]], ap: float, instances: int
+    dataset: Dataset, change: Callable[[int, list[list[float]]], list[list[float]]], ap: float, instances: int
 ) -> None:
     seen: list[tuple[int, int]] = []
     evaluation = evaluate_detected(
@@ -179,7 +180,7 @@ def test_detected_boxes_beside_those_labeled(
     assert evaluation.to_dict()["difference"]["ap_large"] == evaluation.difference()["ap_large"]
 
 
-def duplicate_boxes(tmp_path: Path, number: int) -> tuple[Coco, Path]:
+def duplicate_boxes(tmp_path: Path, number: int) -> tuple[Dataset, Path]:
     """One image with one person and `number` detected boxes, each shifted further to the right, with falling scores."""
     alone = read_coco(write_folder(tmp_path / "alone", annotations=SAMPLES[:1]))
     left, top, width, height = SAMPLES[0]["bbox"]
@@ -212,7 +213,7 @@ def test_pose_nms_depends_on_keypoint_scores(tmp_path: Path) -> None:
     assert [kept("pose", score) for score in (0.25, 0.9)] == [2, 1]
 
 
-def test_jitter_is_deterministic_and_scaled(dataset: Coco) -> None:
+def test_jitter_is_deterministic_and_scaled(dataset: Dataset) -> None:
     def asked(jitter: float) -> np.ndarray:
         seen: list[list[float]] = []
 
@@ -244,7 +245,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize(("options", "detected", "message"), OPTIONS.values(), ids=OPTIONS)
 def test_invalid_options_raise_before_inference(
-    dataset: Coco, tmp_path: Path, options: dict[str, Any], detected: bool, message: str
+    dataset: Dataset, tmp_path: Path, options: dict[str, Any], detected: bool, message: str
 ) -> None:
     boxes = detections(tmp_path, FOUND) if detected else "gt"
     with pytest.raises(InputError, match=message):
@@ -258,7 +259,7 @@ def test_gt_boxes_are_never_suppressed(tmp_path: Path) -> None:
     assert len(evaluate(pair, lookup_predictor(pair.labels)).results) == 2
 
 
-def test_boxes_by_image_name_are_accepted(dataset: Coco, tmp_path: Path) -> None:
+def test_boxes_by_image_name_are_accepted(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps({"photo-5.png": [[10, 20, 70, 120]], "photo-7.png": [], "photo-8.png": []}))
     with pytest.raises(
@@ -269,16 +270,16 @@ def test_boxes_by_image_name_are_accepted(dataset: Coco, tmp_path: Path) -> None
     assert len(evaluate(dataset, lookup_predictor(dataset.labels), path).results) == 1
 
 
-def test_detections_match_by_image_id_not_name(dataset: Coco, tmp_path: Path) -> None:
+def test_detections_match_by_image_id_not_name(dataset: Dataset, tmp_path: Path) -> None:
     """An image may be named 7.png and have the id 5."""
     (dataset.images / "photo-5.png").rename(dataset.images / "7.png")
     first, *others = dataset.labels.images
     renamed = replace(dataset.labels, images=(replace(first, name="7.png"), *others))
-    evaluation = evaluate(Coco(renamed, dataset.images), lookup_predictor(renamed), detections(tmp_path, FOUND[:2]))
+    evaluation = evaluate(Dataset(renamed, dataset.images), lookup_predictor(renamed), detections(tmp_path, FOUND[:2]))
     assert [result["image_id"] for result in evaluation.results] == [5, 5]
 
 
-def test_unusable_boxes_are_skipped_and_counted(dataset: Coco, tmp_path: Path) -> None:
+def test_unusable_boxes_are_skipped_and_counted(dataset: Dataset, tmp_path: Path) -> None:
     odd = [(5, [400, 0, 20, 20], 0.9), (5, [10, 10, 0, 50], 0.9), (5, [-90, 0, 50, 50], 0.9)]
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels), detections(tmp_path, [*FOUND, *odd]))
     assert (evaluation.num_instances, len(evaluation.results)) == (3, 3)
@@ -302,14 +303,14 @@ BOX_FILES = {
 
 
 @pytest.mark.parametrize(("text", "message"), BOX_FILES.values(), ids=BOX_FILES)
-def test_invalid_box_file_raises(dataset: Coco, tmp_path: Path, text: str | None, message: str) -> None:
+def test_invalid_box_file_raises(dataset: Dataset, tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "boxes.json").write_text(text)
     with pytest.raises(InputError, match=rf"boxes\.json: {message}"):
         evaluate(dataset, lookup_predictor(dataset.labels), tmp_path / "boxes.json")
 
 
-def test_broken_image_is_listed_and_missed(dataset: Coco) -> None:
+def test_broken_image_is_listed_and_missed(dataset: Dataset) -> None:
     (dataset.images / "photo-7.png").write_bytes(b"no picture")
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
     assert (evaluation.num_images, evaluation.num_instances) == (1, 2)
@@ -319,14 +320,14 @@ def test_broken_image_is_listed_and_missed(dataset: Coco) -> None:
     assert evaluation.warnings == ("1 of 2 images could not be used; their persons count as missed.",)
 
 
-def test_image_size_mismatch_is_broken(dataset: Coco) -> None:
+def test_image_size_mismatch_is_broken(dataset: Dataset) -> None:
     first, *others = dataset.labels.images
     wider = replace(dataset.labels, images=(replace(first, size=Size(height=240, width=321)), *others))
-    broken = evaluate(Coco(wider, dataset.images), lookup_predictor(wider)).broken
+    broken = evaluate(Dataset(wider, dataset.images), lookup_predictor(wider)).broken
     assert broken == ("photo-5.png: the image has 240x320 pixels, but is annotated with 240x321.",)
 
 
-def test_brightened_images_are_counted(dataset: Coco) -> None:
+def test_brightened_images_are_counted(dataset: Dataset) -> None:
     Image.fromarray(np.full(SIZE.shape, 3000, np.uint16)).save(dataset.images / "photo-7.png")
     evaluation = evaluate(dataset, lookup_predictor(dataset.labels))
     assert evaluation.warnings == (
@@ -344,7 +345,7 @@ def test_more_people_than_the_metric_counts(tmp_path: Path, number: int, warns: 
     assert evaluate(crowded, lookup_predictor(crowded.labels)).warnings == ((warning,) if warns else ())
 
 
-def test_boxes_that_look_wrong_warn_or_are_refused(dataset: Coco, tmp_path: Path) -> None:
+def test_boxes_that_look_wrong_warn_or_are_refused(dataset: Dataset, tmp_path: Path) -> None:
     boxes = detections(tmp_path, [(image, [0.1, 0.2, 0.5, 0.6], 0.9) for image in (5, 7, 8)])
     found = evaluate(dataset, lookup_predictor(dataset.labels), boxes).warnings
     assert found[0].startswith("3 of 3 boxes are between 0 and 1")
@@ -352,7 +353,7 @@ def test_boxes_that_look_wrong_warn_or_are_refused(dataset: Coco, tmp_path: Path
         evaluate(dataset, lambda image, at: pytest.fail("posed"), boxes, strict=True)
 
 
-def test_data_set_without_usable_image_raises(dataset: Coco) -> None:
+def test_data_set_without_usable_image_raises(dataset: Dataset) -> None:
     for file in dataset.images.iterdir():
         file.unlink()
     with pytest.raises(
@@ -361,7 +362,7 @@ def test_data_set_without_usable_image_raises(dataset: Coco) -> None:
         evaluate(dataset, lookup_predictor(dataset.labels))
 
 
-def test_model_with_other_skeleton_raises(dataset: Coco) -> None:
+def test_model_with_other_skeleton_raises(dataset: Dataset) -> None:
     def predict(image: np.ndarray, boxes: np.ndarray) -> Poses:
         n = len(boxes)
         return Poses(np.zeros((n, 14, 2)), np.zeros((n, 14)), boxes, np.ones(n), LSP14, SIZE)
@@ -370,7 +371,7 @@ def test_model_with_other_skeleton_raises(dataset: Coco) -> None:
         evaluate(dataset, predict)
 
 
-def test_predictor_losing_instances_raises(dataset: Coco) -> None:
+def test_predictor_losing_instances_raises(dataset: Dataset) -> None:
     with pytest.raises(DataError, match="0 poses for 2 boxes; evaluation needs one pose per box"):
         evaluate(dataset, lambda image, boxes: Poses.empty(COCO17, SIZE))
 

@@ -98,7 +98,7 @@ def test_unreadable_image_counts_as_missed(samples: Mpii) -> None:
 
 def test_model_without_legs_raises(samples: Mpii) -> None:
     upper = Skeleton.from_names("upper", ["nose", "left_wrist"])
-    with pytest.raises(DataError, match=r"upper lacks some of MPII's arm and leg keypoints"):
+    with pytest.raises(DataError, match=r"upper lacks some of the arm and leg keypoints of mpii16"):
         evaluate_mpii(samples, lookup_predictor(samples, upper), upper)
 
 

@@ -6,6 +6,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "src/featherpose"
 OWN_FILES = {
     "cli/adopt.py": "the manifest it has just written",
     "cli/export.py": "the manifest it has just written",
+    "data/pack.py": "the record of an earlier run",
     "foreign/proof.py": "the boxes of the example images",
     "manifest.py": "metadata of model files",
     "networks/checkpoints.py": "metadata of weights files",

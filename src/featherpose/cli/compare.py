@@ -16,12 +16,11 @@ if TYPE_CHECKING:
 
     from featherpose.evaluation.compare import Comparison, Row
 
+_PARTS = {part.capitalize(): part for part in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")}
 SCORES = {
     "AP": {"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AP(M)": "ap_medium", "AP(L)": "ap_large", "AR": "ar"},
-    "PCKh@0.5": {
-        **{part.capitalize(): part for part in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
-        **{"Mean": "mean", "Limbs": "limbs"},
-    },
+    "PCKh@0.5": {**_PARTS, "Mean": "mean", "Limbs": "limbs"},
+    "PCK@0.2": {**_PARTS, "Mean": "pck", "Limbs": "limbs"},
 }
 """Metric -> columns in the paper's order, and their fields."""
 WIDTH = 150
@@ -32,14 +31,7 @@ WIDTH = 150
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
 @click.option("--data", required=True, metavar="FOLDER", help="Folder with images and labels, as for evaluate.")
-@click.option(
-    "--format",
-    "data_format",
-    type=click.Choice(["coco", "mpii"]),
-    default="coco",
-    show_default=True,
-    help="Label format.",
-)
+@options.FORMAT
 @click.option(
     "--boxes",
     default="gt",

@@ -28,8 +28,14 @@ MPII_COLUMNS = {
     **{part.capitalize(): part for part in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
     **{"Mean": "mean", "Mean@0.1": "mean_at_01", "Limbs": "limbs"},
 }
-
-
+LSP_COLUMNS = {
+    **{part.capitalize(): part for part in ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")},
+    **{"PCK@0.2": "pck", "Limbs": "limbs"},
+}
+CROWD_COLUMNS = {
+    **{"AP": "ap", "AP50": "ap50", "AP75": "ap75", "AR": "ar"},
+    **{"AP easy": "ap_easy", "medium": "ap_medium", "hard": "ap_hard"},
+}
 DETECTOR_COLUMNS = {
     **{"AP": "ap", "AP50": "ap50", "AP(S)": "ap_small", "AP(M)": "ap_medium", "AP(L)": "ap_large"},
     **{"AR": "ar", "recall": "recall"},
@@ -38,15 +44,14 @@ DETECTOR_COLUMNS = {
 
 @click.command()
 @options.MODEL
-@click.option("--data", required=True, metavar="FOLDER", help="Folder with images and labels (see above).")
 @click.option(
-    "--format",
-    "data_format",
-    type=click.Choice(["coco", "mpii"]),
-    default="coco",
-    show_default=True,
-    help="Label format.",
+    "--data",
+    required=True,
+    metavar="PATH",
+    help="Labeled data set (see above): a folder, an annotation file, or FOLDER/SPLIT, such as coco/val2017.",
 )
+@options.FORMAT
+@options.IDS
 @click.option(
     "--boxes",
     default="gt",
@@ -114,6 +119,7 @@ def evaluate(
     model: str,
     data: str,
     data_format: str,
+    ids: str | None,
     boxes: str,
     detector: str,
     conf: float | None,
@@ -131,17 +137,22 @@ def evaluate(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Evaluate a model on a labeled data set: COCO AP and AR, or MPII PCKh, in percent.
+    """Evaluate a model on a labeled data set: AP and AR, PCKh or PCK, in percent.
 
     \b
     featherpose evaluate --model default --data my-data
     featherpose evaluate --model pose.onnx --data coco --boxes detections.json --flip-test
     featherpose evaluate --data my-data --jitter 0.1 --refine
 
-    FOLDER holds person_keypoints.json and images/, or annotations/ and images as in the published COCO. With --boxes gt
-    every person with a labeled keypoint is evaluated in the ground-truth box. With a file (COCO detections, COCO
-    annotations or {"image.jpg": [[left, top, right, bottom], ...]}) every box in it is used, and duplicates are
-    suppressed.
+    PATH is a data set as published (COCO, MPII, LSP, CrowdPose), as a label tool exports it (COCO, YOLO), or a file in
+    COCO's format; docs/data.md describes each. A relative path is also looked up in the data folder,
+    ~/.cache/featherpose/data or data/ in FEATHERPOSE_DATA. Where a folder has several splits, name one behind it:
+    coco/val2017. Of coco/test-dev2017 and mpii/test, whose annotations are withheld, the file to upload is written
+    beside --out. --ids evaluates on a part of the images.
+
+    With --boxes gt every person with a labeled keypoint is evaluated in the ground-truth box. With a file (COCO
+    detections, COCO annotations or {"image.jpg": [[left, top, right, bottom], ...]}) every box in it is used, and
+    duplicates are suppressed.
 
     \b
     featherpose evaluate --data my-data --boxes detector --detector detector.onnx
@@ -159,12 +170,14 @@ def evaluate(
     keeps all.
 
     \b
-    featherpose evaluate --data mpii-test --format mpii --padding 1
+    featherpose evaluate --data mpii-test --padding 1
+    featherpose evaluate --data lsp-test
 
-    --format mpii: FOLDER holds images/ and people.json, a list with image, joints, joints_vis, center, scale and
-    headsize, with 0-based coordinates (HRNet's files are 1-based). Limbs is PCKh@0.5 over arms and legs, the only score
-    of a model with COCO keypoints; Mean is the published metric. MPII's square boxes are larger than COCO's: with
-    --padding 1 a model trained on COCO boxes gets persons at the scale it was trained on.
+    MPII is evaluated by PCKh in the squares given by center and scale. Limbs is PCKh@0.5 over arms and legs, the only
+    score of a model with COCO keypoints; Mean is the published metric. MPII's square boxes are larger than COCO's: with
+    --padding 1 a model trained on COCO boxes gets persons at the scale it was trained on. LSP is evaluated by PCK at
+    0.2 of the torso (left shoulder to right hip), CrowdPose by AP and AR and the AP of images that are easy, medium and
+    hard by their crowd index.
 
     A person detector is evaluated on all labeled boxes: COCO's box AP and AR; recall is that of people taller than a
     fifth of the image at one false box per image.
@@ -189,6 +202,7 @@ def evaluate(
             model,
             data,
             format=data_format,
+            ids=ids,
             boxes=boxes,
             detector=detector,
             conf=conf,
@@ -256,7 +270,7 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
     scores = evaluation.scores.to_dict()
     table = Table(box=None, pad_edge=False)
     is_detector = "false_boxes" in scores
-    columns = DETECTOR_COLUMNS if is_detector else COLUMNS if "ap" in scores else MPII_COLUMNS
+    columns = _columns(scores)
     rows = _rows(evaluation)
     if len(rows) > 1:
         table.add_column("boxes" if evaluation.gt_scores else "")
@@ -286,6 +300,14 @@ def _show_table(evaluation: Evaluation[Any], settings: dict[str, Any]) -> None:
         f"instances: {evaluation.num_instances}, images: {evaluation.num_images} of {settings['data']},"
         f" in {evaluation.seconds:.1f} s ({speed:.0f} instances/s); results in {settings['results']}"
     )
+    if evaluation.submission:
+        click.echo(f"The annotations are withheld; file to upload: {evaluation.submission}")
+
+
+def _columns(scores: dict[str, float | None]) -> dict[str, str]:
+    """Scores by field -> columns of their table: those of the kind whose fields they are."""
+    kinds = {"false_boxes": DETECTOR_COLUMNS, "ap_easy": CROWD_COLUMNS, "ap": COLUMNS, "pck": LSP_COLUMNS}
+    return next((columns for field, columns in kinds.items() if field in scores), MPII_COLUMNS)
 
 
 def _rows(evaluation: Evaluation[Any]) -> dict[str, Mapping[str, float | None]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featherpose.data.names import DATASET_NAMES
 from featherpose.errors import InputError
 from featherpose.machine import DEVICES
 
@@ -52,6 +53,19 @@ MAX_PEOPLE = click.option(
     type=click.IntRange(min=1),
     metavar="N",
     help="Keep the N best boxes of each image.  [default: all]",
+)
+IDS = click.option(
+    "--ids",
+    metavar="FILE",
+    help="Text file with the ids or names of the images to use, one a line.  [default: all images]",
+)
+FORMAT = click.option(
+    "--format",
+    "data_format",
+    type=click.Choice(["auto", *DATASET_NAMES]),
+    default="auto",
+    show_default=True,
+    help="What the data set is; auto: recognized by its files.",
 )
 CATEGORY = click.option(
     "--category",

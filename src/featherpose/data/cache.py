@@ -284,7 +284,12 @@ def _image_name(record: Stored) -> str:
     return record.location.path.name if record.location.region else record.key
 
 
-def _decode(record: Stored, shape: tuple[int, int], factor: float, notes: list[str]) -> NDArray[np.uint8]:
+def read_stored(record: Stored, notes: list[str] | None = None) -> NDArray[np.uint8]:
+    """Sample or scene -> its stored image, RGB uint8 (H, W, 3): of a whole image, the region that belongs to it.
+
+    `notes` gets a sentence where it was not taken as it is. InputError, or ValueError where the image has not the size
+    that is recorded.
+    """
     image = images.read(read_bytes(record.location), name=record.key, notes=notes)
     region = record.location.region
     actual, recorded = image.shape[:2], (region.size if region else record.size).shape
@@ -294,7 +299,11 @@ def _decode(record: Stored, shape: tuple[int, int], factor: float, notes: list[s
     if region:
         height, width = record.size.shape
         image = image[region.top : region.top + height, region.left : region.left + width]
-    shrunk = images.shrink(image, factor)
+    return image
+
+
+def _decode(record: Stored, shape: tuple[int, int], factor: float, notes: list[str]) -> NDArray[np.uint8]:
+    shrunk = images.shrink(read_stored(record, notes), factor)
     if shrunk.shape[:2] != shape:
         raise ValueError(f"{record.key}: shrunk to {shrunk.shape[:2]}, wanted {shape}")
     return np.ascontiguousarray(shrunk)

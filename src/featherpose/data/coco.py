@@ -4,27 +4,31 @@ A data set is given by the path of its file, with images next to it or in `image
 layouts:
 
     person_keypoints.json                          images in images/
-    annotations/person_keypoints_SPLIT.json        images in SPLIT/ or images/SPLIT/, as COCO is published
+    annotations/person_keypoints_SPLIT.json        images in SPLIT/, images/SPLIT/ or images/, as COCO is published
+    annotations/image_info_SPLIT.json              the test sets, whose annotations are withheld: test-dev2017
 
-`formats.coco_labels` reads the file.
+CVAT's COCO Keypoints export has the second one. A file whose categories list no keypoints takes them from
+`skeleton.yaml` beside it. `formats.coco_labels` reads the file.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from featherpose import files, images, meaning
+from featherpose import files, images
+from featherpose.data.dataset import Dataset, with_sizes
 from featherpose.data.folder import find_data
 from featherpose.errors import DataError, InputError
 from featherpose.formats import coco_labels
-from featherpose.records import Id, ImageRecord, Labels, Tally, last_part, name_key, some
+from featherpose.records import Id, Labels, Tally, last_part, name_key, some
 from featherpose.skeleton import Skeleton
 
 FILE = "person_keypoints.json"
+SKELETON_FILE = "skeleton.yaml"
 
 LAST_PART = "file names of which only the last part is here"
 OTHER_SPELLING = "file names that are here in another spelling (case, Unicode form)"
@@ -33,35 +37,25 @@ Listings = dict[PurePosixPath, dict[str, list[str]]]
 """Folders below that of the images -> the names in them by their keys."""
 
 _STEM = FILE.removesuffix(".json")
+_HIDDEN_STEM = "image_info"
 
 
-@dataclass(frozen=True, eq=False)
-class Coco:
-    """A data set in COCO's format: what its file says, and the folder of its images."""
-
-    labels: Labels
-    images: Path
-
-    @property
-    def skeleton(self) -> Skeleton:
-        """The keypoints that are annotated."""
-        return self.labels.skeleton
-
-    def warnings(self, *, strict: bool = False) -> list[str]:
-        """What looks wrong about the labeled persons, one sentence each; `strict`: DataError in place of them."""
-        try:
-            return meaning.warnings_about(self.labels.images, self.labels.labeled, strict=strict)
-        except InputError as error:
-            raise DataError(f"{self.labels.name}: {error}") from None
+def splits(place: Path) -> Mapping[str, Path]:
+    """JSON file, or folder in one of the layouts above -> its annotation files by split; "" is the split of one that is
+    the only one. Empty where it is neither."""
+    if place.is_file():
+        return {"": place} if place.suffix.lower() == ".json" else {}
+    if (place / FILE).is_file():
+        return {"": place / FILE}
+    found: dict[str, Path] = {}
+    for stem in (_HIDDEN_STEM, _STEM):
+        for path in sorted((place / "annotations").glob(f"{stem}_*.json")):
+            found[path.stem.removeprefix(stem + "_")] = path
+    return found
 
 
-def is_coco(place: Path) -> bool:
-    """Path -> whether it is a JSON file, or a folder in one of the layouts above."""
-    return place.suffix.lower() == ".json" or (place / FILE).is_file() or bool(_splits(place))
-
-
-def read_coco(root: str | os.PathLike[str], split: str | None = None, category: Id | None = None) -> Coco:
-    """JSON file, or folder (a path, or a name in FEATHERPOSE_DATA) in a layout as above -> its validated annotations.
+def read_coco(root: str | os.PathLike[str], split: str | None = None, category: Id | None = None) -> Dataset:
+    """JSON file, or folder (a path, or a name in the data folder) in a layout as above -> its validated annotations.
 
     `split` ("val2017") is required where the folder contains more than one, `category` (name or id) where the file has
     keypoints of several. Images are not opened here. DataError names the first record that is wrong.
@@ -71,39 +65,42 @@ def read_coco(root: str | os.PathLike[str], split: str | None = None, category: 
     try:
         # The name goes into files that are valid text, whatever that of the file is.
         name = place.stem.encode("utf-8", "backslashreplace").decode()
-        labels = coco_labels.read(annotations, name, category or None)
+        labels = _labels(annotations, name, category or None)
     except InputError as error:
         raise DataError(str(error)) from None
     # A folder has one of two known layouts; next to a file, the images may be anywhere nearby.
     image_folder = _with_any_image(annotations, folders, labels) if place.is_file() else _existing(folders)
-    return Coco(_with_sizes(_with_found_names(labels, image_folder), image_folder), image_folder)
+    return Dataset(with_sizes(_with_found_names(labels, image_folder), image_folder), image_folder)
+
+
+def _labels(annotations: Path, name: str, category: Id | None) -> Labels:
+    if annotations.stem.startswith(_HIDDEN_STEM):
+        return coco_labels.read_hidden(annotations, name)
+    beside = annotations.parent / SKELETON_FILE
+    skeleton = Skeleton.from_yaml(beside) if beside.is_file() else None
+    return coco_labels.read(annotations, name, category, skeleton=skeleton)
 
 
 def _find(place: Path, split: str | None) -> tuple[Path, list[Path]]:
     """JSON file or folder -> (annotation file, folders where its images may be)."""
     if place.is_file():
         return place, _image_folder_candidates(place)
-    if split is None and (place / FILE).is_file():
-        return place / FILE, [place / "images"]
-    by_split = _splits(place)
+    by_split = splits(place)
     if split is None and len(by_split) == 1:
         split = next(iter(by_split))
-    if split in by_split:
-        return by_split[split], [place / split, place / "images" / split]
+    if split == "":
+        return by_split[split], [place / "images"]
+    if split is not None and split in by_split:
+        folder = split.replace("test-dev", "test")  # test-dev2017 is a part of test2017
+        return by_split[split], [place / folder, place / "images" / folder, place / "images"]
     wanted = f"{FILE} or annotations/{_STEM}_{split or 'SPLIT'}.json"
     raise DataError(f"{place}: there is no {wanted}; splits found: {', '.join(sorted(by_split)) or 'none'}.")
-
-
-def _splits(folder: Path) -> dict[str, Path]:
-    """Folder in the layout of published COCO -> its annotation files, by split."""
-    found = sorted((folder / "annotations").glob(f"{_STEM}_*.json"))
-    return {path.stem.removeprefix(_STEM + "_"): path for path in found}
 
 
 def _image_folder_candidates(file: Path) -> list[Path]:
     """JSON file given by its path -> the folders where its images may be, most likely first."""
     roots = [file.parent, file.parent.parent] if file.parent.name == "annotations" else [file.parent]
-    split = file.stem.removeprefix(_STEM + "_")
+    split = file.stem.removeprefix(_STEM + "_").removeprefix(_HIDDEN_STEM + "_").replace("test-dev", "test")
     return [root / inner for root in roots for inner in ("", "images", split, f"images/{split}")]
 
 
@@ -190,19 +187,3 @@ def _names_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir())
     except (OSError, ValueError):
         return []
-
-
-def _with_sizes(labels: Labels, folder: Path) -> Labels:
-    """The same, where an image without a size has that of its file, if this can be read."""
-    if all(image.size for image in labels.images):
-        return labels
-    return replace(labels, images=tuple(_with_size(image, folder) for image in labels.images))
-
-
-def _with_size(image: ImageRecord, folder: Path) -> ImageRecord:
-    if image.size:
-        return image
-    try:
-        return replace(image, size=images.read_size(folder / image.name))
-    except InputError:
-        return image

@@ -60,13 +60,14 @@ class Sample:
     location: Location
 
 
-def is_validation(image: str, val_fraction: float = 0.05) -> bool:
+def is_validation(image: str, val_fraction: float = 0.05, seed: int = 0) -> bool:
     """Name of an original image -> whether it is in the validation set: `val_fraction` = 1/n of all images.
 
-    The images whose name has an SHA-1 divisible by n; those of 0.05 are among those of 0.2. DataError where the
-    fraction is not 1/n.
+    The images whose name has an SHA-1 divisible by n; those of 0.05 are among those of 0.2. Another `seed` gives
+    another part; training uses 0. DataError where the fraction is not 1/n.
     """
-    return int(hashlib.sha1(image.encode("utf-8", "surrogatepass")).hexdigest(), 16) % _divisor(val_fraction) == 0
+    text = f"{seed}/{image}" if seed else image
+    return int(hashlib.sha1(text.encode("utf-8", "surrogatepass")).hexdigest(), 16) % _divisor(val_fraction) == 0
 
 
 def possible_val_fraction(names: Iterable[str]) -> float | None:

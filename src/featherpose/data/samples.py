@@ -1,4 +1,4 @@
-"""Samples of a data set: from shards of crops, or from whole images annotated in a COCO file.
+"""Samples of a data set: from shards of crops, or from the whole images of any data set in `datasets.DATASETS`.
 
 In a whole image, each person gets a square region, large enough for everything that augmentation may show, as if it had
 been stored as a crop. Persons that cannot be used for training, and those in
@@ -17,9 +17,10 @@ import numpy as np
 from featherpose import files, images, meaning
 from featherpose.boxes import BOX_MARGINS, box_of_keypoints, xyxy_to_xywh
 from featherpose.data.cache import ASPECT
-from featherpose.data.coco import Coco, is_coco, read_coco
+from featherpose.data.dataset import Dataset
+from featherpose.data.datasets import recognize
 from featherpose.data.sample import Location, Region, Sample
-from featherpose.data.shards import scan
+from featherpose.data.shards import has_shards, scan
 from featherpose.errors import DataError, InputError
 from featherpose.records import Counts, ImageRecord, PersonRecord, Tally, require_used
 from featherpose.size import Size
@@ -41,20 +42,16 @@ HEAD_TOP_MARGIN = 0.04
 def labeled_samples(
     place: Path, category: str = "", *, strict: bool = False, tally: Tally | None = None
 ) -> tuple[list[Sample], list[str]]:
-    """Folder of shards, or COCO file or folder -> all samples, and notes on them for the user (counts, warnings).
+    """Folder of shards, or a data set (`datasets.find_dataset`) -> all samples, and notes on them for the user (counts,
+    warnings).
 
     `category`: name or id of that of the persons; "": the one with keypoints. `tally` counts the records. DataError
     where no sample is left; `strict`: also where the labels look wrong (`meaning.CHECKS`).
     """
     tally = tally or Tally("records")
-    if is_coco(place) and not any(place.glob("*.tar")):
-        coco = read_coco(place, category=category)
-        warnings = coco.warnings(strict=strict)
-        samples, counts = samples_of_coco(coco)
-        tally.add_counts(counts)
-        require_used(counts, f"The category is {coco.labels.category_name}.")
-        notes = [*_notes(coco, samples, counts), *(f"Warning: {sentence}" for sentence in warnings)]
-        return samples, [*notes, *_name_warnings(coco.skeleton)]
+    source = None if has_shards(place) else recognize(place)
+    if source is not None:
+        return samples_and_notes(source.read(category or None), strict=strict, tally=tally)
     index = scan(place)
     tally.total += len(index.samples) + len(index.broken)
     for sentence in index.broken:
@@ -88,24 +85,39 @@ def _warnings(place: Path, samples: Sequence[Sample], strict: bool) -> list[str]
         raise DataError(f"{place}: {error}") from None
 
 
-def samples_of_coco(coco: Coco) -> tuple[list[Sample], Counts]:
-    """Annotations -> samples that can be used for training, in their order, and counts of the others by reason."""
-    labeled, counts = coco.labels.usable()
-    records = {index: coco.labels.images[index] for index in dict.fromkeys(person.image for person in labeled)}
-    nbytes = _file_sizes(coco.images, [record.name for record in records.values()])
+def samples_and_notes(
+    dataset: Dataset, *, strict: bool = False, tally: Tally | None = None
+) -> tuple[list[Sample], list[str]]:
+    """Data set -> samples and notes, as `labeled_samples`."""
+    if dataset.labels.hidden:
+        raise DataError(f"{dataset.labels.name}: the annotations of this test set are withheld; take another split.")
+    warnings = dataset.warnings(strict=strict)
+    samples, counts = samples_of(dataset)
+    if tally is not None:
+        tally.add_counts(counts)
+    require_used(counts, f"The category is {dataset.labels.category_name}.")
+    notes = [*_notes(dataset, samples, counts), *(f"Warning: {sentence}" for sentence in warnings)]
+    return samples, [*notes, *_name_warnings(dataset.skeleton)]
+
+
+def samples_of(dataset: Dataset) -> tuple[list[Sample], Counts]:
+    """Data set -> samples that can be used for training, in their order, and counts of the others by reason."""
+    labeled, counts = dataset.labels.usable()
+    records = {index: dataset.labels.images[index] for index in dict.fromkeys(person.image for person in labeled)}
+    nbytes = _file_sizes(dataset.images, [record.name for record in records.values()])
     tally = Tally(counts.what)
-    problems = {image.name: _problem(coco.images, image) for image in records.values() if image.name in nbytes}
+    problems = {image.name: _problem(dataset.images, image) for image in records.values() if image.name in nbytes}
     samples: list[Sample] = []
     for person in labeled:
         image = records[person.image]
         if image.name not in nbytes:
-            tally.leave_out(MISSING, f"{person.place}, {coco.images / image.name}")
+            tally.leave_out(MISSING, f"{person.place}, {dataset.images / image.name}")
         elif problem := problems[image.name]:
             reason, message = problem
             tally.leave_out(reason, f"{person.place}, {message}")
         else:
             assert image.size is not None  # _problem
-            samples.append(_sample(coco, person, image.size, nbytes[image.name]))
+            samples.append(_sample(dataset, person, image.size, nbytes[image.name]))
     return samples, counts.less(tally)
 
 
@@ -153,8 +165,8 @@ def _file_sizes(folder: Path, names: Iterable[str]) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in paths.items() if files.is_file(path)}
 
 
-def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: int) -> Sample:
-    name = coco.labels.images[person.image].name
+def _sample(dataset: Dataset, person: PersonRecord, image_size: Size, nbytes: int) -> Sample:
+    name = dataset.labels.images[person.image].name
     assert person.keypoints is not None  # Labels.usable
     assert person.box_xywh is not None
     region, size = _region(person.box_xywh.tolist(), image_size)
@@ -164,15 +176,15 @@ def _sample(coco: Coco, person: PersonRecord, image_size: Size, nbytes: int) -> 
     return Sample(
         key=f"{name}:{person.place if person.id is None else person.id}",
         image=name,
-        source=coco.labels.name,
+        source=dataset.labels.name,
         keypoints=np.where(visibility[:, None] > 0, person.keypoints[:, :2] - origin, 0).astype(np.float32),
         visibility=visibility,
-        skeleton=coco.skeleton,
+        skeleton=dataset.skeleton,
         box_xywh=np.concatenate([person.box_xywh[:2] - origin, person.box_xywh[2:]]),
         area=person.area,
         size=size,
         scale=1.0,
-        location=Location(coco.images / name, 0, nbytes, region),
+        location=Location(dataset.images / name, 0, nbytes, region),
     )
 
 
@@ -190,13 +202,13 @@ def _region(box_xywh: list[float], image_size: Size) -> tuple[Region, Size]:
     return Region(low_x, low_y, image_size), Size(height=high_y - low_y, width=high_x - low_x)
 
 
-def _notes(coco: Coco, samples: list[Sample], counts: Counts) -> Iterator[str]:
+def _notes(dataset: Dataset, samples: list[Sample], counts: Counts) -> Iterator[str]:
     """Notes on the number of instances and images, the keypoints, the instances left out and what was assumed."""
-    skeleton = coco.skeleton
+    skeleton = dataset.skeleton
     num_images = len({sample.image for sample in samples})
     pairs = len(skeleton.flip_pairs)
     yield (
-        f"{coco.labels.name}: {len(samples)} instances in {num_images} images,"
+        f"{dataset.labels.name}: {len(samples)} instances in {num_images} images,"
         f" {skeleton.num_keypoints} keypoints ({', '.join(skeleton.keypoint_names)}),"
         f" {pairs} left-right {'pair' if pairs == 1 else 'pairs'}."
     )

@@ -1,7 +1,8 @@
 """Samples in WebDataset shards: `KEY.webp` and `KEY.json` in `*.tar` files, indexed once and then read by offset.
 
-`formats.shard_records` reads the JSON. A sample with a broken record is reported and left out, never replaced by its
-neighbor; a shard that cannot be read to its end is an error, because it is unknown what is missing.
+`formats.shard_records` reads the JSON, and `pack` writes shards. A sample with a broken record is reported and left
+out, never replaced by its neighbor; a shard that cannot be read to its end is an error, because it is unknown what is
+missing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from featherpose.data.sample import Location, Sample
 from featherpose.errors import DataError, InputError
 from featherpose.formats.shard_records import read_sample
 
-IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png")
+IMAGE_SUFFIXES = ("webp", "jpg", "jpeg", "png", "avif")
 Record = TypeVar("Record")
 _BLOCK = 512  # size in bytes of the blocks of a tar file
 
@@ -91,11 +92,20 @@ class Member(NamedTuple):
         return self.record, self.encoded_image
 
 
+def has_shards(folder: Path) -> bool:
+    """Whether there are shards in a folder, or in one directly below it."""
+    return bool(_tar_files(folder))
+
+
+def _tar_files(folder: Path) -> list[Path]:
+    return sorted([*folder.glob("*.tar"), *folder.glob("*/*.tar")])
+
+
 def find_shards(folder: Path) -> list[Path]:
-    """Folder -> paths of its shards by name; DataError where there are none."""
+    """Folder -> paths of the shards in it and in the folders directly below; DataError where there are none."""
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; wanted a folder with shards (*.tar).")
-    shards = sorted(folder.glob("*.tar"))
+    shards = _tar_files(folder)
     if not shards:
         found = sorted(path.name for path in folder.iterdir())[:5]
         hint = " For a COCO file, give the path of the file itself." if any(folder.glob("*.json")) else ""

@@ -8,6 +8,8 @@ TERMS = {
     "lsp": "LSP (Johnson and Everingham 2010): no license stated, citation requested; images from Flickr; research use",
     "lspet": "LSP Extended (Johnson and Everingham 2011): no license stated, citation requested; images from Flickr; "
     "research use",
+    "crowdpose": "CrowdPose (Li et al. 2019): no license stated, citation requested; images from COCO, MPII and AI "
+    "Challenger under the terms of each; research use",
     "voc2012": "PASCAL VOC2012 (Everingham et al. 2010, 2015): images from Flickr under its terms; annotations for "
     "research",
 }

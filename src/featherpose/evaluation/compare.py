@@ -18,8 +18,11 @@ from featherpose.size import Size
 
 COCO_METRIC = "AP"
 MPII_METRIC = "PCKh@0.5"
-FIELDS = {COCO_METRIC: "ap", MPII_METRIC: "mean"}
+LSP_METRIC = "PCK@0.2"
+FIELDS = {COCO_METRIC: "ap", MPII_METRIC: "mean", LSP_METRIC: "pck"}
 """Metric of published scores -> field of ours."""
+METRICS = {"mpii": MPII_METRIC, "lsp": LSP_METRIC}
+"""Name of a data set -> its metric; of all others `COCO_METRIC`."""
 
 
 @dataclass(frozen=True)

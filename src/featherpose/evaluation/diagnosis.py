@@ -9,17 +9,14 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from featherpose.data.mpii import Mpii
 from featherpose.errors import InputError
 from featherpose.evaluation.anatomy import NEAR, Breakdown, Confusion, breakdown, confusion, oks_radii
 from featherpose.evaluation.calibration import Calibration, calibration
 from featherpose.evaluation.pairs import Pairs, match_persons
+from featherpose.evaluation.persons import Found
 from featherpose.evaluation.result import Evaluation
 from featherpose.records import Labels
-from featherpose.skeleton import MPII16
-
-PCKH_RADIUS = 0.5
-"""Part of the head size."""
+from featherpose.skeleton import Skeleton
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,30 +66,38 @@ def diagnose_coco(labels: Labels, results: Sequence[Mapping[str, Any]]) -> Diagn
     )
 
 
-def diagnose_mpii(samples: Mpii, results: Sequence[Mapping[str, Any]]) -> Diagnosis:
-    """MPII's persons and the results of `evaluate_mpii`, in the same order -> Diagnosis by PCKh at 0.5.
+def diagnose_persons(
+    found: Found,
+    keypoints: NDArray[np.float64],
+    visible: NDArray[np.int64],
+    scales: NDArray[np.float64],
+    skeleton: Skeleton,
+    radius: float,
+    metric: str,
+) -> Diagnosis:
+    """What was found of N persons, their labels (N, K, 2) and (N, K), reference lengths (N,) in pixels, and the part of
+    them within which a keypoint is right, by the metric of that name -> Diagnosis.
 
-    Keypoints that no result has are those that the model lacks: they do not count.
+    Keypoints that the model lacks do not count.
     """
-    nowhere = (np.inf, np.inf)
-    predicted = np.array([[keypoint or nowhere for keypoint in result["keypoints"]] for result in results], np.float64)
-    known = np.isfinite(predicted[..., 0])
-    images = np.unique(samples.image_names, return_inverse=True)[1]
-    order = np.argsort(images, kind="stable")
+    order = np.concatenate(found.rows)
+    images = np.repeat(np.arange(len(found.rows)), [len(rows) for rows in found.rows])
+    predicted = found.keypoints[order]
+    is_found = np.isfinite(predicted[..., 0]).any(axis=1)
     pairs = Pairs(
-        keypoints=samples.keypoints[order],
-        visibility=samples.visible[order] * known.any(axis=0),
-        predicted=predicted[order],
-        scores=np.full(known.shape, np.nan),
-        scales=samples.head_sizes[order],
-        images=images[order],
-        results=np.where(known.any(axis=1), np.arange(len(known)), -1)[order],
+        keypoints=keypoints[order],
+        visibility=visible[order] * found.known,
+        predicted=predicted,
+        scores=np.full(predicted.shape[:2], np.nan),
+        scales=scales[order],
+        images=images,
+        results=np.where(is_found, order, -1),
     )
-    radii = np.full(MPII16.num_keypoints, PCKH_RADIUS)
+    radii = np.full(skeleton.num_keypoints, radius)
     return Diagnosis(
-        num_persons=len(samples),
+        num_persons=len(order),
         num_missed=int((~pairs.found).sum()),
-        confusion=confusion(pairs, radii, MPII16.keypoint_names, f"PCKh {PCKH_RADIUS:g}"),
+        confusion=confusion(pairs, radii, skeleton.keypoint_names, f"{metric} {radius:g}"),
     )
 
 

@@ -91,7 +91,10 @@ def evaluate(
     _check_options(labeled, nms, jitter)
     labels = dataset.labels
     persons, counts = labels.usable()
-    require_used(counts, f"The category is {labels.category_name}.")
+    if labels.hidden:
+        _refuse_labeled_boxes(labels, labeled)
+    else:
+        require_used(counts, f"The category is {labels.category_name}.")
     warnings = meaning.warnings_about(labels.images, labels.labeled, strict=strict)
     suppress = NMS["none" if labeled else nms or "oks"]
     all_counts = [counts]
@@ -126,6 +129,9 @@ def evaluate_detected(
     evaluator()  # if it is not installed, fail now and not after inference
     records = dataset.labels.images
     num_labeled = len(_labeled(dataset.labels, dataset.labels.usable()[0]))
+    if dataset.labels.hidden:
+        to_search = [(record.id, LabeledImage(record.name, None, size=record.size)) for record in records]
+        return _evaluate(dataset, to_search, predict, suppress, progress, detect=detect)
     total = num_labeled + len(records)
     images = [(record.id, LabeledImage(record.name, None, size=record.size)) for record in records]
     with_gt_boxes = evaluate(dataset, predict, progress=_part_of(progress, 0, total), strict=strict)
@@ -201,6 +207,15 @@ def _check_options(labeled: bool, nms: str | None, jitter: float) -> None:
         raise InputError(f"nms {nms} is for detected boxes: labeled boxes are all kept; leave it out, or give --boxes.")
     if jitter and not labeled:
         raise InputError(f"jitter {jitter} is for labeled boxes: detected boxes already have errors; type --boxes gt.")
+
+
+def _refuse_labeled_boxes(labels: Labels, labeled: bool) -> None:
+    """InputError where the boxes of a test set are asked for, which are withheld like its keypoints."""
+    if labeled:
+        raise InputError(
+            f"{labels.name}: the annotations of this test set are withheld, its boxes too; type --boxes detector, or"
+            " --boxes FILE."
+        )
 
 
 def _labeled(labels: Labels, persons: Sequence[PersonRecord]) -> list[_ImageBoxes]:

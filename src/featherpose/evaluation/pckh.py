@@ -13,10 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import DataError
 from featherpose.evaluation.pck import pck
+from featherpose.formats.mpii_mat import HEAD_BOX_TO_SIZE
 from featherpose.skeleton import MPII16
-
-HEAD_BOX_TO_SIZE = 0.6
-"""MPII's head size is 0.6 of the head box's diagonal."""
 
 NOT_IN_MEAN = ("pelvis", "thorax")
 

@@ -59,6 +59,8 @@ class Evaluation(Generic[S]):
     """Computes the diagnosis; None where the protocol has none."""
     diagnosis: Diagnosis | None = None
     """None where it was not asked for."""
+    submission: str = ""
+    """File for the server of a test set whose annotations are withheld; empty for others."""
 
     def difference(self) -> dict[str, float | None]:
         """Scores minus `gt_scores`, by name; empty without these."""
@@ -73,6 +75,8 @@ class Evaluation(Generic[S]):
             **{"seconds": round(self.seconds, 2), "broken": list(self.broken), "warnings": list(self.warnings)},
             "counts": [counts.to_dict() for counts in self.counts],
         }
+        if self.submission:
+            facts["submission"] = self.submission
         if self.gt_scores is not None:
             facts |= {"gt_scores": self.gt_scores.to_dict(), "difference": self.difference()}
         if self.diagnosis is not None:

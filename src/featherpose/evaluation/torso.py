@@ -1,7 +1,7 @@
-"""PCK relative to the torso, the metric of LSP and of FLIC: a keypoint is correct within 0.2 of the torso's diagonal.
+"""The length of the torso, to which PCK is relative on LSP and on FLIC: the diagonal of the labeled torso.
 
-The diagonal runs from the left shoulder to the right hip (Sapp and Taskar 2013), as labeled. Where one of them is not
-labeled it is the other diagonal; a person without either is left out.
+It runs from the left shoulder to the right hip (Sapp and Taskar 2013), as labeled. Where one of them is not
+labeled it is the other diagonal.
 """
 
 from __future__ import annotations
@@ -10,25 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from featherpose.errors import DataError
-from featherpose.evaluation.pck import Pck, pck
 from featherpose.skeleton import Skeleton
 
-THRESHOLD = 0.2
-"""Part of the torso's diagonal."""
 DIAGONALS = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
-
-
-def torso_pck(
-    predicted: ArrayLike, keypoints: ArrayLike, visible: ArrayLike, skeleton: Skeleton, threshold: float = THRESHOLD
-) -> Pck:
-    """Predicted keypoints and truth (N, K, 2) in the same pixels, visible (N, K) -> PCK over persons with a torso.
-
-    DataError for a skeleton without shoulders or hips.
-    """
-    sizes = torso_sizes(keypoints, visible, skeleton)
-    known = ~np.isnan(sizes)
-    points = np.asarray(predicted, np.float64)
-    return pck(points[known], np.asarray(keypoints)[known], np.asarray(visible)[known], sizes[known], threshold)
 
 
 def torso_sizes(keypoints: ArrayLike, visible: ArrayLike, skeleton: Skeleton) -> NDArray[np.float64]:

@@ -56,6 +56,17 @@ def write(
     return f"{file_name} (image_id: {meaning})"
 
 
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Path of a file in the results format -> its content; InputError where it is no list of poses."""
+    wanted = "Wanted COCO keypoint results: a list of image_id, category_id, keypoints and score."
+    results = files.read_json(path, wanted)
+    if not isinstance(results, list) or not all(
+        isinstance(result, dict) and "keypoints" in result for result in results
+    ):
+        raise InputError(f"{path}: no list of poses. {wanted}")
+    return results
+
+
 def read(folder: Path, skeleton: Skeleton, image_sizes: Mapping[str, Size], *, shard: str = "") -> dict[str, Poses]:
     """FOLDER/coco_results.json and the sizes of all images of the run -> Poses by image name, see `from_results`."""
     path = folder / file_names.of_shard(FILE, shard)

@@ -22,7 +22,7 @@ from featherpose.formats import values
 from featherpose.formats.categories import Category, choose, read_categories
 from featherpose.records import Counts, Id, ImageRecord, Labels, PersonRecord, Tally, box_around, some
 from featherpose.size import Size
-from featherpose.skeleton import SKELETONS, Skeleton
+from featherpose.skeleton import COCO17, SKELETONS, Skeleton
 
 NO_IMAGE = "of an image that is not listed"
 TWICE = "the same record twice"
@@ -45,43 +45,67 @@ class People:
     counts: Counts
 
 
-def read(path: Path, name: str = "", category: Id | None = None) -> Labels:
+def read(path: Path, name: str = "", category: Id | None = None, *, skeleton: Skeleton | None = None) -> Labels:
     """Annotation file with keypoints -> Labels.
 
     Args:
         name: of the data set; "": that of the file.
         category: id or name of the category of the persons; None: the one with keypoints.
+        skeleton: the keypoints, where no category lists them; None: a category has to.
 
     Raises:
         InputError: a file that is none, or a record that cannot be read; how many others there are is said.
     """
     document = files.read_json(path, "Copy or write it again.")
     try:
-        return from_json(document, name or path.stem, category)
+        return from_json(document, name or path.stem, category, skeleton=skeleton)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def from_json(document: Any, name: str, category: Id | None = None) -> Labels:
+def read_hidden(path: Path, name: str = "") -> Labels:
+    """COCO's image_info_*.json, the images of a test set without annotations -> Labels with COCO's keypoints."""
+    document = files.read_json(path, "Copy or download it again.")
+    tally = Tally(f"annotations of {path.stem}, which are withheld")
+    problems: list[str] = []
+    try:
+        images = _Images(tally, _section(document, "images"), problems)
+        if problems:
+            raise InputError(problems[0])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return Labels(tuple(images.records), (), COCO17, name or path.stem, 1, "person", tally.counts(), hidden=True)
+
+
+def from_json(document: Any, name: str, category: Id | None = None, *, skeleton: Skeleton | None = None) -> Labels:
     """The content of an annotation file with keypoints -> Labels, as `read`."""
-    people = read_people(document, name, category, posed=True)
-    assert people.category is not None  # posed
-    assert people.skeleton is not None
+    people = read_people(document, name, category, posed=skeleton is None, skeleton=skeleton)
+    if people.skeleton is None:
+        raise InputError('no category lists keypoint names; add "keypoints" to categories[0], like ["nose", "tail"].')
     return Labels(
         images=people.images,
         persons=people.persons,
         skeleton=people.skeleton,
         name=name,
-        category=people.category.id,
-        category_name=people.category.name,
+        category=1 if people.category is None else people.category.id,
+        category_name="person" if people.category is None else people.category.name,
         counts=people.counts,
     )
 
 
-def read_people(document: Any, name: str, category: Id | None, *, expected: Id | None = None, posed: bool) -> People:
+def read_people(
+    document: Any,
+    name: str,
+    category: Id | None,
+    *,
+    expected: Id | None = None,
+    posed: bool,
+    skeleton: Skeleton | None = None,
+) -> People:
     """The content of an annotation file -> its people. `posed`: their category must list keypoints.
 
-    Without `posed`, `categories` may be missing; all annotations are people then.
+    Without `posed`, `categories` may be missing; all annotations are people then. `skeleton` is that of a category
+    that lists no keypoints.
     """
     image_records = _section(document, "images")
     annotations = _section(document, "annotations")
@@ -89,7 +113,7 @@ def read_people(document: Any, name: str, category: Id | None, *, expected: Id |
     used = Counter(values.id_key(i) for i in _ids_of(annotations, "category_id"))
     chosen = choose(categories, used, category, expected=expected, posed=posed) if categories or posed else None
     tally = Tally(f"annotations of {name}{_choice(chosen)}", len(annotations))
-    skeleton = _skeleton(chosen, name, tally) if chosen and chosen.keypoints else None
+    skeleton = _skeleton(chosen, name, tally) if chosen and chosen.keypoints else skeleton
     problems: list[str] = []
     images = _Images(tally, image_records, problems)
     reader = _Reader(images, categories, chosen, skeleton, tally)
@@ -320,6 +344,7 @@ def _image(record: Record, place: str) -> ImageRecord:
         id=values.as_id(record.get("id"), f"{place}.id"),
         size=Size(height=height, width=width) if width and height else None,
         place=place,
+        crowd_index=values.as_optional_number(record.get("crowdIndex"), f"{place}.crowdIndex"),
     )
 
 

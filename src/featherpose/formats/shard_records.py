@@ -1,8 +1,9 @@
 """Records of shards: the JSON beside each image of a WebDataset shard, of one person (a sample) or of all (a scene).
 
-Sample: `keypoints` [[x, y, v] ...], `skeleton`, `box_xywh`, `image`, `source`, `width`, `height` and, where known,
-`area` and `scale`. Scene: `people`, each with `box_xywh` and, where known, `iscrowd`, `area`, `keypoints` (17, COCO's
-order), `label` and `score`; and `image`, `source`, `width`, `height` and, where known, `split` and `scale`.
+Sample: `keypoints` [[x, y, v] ...], `skeleton` (a name, or all of it as `Skeleton.to_dict` gives it), `box_xywh`,
+`image`, `source`, `width`, `height` and, where known, `area` and `scale`. Scene: `people`, each with `box_xywh` and,
+where known, `iscrowd`, `area`, `keypoints` (17, COCO's order), `label` and `score`; and `image`, `source`, `width`,
+`height` and, where known, `split` and `scale`.
 """
 
 from __future__ import annotations
@@ -129,6 +130,8 @@ def _person(record: dict[str, Any], skeleton: Skeleton, image: int, place: str) 
 
 
 def _skeleton(name: Any) -> Skeleton:
+    if isinstance(name, dict):
+        return Skeleton.from_dict(name)
     if not isinstance(name, str) or name not in SKELETONS:
         raise InputError(f"skeleton {name!r} is not known.{did_you_mean(str(name), SKELETONS)}")
     return SKELETONS[name]

@@ -16,7 +16,7 @@ class DetectorData(Section, frozen=True):
     """Data set, labels and the validation split."""
 
     folders: Annotated[tuple[str, ...], Field(min_length=1)] = ("detector-train", "detector-extra")
-    """Folders of shards of whole images: paths, or names in FEATHERPOSE_DATA/data; a missing one is left out, said."""
+    """Folders of shards of whole images: paths, or names in the data folder; a missing one is left out, said."""
     strict: bool = False
     """Labels that look wrong, such as coordinates from 0 to 1, are an error, not a warning."""
     teacher_threshold: Annotated[float, Field(ge=0, le=1)] = 0.45

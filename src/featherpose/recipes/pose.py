@@ -22,11 +22,11 @@ class PoseData(Section, frozen=True):
     """Data set, labels and the validation split."""
 
     folder: str = "pose-train"
-    """Data set: path of a folder of shards or a COCO keypoints file, or name of a folder in FEATHERPOSE_DATA/data."""
+    """Data set: folder of shards, or a data set of docs/data.md (coco/train2017); path, or name in the data folder."""
     val_folder: str = ""
     """Data set for validation, given as `folder` is (train2017 and val2017); empty: a part of `folder`."""
     category: str = ""
-    """Name or id of the category in a COCO keypoints file that is trained on; empty: the one with keypoints."""
+    """Name or id of the category that is trained on, where a file has several; empty: the one with keypoints."""
     strict: bool = False
     """Labels that look wrong, such as coordinates from 0 to 1, are an error, not a warning."""
     labels: Literal["ground_truth", "ground_truth+pseudo", "pseudo"] = "ground_truth+pseudo"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from featherpose import weights
 from featherpose.codecs import CODECS
 from featherpose.codecs.heatmap import Codec
-from featherpose.data.folder import find_data
+from featherpose.data.datasets import find_place
 from featherpose.data.terms import TEACHER
 from featherpose.errors import ModelError, RecipeError
 from featherpose.manifest import PoseManifest
@@ -220,9 +220,9 @@ def check_pose(recipe: PoseRecipe) -> int:
 
     No weights are initialized and no label is read.
     """
-    find_data(recipe.data.folder)
+    find_place(recipe.data.folder)
     if recipe.data.val_folder:
-        find_data(recipe.data.val_folder)
+        find_place(recipe.data.val_folder)
     if recipe.pretrained:
         weights.find_pretrained(recipe.pretrained)
     return check_network(recipe)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featherpose.data.folder import find_data
+from featherpose.data.datasets import find_place
 from featherpose.data.sample import Sample, epoch_length, is_validation, possible_val_fraction
 from featherpose.data.samples import labeled_samples, with_keypoint_boxes
 from featherpose.data.teacher import coco_targets, map_samples, pseudo_targets, teacher_labels
@@ -65,14 +65,14 @@ def read_labels(recipe: PoseRecipe) -> PoseLabels:
     DataError for a missing data set, a set without samples, or labels that do not fit the skeleton.
     """
     data = recipe.data
-    folder = find_data(data.folder)
+    folder = find_place(data.folder)
     tally = Tally("records")
     samples, notes = _read_samples(folder, data, "train", tally)
     skeleton = _skeleton(recipe.skeleton, samples)
     if recipe.augmentation.flip_prob and not skeleton.flip_pairs and skeleton.num_keypoints > 1:
         notes = [*notes, _NO_PAIRS]
     if data.val_folder:
-        val_folder = find_data(data.val_folder)
+        val_folder = find_place(data.val_folder)
         val_samples, val_notes = _read_samples(val_folder, data, "validate", tally)
         _require_fit(val_samples, val_folder, skeleton, samples, folder)
         held_out = np.repeat([False, True], [len(samples), len(val_samples)])
