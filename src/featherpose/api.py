@@ -485,9 +485,9 @@ def evaluate(
 
     `data` is a folder, an annotation file, or FOLDER/SPLIT where a folder has several splits ("coco/val2017"), as a
     path or in the data folder. Of a test set whose annotations are withheld ("coco/test-dev2017", "mpii/test") the
-    file for its server is written beside `out`. Of a person detector: AP of boxes, recall of tall people, false boxes
-    where nobody is. Only `ids`, `category`, `strict`, `intervals`,
-    `device`, `out` and `progress` apply to it.
+    file for its server is written beside `out`. A one-stage model finds the people by itself, in all images; it has no
+    options of boxes and crops. Of a person detector: AP of boxes, recall of tall people, false boxes where nobody is.
+    Only `ids`, `category`, `strict`, `intervals`, `device`, `out` and `progress` apply to it.
 
     Args:
         format: what the data set is, a name in `data.datasets.DATASETS`; "auto": recognized.
@@ -525,13 +525,14 @@ def evaluate(
     from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.diagnosis import with_diagnosis
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
-    from featherpose.evaluation.evaluate import evaluate_detected
+    from featherpose.evaluation.evaluate import evaluate_detected, evaluate_one_stage
     from featherpose.evaluation.intervals import with_intervals
     from featherpose.evaluation.lsp import evaluate_lsp
     from featherpose.evaluation.mpii import evaluate_mpii
-    from featherpose.kinds import DETECTOR
+    from featherpose.kinds import DETECTOR, POSES
     from featherpose.manifest import read_manifest
     from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.one_stage import OneStage
     from featherpose.runtime.pipeline import without_duplicates
 
     if format != "auto" and format not in DATASET_NAMES:
@@ -543,7 +544,7 @@ def evaluate(
         raise InputError("detector and conf are for detected boxes; type --boxes detector.")
     if out is not None:
         files.check_writable(Path(out))  # now, not after an evaluation of minutes
-    is_detector = read_manifest(weights.find(model)).kind == DETECTOR.name
+    kind = read_manifest(weights.find(model)).kind
     chosen = None if ids is None else read_ids(ids)
     source = find_dataset(data, "" if format == "auto" else format)
 
@@ -555,11 +556,24 @@ def evaluate(
             evaluation = with_intervals(evaluation)
         return _with_results(evaluation, out)
 
-    if is_detector:
-        pose_options = {"format": source.name in IN_GIVEN_BOXES, **in_given_boxes, "padding": padding}
-        pose_options |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine, "diagnosis": diagnosis}
+    def finish_ap(evaluation: Evaluation[CocoScores], dataset: Dataset) -> Evaluation[Any]:
+        """The same, of a data set whose metric is AP by OKS."""
+        if source.name == "crowdpose":
+            return finish(with_crowd_scores(evaluation, dataset.labels))
+        return finish(_with_coco_submission(evaluation, dataset, model, out))
+
+    # Who finds the people needs no boxes, and has no crops.
+    of_crops = {"format": source.name in IN_GIVEN_BOXES, **in_given_boxes, "padding": padding}
+    of_crops |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine}
+    if kind == DETECTOR.name:
+        _refuse_options(model, "a person detector", of_crops | {"diagnosis": diagnosis})
+        return finish(_evaluate_detector(model, source.read(category, chosen), device, progress, strict=strict))
+    if kind == POSES.name:
+        _refuse_options(model, "a one-stage model", of_crops)
+        one_stage = OneStage(_session(weights.find(model), device), conf=MIN_SCORE, max_people=MAX_DETECTIONS)
         dataset = source.read(category, chosen)
-        return finish(_evaluate_detector(model, dataset, pose_options, device, progress, strict=strict))
+        evaluation = evaluate_one_stage(dataset, one_stage.estimate_requests, progress, strict=strict)
+        return finish_ap(evaluation, dataset)
     estimator = open_estimator(
         model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
     )
@@ -598,9 +612,7 @@ def evaluate(
             category=category,
             strict=strict,
         )
-    if source.name == "crowdpose":
-        return finish(with_crowd_scores(evaluation, dataset.labels))
-    return finish(_with_coco_submission(evaluation, dataset, model, out))
+    return finish_ap(evaluation, dataset)
 
 
 def compare(
@@ -672,6 +684,13 @@ def compare(
     return compare_evaluations(metric, evaluated(first), evaluated(second), published=published)
 
 
+def _refuse_options(model: AnyPath, what: str, options: Mapping[str, Any]) -> None:
+    """InputError for options that do not apply to a kind of model."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise InputError(f"{model} is {what}, evaluated without {', '.join(given)}; leave it out.")
+
+
 def _refuse_in_given_boxes(name: str, options: Mapping[str, bool]) -> None:
     """InputError for options of other data sets, where one is evaluated in the boxes that come with it."""
     given = [option for option, is_given in options.items() if is_given]
@@ -707,20 +726,16 @@ def _with_mpii_submission(
 def _evaluate_detector(
     model: AnyPath,
     dataset: Dataset,
-    pose_options: Mapping[str, Any],
     device: str,
     progress: Callable[[int, int], None] | None,
     *,
     strict: bool,
 ) -> Evaluation[DetectorScores]:
-    """Detector and a labeled data set -> scores; InputError if an option of pose networks is given."""
+    """Detector and a labeled data set -> scores."""
     from featherpose import weights
     from featherpose.evaluation.detector import evaluate_detector
     from featherpose.runtime.detector import Detector
 
-    given = [name for name, value in pose_options.items() if value]
-    if given:
-        raise InputError(f"{model} is a person detector, evaluated without {', '.join(given)}; leave it out.")
     detector = Detector.open(weights.find(model), device)
     conf = detector.conf
     detector.conf = 0.0  # AP ranks all boxes

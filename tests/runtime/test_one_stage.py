@@ -11,7 +11,7 @@ import featherpose
 from featherpose import images
 from featherpose.errors import InputError, ModelError
 from featherpose.runtime.one_stage import OneStage
-from featherpose.skeleton import COCO17
+from featherpose.skeleton import COCO17, Skeleton
 from tests.tiny_model import tiny_image_manifest, tiny_image_model
 
 
@@ -65,6 +65,36 @@ def test_predict_and_estimate_use_it_as_model(model: Path, tmp_path: Path) -> No
     assert np.array_equal(report.poses["two.png"].keypoints, found.keypoints)
     assert (report.detector, report.conf) == (None, 0.3)
     assert json.loads(report.json_file.read_text())["model"] == "tiny_poses"
+
+
+def test_evaluate_searches_all_images(model: Path, tmp_path: Path) -> None:
+    """Of two people one is found, and one where nobody is; the keypoints are those of a larger skeleton, by name."""
+    pytest.importorskip("faster_coco_eval")
+    limbs = Skeleton.from_names("limbs", COCO17.keypoint_names[5:])
+    centers = [16, 16, 2] * limbs.num_keypoints
+    boxes = {1: [[0, 0, 32, 32], [64, 64, 32, 32]], 2: []}
+    annotations = [
+        {"image_id": number, "category_id": 1, "bbox": box, "area": 500, "iscrowd": 0, "keypoints": centers}
+        for number, found in boxes.items()
+        for box in found
+    ]
+    annotations[1]["keypoints"] = [80, 80, 2] * limbs.num_keypoints
+    sizes = {"width": 96, "height": 96}
+    document = {
+        "images": [{"id": number, "file_name": f"{number}.png", **sizes} for number in boxes],
+        "annotations": [{"id": number, **annotation} for number, annotation in enumerate(annotations, start=1)],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(limbs.keypoint_names)}],
+    }
+    (tmp_path / "images").mkdir()
+    images.write(tmp_path / "images/1.png", image(96, 96, (0, 0, 32, 32, 255)))
+    images.write(tmp_path / "images/2.png", image(96, 96, (0, 64, 32, 96, 200)))
+    (tmp_path / "person_keypoints.json").write_text(json.dumps(document))
+    evaluation = featherpose.evaluate(model, tmp_path, device="cpu", intervals=True)
+    assert (evaluation.num_images, evaluation.num_instances) == (2, 2)
+    assert evaluation.scores.to_dict()["ap50"] == pytest.approx(0.5, abs=0.01)
+    for options in ({"boxes": "detector"}, {"flip_test": True}, {"padding": 1.0}):
+        with pytest.raises(InputError, match=f"is a one-stage model, evaluated without {next(iter(options))}"):
+            featherpose.evaluate(model, tmp_path, device="cpu", **options)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,8 @@ def evaluate(
     0.2 of the torso (left shoulder to right hip), CrowdPose by AP and AR and the AP of images that are easy, medium and
     hard by their crowd index.
 
+    A one-stage model finds the people by itself, in all images; options of boxes and crops do not apply.
+
     A person detector is evaluated on all labeled boxes: COCO's box AP and AR; recall is that of people taller than a
     fifth of the image at one false box per image.
 
@@ -237,13 +239,14 @@ def evaluate(
 
 
 def _describe(model: str) -> dict[str, Any]:
-    """Name or file of a model -> its file, and network and input size from its manifest."""
+    """Name or file of a model -> its file, and network and input size, or length of the long side, from its
+    manifest."""
     from featherpose import weights
-    from featherpose.manifest import DetectorManifest, PoseManifest, of_kind, read_manifest
+    from featherpose.manifest import ImageManifest, PoseManifest, of_kind, read_manifest
 
     file = weights.find(model)
     manifest = read_manifest(file)
-    if isinstance(manifest, DetectorManifest):
+    if isinstance(manifest, ImageManifest):
         return {"model": str(file), "network": manifest.network, "long_side": manifest.long_side}
     input_size = of_kind(manifest, PoseManifest, file).input_size
     return {"model": str(file), "network": manifest.network, "input_size": input_size.to_dict()}
@@ -326,6 +329,8 @@ def _rows(evaluation: Evaluation[Any]) -> dict[str, Mapping[str, float | None]]:
 
 def _settings_line(settings: dict[str, Any]) -> str:
     """Network, boxes and options of an evaluation of poses."""
+    if "long_side" in settings:
+        return f"{settings['network']}, long side {settings['long_side']} px ({settings['model']}), without boxes"
     test = "flip test" if settings["flip_test"] else "no flip test"
     extra = ""
     if settings["jitter"]:

@@ -127,16 +127,40 @@ def evaluate_detected(
     All images are searched, also those without a person. `progress` counts the images of both.
     """
     evaluator()  # if it is not installed, fail now and not after inference
-    records = dataset.labels.images
-    num_labeled = len(_labeled(dataset.labels, dataset.labels.usable()[0]))
+    images = _without_boxes(dataset.labels)
     if dataset.labels.hidden:
-        to_search = [(record.id, LabeledImage(record.name, None, size=record.size)) for record in records]
-        return _evaluate(dataset, to_search, predict, suppress, progress, detect=detect)
-    total = num_labeled + len(records)
-    images = [(record.id, LabeledImage(record.name, None, size=record.size)) for record in records]
+        return _evaluate(dataset, images, predict, suppress, progress, detect=detect)
+    num_labeled = len(_labeled(dataset.labels, dataset.labels.usable()[0]))
+    total = num_labeled + len(images)
     with_gt_boxes = evaluate(dataset, predict, progress=_part_of(progress, 0, total), strict=strict)
     with_detector = _evaluate(dataset, images, predict, suppress, _part_of(progress, num_labeled, total), detect=detect)
     return replace(with_detector, gt_scores=with_gt_boxes.scores, counts=with_gt_boxes.counts)
+
+
+def evaluate_one_stage(
+    dataset: Dataset,
+    predict: Predict,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    strict: bool = False,
+) -> Evaluation[CocoScores]:
+    """Data set, and a function from images to the Poses of all people in them (boxes are not given) -> Evaluation.
+
+    All images are searched, also those without a person. `strict` is that of `evaluate`.
+    """
+    evaluator()  # if it is not installed, fail now and not after inference
+    labels = dataset.labels
+    _, counts = labels.usable()
+    if not labels.hidden:
+        require_used(counts, f"The category is {labels.category_name}.")
+    warnings = meaning.warnings_about(labels.images, labels.labeled, strict=strict)
+    evaluation = _evaluate(dataset, _without_boxes(labels), predict, lambda found: found, progress)
+    return replace(evaluation, counts=(counts,), warnings=(*warnings, *evaluation.warnings))
+
+
+def _without_boxes(labels: Labels) -> list[tuple[Id, LabeledImage]]:
+    """All images with their ids."""
+    return [(record.id, LabeledImage(record.name, None, size=record.size)) for record in labels.images]
 
 
 def evaluate_results(dataset: Dataset, results: Sequence[dict[str, Any]]) -> Evaluation[CocoScores]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -31,7 +31,7 @@ class LabeledImage:
     name: str
     """File name in the folder of images."""
     boxes_xyxy: NDArray[np.float32] | None
-    """(N, 4) in pixels; None: those that a detector finds."""
+    """(N, 4) in pixels; None: those that a detector finds, or a one-stage model finds the people by itself."""
     box_scores: NDArray[np.float32] | None = None
     """(N,) of the boxes that are given; None: 1 each."""
     size: Size | None = None
@@ -85,9 +85,11 @@ def predict_images(
 ) -> Predictions:
     """Folder of images, the images to use in it, a function from images and boxes to Poses -> Predictions.
 
-    `detect` finds the boxes in images where none are given. `progress` is called with the number of images done and the
-    total. An image that cannot be read, or whose size differs from the annotated one, is listed as broken. DataError
-    where no image can be used, and where the predictor does not return poses of `skeleton`, one per box.
+    `detect` finds the boxes in images where none are given; without it, `predict` finds the people there. `progress` is
+    called with the number of images done and the total. An image that cannot be read, or whose size differs from the
+    annotated one, is listed as broken. Of a model with more keypoints than `skeleton`, those of its names are taken.
+    DataError where no image can be used, where the predictor lacks keypoints of `skeleton`, or does not return one pose
+    per box.
     """
     start = time.perf_counter()
     poses: list[Poses | None] = [None] * len(labeled)
@@ -96,8 +98,9 @@ def predict_images(
     for image, image_poses in predict(_usable(folder, labeled, detect, broken, notes)):
         if progress:
             progress(image.index, len(labeled))
-        _check(image_poses, len(image.boxes), skeleton)
-        poses[image.index] = image_poses
+        if labeled[image.index].boxes_xyxy is not None or detect is not None:
+            _check_number(image_poses, len(image.boxes))
+        poses[image.index] = _with_keypoints(image_poses, skeleton)
     if progress:
         progress(len(labeled), len(labeled))
     if broken and len(broken) == len(labeled):
@@ -133,18 +136,31 @@ def _boxes(
     if image.size is not None and image.size != size:
         raise InputError(size_difference(image.name, size, image.size))
     if image.boxes_xyxy is None:
-        assert detect is not None
-        return detect(pixels)
+        return (np.zeros((0, 4), np.float32), np.zeros(0, np.float32)) if detect is None else detect(pixels)
     boxes = check_boxes(image.boxes_xyxy, size)
     return boxes, np.ones(len(boxes), np.float32) if image.box_scores is None else image.box_scores
 
 
-def _check(found: Poses, num_boxes: int, skeleton: Skeleton) -> None:
+def _with_keypoints(found: Poses, skeleton: Skeleton) -> Poses:
+    """Poses -> the same with the keypoints of the skeleton alone, by name; DataError where the model lacks some."""
     model = found.skeleton
-    if model.keypoint_names != skeleton.keypoint_names:
+    if model.keypoint_names == skeleton.keypoint_names:
+        return found
+    if model.landmarks != skeleton.landmarks or not set(skeleton.keypoint_names) <= set(model.keypoint_names):
         raise DataError(
             f"The model predicts the {model.num_keypoints} keypoints of {model.name}, the data set labels the"
             f" {skeleton.num_keypoints} of {skeleton.name}; evaluate on data with the model's keypoints."
         )
+    columns = [model.keypoint_names.index(name) for name in skeleton.keypoint_names]
+    return replace(
+        found,
+        keypoints=found.keypoints[:, columns],
+        scores=found.scores[:, columns],
+        interpolated=None,
+        skeleton=skeleton,
+    )
+
+
+def _check_number(found: Poses, num_boxes: int) -> None:
     if len(found) != num_boxes:
         raise DataError(f"{len(found)} poses for {num_boxes} boxes; evaluation needs one pose per box.")
