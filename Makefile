@@ -14,11 +14,8 @@ demo: dist
 	test -x $(DEMO)/bin/pip || $(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/$(PIP) --force-reinstall --no-deps dist/*.whl
 	$(DEMO)/bin/$(PIP) dist/*.whl
-	$(DEMO)/bin/featherpose predict --boxes src/featherpose/examples/boxes.json --out out \
-		src/featherpose/examples/people.jpg
-	$(DEMO)/bin/featherpose predict --whole-image --out out/portraits \
-		$(filter-out %/people.jpg,$(wildcard src/featherpose/examples/*.jpg))
-	@echo "Open out/people.jpg and out/portraits/; the keypoints are in out/poses.json"
+	$(DEMO)/bin/featherpose predict --out out src/featherpose/examples
+	@echo "Open out/people.jpg; the keypoints are in out/poses.json"
 
 dist: pyproject.toml README.md $(shell find src -name '*.py' -o -name '*.onnx' -o -name '*.json' -o -name '*.jpg')
 	rm -rf dist && mkdir dist

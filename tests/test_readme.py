@@ -42,10 +42,10 @@ def write_clip(path):
     ("page", "clip"), [("README.md", "clip.mp4"), ("docs/video.md", "squats.mov")], ids=["README", "video page"]
 )
 def test_video_commands_run(page, clip, tmp_path):
-    """The command for one person, then the program that has the same clip."""
+    """The command, then the program that has the same clip."""
     write_clip(tmp_path / clip)
     text = (ROOT / page).read_text()
-    (command,) = re.findall(rf"^featherpose (predict {clip} --whole-image .*)$", text, re.MULTILINE)
+    (command,) = re.findall(rf"^featherpose (predict {clip} .*)$", text, re.MULTILINE)
     subprocess.run([sys.executable, "-m", "featherpose", *command.split()], check=True, cwd=tmp_path)
     stem = clip.partition(".")[0]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{stem}.{end}" for end in ("mp4", "jsonl", "csv")}

@@ -7,14 +7,22 @@ import numpy as np
 import pytest
 
 import featherpose
-from featherpose import examples, weights
+from featherpose import examples, images, weights
+from featherpose.boxes import iou
 from featherpose.cli.predict import predict
+from featherpose.data.coco import read_coco
 from featherpose.evaluation.calibration import SHOWN
 from featherpose.evaluation.coco import keypoint_ap
+from featherpose.evaluation.detector import evaluate_detector
 from featherpose.formats import coco_labels
+from featherpose.kinds import DETECTOR
 from featherpose.manifest import read_manifest
+from featherpose.runtime.detector import Detector
+from featherpose.size import Size
 
 POSE_MODELS = [card["name"] for card in weights.shipped_cards()]
+DETECTORS = [card["name"] for card in weights.shipped_cards(DETECTOR.name)]
+BOXES = json.loads(examples.find("boxes.json").read_text())
 
 
 def test_shipped_files_are_complete():
@@ -40,11 +48,19 @@ class TestEveryModel:
             assert manifest.parity[what] <= allowed
 
 
+def tenth_of_coco_test(shared):
+    """The content of its annotation file, with every tenth image."""
+    truth = json.loads((shared / "data/coco-test/person_keypoints.json").read_text())
+    truth["images"] = truth["images"][::10]
+    image_ids = {image["id"] for image in truth["images"]}
+    truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in image_ids]
+    return truth
+
+
 @pytest.mark.parametrize("name", POSE_MODELS)
 class TestEveryPoseModel:
     def test_noses_are_above_shoulders_on_example(self, name):
-        boxes = json.loads(examples.find("boxes.json").read_text())["people.jpg"]
-        poses = featherpose.estimate(examples.find("people.jpg"), boxes=boxes, model=name)
+        poses = featherpose.estimate(examples.find("people.jpg"), boxes=BOXES["people.jpg"], model=name)
         nose, shoulders = poses.keypoints[:, 0, 1], poses.keypoints[:, 5:7, 1].mean(axis=1)
         assert len(poses) == 3
         assert (nose < shoulders).all()
@@ -53,10 +69,7 @@ class TestEveryPoseModel:
         """On a tenth of the test set, AP50 is close to the value in the model card."""
         card = json.loads(weights.find(name, ".json").read_text())
         wanted = next(entry["percent"]["ap50"] for entry in card["accuracy"] if entry["data"] == "coco-test")
-        truth = json.loads((shared / "data/coco-test/person_keypoints.json").read_text())
-        image_ids = {image["id"] for image in truth["images"][::10]}
-        truth["images"] = [image for image in truth["images"] if image["id"] in image_ids]
-        truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in image_ids]
+        truth = tenth_of_coco_test(shared)
         labels = coco_labels.from_json(truth, "coco-test")
         found = keypoint_ap(labels, coco_results(truth, shared / "data/coco-test/images", name))
         assert abs(100 * found.ap50 - wanted) < 20
@@ -91,3 +104,56 @@ def coco_results(truth, folder, name):
                 for k, s in zip(keypoints, poses.person_scores, strict=True)
             ]
     return results
+
+
+@pytest.fixture
+def detector(name):
+    return Detector.open(weights.find_detector(name), "cpu")
+
+
+def cameraman(height):
+    """A man 451 pixels tall in an image of 512x512 -> the image scaled so that he has this height, and his box."""
+    pixels = images.read(examples.find("cameraman.jpg"))
+    factor = height / (BOXES["cameraman.jpg"][0][3] - BOXES["cameraman.jpg"][0][1])
+    side = round(512 * factor)
+    return images.resize(pixels, Size(height=side, width=side), "area"), factor * np.array(BOXES["cameraman.jpg"][0])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+class TestEveryDetector:
+    @pytest.mark.parametrize("image", BOXES)
+    def test_everybody_in_the_examples_is_found(self, name, detector, image):
+        """And nobody else: none where nobody is."""
+        found, _ = detector(images.read(examples.find(image)))
+        assert len(found) == len(BOXES[image])
+        assert all(iou(np.array([box]), found).max() > 0.6 for box in BOXES[image])
+
+    @pytest.mark.parametrize("left", [0, 37, 200, 275])
+    def test_person_of_40_pixels_is_found(self, name, left):
+        """In an image of the detector's own size, as the one with the best score; the default threshold is higher."""
+        small, box = cameraman(40)
+        image = np.full((240, 320, 3), 114, np.uint8)
+        image[100 : 100 + len(small), left : left + len(small)] = small
+        found, _ = Detector.open(weights.find_detector(name), "cpu", conf=0.3)(image)
+        place = np.array((left, 100))
+        assert iou((box + np.tile(place, 2))[None], found[:1]).max(initial=0) > 0.5
+
+    @pytest.mark.parametrize("cut", [(256, 0, 512, 600), (0, 0, 256, 600), (0, 0, 512, 300)])
+    def test_person_cut_by_the_border_is_found(self, name, detector, cut):
+        """Half of the portrait is beyond the left, right or lower edge."""
+        left, top, right, bottom = cut
+        image = images.read(examples.find("hopper.jpg"))[top:bottom, left:right]
+        box = np.clip(BOXES["hopper.jpg"], (left, top) * 2, (right, bottom) * 2) - (left, top) * 2
+        found, _ = detector(image)
+        assert iou(box, found[:1]).max(initial=0) > 0.6
+
+    def test_ap50_on_real_images_matches_card(self, name, detector, shared, tmp_path):
+        """On a tenth of the test set, AP50 is close to the value in the model card."""
+        card = json.loads(weights.find(name, ".json").read_text())
+        wanted = next(entry["percent"]["ap50"] for entry in card["accuracy"] if entry["data"] == "coco-test")
+        truth = tenth_of_coco_test(shared)
+        (tmp_path / "person_keypoints.json").write_text(json.dumps(truth))
+        (tmp_path / "images").symlink_to(shared / "data/coco-test/images")
+        detector.conf = 0.0
+        found = evaluate_detector(read_coco(tmp_path), detector, card["conf"])
+        assert abs(100 * found.scores.ap50 - wanted) < 15

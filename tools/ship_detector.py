@@ -23,14 +23,14 @@ from featherpose.exporting.detector import export_detector
 from featherpose.exporting.weights import open_detector
 from featherpose.manifest import VERSION
 
-NOT_FRACTIONS = ("false_boxes",)
+NOT_SCORES = ("false_boxes", "conf_at_90")
 
 
 def evaluate(file: Path, name: str, data: Path) -> dict[str, Any]:
     """Exported file, its shipped name and the data folder -> entry of the card, in percent."""
     evaluation = api.evaluate(file, data / "coco-test", intervals=True)
     assert isinstance(evaluation.scores, DetectorScores)
-    fractions = {key: value for key, value in evaluation.scores.to_dict().items() if key not in NOT_FRACTIONS}
+    fractions = {key: value for key, value in evaluation.scores.to_dict().items() if key not in NOT_SCORES}
     scores: dict[str, Any] = {key: round(100 * value, 1) for key, value in fractions.items() if value is not None}
     return {
         "data": "coco-test",

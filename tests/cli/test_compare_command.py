@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from featherpose import zoo
 from featherpose.cli.compare import compare
-from featherpose.errors import FeatherposeError, InputError, ModelError
+from featherpose.errors import DataError, FeatherposeError, InputError, ModelError
 from featherpose.evaluation.compare import published_rows
 from tests.evaluation.folders import SAMPLES, write_folder
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model
@@ -83,6 +83,8 @@ def test_mpii_has_the_columns_of_its_table(run, tmp_path: Path) -> None:
     (tmp_path / "people/people.json").write_text(json.dumps([record]))
     result = run("tiny.onnx", "tiny.onnx", "--format", "mpii")
     assert result.exit_code == 0, result.output
+    of_results = run("right.json", "tiny.onnx", "--format", "mpii")
+    assert "right.json: files of results are compared by AP only, not on mpii" in str(of_results.exception)
     names = result.stdout.splitlines()[0].split()
     assert names[-9:] == ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean", "Limbs"]
 
@@ -91,7 +93,7 @@ BAD = {
     "detected boxes": (["tiny.onnx", "tiny.onnx", "--boxes", "detector"], InputError, "compared in the same boxes"),
     "detector": (["detector.onnx", "tiny.onnx"], ModelError, "is a model of kind detector, wanted one of kind pose"),
     "unknown model": (["tiny.onnx", "smal"], ModelError, "Did you mean 'small'"),
-    "results of mpii": (["right.json", "tiny.onnx", "--format", "mpii"], InputError, "with --format coco only"),
+    "another data set": (["right.json", "tiny.onnx", "--format", "mpii"], DataError, "not a data set of the form mpii"),
     "missing results": (["nowhere.json", "tiny.onnx"], InputError, "nowhere.json: cannot be read"),
 }
 

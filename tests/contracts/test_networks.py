@@ -44,7 +44,8 @@ SMALL = Size(height=64, width=32)  # the smallest that is not a square: maps of 
 HEAVY = {"cpm"}
 # More than a hundred tokens, a wide head or tens of millions of weights: sixty training steps take seconds.
 SLOW_TO_TRAIN = HEAVY | {"hrnet_w32", "simple_baseline_resnet50", "swin_t", "tokenpose_t", "tokenpose_l_d24"}
-SLOW_TO_TRAIN |= {"mobilenet_v1", "mobilenet_v2", "naive_lite_hrnet_18", "shufflenet_v1", "tokenpose_s_v2"}
+SLOW_TO_TRAIN |= {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "naive_lite_hrnet_18", "tokenpose_s_v2"}
+SLOW_TO_TRAIN |= {"inverted_pose", "rep_pose", "shufflenet_v1", "shufflenet_v2"}
 LEARNING_RATE = 1e-3  # of AdamW: at 3e-3, heads with 256 channels before the last layer do not converge in 60 steps
 LOSS_DROP, TOKEN_LOSS_DROP, STEPS = 0.8, 0.7, 60
 CPU = torch.device("cpu")

@@ -160,7 +160,7 @@ def test_export_command_prints_parity_table(tmp_path):
         "keypoints",
         "(N, 17, 2)",
         "of their range, allowed 0.0001",
-        "0 of 153 keypoints moved",
+        "0 of 170 keypoints moved",
         "best.onnx",
     ):
         assert arguments in outcome.stdout

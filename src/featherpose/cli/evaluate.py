@@ -155,7 +155,7 @@ def evaluate(
     duplicates are suppressed.
 
     \b
-    featherpose evaluate --data my-data --boxes detector --detector detector.onnx
+    featherpose evaluate --data my-data --boxes detector
 
     --boxes detector evaluates what predict does: the detector finds the boxes, and duplicates are suppressed by OKS.
     The scores in ground-truth boxes and the difference stand beside it. The 100 best boxes of each image with a score

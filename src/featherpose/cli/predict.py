@@ -127,7 +127,7 @@ def predict(
     video, or the index of a camera, such as 0.
 
     \b
-    featherpose predict holiday/ --detector detector.onnx --out holiday-poses
+    featherpose predict holiday/ --out holiday-poses
     featherpose predict portrait.jpg --whole-image
     find . -name '*.jpg' | featherpose predict - --boxes people.json
     featherpose predict clip.mp4 --draw-ids --save csv
