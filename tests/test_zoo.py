@@ -7,6 +7,7 @@ import pytest
 import featherpose
 from featherpose import weights, zoo
 from featherpose.errors import ModelError
+from featherpose.kinds import DETECTOR, POSE
 
 ENTRIES = {entry.name: entry for entry in zoo.read()}
 
@@ -44,7 +45,8 @@ def test_counts_equal_the_published_code(parity):
 def test_weights_flag_matches_shipped_models():
     assert [entry.name for entry in zoo.read(["hrnet_w32", "nosuch"]) if entry.weights] == ["hrnet_w32"]
     with_weights = {entry.name for entry in featherpose.list_networks() if entry.weights}
-    assert with_weights == {card["network"] for card in weights.shipped_cards()}
+    cards = [card for kind in (POSE, DETECTOR) for card in weights.shipped_cards(kind.name)]
+    assert with_weights == {card["network"] for card in cards}
     assert "cbam_lite_hrnet_18" in with_weights
 
 
