@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherpose import images, meaning
 from featherpose.boxes import xywh_to_xyxy, xyxy_to_xywh
+from featherpose.data.dataset import Dataset
 from featherpose.errors import DataError, InputError
 from featherpose.evaluation.coco import BoxScores, bbox_matches, evaluator
 from featherpose.evaluation.detection import (
@@ -55,15 +55,6 @@ class DetectorScores:
     def to_dict(self) -> dict[str, float | None]:
         """The scores by field name; None (JSON null) instead of nan."""
         return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
-
-
-class Dataset(Protocol):
-    """A labeled data set: its records, and the folder of its images."""
-
-    @property
-    def labels(self) -> Labels: ...
-    @property
-    def images(self) -> Path: ...
 
 
 def evaluate_detector(

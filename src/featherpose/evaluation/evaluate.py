@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from featherpose import meaning
 from featherpose.boxes import jitter_boxes, xywh_to_xyxy
 from featherpose.crop import Crop
+from featherpose.data.dataset import Dataset
 from featherpose.errors import InputError, did_you_mean
 from featherpose.evaluation.coco import MAX_PERSONS, CocoScores, evaluator, keypoint_matches
 from featherpose.evaluation.diagnosis import diagnose_coco
@@ -46,15 +47,6 @@ NMS_AREA_ASPECT = Size(height=256, width=192)
 """OKS-NMS uses the area of the box extended to this aspect ratio and padded by 1.25 as the person's area."""
 MAX_JITTER = 0.25
 """A box whose sides are off by twice this could vanish."""
-
-
-class Dataset(Protocol):
-    """A labeled data set: its records, and the folder of its images."""
-
-    @property
-    def labels(self) -> Labels: ...
-    @property
-    def images(self) -> Path: ...
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherpose.boxes import xywh_to_xyxy
+from featherpose.data.dataset import Dataset
 from featherpose.evaluation.diagnosis import diagnose_persons
 from featherpose.evaluation.pck import pck
 from featherpose.evaluation.pckh import PARTS
@@ -25,21 +24,12 @@ from featherpose.evaluation.persons import Found, or_none, predict_persons
 from featherpose.evaluation.prediction import Predict
 from featherpose.evaluation.result import ByImage, Evaluation
 from featherpose.evaluation.torso import torso_sizes
-from featherpose.records import Labels, PersonRecord, Tally, require_used
+from featherpose.records import PersonRecord, Tally, require_used
 from featherpose.skeleton import LSP14, Skeleton
 
 THRESHOLD = 0.2
 """Of the torso."""
 NO_TORSO = "without a labeled torso"
-
-
-class Dataset(Protocol):
-    """A labeled data set: its records, and the folder of its images."""
-
-    @property
-    def labels(self) -> Labels: ...
-    @property
-    def images(self) -> Path: ...
 
 
 @dataclass(frozen=True)
