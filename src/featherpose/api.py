@@ -498,7 +498,7 @@ def evaluate(
         conf: lowest score of a box that it finds; None: 0.01, lower than in `predict`, because AP ranks all boxes. At
             most 100 boxes of an image are used: of the poses in them, COCO counts the 20 best.
         category: name or id of the category that is evaluated, where several have keypoints (COCO only).
-        strict: refuse labels and boxes that look wrong (`meaning.CHECKS`) instead of warning (COCO only).
+        strict: refuse labels and boxes that look wrong (`meaning.CHECKS`) instead of warning.
         flip_test: average the heatmaps with those of the flipped crop.
         blur_kernel: width of the Gaussian filter applied to heatmaps, in heatmap cells; 0: none.
         refine: run a second pass on a crop around the keypoints found.
@@ -581,13 +581,16 @@ def evaluate(
     predict_persons = estimator.estimate_requests
     if source.name in IN_GIVEN_BOXES:
         _refuse_in_given_boxes(source.name, in_given_boxes)
-    if source.name == "mpii":
+    dataset = source.read(category, chosen)
+    if source.name in IN_GIVEN_BOXES:
+        warnings = [] if dataset.labels.hidden else dataset.warnings(strict=strict)
+        if source.name == "lsp":
+            evaluation = evaluate_lsp(dataset, predict_persons, skeleton, progress)
+            return finish(replace(evaluation, warnings=(*warnings, *evaluation.warnings)))
         people = read_mpii(source.place, source.split, chosen)
         evaluation = evaluate_mpii(people, predict_persons, skeleton, progress)
+        evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
         return finish(_with_mpii_submission(evaluation, people, out))
-    dataset = source.read(category, chosen)
-    if source.name == "lsp":
-        return finish(evaluate_lsp(dataset, predict_persons, skeleton, progress))
     if boxes == "detector":
         if nms is not None or jitter:
             raise InputError(

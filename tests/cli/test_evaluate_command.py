@@ -273,6 +273,14 @@ def test_mpii_format_prints_pckh(run, tmp_path: Path) -> None:
     assert scores["limbs"] == pytest.approx(sum(found) / 12)
 
 
+def test_mpii_labels_that_look_wrong_are_said(run, tmp_path: Path) -> None:
+    facts = {"joints": [[k / 20, k / 30] for k in range(1, 17)], "joints_vis": [1] * 16, "headsize": 20.0}
+    record = {"image": "photo-5.png", "center": [153.5, 100.0], "scale": 0.8, **facts}
+    (tmp_path / "people/people.json").write_text(json.dumps([record] * 3))
+    assert "Warning: 3 of 3 persons have all keypoints between 0 and 1" in run("--format", "mpii").stderr
+    assert "3 of 3 persons have all keypoints between 0 and 1" in str(run("--format", "mpii", "--strict").exception)
+
+
 def test_nms_choices_are_those_of_the_evaluation() -> None:
     (option,) = (option for option in evaluate.params if option.name == "nms")
     assert list(option.type.choices) == list(NMS)
