@@ -105,8 +105,12 @@ def test_images_and_videos_in_one_run(models: dict[str, str], tmp_path: Path) ->
         "a.png",
         "clip.jsonl",
         "clip.mp4",
+        "clip.summary.json",
         "poses.json",
     ]
+    summary = json.loads((tmp_path / "out/clip.summary.json").read_text())
+    assert (summary["video"], summary["frames"], summary["people"]) == ("clip.mp4", 4, 1)
+    assert set(summary["seconds"]) >= {"reading", "poses", "tracking", "smoothing", "drawing", "writing"}
 
 
 def test_folder_of_videos_lists_broken_ones_at_the_end(models: dict[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -29,7 +30,8 @@ from featherpose.runtime.video_sinks import DrawnVideo, JsonLines, Table
 from featherpose.runtime.video_sources import SUFFIXES, Frame, Video, VideoSource, open_video
 
 FORMATS = ("json", "jsonl", "csv")
-"""Formats of poses that a video can be saved in; poses.jsonl is always written."""
+"""What is saved of a video besides the poses in JSON Lines, which are always written: json, a summary of the run with
+the seconds of each stage; csv, a table of the keypoints."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class VideoReport:
     drawn: Path | None
     """The drawn video; None: not asked for."""
     saved: list[Path]
-    """Files with poses: JSON Lines first."""
+    """Files with poses, JSON Lines first, and the summary."""
     notes: list[str]
     """What went wrong on the way, or was decided: a sentence each."""
     smooth: str
@@ -196,24 +198,44 @@ def predict_videos(
                 except InputError as error:
                     failures.append(with_name(source, error))
         if sinks.num_frames:
-            reports.append(
-                VideoReport(
-                    name=video.name,
-                    num_frames=sinks.num_frames,
-                    num_people=len(sinks.ids),
-                    drawn=None if sinks.drawn is None else sinks.drawn.path,
-                    saved=sinks.saved,
-                    notes=[*video.notes, *([] if sinks.drawn is None else sinks.drawn.notes)],
-                    smooth=run.smooth,
-                    num_detections=run.num_detections,
-                    is_interrupted=is_interrupted.is_set(),
-                    wall_seconds=time.perf_counter() - started,
-                    seconds={**run.seconds, **sinks.watch.seconds},
-                )
+            report = VideoReport(
+                name=video.name,
+                num_frames=sinks.num_frames,
+                num_people=len(sinks.ids),
+                drawn=None if sinks.drawn is None else sinks.drawn.path,
+                saved=[*sinks.saved, *([out / f"{stem}.summary.json"] if "json" in save else [])],
+                notes=[*video.notes, *([] if sinks.drawn is None else sinks.drawn.notes)],
+                smooth=run.smooth,
+                num_detections=run.num_detections,
+                is_interrupted=is_interrupted.is_set(),
+                wall_seconds=time.perf_counter() - started,
+                seconds={**run.seconds, **sinks.watch.seconds},
             )
+            if "json" in save:
+                _write_summary(report, models, out / f"{stem}.summary.json")
+            reports.append(report)
         if is_interrupted.is_set():
             break
     return reports, failures
+
+
+def _write_summary(report: VideoReport, models: Models, path: Path) -> None:
+    """What a run did, with which models, and how long each stage took, as JSON; the poses are in the JSON Lines."""
+    summary = {
+        "video": report.name,
+        "frames": report.num_frames,
+        "people": report.num_people,
+        "model": models.session.path.name,
+        "detector": None if models.detector_file is None else models.detector_file.name,
+        "conf": models.conf,
+        "frames_with_detection": report.num_detections,
+        "smooth": report.smooth,
+        "interrupted": report.is_interrupted,
+        "notes": report.notes,
+        "seconds": {stage: round(seconds, 3) for stage, seconds in report.seconds.items()},
+        "wall_seconds": round(report.wall_seconds, 3),
+    }
+    files.replace(path, (json.dumps(summary, indent=1) + "\n").encode())
 
 
 class _Sinks:
