@@ -62,6 +62,20 @@ class TestEveryLayout:
         assert Crops.build(samples, 64, tmp_path / "cache").usable.all()
 
 
+@pytest.mark.parametrize("name", ["joints.json", "people.json", "train.json", "person_keypoints.json"])
+def test_file_in_coco_format_is_one_whatever_its_name(name: str, tmp_path: Path) -> None:
+    """Also beside files of the same names in other forms, and in a folder with them."""
+    coco(tmp_path)
+    file = tmp_path / name
+    (tmp_path / "annotations/person_keypoints_train2017.json").rename(file)
+    (tmp_path / "train2017").rename(tmp_path / "images")
+    assert find_dataset(file).name == "coco"
+    assert len(find_dataset(file).read().labels.images) > 0
+    if name != "person_keypoints.json":
+        file.with_name("person_keypoints.json").write_bytes(file.read_bytes())
+    assert find_dataset(tmp_path).name == "coco"
+
+
 def test_mpii_box_is_the_square_around_the_lowered_center(tmp_path: Path) -> None:
     """Center (80, 60) from 0 and scale 0.4: lowered by 6, a square with sides of 80."""
     for write in (mpii_json, mpii_mat):

@@ -36,9 +36,9 @@ def splits(place: Path) -> Mapping[str, Path]:
     """Folder or file -> its annotation files by split; "" is the split of a file that is the only one. Empty where it
     is none of the forms above."""
     if place.is_file():
-        return _of_file(place) if place.name in (FILE, MAT_FILE) else {}
+        return _of_file(place) if _is_form(place) else {}
     for name in (FILE, MAT_FILE):
-        if (place / name).is_file():
+        if _is_form(place / name):
             return _of_file(place / name)
     return {}
 
@@ -58,6 +58,13 @@ def read_dataset(place: Path, split: str | None = None, category: Id | None = No
     require_used(labels.counts)
     images = file.parent / "images"
     return Dataset(with_sizes(labels, images), images)
+
+
+def _is_form(file: Path) -> bool:
+    """Whether a file is one of the forms above: other data sets have a joints.json, too."""
+    if file.name == FILE and file.is_file():
+        return b'"joint_names"' in file.read_bytes()
+    return file.name == MAT_FILE and file.is_file()
 
 
 def _of_file(file: Path) -> dict[str, Path]:

@@ -90,7 +90,7 @@ def splits(place: Path) -> Mapping[str, Path]:
         return dict.fromkeys(MAT_SPLITS, place)
     if place.suffix == ".json" and place.is_file():
         return {"": place} if _is_list(place) else {}
-    if (place / FILE).is_file():
+    if (place / FILE).is_file() and _is_list(place / FILE):
         return {"": place / FILE}
     found: dict[str, Path] = {}
     for mat in (place / MAT_FILE, place / "annot" / MAT_FILE):
