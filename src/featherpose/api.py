@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from featherpose.evaluation.lsp import LspScores
     from featherpose.evaluation.mpii import MpiiScores
     from featherpose.evaluation.result import Evaluation
-    from featherpose.manifest import Manifest
+    from featherpose.manifest import Manifest, PoseManifest
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.detector import Detector
     from featherpose.runtime.estimator import Estimator
@@ -684,7 +684,22 @@ def compare(
         )
         return name, manifest, evaluation
 
-    return compare_evaluations(metric, evaluated(first), evaluated(second), published=published)
+    return compare_evaluations(metric, evaluated(first), evaluated(second), published=published, count=_counts)
+
+
+def _counts(manifest: PoseManifest) -> tuple[int, int] | None:
+    """Manifest -> parameters and multiply-accumulates of the network; None without torch, or of another project."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        return None
+    from featherpose.networks import NETWORKS, create_network
+    from featherpose.networks.counts import count_macs, count_parameters
+
+    if manifest.network not in NETWORKS:
+        return None
+    network = create_network(manifest.network, manifest.skeleton.num_keypoints, **manifest.options)
+    return count_parameters(network), count_macs(network, manifest.input_size)
 
 
 def _refuse_options(model: AnyPath, what: str, options: Mapping[str, Any]) -> None:

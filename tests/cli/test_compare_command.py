@@ -54,6 +54,13 @@ def test_columns_are_those_of_the_paper_in_its_order(run) -> None:
     assert [line.split("  ")[0] for line in lines[3:]] == ["difference", "95 % from", "95 % to"]
 
 
+@pytest.mark.torch
+def test_network_with_options_is_counted(run) -> None:
+    """The table of networks has the plain one alone."""
+    (model, _) = json.loads(run("small", "right.json", "--json").stdout)["models"]
+    assert (model["parameters"], model["gflops"]) == (1_981_713, pytest.approx(0.0999, abs=1e-4))
+
+
 def test_difference_is_second_minus_first(run) -> None:
     """Right results against wrong ones: the same on all images, so the interval is a point."""
     facts = json.loads(run("wrong.json", "right.json", "--json").stdout)

@@ -69,7 +69,8 @@ def compare(
 
     A and B are shipped names, .onnx files, or (COCO only) the results that evaluate wrote. The columns are those of the
     paper's tables, in their order. GFLOPs counts multiply-accumulates, as the paper does; at another input than the one
-    in "featherpose networks" it is in proportion to the area.
+    in "featherpose networks" it is in proportion to the area. Networks with other options are counted if torch is
+    installed.
 
     The difference is B - A on the same images. Its interval comes from 200 draws of the images with replacement, the
     same for both models (paired bootstrap): if it does not contain 0, another such data set would most likely show a

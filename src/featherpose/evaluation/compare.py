@@ -6,7 +6,7 @@ models do not widen it, so it shows smaller differences than two intervals besid
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,6 +23,10 @@ FIELDS = {COCO_METRIC: "ap", MPII_METRIC: "mean", LSP_METRIC: "pck"}
 """Metric of published scores -> field of ours."""
 METRICS = {"mpii": MPII_METRIC, "lsp": LSP_METRIC}
 """Name of a data set -> its metric; of all others `COCO_METRIC`."""
+
+
+Count = Callable[[PoseManifest], tuple[int, int] | None]
+"""Manifest -> parameters and multiply-accumulates of its network; None where they cannot be counted."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +78,13 @@ def compare(
     second: tuple[str, PoseManifest | None, Evaluation[Any]],
     *,
     published: bool = False,
+    count: Count | None = None,
 ) -> Comparison:
     """Metric, and of two models name, manifest (None for a file of results) and evaluation -> Comparison.
 
-    `published` adds the published scores of all networks.
+    `published` adds the published scores of all networks. `count` counts networks that the table of networks has not.
     """
-    rows = [_row(name, manifest, evaluation) for name, manifest, evaluation in (first, second)]
+    rows = [_row(name, manifest, evaluation, count) for name, manifest, evaluation in (first, second)]
     return Comparison(
         metric,
         *rows,
@@ -88,20 +93,27 @@ def compare(
     )
 
 
-def _row(name: str, manifest: PoseManifest | None, evaluation: Evaluation[Any]) -> Row:
+def _row(name: str, manifest: PoseManifest | None, evaluation: Evaluation[Any], count: Count | None) -> Row:
     scores = evaluation.scores.to_dict()
     if manifest is None:
         return Row(name, scores=scores)
     entries = {entry.name: entry for entry in zoo.read()}
     # Options change the counts, and the table has them for the plain network alone.
     entry = None if manifest.options else entries.get(manifest.network)
+    parameters, gflops = None, None
+    if entry is not None:
+        parameters = entry.parameters
+        gflops = _gflops(entry, manifest.input_size)
+    elif count is not None and (counts := count(manifest)) is not None:
+        parameters = counts[0]
+        gflops = counts[1] / 1e9
     return Row(
         method=name,
         backbone=manifest.network,
         pretrained=bool(manifest.training.get("pretrained") or manifest.recipe.get("pretrained")),
         input_size=str(manifest.input_size),
-        parameters=entry and entry.parameters,
-        gflops=entry and _gflops(entry, manifest.input_size),
+        parameters=parameters,
+        gflops=gflops,
         scores=scores,
     )
 
