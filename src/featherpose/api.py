@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from featherpose.manifest import Manifest, PoseManifest
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.detector import Detector
-    from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.latency import Latency
     from featherpose.runtime.models import Models
     from featherpose.runtime.predict import Report
@@ -159,22 +158,6 @@ def _open_models(
         max_people=max_people,
         open_session=_session,
     )
-
-
-def open_estimator(model: AnyPath = "default", device: str = "auto", **options: Any) -> Estimator:
-    """Shipped name or path of an .onnx file -> Estimator, cached until the file changes."""
-    from featherpose import weights
-
-    path = weights.find(model).resolve()
-    return _open_estimator(path, path.stat().st_mtime_ns, device, tuple(sorted(options.items())))
-
-
-@lru_cache(maxsize=4)
-def _open_estimator(path: Path, modified_ns: int, device: str, options: tuple[tuple[str, Any], ...]) -> Estimator:
-    """Cached by modification time, so that a new export replaces the old one."""
-    from featherpose.runtime.estimator import Estimator
-
-    return Estimator.open(path, device, **dict(options))
 
 
 def open_detector(
@@ -516,7 +499,7 @@ def evaluate(
         InputError: an unknown format, options that the format or a detector does not have, or `out` that cannot be
             written.
     """
-    from featherpose import files, weights
+    from featherpose import files, images, weights
     from featherpose.data.dataset import read_ids
     from featherpose.data.datasets import find_dataset
     from featherpose.data.mpii import read_mpii
@@ -532,6 +515,7 @@ def evaluate(
     from featherpose.kinds import DETECTOR, POSES
     from featherpose.manifest import read_manifest
     from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.one_stage import OneStage
     from featherpose.runtime.pipeline import without_duplicates
 
@@ -574,8 +558,13 @@ def evaluate(
         dataset = source.read(category, chosen)
         evaluation = evaluate_one_stage(dataset, one_stage.estimate_requests, progress, strict=strict)
         return finish_ap(evaluation, dataset)
-    estimator = open_estimator(
-        model, device, flip_test=flip_test, blur_kernel=blur_kernel, refine=refine, padding=padding
+    images.use_one_thread()  # of OpenCV: the engine uses the cores
+    estimator = Estimator(
+        _session(weights.find(model), device),
+        flip_test=flip_test,
+        blur_kernel=blur_kernel,
+        refine=refine,
+        padding=padding,
     )
     skeleton = estimator.manifest.skeleton
     predict_persons = estimator.estimate_requests

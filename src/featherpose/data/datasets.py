@@ -59,9 +59,9 @@ def find_dataset(name: str | os.PathLike[str], known_as: str = "") -> Source:
 
     DataError where there is nothing of that name, or no data set is recognized there.
     """
-    source = recognize(_existing(name), known_as)
+    place = _existing(name)
+    source = recognize(place, known_as)
     if source is None:
-        place = _existing(name)
         if not place.exists():
             folder.find_data(name)  # raises the error about a missing data set
         known = f"a data set of the form {known_as}" if known_as else "a data set"

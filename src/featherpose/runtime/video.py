@@ -198,12 +198,13 @@ def predict_videos(
                 except InputError as error:
                     failures.append(with_name(source, error))
         if sinks.num_frames:
+            summaries = [out / f"{stem}.summary.json"] if "json" in save else []
             report = VideoReport(
                 name=video.name,
                 num_frames=sinks.num_frames,
                 num_people=len(sinks.ids),
                 drawn=None if sinks.drawn is None else sinks.drawn.path,
-                saved=[*sinks.saved, *([out / f"{stem}.summary.json"] if "json" in save else [])],
+                saved=[*sinks.saved, *summaries],
                 notes=[*video.notes, *([] if sinks.drawn is None else sinks.drawn.notes)],
                 smooth=run.smooth,
                 num_detections=run.num_detections,
@@ -211,8 +212,8 @@ def predict_videos(
                 wall_seconds=time.perf_counter() - started,
                 seconds={**run.seconds, **sinks.watch.seconds},
             )
-            if "json" in save:
-                _write_summary(report, models, out / f"{stem}.summary.json")
+            for summary in summaries:
+                _write_summary(report, models, summary)
             reports.append(report)
         if is_interrupted.is_set():
             break
