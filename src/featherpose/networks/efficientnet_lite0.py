@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from featherpose.networks.layers import ConvUnit
+from featherpose.networks.layers import ConvUnit, relu6
 from featherpose.networks.mobilenet_v2 import InvertedResidual
 
 STEM_CHANNELS = 32
@@ -29,7 +29,7 @@ EPSILON = 1e-3  # of the batch norms, as published
 
 def efficientnet_lite0() -> list[nn.Sequential]:
     """The stages for an image (N, 3, H, W): maps of 16, 24, 40, 112, 192 channels at 1/2 to 1/32 of the input."""
-    stages = [nn.Sequential(ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6))]
+    stages = [nn.Sequential(ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=relu6))]
     stages += [nn.Sequential() for _ in STAGES[1:]]
     in_channels = STEM_CHANNELS
     for stage, sizes in zip(stages, STAGES, strict=True):

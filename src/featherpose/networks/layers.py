@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 Activation = Callable[[], nn.Module] | None
-relu = partial(nn.ReLU, inplace=True)  # safe in place: the preceding norm needs only its input for the gradient
+# Safe in place: the preceding norm needs only its input for the gradient.
+relu = partial(nn.ReLU, inplace=True)
+relu6 = partial(nn.ReLU6, inplace=True)
 
 
 class ConvUnit(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
 from featherpose.networks.initialize import init_truncated_normal
-from featherpose.networks.layers import ConvUnit
+from featherpose.networks.layers import ConvUnit, relu6
 
 STEM_CHANNELS = 32
 STAGES = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))  # channels, blocks, stride (paper, table 1)
@@ -24,8 +24,8 @@ class DepthwiseSeparable(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.depthwise = ConvUnit(in_channels, in_channels, 3, stride=stride, depthwise=True, activation=nn.ReLU6)
-        self.pointwise = ConvUnit(in_channels, channels, activation=nn.ReLU6)
+        self.depthwise = ConvUnit(in_channels, in_channels, 3, stride=stride, depthwise=True, activation=relu6)
+        self.pointwise = ConvUnit(in_channels, channels, activation=relu6)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.depthwise(x)  # (N, C_in, H / stride, W / stride)
@@ -37,7 +37,7 @@ class MobileNetV1(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6)
+        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=relu6)
         self.layers = nn.Sequential()
         in_channels = STEM_CHANNELS
         for channels, blocks, stride in STAGES:

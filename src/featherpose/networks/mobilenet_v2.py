@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from featherpose.networks.heads import DeconvolutionHead, PoseNetwork
-from featherpose.networks.layers import Activation, ConvUnit
+from featherpose.networks.layers import Activation, ConvUnit, relu6
 
 STEM_CHANNELS = 32
 LAST_CHANNELS = 1280  # of the classifier's 1x1
@@ -38,7 +38,7 @@ class InvertedResidual(nn.Module):
         expansion: int,
         stride: int,
         kernel: int = 3,
-        activation: Activation = nn.ReLU6,
+        activation: Activation = relu6,
     ) -> None:
         super().__init__()
         hidden = in_channels * expansion
@@ -60,12 +60,12 @@ class MobileNetV2(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=nn.ReLU6)
+        self.conv1 = ConvUnit(3, STEM_CHANNELS, 3, stride=2, activation=relu6)
         in_channels = STEM_CHANNELS
         for stage, (expansion, channels, blocks, stride) in enumerate(STAGES, 1):
             self.add_module(f"layer{stage}", _stage(in_channels, channels, expansion, blocks, stride))
             in_channels = channels
-        self.conv2 = ConvUnit(in_channels, LAST_CHANNELS, activation=nn.ReLU6)
+        self.conv2 = ConvUnit(in_channels, LAST_CHANNELS, activation=relu6)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.children():  # conv1, layer1 to layer7, conv2
