@@ -1,9 +1,9 @@
 """The built-in recipes by name; each states only its differences from the recipe it is derived from.
 
 `paper-*` follows the CBAM-LiteHRNet paper, for every row of its tables; `baseline-*` trains the same networks with
-current methods; `pretrain-*` and `finetune-*` produced the shipped weights; `custom-*` is for custom data sets. The
-paper's batch size of 256 and 150 epochs are meant for a GPU; `--set stages.0.batch_size=32` also scales the learning
-rate.
+current methods; `pretrain-*`, `finetune-*` and `distill-*` train the shipped models; `custom-*` is for custom data
+sets. The paper's batch size of 256 and 150 epochs are meant for a GPU; `--set stages.0.batch_size=32` also scales the
+learning rate.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from featherpose import zoo
 from featherpose.data.augment import Augmentation
 from featherpose.errors import RecipeError, did_you_mean
 from featherpose.recipes.detector import DetectorRecipe, DetectorStage
-from featherpose.recipes.pose import PoseData, PoseRecipe, PoseStage, PoseValidation
+from featherpose.recipes.pose import Distill, PoseData, PoseRecipe, PoseStage, PoseValidation
 from featherpose.recipes.recipe import Optimizer, Recipe, Schedule, Validation
 from featherpose.size import Size
 
@@ -88,6 +88,19 @@ FINETUNE_FEATHER = PRETRAIN_FEATHER.model_copy(
     }
 )
 
+# The largest input goes on from its own weights with every layer trained, and a learning rate that ends at zero. Half
+# of every target is the teacher's keypoint.
+DISTILL_FEATHER = FINETUNE_FEATHER.model_copy(
+    update={
+        "stages": (PoseStage(input_size=Size(height=256, width=192), epochs=8, batch_size=64, sigma=2.0),),
+        "distill": Distill(teacher="labels", weight=0.5),
+        "optimizer": Optimizer(lr=1e-3, lr_base_batch_size=32, weight_decay=0.05),
+        "schedule": Schedule(name="cosine", warmup=100, min_lr_ratio=0.0),
+        "pretrained": "accurate",
+        "frozen_stages": 0,
+    }
+)
+
 # Fine-tuning on a custom data set of a few hundred samples: short, low learning rate, every label as annotated.
 CUSTOM = PRETRAIN_FEATHER.model_copy(
     update={
@@ -117,6 +130,21 @@ PRETRAIN_DETECTOR = DetectorRecipe(
     pretrained="default",
     frozen_stages=2,
     validation=Validation(interval=5),
+)
+
+# More of the same, from those weights and at half the rate: more epochs, most of them at the size of inference. Mosaics
+# end when a fifth of the epochs is left.
+FINETUNE_DETECTOR = PRETRAIN_DETECTOR.model_copy(
+    update={
+        "stages": (
+            DetectorStage(long_side=256, epochs=40, batch_size=32, mosaic_prob=0.3),
+            DetectorStage(long_side=320, epochs=30, batch_size=32, mosaic_prob=0.3),
+            DetectorStage(long_side=320, epochs=18, batch_size=32, mosaic_prob=0.0),
+        ),
+        "optimizer": Optimizer(lr=1e-3, backbone_lr_ratio=0.3, weight_decay=0.05, clip_grad_norm=10.0),
+        "schedule": Schedule(name="cosine", warmup=100),
+        "pretrained": "runs/pretrain-feather_detect/best.safetensors",
+    }
 )
 
 # The paper, section 4: SGD, batch size 256, 150 epochs, lr 0.0025 divided by 10 after 40 and 80, an 80/20 split; flip
@@ -240,8 +268,10 @@ RECIPES: dict[str, Recipe] = {
     "pretrain-rep_pose": PRETRAIN_REP,
     "pretrain-feather_pose": PRETRAIN_FEATHER,
     "finetune-feather_pose": FINETUNE_FEATHER,
+    "distill-feather_pose": DISTILL_FEATHER,
     "custom-feather_pose": CUSTOM,
     "pretrain-feather_detect": PRETRAIN_DETECTOR,
+    "finetune-feather_detect": FINETUNE_DETECTOR,
     **{
         f"{kind}-{row.name}-{source}": recipe_for(row, source, skeleton)
         for kind, recipe_for in (("paper", _paper_recipe), ("baseline", _baseline_recipe))
