@@ -160,7 +160,7 @@ def train(run: Run, folder: Path) -> None:
         sys.exit(1)
     task = PoseTask(recipe, torch.device("cpu"))
     network = task.create_network()
-    load_weights(network, out / "best.safetensors")
+    load_weights(network, outcome.weights)
     data = task.prepare(recipe.stages[0]).validation_set
     keypoints = predict_keypoints(network, data, torch.device("cpu"))
     scores = oks_of_persons(keypoints, data.keypoints, data.visible, data.areas, data.skeleton.sigmas)

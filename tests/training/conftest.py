@@ -1,10 +1,13 @@
 """A small folder of shards with synthetic persons, so that runs take seconds and need no photographs."""
 
+import importlib.util
 import io
 import json
+import sys
 import tarfile
 from collections.abc import Generator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,6 +25,18 @@ TINY = {
     "schedule": {"name": "cosine", "warmup": 2},
 }
 """Recipe changes for a run that takes seconds."""
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
+
+
+def script(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
+    """A file of `benchmarks/` as a module."""
+    patch.syspath_prepend(str(SCRIPTS))
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    patch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
 
 
 def add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -1,12 +1,9 @@
 """Training benchmark: timing, the step equals that of a run, the baseline implementation equals our network."""
 
-import importlib.util
 import itertools
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -26,10 +23,9 @@ from featherpose.training import benchmark, loop
 from featherpose.training.benchmark import Speed, measure_steps, open_samples, synthetic_samples, training_speed
 from featherpose.training.ranks import SINGLE_PROCESS, Ranks
 from featherpose.training.tasks.pose import PoseTask
-from tests.training.conftest import TINY
+from tests.training.conftest import TINY, script
 
 pytestmark = pytest.mark.torch
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 SMALL: dict[str, Any] = {
     "options": {"width": 0.1},
     "input_size": Size(height=64, width=64),
@@ -37,17 +33,6 @@ SMALL: dict[str, Any] = {
     "device": "cpu",
     "workers": 0,
 }
-
-
-def script(name: str, patch: pytest.MonkeyPatch) -> ModuleType:
-    """A file of `benchmarks/` as a module."""
-    patch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    patch.setitem(sys.modules, name, module)
-    spec.loader.exec_module(module)
-    return module
 
 
 class FakeClock:
