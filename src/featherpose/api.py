@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from featherpose.training.benchmark import TrainingSpeed
     from featherpose.training.loop import Outcome
     from featherpose.zoo import Entry
-    from featherpose.zoo.models import Model
+    from featherpose.zoo.models import DetectorModel, Model
 
 AnyPath = str | os.PathLike[str]
 
@@ -195,6 +195,20 @@ def list_models() -> list[Model]:
     aliases = {name: alias for alias, name in weights.ALIASES.items()}
     latency = read_latency()
     found = [read_model(card, aliases.get(card["name"]), latency) for card in weights.shipped_cards()]
+    return sorted(found, key=lambda model: -model.ap)
+
+
+def list_detectors() -> list[DetectorModel]:
+    """The shipped person detectors with accuracy and file size, the most accurate first.
+
+    Read from the models' cards: needs no torch.
+    """
+    from featherpose import weights
+    from featherpose.kinds import DETECTOR
+    from featherpose.zoo.models import read_detector
+
+    aliases = {name: alias for alias, name in weights.DETECTORS.items()}
+    found = [read_detector(card, aliases.get(card["name"])) for card in weights.shipped_cards(DETECTOR.name)]
     return sorted(found, key=lambda model: -model.ap)
 
 

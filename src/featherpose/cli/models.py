@@ -9,46 +9,69 @@ import click
 from featherpose.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from featherpose.zoo.models import Model
+    from rich.table import Table
+
+    from featherpose.manifest import Manifest
+    from featherpose.zoo.models import DetectorModel, Model
 
 
 @click.command()
 @click.argument("model", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 def models(model: str | None, as_json: bool) -> None:
-    """List the shipped models, the most accurate first; or print the manifest of MODEL, a name or an .onnx file.
+    """List the shipped models, the most accurate first; or say what MODEL, a name or an .onnx file, says about itself:
+    input and outputs, training, accuracy, parity with torch or the original, terms of use. --json has all of it.
 
     \b
     featherpose models
     featherpose models yolox_tiny.featherpose.onnx
     featherpose predict portrait.jpg --whole-image --model accurate
 
-    The names and aliases are what --model takes. Architectures that can be trained: featherpose networks.
+    The names and aliases are what --model and --detector take. Architectures that can be trained: featherpose networks.
     """
     from featherpose import api
 
     if model is not None:
-        click.echo(api.read_model(model).to_json())
+        manifest = api.read_model(model)
+        if as_json:
+            click.echo(manifest.to_json())
+        else:
+            _show_manifest(manifest)
         return
     found = api.list_models()
+    detectors = api.list_detectors()
     if as_json:
         import json
 
-        click.echo(json.dumps([model.to_dict() for model in found]))
+        from featherpose.kinds import DETECTOR, POSE
+
+        poses = [{"kind": POSE.name, **model.to_dict()} for model in found]
+        boxes = [{"kind": DETECTOR.name, **detector.to_dict()} for detector in detectors]
+        click.echo(json.dumps(poses + boxes))
     else:
         _show(found)
+        click.echo()
+        _show_detectors(detectors)
+
+
+def _show_manifest(manifest: Manifest) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from featherpose.cli.model_summary import rows_of
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for subject, line in rows_of(manifest):
+        table.add_row(subject, Text(line))
+    print_table(table)
 
 
 def _show(found: list[Model]) -> None:
-    from rich.table import Table
-
     from featherpose.zoo.models import read_latency
 
-    table = Table(box=None, pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    table.add_column("alias", no_wrap=True)
-    for column in ("input", "MB", "ms", "ratio", "coco-test AP", "mpii-test PCKh"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = _table("model", "input", "MB", "ms", "ratio", "coco-test AP", "mpii-test PCKh")
     for model in found:
         table.add_row(*_cells(model))
     print_table(table)
@@ -58,6 +81,30 @@ def _show(found: list[Model]) -> None:
         f"{latency['reference_ms']:.1f} ms of {latency['reference']} in the same run. AP (COCO) and PCKh@0.5 over the"
         " limbs\nin percent, ground-truth boxes, no flip test, 95 % confidence intervals (bootstrap)."
     )
+
+
+def _show_detectors(detectors: list[DetectorModel]) -> None:
+    table = _table("detector", "input", "MB", "coco-test AP", "AP(L)", "recall", "false boxes")
+    for model in detectors:
+        scores = [f"{model.ap_large:.1f}", f"{model.recall:.1f}", f"{model.false_boxes:.2f}"]
+        ap = _with_interval(model.ap, model.ap_interval)
+        table.add_row(model.name, model.alias or "", f"{model.long_side} px", f"{model.bytes / 1e6:.1f}", ap, *scores)
+    print_table(table)
+    click.echo(
+        "input: the longer side of an image. AP (COCO) of boxes, AP(L) of people above 96x96 pixels; recall\n"
+        "of people taller than a fifth of the image at one false box per image; false boxes per image of\nnobody."
+    )
+
+
+def _table(model: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column(model, no_wrap=True)
+    table.add_column("alias", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _cells(model: Model) -> list[str]:
