@@ -895,7 +895,7 @@ def train(
     Args:
         recipe: None: that of the run to resume, else with `data` the recipe for custom data sets.
         out: None: runs/ and the recipe's name.
-        data: folder of shards or COCO keypoints file, in place of the recipe's data and skeleton.
+        data: folder of shards or a data set of docs/data.md, in place of the recipe's data and skeleton.
         val_data: the same for validation; None: a part of `data`.
         pretrained: weights to initialize from, a file or a shipped name.
         strict: refuse labels that look wrong (`meaning.CHECKS`); the same as the recipe field data.strict.
@@ -1067,9 +1067,9 @@ def open_recipe(
 ) -> Recipe:
     """Recipe (object, its name or that of a network, or YAML file) and "key=value" overrides -> Recipe.
 
-    `data` is a folder of shards or a COCO keypoints file that replaces the recipe's data and skeleton, `val_data` one
-    to validate on in place of a part of `data`. `pretrained` gives the weights to initialize from, a file or a shipped
-    name.
+    `data` is a folder of shards or a data set of docs/data.md that replaces the recipe's data and skeleton, `val_data`
+    one to validate on in place of a part of `data`. `pretrained` gives the weights to initialize from, a file or a
+    shipped name.
     """
     from featherpose.recipes.reading import load, override, with_data
     from featherpose.recipes.recipe import Recipe

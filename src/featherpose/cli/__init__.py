@@ -12,8 +12,8 @@ import click
 from featherpose.errors import FeatherposeError, did_you_mean
 
 COMMANDS = {
-    "predict": "Estimate poses in images: drawn skeletons and JSON.",
-    "models": "List the shipped models: input, latency, accuracy, file size.",
+    "predict": "Estimate poses in images and videos: drawn skeletons and JSON.",
+    "models": "List the shipped models, or show what one says about itself.",
     "networks": "List the network architectures: cost, latency, published scores.",
     "evaluate": "Evaluate a model on a labeled data set: AP and AR, PCKh or PCK.",
     "compare": "Compare two models on a labeled data set, with the interval of the difference.",
@@ -23,7 +23,7 @@ COMMANDS = {
     "average": "Average the weights of several runs of one network.",
     "export": "Export trained weights to one ONNX file, with a parity check.",
     "adopt": "Wrap another project's ONNX model into a file of featherpose.",
-    "benchmark": "Measure training throughput on this machine.",
+    "benchmark": "Measure training throughput and latency on this machine.",
 }
 """Command -> its one line in --help. The function and the file have the name of the command."""
 
@@ -50,7 +50,7 @@ def featherpose() -> None:
     """Lightweight human pose estimation: train, evaluate, export and run pose models.
 
     \b
-    Poses in an image of one person:   featherpose predict image.jpg --whole-image
+    Poses of the people in an image:   featherpose predict image.jpg
     Options of a command:              featherpose COMMAND --help
     """
 

@@ -50,7 +50,7 @@ def export(
 ) -> None:
     """Export WEIGHTS (.safetensors, .pth) to one ONNX file: uint8 crops in; keypoints, scores and heatmaps out.
 
-    From the weights of a person detector: an uint8 image in; boxes and scores out.
+    From the weights of a person detector: a uint8 image in; boxes and scores out.
 
     A parity check compares torch with onnxruntime on photographs and on synthetic crops. If it fails, no file is
     written. The manifest in the file holds the parity result, the skeleton, the training and its terms.

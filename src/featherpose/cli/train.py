@@ -11,7 +11,11 @@ from featherpose.cli import options
 
 @click.command()
 @click.argument("recipe", required=False)
-@click.option("--data", metavar="PATH", help="Training data: a COCO keypoints file (.json), or a folder of shards.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="Training data: a data set such as coco/train2017 (docs/data.md), an annotation file, or a folder of shards.",
+)
 @click.option("--val-data", metavar="PATH", help="Validation data, given as --data is.  [default: a part of --data]")
 @click.option(
     "--pretrained",
