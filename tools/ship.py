@@ -34,25 +34,28 @@ from featherpose.evaluation.pck import validation_oks
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import VERSION, PoseManifest
-from featherpose.recipes.pose import PoseRecipe
+from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.recipes.reading import from_dict
-from featherpose.training.tasks.pose import codec_of
 from featherpose.training.tasks.pose_labels import PoseLabels, read_labels
 from featherpose.training.tasks.pose_validation import ValidationSet, predict, validation_set_of
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 
-def validation_predictions(
-    model: nn.Module, manifest: PoseManifest
-) -> tuple[PoseLabels, ValidationSet, NDArray[np.float32], NDArray[np.float32]]:
-    """Network and its manifest -> labels, validation set, keypoints (N, K, 2) in crop pixels, and their scores."""
+def recorded_recipe(manifest: PoseManifest) -> PoseRecipe:
+    """Manifest -> the recipe that the weights were trained by."""
     recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
     assert isinstance(recipe, PoseRecipe)
-    stage = next(stage for stage in recipe.stages if stage.input_size == manifest.input_size)
-    labels = read_labels(recipe)
-    codec = codec_of(recipe, stage)
-    validation_set = validation_set_of(labels, stage, codec, recipe)
+    return recipe
+
+
+def validation_predictions(
+    model: nn.Module, manifest: PoseManifest, labels: PoseLabels, recipe: PoseRecipe
+) -> tuple[ValidationSet, NDArray[np.float32], NDArray[np.float32]]:
+    """Network, its manifest, and the labels and recipe that define the validation set -> the set at the network's input
+    size, keypoints (N, K, 2) in crop pixels, and their scores."""
+    codec = manifest.make_codec()
+    validation_set = validation_set_of(labels, PoseStage(input_size=manifest.input_size), codec, recipe)
     keypoints, scores = keypoints_of_crops(
         lambda crops: predict(model, crops, torch.device("cpu")),
         validation_set.crops,
@@ -61,7 +64,7 @@ def validation_predictions(
         flip_test=validation_set.validation.flip_test,
         blur_kernel=validation_set.validation.blur_kernel,
     )
-    return labels, validation_set, keypoints, scores
+    return validation_set, keypoints, scores
 
 
 def keypoint_scores(model: nn.Module, manifest: PoseManifest, name: str) -> dict[str, Any]:
@@ -70,7 +73,8 @@ def keypoint_scores(model: nn.Module, manifest: PoseManifest, name: str) -> dict
     Of the visible keypoints of the COCO persons of the validation set, in ground-truth boxes, those are right that lie
     within an OKS of 0.5 of their place. Test sets are not used, because users choose a threshold by it.
     """
-    _, validation_set, keypoints, scores = validation_predictions(model, manifest)
+    recipe = recorded_recipe(manifest)
+    validation_set, keypoints, scores = validation_predictions(model, manifest, read_labels(recipe), recipe)
     errors = np.linalg.norm(keypoints - validation_set.keypoints, axis=-1)
     right = errors <= oks_radii(validation_set.skeleton.sigmas) * np.sqrt(validation_set.areas)[:, None]
     counted = (validation_set.visible == 2) & validation_set.is_coco[:, None]
@@ -85,13 +89,10 @@ def keypoint_scores(model: nn.Module, manifest: PoseManifest, name: str) -> dict
 
 def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float, float]:
     """Network and its manifest -> confidence interval of the OKS accuracy on which it was selected."""
-    labels, validation_set, found, _ = validation_predictions(model, manifest)
-    # Drawn by image, because persons of one image are not independent of each other.
-    rows_by_image: defaultdict[str, list[int]] = defaultdict(list)
-    for row, (person, is_coco) in enumerate(zip(labels.validation_rows, validation_set.is_coco, strict=True)):
-        if is_coco:
-            rows_by_image[labels.samples[person].image].append(row)
-    rows_of_images = list(rows_by_image.values())
+    recipe = recorded_recipe(manifest)
+    labels = read_labels(recipe)
+    validation_set, found, _ = validation_predictions(model, manifest, labels, recipe)
+    rows_of_images = coco_rows_by_image(labels, validation_set)
 
     def score(drawn: NDArray[np.int64]) -> float:
         rows = np.concatenate([rows_of_images[image] for image in drawn])
@@ -104,6 +105,15 @@ def validation_interval(model: nn.Module, manifest: PoseManifest) -> tuple[float
         return validation_oks(found[rows], *truth).oks_accuracy
 
     return bootstrap(score, len(rows_of_images))
+
+
+def coco_rows_by_image(labels: PoseLabels, validation_set: ValidationSet) -> list[list[int]]:
+    """Rows of the validation set with the COCO persons of each image: persons of one image are not independent."""
+    rows_by_image: defaultdict[str, list[int]] = defaultdict(list)
+    for row, (person, is_coco) in enumerate(zip(labels.validation_rows, validation_set.is_coco, strict=True)):
+        if is_coco:
+            rows_by_image[labels.samples[person].image].append(row)
+    return list(rows_by_image.values())
 
 
 def evaluate_on_test_sets(model: Any, manifest: PoseManifest, name: str, data: Path) -> list[dict[str, Any]]:

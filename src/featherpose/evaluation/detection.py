@@ -50,7 +50,7 @@ class DetectionScores:
 
 def detection_scores(found: Sequence[ImageDetections]) -> DetectionScores:
     """Detections and labels of a set of images -> DetectionScores."""
-    aps = [_average_precision(found, threshold) for threshold in THRESHOLDS]
+    aps = [average_precision(images) for images in match_at_thresholds(found)]
     return DetectionScores(float(np.mean(aps)), aps[0], recall_at_false_boxes(found, 1.0))
 
 
@@ -110,6 +110,11 @@ def match_images(found: Sequence[ImageDetections], min_height: float = 0.0) -> l
     return [_match(_only_tall(image, min_height), THRESHOLDS[0]) for image in found]
 
 
+def match_at_thresholds(found: Sequence[ImageDetections]) -> list[list[MatchedImage]]:
+    """Detections and labels -> for each of THRESHOLDS the images matched at it."""
+    return [[_match(image, threshold) for image in found] for threshold in THRESHOLDS]
+
+
 def _match(image: ImageDetections, threshold: float) -> MatchedImage:
     order = np.argsort(-image.scores, kind="stable")[:MAX_DETECTIONS]
     boxes = image.boxes_xyxy[order]
@@ -142,9 +147,9 @@ def _ranked(matched: Sequence[MatchedImage]) -> tuple[NDArray[np.float32], NDArr
     return scores[order], right[order], sum(image.total for image in matched)
 
 
-def _average_precision(found: Sequence[ImageDetections], threshold: float) -> float:
-    """Mean of the precision at 101 recalls, each the best at this recall or above (COCO)."""
-    _, right, total = _ranked([_match(image, threshold) for image in found])
+def average_precision(matched: Sequence[MatchedImage]) -> float:
+    """Matched images -> mean of the precision at 101 recalls, each the best at this recall or above (COCO)."""
+    _, right, total = _ranked(matched)
     if not total:
         return float("nan")
     hits = np.cumsum(right)

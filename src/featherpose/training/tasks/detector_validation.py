@@ -48,7 +48,6 @@ def validation_set_of(scenes: SceneSet, long_side: int) -> DetectorValidationSet
     )
 
 
-@torch.no_grad()
 def validate(
     network: nn.Module, validation_set: DetectorValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
 ) -> dict[str, float]:
@@ -57,10 +56,27 @@ def validate(
 
     Every process computes all of them: the set is small.
     """
+    found, loss = detections_of(network, validation_set, device)
+    scores = detection_scores(found)
+    conf = score_at_precision(found)
+    return {
+        "box_ap": 100 * scores.ap,
+        "box_ap50": 100 * scores.ap50,
+        "box_recall": 100 * scores.recall,
+        "loss": loss,
+        "conf": round(conf, 3) if math.isfinite(conf) else CONF,
+    }
+
+
+@torch.no_grad()
+def detections_of(
+    network: nn.Module, validation_set: DetectorValidationSet, device: torch.device
+) -> tuple[list[ImageDetections], float]:
+    """Network -> its detections in each image of the set, in their order, and the mean loss."""
     was_training = network.training
     network.eval()
     normalize = Normalize().to(device)
-    found: list[ImageDetections] = []
+    found: dict[int, ImageDetections] = {}
     losses: list[float] = []
     for indices in _batches_of_one_size(validation_set.images):
         images = torch.from_numpy(np.stack([validation_set.images[index] for index in indices]))
@@ -73,17 +89,9 @@ def validate(
         targets = DetectionTargets(*(torch.stack(column).to(device) for column in zip(*rows, strict=True)))
         losses += [detection_loss(raw, targets, size).item()] * len(indices)
         for index, detections in zip(indices, decode(raw, size), strict=True):
-            found.append(_with_labels(detections, validation_set.labels[index], size))
+            found[index] = _with_labels(detections, validation_set.labels[index], size)
     network.train(was_training)
-    scores = detection_scores(found)
-    conf = score_at_precision(found)
-    return {
-        "box_ap": 100 * scores.ap,
-        "box_ap50": 100 * scores.ap50,
-        "box_recall": 100 * scores.recall,
-        "loss": float(np.mean(losses)),
-        "conf": round(conf, 3) if math.isfinite(conf) else CONF,
-    }
+    return [found[index] for index in range(len(found))], float(np.mean(losses))
 
 
 def decode(raw: RawDetections, size: Size) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
