@@ -35,7 +35,7 @@ from featherpose.kinds import DETECTOR
 from featherpose.networks.checkpoints import read_facts
 from featherpose.oks import oks
 from featherpose.recipes.detector import DetectorRecipe
-from featherpose.recipes.reading import from_dict
+from featherpose.recipes.reading import recorded
 from featherpose.training.tasks.detector import DetectorTask
 from featherpose.training.tasks.detector_validation import detections_of
 from featherpose.training.tasks.pose_labels import read_labels
@@ -71,7 +71,7 @@ def pose_scores(files: Sequence[str]) -> tuple[int, dict[str, list[Score]]]:
 def detector_scores(files: Sequence[str]) -> tuple[int, dict[str, list[Score]]]:
     """Weights files of person detectors -> number of images, and by name the score of each file."""
     opened = [open_detector(file) for file in files]
-    recipe = from_dict({key: value for key, value in opened[-1][1].recipe.items() if key != "digest"})
+    recipe = recorded(opened[-1][1].recipe)
     assert isinstance(recipe, DetectorRecipe)
     task = DetectorTask(recipe)
     by_name: dict[str, list[Score]] = {"AP": [], "AP50": [], "recall": []}

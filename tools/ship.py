@@ -35,7 +35,7 @@ from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
 from featherpose.manifest import VERSION, PoseManifest
 from featherpose.recipes.pose import PoseRecipe, PoseStage
-from featherpose.recipes.reading import from_dict
+from featherpose.recipes.reading import recorded
 from featherpose.training.tasks.pose_labels import PoseLabels, read_labels
 from featherpose.training.tasks.pose_validation import ValidationSet, predict, validation_set_of
 
@@ -44,7 +44,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "src/featherpose/weights"
 
 def recorded_recipe(manifest: PoseManifest) -> PoseRecipe:
     """Manifest -> the recipe that the weights were trained by."""
-    recipe = from_dict({key: value for key, value in manifest.recipe.items() if key != "digest"})
+    recipe = recorded(manifest.recipe)
     assert isinstance(recipe, PoseRecipe)
     return recipe
 

@@ -61,16 +61,22 @@ def synthetic_person(rng: np.random.Generator, key: str) -> tuple[bytes, bytes]:
     return stream.getvalue(), json.dumps(record).encode()
 
 
-@pytest.fixture(scope="session")
-def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with one shard of 40 synthetic samples, some of them in the validation set."""
-    folder, rng = tmp_path_factory.mktemp("drawn"), np.random.default_rng(0)
+def write_shard(folder: Path) -> None:
+    """Write one shard of 40 synthetic samples, some of them in the validation set."""
+    rng = np.random.default_rng(0)
     with tarfile.open(folder / "drawn.tar", "w") as archive:
         for i in range(40):
             key = f"drawn-{i:03d}"
             image, record = synthetic_person(rng, key)
             add_file(archive, f"{key}.webp", image)
             add_file(archive, f"{key}.json", record)
+
+
+@pytest.fixture(scope="session")
+def synthetic_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the shard of `write_shard`."""
+    folder = tmp_path_factory.mktemp("drawn")
+    write_shard(folder)
     return folder
 
 

@@ -36,6 +36,20 @@ if TYPE_CHECKING:
     help="Of a person detector, lowest score of a box where no other is given; validation: computed on the validation "
     "set of its recipe, so that 90 % of the boxes are right.  [default: what training computed so, else 0.3]",
 )
+@click.option("--int8", is_flag=True, help="8-bit weights and activations (see above).")
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="With --int8, the data set of the recipe.  [default: where the recipe finds it]",
+)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(min=0),
+    metavar="POINTS",
+    default=1.0,
+    show_default=True,
+    help="With --int8, percentage points of the score that it may cost.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def export(
     weights: Path,
@@ -46,6 +60,9 @@ def export(
     options: dict[str, Any],
     skeleton: str | None,
     conf: float | str | None,
+    int8: bool,
+    data: str | None,
+    max_loss: float,
     as_json: bool,
 ) -> None:
     """Export WEIGHTS (.safetensors, .pth) to one ONNX file: uint8 crops in; keypoints, scores and heatmaps out.
@@ -55,8 +72,13 @@ def export(
     A parity check compares torch with onnxruntime on photographs and on synthetic crops. If it fails, no file is
     written. The manifest in the file holds the parity result, the skeleton, the training and its terms.
 
+    --int8 writes a pose network with 8-bit convolutions, a third of the size. Their ranges are calibrated on 256
+    training samples of the recipe, and the file is scored on the recipe's validation set: if it loses more than
+    --max-loss, no file is written. Where it is faster, `featherpose benchmark latency` shows by how much.
+
     \b
     featherpose export runs/pretrain-cbam_lite_hrnet_18/best.safetensors
+    featherpose export runs/mine/best.safetensors --int8
     featherpose export litehrnet.pth --network lite_hrnet_18 --skeleton coco17 --input-size 256x192
     """
     from rich.console import Console
@@ -73,6 +95,9 @@ def export(
             options=options,
             skeleton=skeleton,
             conf=conf,
+            int8=int8,
+            data=data,
+            max_loss=max_loss,
         )
     if as_json:
         import json
@@ -105,8 +130,15 @@ def _detector_lines(manifest: DetectorManifest) -> list[str]:
 
 
 def _pose_lines(manifest: PoseManifest) -> list[str]:
-    """Manifest of a pose network -> its parity result as a short table."""
+    """Manifest of a pose network -> its parity result as a short table; of an int8 file its scores."""
     parity = manifest.parity
+    if "int8" in parity:
+        found = parity["int8"]
+        mean, low, high = found["difference"]
+        return [
+            f"{found['score']} of {found['persons']} persons of the validation set: {found['float32']:.1f} in float32,"
+            f" {found['int8']:.1f} in int8, {mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        ]
     allowed = parity["allowed"]
     jumps = parity["jumps"]
     height, width = manifest.make_codec().heatmap_size.shape

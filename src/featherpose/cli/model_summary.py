@@ -111,7 +111,12 @@ def _interval(ends: list[float] | None) -> str:
 
 
 def _parity(parity: Mapping[str, Any]) -> list[str]:
-    """The largest differences from torch, or from the original of an adopted model."""
+    """The largest differences from torch, or from the original of an adopted model; of an int8 file its scores."""
+    if "int8" in parity:
+        found = parity["int8"]
+        mean, low, high = found["difference"]
+        difference = f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+        return [f"int8: {found['score']} {found['int8']:.1f}, float32 {found['float32']:.1f}: {difference}"]
     allowed: Mapping[str, float] = parity.get("allowed") or {}
     lines = [f"{name} {parity[name]:.2g}, allowed {limit:g}" for name, limit in allowed.items() if name in parity]
     engines = _listed(parity.get("engines") or {})

@@ -15,13 +15,14 @@ from featherpose.crop import PADDING
 from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.detector import export_detector
+from featherpose.exporting.int8 import MAX_LOSS, export_int8
 from featherpose.exporting.onnx import export
 from featherpose.manifest import DetectorManifest, Manifest, PoseManifest
 from featherpose.networks import create_detector, create_network, stride_of
 from featherpose.networks.checkpoints import load_weights, read_facts
 from featherpose.networks.feather_detect import DetectorNetwork
 from featherpose.recipes.detector import DetectorRecipe
-from featherpose.recipes.reading import from_dict
+from featherpose.recipes.reading import recorded
 from featherpose.size import Size
 from featherpose.skeleton import Skeleton, find_skeleton
 from featherpose.training.tasks.detector import DetectorTask
@@ -42,24 +43,35 @@ def export_weights(
     *,
     crops: str | Path | None = None,
     conf: float | str | None = None,
+    int8: bool = False,
+    data: str | None = None,
+    max_loss: float = MAX_LOSS,
     **given: Any,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) -> path of the .onnx file (default: next to the weights) and its manifest.
 
-    `crops` is a folder of images or shards for the parity check of a pose network; `given` as in `open_weights`. Both
-    are refused for a detector, whose weights say everything but, if wanted, `conf` (`open_detector`).
+    `crops` is a folder of images or shards for the parity check of a pose network; `int8`, `data` and `max_loss` as in
+    `export_int8`; `given` as in `open_weights`. All are refused for a detector, whose weights say everything but, if
+    wanted, `conf` (`open_detector`).
     """
-    out = Path(weights).with_suffix(".onnx") if out is None else Path(out)
-    if _kind(Path(weights)) == DetectorManifest.kind:
-        useless = [name for name, value in {"crops": crops, **given}.items() if value]
+    path = Path(weights)
+    if out is None:
+        out = path.with_name(f"{path.stem}-int8.onnx") if int8 else path.with_suffix(".onnx")
+    out = Path(out)
+    if _kind(path) == DetectorManifest.kind:
+        useless = [name for name, value in {"crops": crops, "int8": int8, "data": data, **given}.items() if value]
         if useless:
             raise InputError(f"{weights} is a person detector, exported without {', '.join(useless)}; leave it out.")
         detector, description = open_detector(weights, conf)
         return out, export_detector(detector, out, description)
     if conf is not None:
         raise InputError(f"{weights} is a pose network, which has no conf; leave it out.")
+    if data is not None and not int8:
+        raise InputError("data is used by int8 alone; leave it out.")
     model, manifest = open_weights(weights, **given)
     image_crops = parity_crops.image_crops(manifest, None if crops is None else Path(crops))
+    if int8:
+        return out, export_int8(model, out, manifest, crops=image_crops, data=data, max_loss=max_loss)
     return out, export(model, out, manifest, crops=image_crops)
 
 
@@ -94,7 +106,7 @@ def open_detector(path: str | Path, conf: float | str | None = None) -> tuple[De
 def _conf_in_validation(network: DetectorNetwork, facts: Mapping[str, Any], path: str | Path) -> float:
     """Detector and the metadata of its weights -> score threshold at which 90 % of its boxes are right on the
     validation set of its recipe."""
-    recipe = from_dict({key: value for key, value in facts.get("recipe", {}).items() if key != "digest"})
+    recipe = recorded(facts.get("recipe", {}))
     if not isinstance(recipe, DetectorRecipe):
         raise ModelError(f"{path} does not record its recipe, so its validation set is unknown; give conf as a number.")
     validation_set = DetectorTask(recipe).validation_set(facts["long_side"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,20 @@ def from_dict(values: dict[str, Any], where: str = "the recipe") -> Recipe:
     if recipe.problem:
         raise RecipeError(f"{where}: {recipe.problem}")
     return recipe
+
+
+def recorded(values: Mapping[str, Any], data: str | None = None) -> Recipe:
+    """The recipe that a weights file or a manifest records, without its digest and its teacher network -> Recipe.
+
+    `data` is the path of its data set, where the recipe does not find it.
+    """
+    recipe = from_dict({key: value for key, value in values.items() if key != "digest"})
+    if isinstance(recipe, PoseRecipe):
+        moved = recipe.data if data is None else recipe.data.model_copy(update={"folder": data})
+        return recipe.model_copy(update={"distill": Distill(), "data": moved})
+    assert isinstance(recipe, DetectorRecipe)
+    moved = recipe.data if data is None else recipe.data.model_copy(update={"folders": (data,)})
+    return recipe.model_copy(update={"data": moved})
 
 
 def load(path: Path) -> Recipe:

@@ -22,9 +22,7 @@ from featherpose.errors import FeatherposeError, InputError, ModelError
 from featherpose.networks import create_detector, create_network
 from featherpose.networks.checkpoints import load_weights, read_facts, read_metadata, save_weights
 from featherpose.networks.preprocess import Normalize
-from featherpose.recipes.detector import DetectorRecipe
-from featherpose.recipes.pose import Distill, PoseRecipe
-from featherpose.recipes.reading import from_dict
+from featherpose.recipes.reading import recorded
 from featherpose.recipes.recipe import Recipe
 from featherpose.recipes.schedule import Epoch, epochs, until_end_of_stage
 from featherpose.size import Size
@@ -177,7 +175,7 @@ class _Data:
 def _open_data(path: Path, facts: Facts, data: str | None, device: torch.device) -> _Data:
     """Weights file with its metadata -> the data of its recipe; ModelError where they cannot be used."""
     try:
-        recipe = _recipe(facts, data)
+        recipe = recorded(facts.get("recipe", {}), data)
         task = open_task(recipe, device)
         plan = epochs(recipe, task.steps)
         epoch = next((epoch for epoch in plan if epoch.stage.size == _input_size(facts)), plan[-1])
@@ -188,17 +186,6 @@ def _open_data(path: Path, facts: Facts, data: str | None, device: torch.device)
             "of the norms with --no-data."
         ) from error
     return _Data(recipe, task.sources, stage_data, until_end_of_stage(plan, epoch), device)
-
-
-def _recipe(facts: Facts, data: str | None) -> Recipe:
-    """Metadata of a weights file, and the path of its data set if given -> its recipe, without a teacher network."""
-    recipe = from_dict({key: value for key, value in facts.get("recipe", {}).items() if key != "digest"})
-    if isinstance(recipe, PoseRecipe):
-        moved = recipe.data if data is None else recipe.data.model_copy(update={"folder": data})
-        return recipe.model_copy(update={"distill": Distill(), "data": moved})
-    assert isinstance(recipe, DetectorRecipe)
-    moved = recipe.data if data is None else recipe.data.model_copy(update={"folders": (data,)})
-    return recipe.model_copy(update={"data": moved})
 
 
 def _input_size(facts: Facts) -> Size | None:
