@@ -28,6 +28,7 @@ def rows_of(manifest: Manifest) -> list[Row]:
         ("input", _shape(KINDS[manifest.kind].input, manifest)),
         *_rows("outputs", [_shape(output, manifest) for output in manifest.outputs]),
         *_rows("use", _use(manifest)),
+        *_rows("original", [f"{key} {training[key]}" for key in ("source", "sha256") if key in training]),
         *_rows("trained on", _data(training)),
         *_rows("runs", _runs(manifest.recipe, training)),
         *_rows("accuracy", [line for entry in manifest.accuracy for line in _scores(entry)]),
@@ -70,9 +71,7 @@ def _use(manifest: Manifest) -> list[str]:
 def _data(training: Mapping[str, Any]) -> list[str]:
     samples: Mapping[str, int] = training.get("samples") or {}
     lines = [f"{sum(samples.values())} samples: {_listed(samples)}"] if samples else []
-    lines += [training["teacher"]] if training.get("teacher") else []
-    lines += [f"{key} {training[key]}" for key in ("source", "sha256") if key in training]
-    return lines
+    return [*lines, training["teacher"]] if training.get("teacher") else lines
 
 
 def _runs(recipe: Mapping[str, Any], training: Mapping[str, Any]) -> list[str]:
