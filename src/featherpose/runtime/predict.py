@@ -18,7 +18,7 @@ from featherpose.poses import Poses
 from featherpose.records import Counts, Group, Id, Tally, count_notes
 from featherpose.runtime import resume
 from featherpose.runtime.estimator import Request
-from featherpose.runtime.finder import make_finder
+from featherpose.runtime.finder import Finder, make_finder
 from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, GivenBoxes, read_boxes
 from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
 from featherpose.runtime.models import DEFAULT_DETECTOR, open_models
@@ -106,31 +106,87 @@ def predict(
         flip_test=flip_test,
         refine=refine,
     )
-    boxes_of: BoxLookup | None = box_of_whole_image if whole_image else None
     known_boxes = None if boxes is None else read_boxes(boxes, category)
-    formats = {name: find_format(name) for name in save}
     if not draw_images and (draw_boxes or draw_ids):
         raise InputError("Boxes and ids are drawn on images: leave out --no-draw, or --draw-boxes and --draw-ids.")
+    drawing = _Drawing(score_threshold, draw_boxes, draw_ids) if draw_images else None
+    plan = _plan(sources, Path(out), json_file, save, shard, draw_images=draw_images)
+    given_boxes = None if known_boxes is None else GivenBoxes(known_boxes, plan.all_files, strict=strict)
+    options = {
+        "conf": models.conf,
+        "max_people": max_people,
+        "boxes": None if known_boxes is None else known_boxes.digest,
+        "category": category,
+        "whole_image": whole_image,
+        "flip_test": flip_test,
+        "refine": refine,
+        "drawn": None if drawing is None else [drawing.score_threshold, drawing.boxes, drawing.ids],
+    }
+    settings = resume.settings_of(models.session.path, models.detector_file, options)
+    results = Results(plan.destination, plan.image_files, models.manifest, settings)
+    if not overwrite:
+        results.resume()
+    num_resumed = results.num_done
+    watch = Stopwatch()
+    finder = make_finder(models, box_of_whole_image if whole_image else given_boxes, watch)
+    saved = _process(plan, results, finder, drawing, watch, max_pixels, progress)
+    return Report(
+        poses=results.poses(),
+        failures=plan.failures,
+        num_resumed=num_resumed,
+        json_file=plan.destination.json_file,
+        saved=saved,
+        model=models.session.path,
+        detector=models.detector_file,
+        conf=models.conf,
+        device=models.session.device,
+        threads=models.session.threads,
+        seconds=dict(watch.seconds),
+        counts=(_count_files(plan.tally, plan.failures), *([given_boxes.counts] if given_boxes else [])),
+        warnings=(*(given_boxes.warnings if given_boxes else ()), *count_notes(plan.notes)),
+    )
 
-    # Which images, and where their results go. Names are unique over all shards, because these share the folder.
-    out = Path(out)
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Which images are processed, and where their results go."""
+
+    all_files: list[ImageFile]
+    """Of all shards: these share the folder, so names are unique over them."""
+    image_files: list[ImageFile]
+    """Of this shard."""
+    destination: Destination
+    failures: list[str]
+    """One line for each source that cannot be used; those of images are added."""
+    tally: Tally
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+    """By the name of the image, what was not taken as it is; added when it is read."""
+
+
+def _plan(
+    sources: Iterable[AnyPath],
+    out: Path,
+    json_file: AnyPath | None,
+    save: Sequence[str],
+    shard: str | None,
+    *,
+    draw_images: bool,
+) -> _Plan:
+    """Sources and where results are wanted -> the plan; InputError where one would overwrite an image or another."""
+    formats = {name: find_format(name) for name in save}
     tally = Tally("files")
     all_files, failures = find_images(sources, out, tally)
     tally.total += len(failures)
-    given_boxes = None
-    if known_boxes is not None:
-        given_boxes = GivenBoxes(known_boxes, all_files, strict=strict)
-        boxes_of = given_boxes
     image_files = all_files
     shard_name = ""
     if shard is not None:
         index, count = parse_shard(shard)
+        shard_name = f"{index}/{count}"
         image_files = select_shard(all_files, index, count)
         chosen = {image_file.path for image_file in image_files}
         for image_file in all_files:
             if image_file.path not in chosen:
                 tally.leave_out("of other shards", image_file.name)
-        shard_name = f"{index}/{count}"
     destination = Destination(
         folder=out,
         json_file=Path(json_file or out / file_names.of_shard(native.FILE, shard_name)),
@@ -142,68 +198,61 @@ def predict(
     _check_overwriting(all_files, destination)
     if any(found.one_file_per_image for found in formats.values()):
         file_names.paths(out, destination.all_names, "")  # refused now, not after a run of hours
+    return _Plan(all_files, image_files, destination, failures, tally)
 
-    # What an earlier run has done
-    options = {
-        "conf": models.conf,
-        "max_people": max_people,
-        "boxes": None if known_boxes is None else known_boxes.digest,
-        "category": category,
-        "whole_image": whole_image,
-        "flip_test": flip_test,
-        "refine": refine,
-        "drawn": [score_threshold, draw_boxes, draw_ids] if draw_images else None,
-    }
-    settings = resume.settings_of(models.session.path, models.detector_file, options)
-    results = Results(destination, image_files, models.manifest, settings)
-    if not overwrite:
-        results.resume()
-    num_resumed = results.num_done
-    remaining = results.remaining()
 
-    # One image after the other; an estimator reads a few ahead.
+@dataclass(frozen=True)
+class _Drawing:
+    """How poses are drawn on their images."""
+
+    score_threshold: float
+    boxes: bool
+    ids: bool
+
+    def write(self, path: Path, image: NDArray[np.uint8], poses: Poses) -> None:
+        """Draw the poses on the image and write it."""
+        drawn = draw(image, poses, score_threshold=self.score_threshold, boxes=self.boxes, ids=self.ids)
+        files.make_folder(path.parent)
+        images.write(path, drawn)
+
+
+def _process(
+    plan: _Plan,
+    results: Results,
+    finder: Finder,
+    drawing: _Drawing | None,
+    watch: Stopwatch,
+    max_pixels: int,
+    progress: Callable[[int, int], None] | None,
+) -> list[str]:
+    """Estimate what remains to be done, one image after the other; an estimator reads a few ahead.
+
+    Results are written now and then and at the end, also after an interrupt -> what each format has written. Images
+    that cannot be used are added to the plan's failures.
+    """
     saved: list[str] = []
-    notes: dict[str, str] = {}
-    watch = Stopwatch()
-    finder = make_finder(models, boxes_of, watch)
-    requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, failures, notes))
+    remaining = results.remaining()
+    requests = watch.each("reading", _requests(remaining, finder.boxes_of, max_pixels, plan.failures, plan.notes))
     try:
         for request, poses in watch.each("poses", finder.estimate(requests)):
             if progress:
                 progress(request.index, len(remaining))
             with watch.stage("writing"):
                 try:
-                    if draw_images:
-                        drawn = draw(
-                            request.image, poses, score_threshold=score_threshold, boxes=draw_boxes, ids=draw_ids
-                        )
-                        _write_image(out / request.file.drawn_name, drawn)
+                    if drawing:
+                        drawing.write(plan.destination.folder / request.file.drawn_name, request.image, poses)
                     results.add(request.file, poses, request.stamp)
                 except InputError as error:
-                    failures.append(with_name(request.file.path, error))
+                    plan.failures.append(with_name(request.file.path, error))
                 results.write_if_due()
         if progress:
             progress(len(remaining), len(remaining))
     finally:
         # Where no image could be used, or none is done yet, the results of an earlier run stay.
-        if results.num_done or not (remaining or failures):
+        if results.num_done or not (remaining or plan.failures):
             with watch.stage("writing"):
                 saved = results.write()
-    return Report(
-        poses=results.poses(),
-        failures=failures,
-        num_resumed=num_resumed,
-        json_file=destination.json_file,
-        saved=saved,
-        model=models.session.path,
-        detector=models.detector_file,
-        conf=models.conf,
-        device=models.session.device,
-        threads=models.session.threads,
-        seconds=dict(watch.seconds),
-        counts=(_count_files(tally, failures), *([given_boxes.counts] if given_boxes else [])),
-        warnings=(*(given_boxes.warnings if given_boxes else ()), *count_notes(notes)),
-    )
+    return saved
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,8 +305,3 @@ def _check_overwriting(image_files: list[ImageFile], destination: Destination) -
     for result in (destination.json_file, *(out / image_file.drawn_name for image_file in image_files)):
         if files.resolved(result) in originals:
             raise InputError(f"{result}: the result would overwrite the input image. Choose another --out.")
-
-
-def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
-    files.make_folder(path.parent)
-    images.write(path, image)
