@@ -23,6 +23,7 @@ from featherpose.size import Size
 
 if TYPE_CHECKING:
     from featherpose.data.dataset import Dataset
+    from featherpose.data.datasets import Source as LabeledSource
     from featherpose.data.mpii import Mpii
     from featherpose.data.pack import Packed
     from featherpose.evaluation.coco import CocoScores
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from featherpose.manifest import Manifest, PoseManifest
     from featherpose.recipes.recipe import Recipe
     from featherpose.runtime.detector import Detector
+    from featherpose.runtime.estimator import Estimator
     from featherpose.runtime.latency import Latency
     from featherpose.runtime.models import Models
     from featherpose.runtime.predict import Report
@@ -516,22 +518,13 @@ def evaluate(
     from featherpose import files, images, weights
     from featherpose.data.dataset import read_ids
     from featherpose.data.datasets import find_dataset
-    from featherpose.data.mpii import read_mpii
     from featherpose.data.names import DATASET_NAMES
-    from featherpose.evaluation.crowdpose import with_crowd_scores
-    from featherpose.evaluation.detection import MAX_DETECTIONS
     from featherpose.evaluation.diagnosis import with_diagnosis
     from featherpose.evaluation.evaluate import evaluate as evaluate_coco
-    from featherpose.evaluation.evaluate import evaluate_detected, evaluate_one_stage
     from featherpose.evaluation.intervals import with_intervals
-    from featherpose.evaluation.lsp import evaluate_lsp
-    from featherpose.evaluation.mpii import evaluate_mpii
     from featherpose.kinds import DETECTOR, POSES
     from featherpose.manifest import read_manifest
-    from featherpose.nms import MIN_SCORE
     from featherpose.runtime.estimator import Estimator
-    from featherpose.runtime.one_stage import OneStage
-    from featherpose.runtime.pipeline import without_duplicates
 
     if format != "auto" and format not in DATASET_NAMES:
         raise InputError(f"Format {format!r} is not known.{did_you_mean(format, ('auto', *DATASET_NAMES))}")
@@ -545,80 +538,55 @@ def evaluate(
     kind = read_manifest(weights.find(model)).kind
     chosen = None if ids is None else read_ids(ids)
     source = find_dataset(data, "" if format == "auto" else format)
-
-    def finish(evaluation: E) -> E:
-        """With what was asked for, and written."""
-        if diagnosis:
-            evaluation = with_diagnosis(evaluation)
-        if intervals:
-            evaluation = with_intervals(evaluation)
-        return _with_results(evaluation, out)
-
-    def finish_ap(evaluation: Evaluation[CocoScores], dataset: Dataset) -> Evaluation[Any]:
-        """The same, of a data set whose metric is AP by OKS."""
-        if source.name == "crowdpose":
-            return finish(with_crowd_scores(evaluation, dataset.labels))
-        return finish(_with_coco_submission(evaluation, dataset, model, out))
-
     # Who finds the people needs no boxes, and has no crops.
     of_crops = {"format": source.name in IN_GIVEN_BOXES, **in_given_boxes, "padding": padding}
     of_crops |= {"flip_test": flip_test, "blur_kernel": blur_kernel, "refine": refine}
+    evaluation: Evaluation[Any]
     if kind == DETECTOR.name:
         _refuse_options(model, "a person detector", of_crops | {"diagnosis": diagnosis})
-        return finish(_evaluate_detector(model, source.read(category, chosen), device, progress, strict=strict))
-    if kind == POSES.name:
+        evaluation = _evaluate_detector(model, source.read(category, chosen), device, progress, strict=strict)
+    elif kind == POSES.name:
         _refuse_options(model, "a one-stage model", of_crops)
-        one_stage = OneStage(_session(weights.find(model), device), conf=MIN_SCORE, max_people=MAX_DETECTIONS)
         dataset = source.read(category, chosen)
-        evaluation = evaluate_one_stage(dataset, one_stage.estimate_requests, progress, strict=strict)
-        return finish_ap(evaluation, dataset)
-    images.use_one_thread()  # of OpenCV: the engine uses the cores
-    estimator = Estimator(
-        _session(weights.find(model), device),
-        flip_test=flip_test,
-        blur_kernel=blur_kernel,
-        refine=refine,
-        padding=padding,
-    )
-    skeleton = estimator.manifest.skeleton
-    predict_persons = estimator.estimate_requests
-    if source.name in IN_GIVEN_BOXES:
-        _refuse_in_given_boxes(source.name, in_given_boxes)
-    dataset = source.read(category, chosen)
-    if source.name in IN_GIVEN_BOXES:
-        warnings = [] if dataset.labels.hidden else dataset.warnings(strict=strict)
-        if source.name == "lsp":
-            evaluation = evaluate_lsp(dataset, predict_persons, skeleton, progress)
-            return finish(replace(evaluation, warnings=(*warnings, *evaluation.warnings)))
-        people = read_mpii(source.place, source.split, chosen)
-        evaluation = evaluate_mpii(people, predict_persons, skeleton, progress)
-        evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
-        return finish(_with_mpii_submission(evaluation, people, out))
-    if boxes == "detector":
-        if nms is not None or jitter:
-            raise InputError(
-                "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
-            )
-        evaluation = evaluate_detected(
-            dataset,
-            predict_persons,
-            open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
-            without_duplicates,
-            progress,
-            strict=strict,
-        )
+        evaluation = _evaluate_one_stage(model, dataset, device, progress, strict=strict)
+        evaluation = _with_ap_of(source.name, evaluation, dataset, model, out)
     else:
-        evaluation = evaluate_coco(
-            dataset,
-            predict_persons,
-            boxes=boxes,
-            progress=progress,
-            nms=nms,
-            jitter=jitter,
-            category=category,
-            strict=strict,
+        images.use_one_thread()  # of OpenCV: the engine uses the cores
+        estimator = Estimator(
+            _session(weights.find(model), device),
+            flip_test=flip_test,
+            blur_kernel=blur_kernel,
+            refine=refine,
+            padding=padding,
         )
-    return finish_ap(evaluation, dataset)
+        if source.name in IN_GIVEN_BOXES:
+            _refuse_in_given_boxes(source.name, in_given_boxes)
+            evaluation = _evaluate_in_given_boxes(source, chosen, estimator, category, out, progress, strict=strict)
+        else:
+            dataset = source.read(category, chosen)
+            if boxes == "detector":
+                if nms is not None or jitter:
+                    raise InputError(
+                        "nms and jitter are for boxes that are given; leave them out: duplicates are suppressed by OKS."
+                    )
+                evaluation = _evaluate_detected(dataset, estimator, detector, conf, device, progress, strict=strict)
+            else:
+                evaluation = evaluate_coco(
+                    dataset,
+                    estimator.estimate_requests,
+                    boxes=boxes,
+                    progress=progress,
+                    nms=nms,
+                    jitter=jitter,
+                    category=category,
+                    strict=strict,
+                )
+            evaluation = _with_ap_of(source.name, evaluation, dataset, model, out)
+    if diagnosis:
+        evaluation = with_diagnosis(evaluation)
+    if intervals:
+        evaluation = with_intervals(evaluation)
+    return _with_results(evaluation, out)
 
 
 def compare(
@@ -761,6 +729,88 @@ def _evaluate_detector(
     conf = detector.conf
     detector.conf = 0.0  # AP ranks all boxes
     return evaluate_detector(dataset, detector, conf, progress, strict=strict)
+
+
+def _evaluate_one_stage(
+    model: AnyPath,
+    dataset: Dataset,
+    device: str,
+    progress: Callable[[int, int], None] | None,
+    *,
+    strict: bool,
+) -> Evaluation[CocoScores]:
+    """Model that finds people and keypoints at once, and a labeled data set -> scores."""
+    from featherpose import weights
+    from featherpose.evaluation.detection import MAX_DETECTIONS
+    from featherpose.evaluation.evaluate import evaluate_one_stage
+    from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.one_stage import OneStage
+
+    one_stage = OneStage(_session(weights.find(model), device), conf=MIN_SCORE, max_people=MAX_DETECTIONS)
+    return evaluate_one_stage(dataset, one_stage.estimate_requests, progress, strict=strict)
+
+
+def _evaluate_detected(
+    dataset: Dataset,
+    estimator: Estimator,
+    detector: AnyPath,
+    conf: float | None,
+    device: str,
+    progress: Callable[[int, int], None] | None,
+    *,
+    strict: bool,
+) -> Evaluation[CocoScores]:
+    """Estimator of crops, and the detector that finds them in a labeled data set -> scores."""
+    from featherpose.evaluation.detection import MAX_DETECTIONS
+    from featherpose.evaluation.evaluate import evaluate_detected
+    from featherpose.nms import MIN_SCORE
+    from featherpose.runtime.pipeline import without_duplicates
+
+    return evaluate_detected(
+        dataset,
+        estimator.estimate_requests,
+        open_detector(detector, device, MIN_SCORE if conf is None else conf, MAX_DETECTIONS),
+        without_duplicates,
+        progress,
+        strict=strict,
+    )
+
+
+def _evaluate_in_given_boxes(
+    source: LabeledSource,
+    chosen: frozenset[str] | None,
+    estimator: Estimator,
+    category: int | str | None,
+    out: AnyPath | None,
+    progress: Callable[[int, int], None] | None,
+    *,
+    strict: bool,
+) -> Evaluation[LspScores] | Evaluation[MpiiScores]:
+    """Data set of `IN_GIVEN_BOXES` and an estimator -> scores; of MPII's test people also the file for its server."""
+    from featherpose.data.mpii import read_mpii
+    from featherpose.evaluation.lsp import evaluate_lsp
+    from featherpose.evaluation.mpii import evaluate_mpii
+
+    dataset = source.read(category, chosen)
+    skeleton = estimator.manifest.skeleton
+    warnings = [] if dataset.labels.hidden else dataset.warnings(strict=strict)
+    if source.name == "lsp":
+        of_lsp = evaluate_lsp(dataset, estimator.estimate_requests, skeleton, progress)
+        return replace(of_lsp, warnings=(*warnings, *of_lsp.warnings))
+    people = read_mpii(source.place, source.split, chosen)
+    of_mpii = evaluate_mpii(people, estimator.estimate_requests, skeleton, progress)
+    return _with_mpii_submission(replace(of_mpii, warnings=(*warnings, *of_mpii.warnings)), people, out)
+
+
+def _with_ap_of(
+    name: str, evaluation: Evaluation[CocoScores], dataset: Dataset, model: AnyPath, out: AnyPath | None
+) -> Evaluation[CocoScores] | Evaluation[CrowdScores]:
+    """Evaluation by OKS on the data set of this name -> CrowdPose's scores, or COCO's and the file for its server."""
+    from featherpose.evaluation.crowdpose import with_crowd_scores
+
+    if name == "crowdpose":
+        return with_crowd_scores(evaluation, dataset.labels)
+    return _with_coco_submission(evaluation, dataset, model, out)
 
 
 E = TypeVar("E", bound="Evaluation[Any]")
