@@ -336,44 +336,39 @@ def predict(
             # Nobody asked for the videos that lie among images.
             warnings = (f"Videos in the folders were left out ({len(videos)}). {error}",)
             videos = []
+    models = open_models(
+        model,
+        detector,
+        device,
+        boxes=boxes,
+        whole_image=whole_image,
+        conf=conf,
+        max_people=max_people,
+        flip_test=flip_test,
+        refine=refine,
+    )
     if image_sources or not videos:
         report = predict.predict(
             image_sources,
+            models,
             boxes=boxes,
+            whole_image=whole_image,
             category=category,
             strict=strict,
-            whole_image=whole_image,
-            detector=detector,
-            conf=conf,
-            max_people=max_people,
-            model=model,
             out=out,
             json_file=json_file,
             save=save,
+            shard=shard,
+            overwrite=overwrite,
             draw_images=draw_images,
             draw_boxes=draw_boxes,
             draw_ids=draw_ids,
             score_threshold=score_threshold,
-            shard=shard,
-            overwrite=overwrite,
-            flip_test=flip_test,
-            refine=refine,
-            device=device,
             max_pixels=int(max_megapixels * 1e6),
             progress=progress,
         )
     if report is not None and not videos:
         return replace(report, warnings=(*report.warnings, *warnings))
-    models = open_models(
-        model,
-        detector,
-        device,
-        conf=conf,
-        max_people=max_people,
-        whole_image=whole_image,
-        flip_test=flip_test,
-        refine=refine,
-    )
     of_videos, failures = video.predict_videos(
         videos,
         models,

@@ -11,13 +11,13 @@ from PIL import Image as PillowImage
 
 import featherpose
 from featherpose import images, weights
+from featherpose.api import predict
 from featherpose.errors import InputError, ModelError
 from featherpose.poses import Poses
 from featherpose.runtime.detector import Detector
 from featherpose.runtime.estimator import Estimator
 from featherpose.runtime.models import check_finder
 from featherpose.runtime.pipeline import TopDown, without_duplicates
-from featherpose.runtime.predict import predict
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from featherpose import images, weights
+from featherpose.api import predict
 from featherpose.errors import InputError, ModelError
 from featherpose.formats import native
 from featherpose.formats.outputs import FORMATS
 from featherpose.runtime import predict as predict_file
-from featherpose.runtime.predict import predict
 from featherpose.size import Size
 from featherpose.skeleton import COCO17
 from tests.tiny_model import tiny_image_manifest, tiny_image_model, tiny_model

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from featherpose import images
+from featherpose.api import predict
 from featherpose.formats.outputs import FORMATS
 from featherpose.runtime import predict as predict_file
 from featherpose.runtime import results
-from featherpose.runtime.predict import Report, predict
+from featherpose.runtime.predict import Report
 from featherpose.skeleton import LSP14
 from tests.runtime.test_predict import image_file
 from tests.tiny_model import tiny_manifest, tiny_model
@@ -101,7 +102,7 @@ def test_changed_images_are_done_again(
     ("options", "redone"),
     [
         pytest.param({}, [], id="none"),
-        pytest.param({"max_pixels": 10**6}, [], id="limit of pixels"),
+        pytest.param({"max_megapixels": 1}, [], id="limit of pixels"),
         pytest.param({"save": ["csv", "jsonl"]}, [], id="other formats"),
         pytest.param({"overwrite": True}, ALL, id="overwrite"),
         pytest.param({"flip_test": True}, ALL, id="flip test"),

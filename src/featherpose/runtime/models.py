@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from featherpose import images, weights
 from featherpose.errors import InputError
@@ -53,6 +54,15 @@ class Models:
         if isinstance(self.poses, OneStage):
             return self.poses.conf
         return None if self.detector is None else self.detector.conf
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that the results depend on, beside the files."""
+        finder = self.poses if isinstance(self.poses, OneStage) else self.detector
+        of_crops = {"flip_test": False, "refine": False}
+        if isinstance(self.poses, Estimator):
+            of_crops = {"flip_test": self.poses.flip_test, "refine": self.poses.refine}
+        return {"conf": self.conf, "max_people": None if finder is None else finder.max_people, **of_crops}
 
     @property
     def estimator(self) -> Estimator:

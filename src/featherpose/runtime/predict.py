@@ -21,7 +21,7 @@ from featherpose.runtime.estimator import Request
 from featherpose.runtime.finder import Finder, make_finder
 from featherpose.runtime.given_boxes import AnyBoxes, BoxLookup, GivenBoxes, read_boxes
 from featherpose.runtime.given_boxes import whole_image as box_of_whole_image
-from featherpose.runtime.models import DEFAULT_DETECTOR, open_models
+from featherpose.runtime.models import Models
 from featherpose.runtime.results import Destination, Results
 from featherpose.runtime.resume import Stamp
 from featherpose.runtime.sources import AnyPath, ImageFile, find_images, parse_shard, select_shard
@@ -63,11 +63,8 @@ class Report:
 
 def predict(
     sources: Iterable[AnyPath],
+    models: Models,
     *,
-    model: AnyPath = "default",
-    detector: AnyPath | None = DEFAULT_DETECTOR,
-    conf: float | None = None,
-    max_people: int | None = None,
     boxes: AnyBoxes | None = None,
     whole_image: bool = False,
     category: Id | None = None,
@@ -77,9 +74,6 @@ def predict(
     save: Sequence[str] = ("json",),
     shard: str | None = None,
     overwrite: bool = False,
-    device: str = "auto",
-    flip_test: bool = False,
-    refine: bool = False,
     draw_images: bool = True,
     draw_boxes: bool = False,
     draw_ids: bool = False,
@@ -89,23 +83,12 @@ def predict(
 ) -> Report:
     """Images (`sources.find_images`) -> poses of the persons on them; drawn images and files with poses in `out`.
 
-    The detector finds the persons, unless `boxes`, a JSON file or its content (`formats.person_boxes`), gives them or
-    `whole_image` says that every image shows one person. An image that fails is listed in the failures; the others are
-    processed. Images that an earlier run with the same options has done are skipped, and after an interrupt the files
-    contain the images done so far. `progress` is called with the number of images done and the total, without those
-    that are skipped. `api.predict` explains the other options.
+    The models find the persons, unless `boxes`, a JSON file or its content (`formats.person_boxes`), gives them or
+    `whole_image` says that every image shows one person (they were opened for that). An image that fails is listed in
+    the failures; the others are processed. Images that an earlier run with the same options has done are skipped, and
+    after an interrupt the files contain the images done so far. `progress` is called with the number of images done and
+    the total, without those that are skipped. `api.predict` explains the other options.
     """
-    models = open_models(
-        model,
-        detector,
-        device,
-        boxes=boxes,
-        whole_image=whole_image,
-        conf=conf,
-        max_people=max_people,
-        flip_test=flip_test,
-        refine=refine,
-    )
     known_boxes = None if boxes is None else read_boxes(boxes, category)
     if not draw_images and (draw_boxes or draw_ids):
         raise InputError("Boxes and ids are drawn on images: leave out --no-draw, or --draw-boxes and --draw-ids.")
@@ -113,13 +96,10 @@ def predict(
     plan = _plan(sources, Path(out), json_file, save, shard, draw_images=draw_images)
     given_boxes = None if known_boxes is None else GivenBoxes(known_boxes, plan.all_files, strict=strict)
     options = {
-        "conf": models.conf,
-        "max_people": max_people,
+        **models.options,
         "boxes": None if known_boxes is None else known_boxes.digest,
         "category": category,
         "whole_image": whole_image,
-        "flip_test": flip_test,
-        "refine": refine,
         "drawn": None if drawing is None else [drawing.score_threshold, drawing.boxes, drawing.ids],
     }
     settings = resume.settings_of(models.session.path, models.detector_file, options)
