@@ -15,6 +15,9 @@ unit open), so that sigma2 works for persons of any size; and a pose is suppress
 paper writes "at most", which would suit a distance, but both terms increase with similarity.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -71,17 +74,13 @@ def pose_nms(
     points = np.asarray(keypoints, np.float64)
     confident = np.asarray(keypoint_scores, np.float64)
     boxes = np.asarray(boxes_xyxy, np.float64)
-    order = _best_first(scores)
-    kept: list[int] = []
-    while order.size:
-        best = int(order[0])
-        order = order[1:]
-        kept.append(best)
-        alike = pose_similarity(
-            points[best], confident[best], points[order], confident[order], boxes[best], sigma1, sigma2, balance
+
+    def similarity(best: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+        return pose_similarity(
+            points[best], confident[best], points[others], confident[others], boxes[best], sigma1, sigma2, balance
         )
-        order = order[alike <= threshold]
-    return np.asarray(kept, np.int64)
+
+    return _greedy(scores, similarity, threshold)
 
 
 MIN_SCORE = 0.01
@@ -103,15 +102,7 @@ def nms(boxes_xyxy: ArrayLike, scores: ArrayLike, threshold: float) -> NDArray[n
     A box is suppressed when its IoU with a better, kept box is greater than the threshold.
     """
     boxes = np.asarray(boxes_xyxy, np.float32)
-    order = _best_first(scores)
-    kept: list[int] = []
-    while order.size:
-        best = int(order[0])
-        order = order[1:]
-        kept.append(best)
-        overlap = iou(boxes[best : best + 1], boxes[order])[0]
-        order = order[overlap <= threshold]
-    return np.asarray(kept, np.int64)
+    return _greedy(scores, lambda best, others: iou(boxes[best : best + 1], boxes[others])[0], threshold)
 
 
 def oks_nms(
@@ -124,15 +115,11 @@ def oks_nms(
     """
     points = np.asarray(keypoints, np.float64)
     areas = np.asarray(areas, np.float64)
-    order = _best_first(scores)
-    kept: list[int] = []
-    while order.size:
-        best = int(order[0])
-        order = order[1:]
-        kept.append(best)
-        similarity = oks(points[best], points[order], (areas[best] + areas[order]) / 2, sigmas)
-        order = order[similarity <= threshold]
-    return np.asarray(kept, np.int64)
+
+    def similarity(best: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+        return oks(points[best], points[others], (areas[best] + areas[others]) / 2, sigmas)
+
+    return _greedy(scores, similarity, threshold)
 
 
 def soft_oks_nms(
@@ -160,6 +147,19 @@ def soft_oks_nms(
     return np.asarray(kept, np.int64)
 
 
-def _best_first(scores: ArrayLike) -> NDArray[np.int64]:
-    """Scores (N,) -> indices in descending order; equal scores keep their order, so that results do not vary."""
-    return np.argsort(-np.asarray(scores), kind="stable")
+def _greedy(
+    scores: ArrayLike, similarity: Callable[[int, NDArray[np.int64]], NDArray[Any]], threshold: float
+) -> NDArray[np.int64]:
+    """Scores (N,), and the similarity of one index to others -> kept indices, best first.
+
+    Each is suppressed when its similarity to a better, kept one is greater than the threshold. Equal scores keep their
+    order, so that results do not vary.
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    kept: list[int] = []
+    while order.size:
+        best = int(order[0])
+        order = order[1:]
+        kept.append(best)
+        order = order[similarity(best, order) <= threshold]
+    return np.asarray(kept, np.int64)

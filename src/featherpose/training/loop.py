@@ -72,7 +72,7 @@ def train(
 
     `resume` continues from the state in the folder; DataError if the data set has changed since, unless
     `accept_changed_data`. `rebuild_cache` decodes all images once more. After `max_minutes`, or on Ctrl-C, the run
-    stops after the current step. `compiled` runs the network through torch.compile. This is the only long function of
+    stops after the current step. `compiled` runs the network through torch.compile. This is the longest function of
     the project: it is meant to be read from top to bottom.
     """
     started = time.monotonic()
