@@ -33,7 +33,7 @@ from featherpose.evaluation.intervals import bootstrap
 from featherpose.evaluation.pck import validation_oks
 from featherpose.evaluation.result import Evaluation
 from featherpose.exporting import crops, export, open_weights
-from featherpose.manifest import VERSION, PoseManifest
+from featherpose.manifest import VERSION, Manifest, PoseManifest
 from featherpose.recipes.pose import PoseRecipe, PoseStage
 from featherpose.recipes.reading import recorded
 from featherpose.training.tasks.pose_labels import PoseLabels, read_labels
@@ -174,22 +174,31 @@ def ship(source: Path, data: Path, sized: bool) -> Path:
     parity_crops = crops.image_crops(manifest, find_folder("pose-train"))
     exported = export(model, path.with_suffix(".onnx"), manifest, crops=parity_crops)
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
+    facts = {
+        "input_size": manifest.input_size.to_dict(),
+        "keypoint_scores": keypoint_scores(model, manifest, name),
+    }
+    return write_card(path, exported, facts)
+
+
+def write_card(path: Path, manifest: Manifest, facts: dict[str, Any]) -> Path:
+    """Path of a shipped model without suffix, the manifest in its file, and further facts -> path of the card."""
     card = {
         "version": VERSION,
         "kind": manifest.kind,
-        "name": name,
+        "name": path.name,
         "network": manifest.network,
         "options": manifest.options,
-        "input_size": manifest.input_size.to_dict(),
+        **facts,
         "training": manifest.training,
         "recipe": manifest.recipe,
         "accuracy": list(manifest.accuracy),
-        "keypoint_scores": keypoint_scores(model, manifest, name),
-        "parity": exported.parity,
+        "parity": manifest.parity,
         "files": [describe(path.with_suffix(suffix)) for suffix in (".onnx", ".safetensors")],
     }
-    files.replace(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
-    return path.with_suffix(".json")
+    file = path.with_suffix(".json")
+    files.replace(file, (json.dumps(card, indent=1) + "\n").encode())
+    return file
 
 
 if __name__ == "__main__":

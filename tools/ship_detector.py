@@ -8,20 +8,18 @@ images. The latency is in benchmarks/results/pipeline.json (benchmarks/pipeline.
 """
 
 import argparse
-import json
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ship import WEIGHTS, describe
+from ship import WEIGHTS, write_card
 
 from featherpose import api, files
 from featherpose.evaluation.detector import DetectorScores
 from featherpose.exporting.detector import export_detector
 from featherpose.exporting.weights import open_detector
-from featherpose.manifest import VERSION
 
 NOT_SCORES = ("false_boxes", "conf_at_90")
 
@@ -55,22 +53,7 @@ def ship(source: Path, data: Path) -> Path:
         network, path.with_suffix(".onnx"), replace(manifest, accuracy=(*manifest.accuracy, tested))
     )
     files.replace(path.with_suffix(".safetensors"), source.read_bytes())
-    card = {
-        "version": VERSION,
-        "kind": exported.kind,
-        "name": manifest.network,
-        "network": exported.network,
-        "options": exported.options,
-        "long_side": exported.long_side,
-        "conf": exported.conf,
-        "training": exported.training,
-        "recipe": exported.recipe,
-        "accuracy": list(exported.accuracy),
-        "parity": exported.parity,
-        "files": [describe(path.with_suffix(suffix)) for suffix in (".onnx", ".safetensors")],
-    }
-    files.replace(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
-    return path.with_suffix(".json")
+    return write_card(path, exported, {"long_side": exported.long_side, "conf": exported.conf})
 
 
 if __name__ == "__main__":
