@@ -1180,13 +1180,14 @@ def export(
     data: AnyPath | None = None,
     max_loss: float = 1.0,
 ) -> tuple[Path, Manifest]:
-    """Weights file (.safetensors, .pth) of a pose network or a detector -> path of the .onnx file and its manifest.
+    """Weights file (.safetensors, .pth) of a pose network or a detector, or shipped name -> path of the .onnx file and
+    its manifest.
 
     The file is written only if the parity check (torch against onnxruntime) passes; an int8 file only if its score is
     near that of the float32 file.
 
     Args:
-        out: path of the .onnx file; None: next to the weights.
+        out: path of the .onnx file; None: next to the weights, of a shipped name in the current folder.
         crops: folder of images or shards to include in the parity check.
         network: name of the network, for weights that do not record it.
         options: options of the network, beside those that the weights record.
@@ -1195,8 +1196,8 @@ def export(
         conf: of a detector, lowest score of a box where no other is given; "validation": computed now on the validation
             set of the weights' recipe, so that 90 % of the boxes are right; None: what training computed so.
         int8: 8-bit weights and activations: a third of the size, and faster on most processors (docs/model-format.md).
-        data: with int8, path of the data set of the weights' recipe, on whose training samples the ranges are
-            calibrated, and on whose validation set the file is scored; None: where the recipe finds it.
+        data: with int8, a data set of docs/data.md with the model's keypoints: the ranges are calibrated on its
+            training samples, and the file is scored on its validation set; None: that of the weights' recipe.
         max_loss: percentage points of that score that int8 may cost.
 
     Raises:
@@ -1205,7 +1206,7 @@ def export(
     with _extra("Exporting", "export"):
         from featherpose.exporting import export_weights
     return export_weights(
-        Path(weights),
+        os.fspath(weights),
         None if out is None else Path(out),
         crops=None if crops is None else Path(crops),
         network=network,

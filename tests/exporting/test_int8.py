@@ -75,12 +75,13 @@ def test_quantized_model_stays_near_the_original(tmp_path: Path) -> None:
 
 
 def test_command_scores_both_and_writes_a_plain_file(weights_file: Path) -> None:
-    outcome = export(weights_file, "--int8")
+    saved(weights_file.parent, data={"folder": "/no/shards"})
+    outcome = export(weights_file, "--int8", "--data", weights_file.parent / "shards")
     assert outcome.exit_code == 0, outcome.output
     assert "persons of the validation set" in outcome.stdout and "best-int8.onnx" in outcome.stdout
     path = weights_file.with_name("best-int8.onnx")
     found = read_manifest(path).parity["int8"]
-    assert found["score"] == "OKS accuracy" and found["persons"] > 0
+    assert found["score"] == "OKS accuracy" and found["persons"] > 0 and found["data"].endswith("shards")
     assert found["difference"][0] == pytest.approx(found["int8"] - found["float32"])
     file = onnx.load(path)
     assert [entry.domain for entry in file.opset_import] == [""]
@@ -112,6 +113,13 @@ def test_invalid_input(tmp_path: Path, changes: dict[str, Any], words: list[str]
     outcome = export(saved(tmp_path, **changes), *words)
     with pytest.raises(FeatherposeError, match=message):
         raise outcome.exception or AssertionError(outcome.output)
+
+
+def test_shipped_name_is_written_into_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert export("small").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["feather_pose-128x96.onnx"]
+    assert "Did you mean 'small'?" in str(export("smal").exception)
 
 
 def test_detector_is_refused() -> None:

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("weights", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Path of the .onnx file.  [default: next to WEIGHTS]")
+@click.argument("weights")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Path of the .onnx file.  [default: next to WEIGHTS, of a shipped name here]",
+)
 @click.option(
     "--crops", type=click.Path(path_type=Path), help="Folder of images or shards to include in the parity check."
 )
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data",
     metavar="PATH",
-    help="With --int8, the data set of the recipe.  [default: where the recipe finds it]",
+    help="With --int8, a data set with the model's keypoints.  [default: that of the recipe]",
 )
 @click.option(
     "--max-loss",
@@ -52,7 +56,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def export(
-    weights: Path,
+    weights: str,
     out: Path | None,
     crops: Path | None,
     input_size: Size | None,
@@ -65,7 +69,8 @@ def export(
     max_loss: float,
     as_json: bool,
 ) -> None:
-    """Export WEIGHTS (.safetensors, .pth) to one ONNX file: uint8 crops in; keypoints, scores and heatmaps out.
+    """Export WEIGHTS (.safetensors, .pth, or a shipped name) to one ONNX file: uint8 crops in; keypoints, scores and
+    heatmaps out.
 
     From the weights of a person detector: a uint8 image in; boxes and scores out.
 
@@ -73,19 +78,20 @@ def export(
     written. The manifest in the file holds the parity result, the skeleton, the training and its terms.
 
     --int8 writes a pose network with 8-bit convolutions, a third of the size. Their ranges are calibrated on 256
-    training samples of the recipe, and the file is scored on the recipe's validation set: if it loses more than
-    --max-loss, no file is written. Where it is faster, `featherpose benchmark latency` shows by how much.
+    training samples of the recipe's data set, or of --data, and the file is scored on its validation set: if it loses
+    more than --max-loss, no file is written. `featherpose benchmark latency` shows whether it is faster here.
 
     \b
     featherpose export runs/pretrain-cbam_lite_hrnet_18/best.safetensors
     featherpose export runs/mine/best.safetensors --int8
+    featherpose export default --int8 --data coco/val2017
     featherpose export litehrnet.pth --network lite_hrnet_18 --skeleton coco17 --input-size 256x192
     """
     from rich.console import Console
 
     from featherpose import api
 
-    with Console(stderr=True).status(f"Exporting {weights.name} and checking parity; this takes up to a minute."):
+    with Console(stderr=True).status(f"Exporting {Path(weights).name} and checking parity; this takes up to a minute."):
         path, manifest = api.export(
             weights,
             out,

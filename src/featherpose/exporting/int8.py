@@ -28,7 +28,7 @@ from featherpose.evaluation.intervals import paired_difference
 from featherpose.evaluation.pck import oks_accuracies, oks_of_persons
 from featherpose.exporting.onnx import check_path, export, with_manifest
 from featherpose.manifest import PoseManifest
-from featherpose.recipes.pose import PoseRecipe, PoseStage
+from featherpose.recipes.pose import PoseData, PoseRecipe, PoseStage
 from featherpose.recipes.reading import recorded
 from featherpose.runtime.session import Session
 from featherpose.training.tasks.pose_labels import PoseLabels, read_labels
@@ -58,7 +58,7 @@ def export_int8(
     only if it loses at most `max_loss` percentage points.
 
     Args:
-        data: path of the recipe's data set, where the recipe does not find it.
+        data: a data set of docs/data.md with the network's keypoints, in place of the recipe's.
 
     Raises:
         ModelError: a recipe whose data cannot be used, or a larger loss.
@@ -77,7 +77,8 @@ def export_int8(
                 f" ({scores['float32']:.1f} in float32, {scores['int8']:.1f} in int8), allowed {max_loss:g}; no file is"
                 " written. Export without int8, or allow more (--max-loss)."
             )
-        manifest = replace(manifest, parity={"engines": engines, "int8": scores})
+        measured = {"data": data or "validation set of the training data", **scores}
+        manifest = replace(manifest, parity={"engines": engines, "int8": measured})
         files.replace(path, with_manifest(_standard(onnx.load(draft)), manifest))
     return manifest
 
@@ -91,7 +92,7 @@ def quantize(
         crops: uint8 (N, H, W, 3), on which the ranges of the activations are calibrated.
         first: so many of the first convolutions stay in float32: they see few channels and need the precision, and the
             normalization before them is slow beside int8.
-        last: so many of the last ones: heatmaps of 256 levels decode less accurately.
+        last: so many of the last ones: the heatmaps, an output, are not rounded to 256 levels.
         weight_bits: 8 or 7. 8-bit weights saturate on processors without VNNI instructions, which add two products in
             16 bits, and there the file would be less accurate than where it was evaluated.
     """
@@ -142,12 +143,16 @@ class _Batches(CalibrationDataReader):
 
 
 def crops_of(manifest: PoseManifest, data: str | None) -> tuple[ValidationSet, NDArray[np.uint8]]:
-    """Manifest -> validation set of its recipe, and crops of training samples spread evenly over the data set."""
+    """Manifest, and a data set in place of its recipe's -> validation set, and crops of training samples spread evenly
+    over the data set."""
     if not manifest.recipe:
         raise ModelError("int8 needs the recipe of the weights, which names their data; this file records none.")
     try:
-        recipe = recorded(manifest.recipe, data)
+        recipe = recorded(manifest.recipe)
         assert isinstance(recipe, PoseRecipe)
+        # Scores are those on human annotations, and crops need no others.
+        used = recipe.data if data is None else PoseData(folder=data, keypoint_boxes=())
+        recipe = recipe.model_copy(update={"data": used.model_copy(update={"labels": "ground_truth"})})
         labels = read_labels(recipe)
         rows = labels.training_rows[:: max(1, len(labels.training_rows) // CALIBRATION_CROPS)][:CALIBRATION_CROPS]
         truth = _cropped(manifest, labels, recipe)
@@ -170,7 +175,6 @@ def compared(exact: Path, quantized: Path, truth: ValidationSet) -> dict[str, An
     _, after = _scores(quantized, truth)
     difference = paired_difference(100 * before[None], 100 * after[None])
     return {
-        "data": "validation set of the training data",
         "persons": len(before),
         "score": name,
         "float32": 100 * float(before.mean()),

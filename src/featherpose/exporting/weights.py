@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from featherpose import weights as shipped
 from featherpose.codecs import CODECS
 from featherpose.crop import PADDING
 from featherpose.errors import InputError, ModelError
@@ -48,31 +49,39 @@ def export_weights(
     max_loss: float = MAX_LOSS,
     **given: Any,
 ) -> tuple[Path, Manifest]:
-    """Weights file (.safetensors, .pth) -> path of the .onnx file (default: next to the weights) and its manifest.
+    """Weights file (.safetensors, .pth) or shipped name -> path of the .onnx file and its manifest.
 
+    The file is written next to the weights, or, for a shipped name, into the current folder, unless `out` says where.
     `crops` is a folder of images or shards for the parity check of a pose network; `int8`, `data` and `max_loss` as in
     `export_int8`; `given` as in `open_weights`. All are refused for a detector, whose weights say everything but, if
     wanted, `conf` (`open_detector`).
     """
-    path = Path(weights)
+    path = _find(weights)
     if out is None:
-        out = path.with_name(f"{path.stem}-int8.onnx") if int8 else path.with_suffix(".onnx")
+        folder = path.parent if path == Path(weights) else Path()
+        out = folder / f"{path.stem}{'-int8' if int8 else ''}.onnx"
     out = Path(out)
     if _kind(path) == DetectorManifest.kind:
         useless = [name for name, value in {"crops": crops, "int8": int8, "data": data, **given}.items() if value]
         if useless:
             raise InputError(f"{weights} is a person detector, exported without {', '.join(useless)}; leave it out.")
-        detector, description = open_detector(weights, conf)
+        detector, description = open_detector(path, conf)
         return out, export_detector(detector, out, description)
     if conf is not None:
         raise InputError(f"{weights} is a pose network, which has no conf; leave it out.")
     if data is not None and not int8:
         raise InputError("data is used by int8 alone; leave it out.")
-    model, manifest = open_weights(weights, **given)
+    model, manifest = open_weights(path, **given)
     image_crops = parity_crops.image_crops(manifest, None if crops is None else Path(crops))
     if int8:
         return out, export_int8(model, out, manifest, crops=image_crops, data=data, max_loss=max_loss)
     return out, export(model, out, manifest, crops=image_crops)
+
+
+def _find(weights: str | Path) -> Path:
+    """Path of a weights file, or shipped name -> path; a name has no suffix."""
+    path = Path(weights)
+    return path if path.suffix or path.exists() else shipped.find(str(weights), ".safetensors")
 
 
 def open_detector(path: str | Path, conf: float | str | None = None) -> tuple[DetectorNetwork, DetectorManifest]:
