@@ -1178,7 +1178,7 @@ def export(
     conf: float | str | None = None,
     int8: bool = False,
     data: AnyPath | None = None,
-    max_loss: float = 1.0,
+    max_loss: float | None = None,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) of a pose network or a detector, or shipped name -> path of the .onnx file and
     its manifest.
@@ -1198,7 +1198,7 @@ def export(
         int8: 8-bit weights and activations: a third of the size, and faster on most processors (docs/model-format.md).
         data: with int8, a data set of docs/data.md with the model's keypoints: the ranges are calibrated on its
             training samples, and the file is scored on its validation set; None: that of the weights' recipe.
-        max_loss: percentage points of that score that int8 may cost.
+        max_loss: with int8, percentage points of that score that it may cost; None: 1.
 
     Raises:
         ModelError: weights that lack metadata or do not fit, a parity check that failed, or a larger loss by int8.

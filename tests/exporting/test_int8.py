@@ -107,6 +107,7 @@ def test_loss_beyond_the_limit_writes_nothing(weights_file: Path, monkeypatch: p
         ({}, ["--int8"], "int8 needs the recipe of the weights"),
         ({"data": {"folder": "/no/shards"}}, ["--int8"], "cannot be used: .* Give the data set with --data."),
         ({"data": {"folder": "/no/shards"}}, ["--data", "shards"], "data is used by int8 alone"),
+        ({"data": {"folder": "/no/shards"}}, ["--max-loss", "2"], "max_loss is used by int8 alone"),
     ],
 )
 def test_invalid_input(tmp_path: Path, changes: dict[str, Any], words: list[str], message: str) -> None:

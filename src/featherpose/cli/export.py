@@ -50,9 +50,7 @@ if TYPE_CHECKING:
     "--max-loss",
     type=click.FloatRange(min=0),
     metavar="POINTS",
-    default=1.0,
-    show_default=True,
-    help="With --int8, percentage points of the score that it may cost.",
+    help="With --int8, percentage points of the score that it may cost.  [default: 1]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def export(
@@ -66,7 +64,7 @@ def export(
     conf: float | str | None,
     int8: bool,
     data: str | None,
-    max_loss: float,
+    max_loss: float | None,
     as_json: bool,
 ) -> None:
     """Export WEIGHTS (.safetensors, .pth, or a shipped name) to one ONNX file: uint8 crops in; keypoints, scores and

@@ -46,7 +46,7 @@ def export_weights(
     conf: float | str | None = None,
     int8: bool = False,
     data: str | None = None,
-    max_loss: float = MAX_LOSS,
+    max_loss: float | None = None,
     **given: Any,
 ) -> tuple[Path, Manifest]:
     """Weights file (.safetensors, .pth) or shipped name -> path of the .onnx file and its manifest.
@@ -62,19 +62,22 @@ def export_weights(
         out = folder / f"{path.stem}{'-int8' if int8 else ''}.onnx"
     out = Path(out)
     if _kind(path) == DetectorManifest.kind:
-        useless = [name for name, value in {"crops": crops, "int8": int8, "data": data, **given}.items() if value]
+        of_poses = {"crops": crops, "int8": int8, "data": data, "max_loss": max_loss, **given}
+        useless = [name for name, value in of_poses.items() if value]
         if useless:
             raise InputError(f"{weights} is a person detector, exported without {', '.join(useless)}; leave it out.")
         detector, description = open_detector(path, conf)
         return out, export_detector(detector, out, description)
     if conf is not None:
         raise InputError(f"{weights} is a pose network, which has no conf; leave it out.")
-    if data is not None and not int8:
-        raise InputError("data is used by int8 alone; leave it out.")
+    for name, value in (("data", data), ("max_loss", max_loss)):
+        if value is not None and not int8:
+            raise InputError(f"{name} is used by int8 alone; leave it out.")
     model, manifest = open_weights(path, **given)
     image_crops = parity_crops.image_crops(manifest, None if crops is None else Path(crops))
     if int8:
-        return out, export_int8(model, out, manifest, crops=image_crops, data=data, max_loss=max_loss)
+        allowed = MAX_LOSS if max_loss is None else max_loss
+        return out, export_int8(model, out, manifest, crops=image_crops, data=data, max_loss=allowed)
     return out, export(model, out, manifest, crops=image_crops)
 
 
