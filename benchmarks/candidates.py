@@ -102,8 +102,7 @@ def add_counts_and_latency(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines -> the same with parameters and multiply-accumulates as exported, and latency ratio on this processor."""
     kind = torch.backends.cpu.get_cpu_capability()
     with TemporaryDirectory() as folder:
-        plain = latency.exported(latency.BASELINE, Path(folder))
-        sessions = {latency.BASELINE: Session.open(plain, "cpu", threads=1)}
+        sessions = {latency.PLAIN: Session.open(latency.exported_baseline(Path(folder)), "cpu", threads=1)}
         for number, line in enumerate(lines):
             size = size_of(line)
             options = yaml.safe_load(as_yaml(line["options"]))
@@ -114,7 +113,7 @@ def add_counts_and_latency(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
             sessions[path.stem] = Session.open(path, "cpu", threads=1)
         times = latency.measure(sessions, ROUNDS)
     for number, line in enumerate(lines):
-        ours = latency.summary(line["network"], size_of(line), times[str(number)], times[latency.BASELINE])
+        ours = latency.summary(line["network"], size_of(line), times[str(number)], times[latency.PLAIN])
         line["ratios"] = {**line.get("ratios", {}), kind: ours["ratio"]}
     return lines
 

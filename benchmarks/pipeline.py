@@ -26,7 +26,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from latency import BASELINE, exported
+from latency import exported_baseline
 from numpy.typing import NDArray
 
 from featherpose import examples, files, images, weights
@@ -73,7 +73,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     images.write(file, example_image())
     pixels = images.read(file)
 
-    yardstick = Session.open(exported(BASELINE, args.models or folder), "cpu", args.threads)
+    yardstick = Session.open(exported_baseline(args.models or folder), "cpu", args.threads)
     crop = synthetic(yardstick.manifest.input_size)["noise"][None]
     detector = Detector.open(weights.find_detector(args.detector), "cpu", args.threads, max_people=PEOPLE)
     estimator = Estimator.open(weights.find(args.model), "cpu", args.threads)

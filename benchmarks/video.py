@@ -29,7 +29,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from latency import BASELINE, exported
+from latency import exported_baseline
 from pipeline import milliseconds
 from walking import make_scene
 
@@ -166,7 +166,7 @@ def resident_megabytes() -> float:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Options and a folder for files -> the facts."""
-    session = Session.open(exported(BASELINE, args.models or folder), "cpu", args.threads)
+    session = Session.open(exported_baseline(args.models or folder), "cpu", args.threads)
     crop = synthetic(session.manifest.input_size)["noise"][None]
     facts: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),

@@ -23,6 +23,7 @@ from featherpose import files
 from featherpose.errors import InputError, ModelError
 from featherpose.exporting import crops as parity_crops
 from featherpose.exporting.decode import graph_decoder
+from featherpose.exporting.lite_hrnet import for_engines
 from featherpose.exporting.parity import Outputs, check_parity
 from featherpose.kinds import POSE
 from featherpose.manifest import Manifest, PoseManifest
@@ -77,12 +78,14 @@ def export(
     manifest: PoseManifest,
     *,
     crops: Mapping[str, NDArray[np.uint8]] | None = None,
+    plain: bool = False,
 ) -> PoseManifest:
     """Network, path of an .onnx file and its manifest -> the manifest with the parity result added.
 
     The file is written only if torch and onnxruntime agree (`parity.check_parity`) on `crops`, by name and uint8
     (H, W, 3) RGB of the manifest's size (default: the example images), and on synthetic crops. Otherwise the error says
-    where they differ, and nothing is written. The network itself is not changed.
+    where they differ, and nothing is written. The network itself is not changed. `plain`: a Lite-HRNet as it was
+    trained, not as engines run it fast (`lite_hrnet.for_engines`): the yardstick of latencies.
     """
     path = Path(path)
     check_path(path)
@@ -92,7 +95,8 @@ def export(
     # Two crops: torch takes the size of a dimension of 1 as fixed.
     example = torch.from_numpy(np.stack(list(parity_inputs.values())[:2]))
     # The file of the form for export is compared with the graph of the trained form, so that merging is checked, too.
-    exported = Graph(form_for_export(graph.network), manifest).eval()
+    merged = form_for_export(graph.network)
+    exported = Graph(merged if plain else for_engines(merged), manifest).eval()
     file = to_onnx(exported, example, POSE.input.name, POSE.output_names)
     codec = manifest.make_codec()
     keypoint_names = manifest.skeleton.keypoint_names
