@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featherpose import weights
-from featherpose.exporting.int8 import compared, crops_of, quantize
+from featherpose.exporting.int8 import compared, crops_of, quantize, scores_of
 from featherpose.manifest import PoseManifest, of_kind, read_manifest
 from featherpose.runtime.latency import measure
 
@@ -44,8 +44,9 @@ def main() -> None:
         latencies = measure(list(files.items()), seconds=arguments.seconds)
         print("| | score | difference | MB | ratio |")
         print("|---|---|---|---|---|")
+        score, before = scores_of(source, truth)
         for (name, file), latency in zip(files.items(), latencies, strict=True):
-            found = compared(source, file, truth)
+            found = compared(score, before, before if file == source else scores_of(file, truth)[1])
             mean, low, high = found["difference"]
             difference = "" if file == source else f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
             size = file.stat().st_size / 1e6

@@ -70,7 +70,8 @@ def export_int8(
         engines = export(model, exact, manifest, crops=crops).parity["engines"]
         draft = Path(folder) / path.name
         quantize(exact, draft, calibration)
-        scores = compared(exact, draft, truth)
+        name, before = scores_of(exact, truth)
+        scores = compared(name, before, scores_of(draft, truth)[1])
         if scores["difference"][0] < -max_loss:
             raise ModelError(
                 f"int8 costs {-scores['difference'][0]:.1f} percentage points of {scores['score']}"
@@ -169,10 +170,9 @@ def _cropped(manifest: PoseManifest, labels: PoseLabels, recipe: PoseRecipe) -> 
     return validation_set_of(labels, PoseStage(input_size=manifest.input_size), manifest.make_codec(), recipe)
 
 
-def compared(exact: Path, quantized: Path, truth: ValidationSet) -> dict[str, Any]:
-    """Both files and the validation set -> the score of each and the difference with its interval, in percent."""
-    name, before = _scores(exact, truth)
-    _, after = _scores(quantized, truth)
+def compared(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> dict[str, Any]:
+    """Name of a score, and the score of each person in float32 and in int8 -> both means, and the difference with its
+    interval, in percent."""
     difference = paired_difference(100 * before[None], 100 * after[None])
     return {
         "persons": len(before),
@@ -183,7 +183,7 @@ def compared(exact: Path, quantized: Path, truth: ValidationSet) -> dict[str, An
     }
 
 
-def _scores(file: Path, truth: ValidationSet) -> tuple[str, NDArray[np.float64]]:
+def scores_of(file: Path, truth: ValidationSet) -> tuple[str, NDArray[np.float64]]:
     """Model file and validation set -> name of the score, and the score of each person, 0 to 1.
 
     That is the OKS accuracy of those whose keypoints are defined as COCO's; PCK where there are none.

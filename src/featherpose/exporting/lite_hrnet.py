@@ -16,11 +16,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from featherpose.networks.branches import Transition
-from featherpose.networks.heads import IterativeHead, PoseNetwork, SeparableConv, resize_bilinear
-from featherpose.networks.layers import ConvUnit, average_pool_to, upsample_nearest
+from featherpose.networks.branches import Exchange, Transition
+from featherpose.networks.heads import IterativeHead, PoseNetwork, SeparableConv
+from featherpose.networks.layers import ConvUnit, average_pool_to, fold_norm, upsample_nearest
 from featherpose.networks.lite_hrnet import Block, Fuse, LiteHRNet, LiteModule, SpatialWeighting, Stem
 
 MULTIPLE = 16
@@ -89,12 +88,11 @@ class FastStem(nn.Module):
         return torch.cat((self.first(x), self.second(x)), 1)
 
 
-class FastTransition(nn.ModuleList):
-    """`Transition`: maps -> maps with one more at half the resolution of the coarsest."""
+class FastTransition(Transition):
+    """`Transition` of steps that are built already."""
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        inputs = (*maps, maps[-1])
-        return [step(x) for step, x in zip(self, inputs, strict=True)]
+    def __init__(self, steps: Sequence[nn.Module]) -> None:
+        nn.ModuleList.__init__(self, steps)
 
 
 class FastModule(nn.Module):
@@ -166,12 +164,11 @@ class FastBlock(nn.Module):
         return found
 
 
-class FastFuse(nn.Module):
+class FastFuse(Exchange):
     """`Fuse` with its factors in the weights."""
 
     def __init__(self, fuse: Fuse, orders: Sequence[Order]) -> None:
-        super().__init__()
-        self.paths = nn.ModuleList()
+        nn.ModuleList.__init__(self)
         for target, row in enumerate(fuse):
             paths = nn.ModuleList()
             for source, path in enumerate(cast(nn.ModuleList, row)):
@@ -181,36 +178,26 @@ class FastFuse(nn.Module):
                 elif target == 0 and fuse.halved:
                     factor = 0.5
                 paths.append(_path(path, orders[source], orders[target], factor))
-            self.paths.append(paths)
+            self.append(paths)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        finest = maps[0] + self._from_coarser(0, maps)
+        finest = maps[0] + self._sum_from_coarser(0, maps)
         found = [finest.relu()]
         for target in range(1, len(maps)):
-            y = maps[target] + self._path(0, target, finest)
+            y = maps[target] + self._apply_path(0, target, finest)
             for source in range(1, target):
-                y = y + self._path(source, target, maps[source])
+                y = y + self._apply_path(source, target, maps[source])
             if target < len(maps) - 1:
-                y = y + self._from_coarser(target, maps)
+                y = y + self._sum_from_coarser(target, maps)
             found.append(y.relu())
         return found
 
-    def _from_coarser(self, target: int, maps: Sequence[Tensor]) -> Tensor:
-        coarsest = len(maps) - 1
-        total = self._path(coarsest, target, maps[coarsest])
-        for source in range(coarsest - 1, target, -1):
-            total = upsample_nearest(total, 2) + self._path(source, target, maps[source])
-        return upsample_nearest(total, 2)
 
-    def _path(self, source: int, target: int, x: Tensor) -> Tensor:
-        return cast(nn.ModuleList, self.paths[target])[source](x)
-
-
-class FastHead(nn.Module):
-    """`IterativeHead`: maps -> one map (N, C, H/4, W/4) in the order of the trained network, without padding."""
+class FastHead(IterativeHead):
+    """`IterativeHead` for maps of these orders; its result is in that of the trained network, without padding."""
 
     def __init__(self, head: IterativeHead, orders: Sequence[Order]) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         coarse_first = list(reversed(orders))
         channels = int((orders[0] >= 0).sum())
         outputs = [*coarse_first[1:], torch.arange(channels)]
@@ -220,12 +207,6 @@ class FastHead(nn.Module):
             depthwise = _depthwise(*_folded(project.depthwise_conv), source)
             pointwise = _pointwise(*_folded(project.pointwise_conv), target, source)
             self.projects.append(nn.Sequential(depthwise, pointwise, nn.ReLU()))
-
-    def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        x = self.projects[0](maps[-1])
-        for project, finer in zip(self.projects[1:], reversed(maps[:-1]), strict=True):
-            x = project(finer + resize_bilinear(x, finer, align_corners=True))
-        return x
 
 
 class Restored(nn.Module):
@@ -336,17 +317,8 @@ def _folded(unit: ConvUnit) -> tuple[Tensor, Tensor]:
 
 
 def _folded_pair(conv: nn.Module, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Convolution and batch norm in eval mode (or none) -> weight and bias of one convolution, in float64."""
     conv = cast(nn.Conv2d, conv)
-    weight = conv.weight.detach().double()
-    bias = torch.zeros(len(weight), dtype=torch.float64) if conv.bias is None else conv.bias.detach().double()
-    if not isinstance(norm, nn.BatchNorm2d):
-        return weight, bias
-    mean, variance = cast(Tensor, norm.running_mean).double(), cast(Tensor, norm.running_var).double()
-    merged = fuse_conv_bn_weights(
-        weight, bias, mean, variance, norm.eps, norm.weight.detach().double(), norm.bias.detach().double()
-    )
-    return merged[0].detach(), merged[1].detach()
+    return fold_norm(conv.weight, conv.bias, norm)
 
 
 def _pointwise(weight: Tensor, bias: Tensor | None, rows: Order, columns: Order, fill: float = 0.0) -> nn.Conv2d:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -139,6 +140,19 @@ class TwiceCountedBatchNorm(nn.BatchNorm2d):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)  # PyTorch adds the other one
         return super().forward(input)  # (N, C, H, W)
+
+
+def fold_norm(weight: Tensor, bias: Tensor | None, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight (C, C_in, h, w) and bias (C,) of a convolution, and the batch norm behind it, or an identity -> weight and
+    bias of one convolution that equals both in eval mode, in float64 and without gradients."""
+    weight = weight.detach().double()
+    bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().double()
+    if not isinstance(norm, nn.BatchNorm2d):
+        return weight, bias
+    mean = cast(Tensor, norm.running_mean).double()  # (C,)
+    variance = cast(Tensor, norm.running_var).double()  # (C,)
+    gain = norm.weight.detach().double() / (variance + norm.eps).sqrt()  # (C,)
+    return weight * gain[:, None, None, None], norm.bias.detach().double() + (bias - mean) * gain
 
 
 def upsample_nearest(x: Tensor, factor: int) -> Tensor:

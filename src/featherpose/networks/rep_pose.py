@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featherpose.networks.fpn import FPNHead, Stages, scaled
 from featherpose.networks.heads import PoseNetwork
-from featherpose.networks.layers import ConvUnit, relu
+from featherpose.networks.layers import ConvUnit, fold_norm, relu
 
 CHANNELS = (16, 32, 64, 96, 160)  # at 1/2, 1/4, 1/8, 1/16, 1/32 of the input
 DEPTHS = (2, 2, 4, 3)  # layers at 1/4 to 1/32, the first with stride 2; at 1/2 there is one plain convolution
@@ -62,12 +62,7 @@ def _folded(weight: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
 
     A 1x1 kernel is padded with zeros to 3x3.
     """
-    norm = cast(nn.BatchNorm2d, norm)
-    mean = cast(Tensor, norm.running_mean).double()  # (C,)
-    variance = cast(Tensor, norm.running_var).double()  # (C,)
-    gain = norm.weight.double() / (variance + norm.eps).sqrt()  # (C,)
-    bias = norm.bias.double() - mean * gain  # (C,)
-    kernel = weight.double() * gain[:, None, None, None]  # (C, C_in, 3, 3) or (C, C_in, 1, 1)
+    kernel, bias = fold_norm(weight, None, norm)  # (C, C_in, 3, 3) or (C, C_in, 1, 1), (C,)
     margin = (3 - weight.shape[-1]) // 2
     return nn.functional.pad(kernel, [margin] * 4), bias  # (C, C_in, 3, 3)
 
