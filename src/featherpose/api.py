@@ -346,6 +346,7 @@ def predict(
         max_people=max_people,
         flip_test=flip_test,
         refine=refine,
+        open_session=_session,
     )
     if image_sources or not videos:
         report = predict.predict(
@@ -437,11 +438,10 @@ def stream(
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import video
-    from featherpose.runtime.models import open_models
     from featherpose.runtime.video_sources import open_video
 
     video.check_options(smooth=smooth, every=every)
-    models = open_models(model, detector, device, conf=conf, max_people=max_people, whole_image=whole_image)
+    models = _open_models(None, whole_image, detector, conf, max_people, model, device)
     return video.stream(open_video(source, rate=rate), models, smooth=smooth, every=every)
 
 

@@ -39,6 +39,11 @@ class BoxNodes:
         is_best = self.nodes.cast(self.nodes.add("Equal", column, best), np.float32)
         return self.nodes.reshape(self.nodes.add("Mul", column, is_best), -1)
 
+    def of_label(self, scores: str, labels: str, person: int, dtype: type[np.generic] = np.float32) -> str:
+        """Scores and labels of `dtype`, P of each in any shape -> scores (P,), 0 where the label is not a person's."""
+        of_person = self.nodes.add("Equal", labels, self.nodes.constant("person", person, dtype))
+        return self.nodes.reshape(self.nodes.add("Mul", scores, self.nodes.cast(of_person, np.float32)), -1)
+
     def kept(self, scores: str) -> str:
         """Scores (P,) -> indices (M,) of those above the score of every graph, in their order."""
         return self.nodes.rows(self.nodes.add("Greater", scores, self.nodes.constant("score_limit", nms.MIN_SCORE)))
@@ -59,6 +64,11 @@ class BoxNodes:
     def give(self, value: str, rows: str, output: str) -> None:
         """The rows of a value as an output of the graph."""
         self.nodes.add("Gather", value, rows, output=output, axis=0)
+
+    def give_detections(self, boxes: str, scores: str, rows: str) -> None:
+        """The rows of boxes (P, 4) and scores (P,) as the outputs of a detector."""
+        self.give(boxes, rows, "boxes_xyxy")
+        self.give(scores, rows, "scores")
 
 
 def corners(centers: Array, sides: Array) -> Array:

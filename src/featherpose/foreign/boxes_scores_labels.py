@@ -120,13 +120,11 @@ def _names(original: Original, outputs: Mapping[str, NDArray[Any]]) -> Names:
 def _build_from_labels(nodes: Nodes, original: Original, names: Names, person: int) -> None:
     """Boxes, scores and labels -> the outputs of a detector."""
     labels = nodes.reshape(original_output(nodes, original, names.labels, np.int64), -1)
-    of_person = nodes.add("Equal", labels, nodes.constant("person", person, np.int64))
     confidence = nodes.reshape(original_output(nodes, original, names.scores), -1)
-    scores = nodes.add("Mul", confidence, nodes.cast(of_person, np.float32))
     box_nodes = BoxNodes(nodes)
+    scores = box_nodes.of_label(confidence, labels, person, np.int64)
     chosen = box_nodes.kept(scores)
-    box_nodes.give(nodes.reshape(original_output(nodes, original, names.boxes), -1, 4), chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "scores")
+    box_nodes.give_detections(nodes.reshape(original_output(nodes, original, names.boxes), -1, 4), scores, chosen)
 
 
 def _published_from_labels(outputs: Mapping[str, NDArray[Any]], names: Names, person: int) -> Found:
@@ -146,16 +144,14 @@ def _build_from_logits(
     pairs = f"pairs_{queries}"
     nodes.add_several("TopK", [probabilities, nodes.integers(queries)], [best, pairs], axis=0)
     label = nodes.add("Mod", pairs, nodes.integers(classes))
-    of_person = nodes.add("Equal", label, nodes.constant("person", person, np.int64))
-    scores = nodes.add("Mul", best, nodes.cast(of_person, np.float32))
+    box_nodes = BoxNodes(nodes)
+    scores = box_nodes.of_label(best, label, person, np.int64)
     table = nodes.reshape(original_output(nodes, original, names.boxes), -1, 4)
     table = nodes.add("Mul", table, nodes.constant("side", side))
-    box_nodes = BoxNodes(nodes)
     all_boxes = box_nodes.corners(nodes.columns(table, 0, 2, 1), nodes.columns(table, 2, 4, 1))
     of_pair = nodes.add("Gather", all_boxes, nodes.add("Div", pairs, nodes.integers(classes)), axis=0)
     chosen = box_nodes.kept(scores)
-    box_nodes.give(of_pair, chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "scores")
+    box_nodes.give_detections(of_pair, scores, chosen)
 
 
 def published_from_logits(centers_and_sides: NDArray[Any], logits: NDArray[Any], side: int, person: int) -> Found:

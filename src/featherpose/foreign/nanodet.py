@@ -156,8 +156,7 @@ def _build(nodes: Nodes, original: Original, layout: Layout, side: int, options:
     all_boxes = box_nodes.around(nodes.constant("points", points), distances)
     all_boxes = nodes.add("Clip", all_boxes, nodes.constant("start", 0), nodes.constant("side", side))
     chosen = box_nodes.suppressed(all_boxes, confidence, options.iou)
-    box_nodes.give(all_boxes, chosen, "boxes_xyxy")
-    box_nodes.give(confidence, chosen, "scores")
+    box_nodes.give_detections(all_boxes, confidence, chosen)
 
 
 def published_decoding(outputs: Mapping[str, NDArray[Any]], layout: Layout, side: int, options: Options) -> Found:

@@ -122,13 +122,10 @@ def _names(original: Original, shapes: Mapping[str, tuple[int, ...]], person: in
 
 def _build_from_rows(nodes: Nodes, rows: str, person: int) -> None:
     """Rows (n, 6) -> the outputs of a detector; without a person the file gives one row of class -1."""
-    of_person = nodes.add("Equal", nodes.columns(rows, 0, 1, 1), nodes.constant("person", person))
-    scores = nodes.add("Mul", nodes.columns(rows, 1, 2, 1), nodes.cast(of_person, np.float32))
-    scores = nodes.reshape(scores, -1)
     box_nodes = BoxNodes(nodes)
+    scores = box_nodes.of_label(nodes.columns(rows, 1, 2, 1), nodes.columns(rows, 0, 1, 1), person)
     chosen = box_nodes.kept(scores)
-    box_nodes.give(nodes.columns(rows, 2, 6, 1), chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "scores")
+    box_nodes.give_detections(nodes.columns(rows, 2, 6, 1), scores, chosen)
 
 
 def published_from_rows(rows: Array, person: int) -> Found:
@@ -144,8 +141,7 @@ def _build_from_boxes(nodes: Nodes, original: Original, names: Names, options: O
     scores = nodes.reshape(nodes.columns(classes, options.person, options.person + 1, names.axis), -1)
     box_nodes = BoxNodes(nodes)
     chosen = box_nodes.suppressed(all_boxes, scores, options.iou)
-    box_nodes.give(all_boxes, chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "scores")
+    box_nodes.give_detections(all_boxes, scores, chosen)
 
 
 def published_from_boxes(all_boxes: Array, classes: Array, options: Options) -> Found:

@@ -95,17 +95,12 @@ def make(original: Original, options: Options, request: Request) -> ImageCandida
 def _build_from_rows(nodes: Nodes, original: Original, rows: str, labels: str, person: int) -> None:
     """Rows (1, n, 5) and labels (1, n) -> the outputs of a detector."""
     table = nodes.reshape(original_output(nodes, original, rows), -1, 5)
-    of_person = nodes.add(
-        "Equal",
-        nodes.reshape(original_output(nodes, original, labels, np.int64), -1),
-        nodes.constant("person", person, np.int64),
-    )
     confidence = nodes.reshape(nodes.columns(table, 4, 5, 1), -1)
-    scores = nodes.add("Mul", confidence, nodes.cast(of_person, np.float32))
+    of_rows = nodes.reshape(original_output(nodes, original, labels, np.int64), -1)
     box_nodes = BoxNodes(nodes)
+    scores = box_nodes.of_label(confidence, of_rows, person, np.int64)
     kept = box_nodes.kept(scores)
-    box_nodes.give(nodes.columns(table, 0, 4, 1), kept, "boxes_xyxy")
-    box_nodes.give(scores, kept, "scores")
+    box_nodes.give_detections(nodes.columns(table, 0, 4, 1), scores, kept)
 
 
 def published_from_rows(rows: Array, labels: NDArray[Any], person: int) -> Found:
@@ -150,8 +145,7 @@ def _build_from_maps(nodes: Nodes, original: Original, levels: list[Level], side
     box_nodes = BoxNodes(nodes)
     all_boxes = box_nodes.around(points, offsets)
     chosen = box_nodes.suppressed(all_boxes, scores, options.iou)
-    box_nodes.give(all_boxes, chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "scores")
+    box_nodes.give_detections(all_boxes, scores, chosen)
 
 
 def _published_from_maps(

@@ -97,9 +97,7 @@ def _build(nodes: Nodes, table: str, columns: int, points: int, raw: bool, optio
         chosen = box_nodes.suppressed(all_boxes, scores, options.iou)
     else:
         all_boxes = nodes.columns(table, 0, 4, 1)
-        of_person = nodes.add("Equal", nodes.columns(table, 5, 6, 1), nodes.constant("person", options.person))
-        scores = nodes.add("Mul", nodes.columns(table, 4, 5, 1), nodes.cast(of_person, np.float32))
-        scores = nodes.reshape(scores, -1)
+        scores = box_nodes.of_label(nodes.columns(table, 4, 5, 1), nodes.columns(table, 5, 6, 1), options.person)
         chosen = box_nodes.kept(scores)
     box_nodes.give(all_boxes, chosen, "boxes_xyxy")
     box_nodes.give(scores, chosen, "box_scores")

@@ -88,8 +88,7 @@ def _build(nodes: Nodes, table: str, width: int, side: int, options: Options) ->
     classes = box_nodes.person_scores(nodes.columns(table, 5, width, 1), options.person)
     scores = nodes.add("Mul", objectness, classes)
     chosen = box_nodes.suppressed(all_boxes, scores, options.iou)
-    box_nodes.give(all_boxes, chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "scores")
+    box_nodes.give_detections(all_boxes, scores, chosen)
 
 
 def published_decoding(rows: Array, side: int, options: Options) -> Found:
