@@ -4,6 +4,7 @@
     python benchmarks/study.py run 0-fuse                 a step: two runs side by side, each with one thread
     python benchmarks/study.py train iterative-cbam --seed 1 --epochs 12     one run
     python benchmarks/study.py table 2                    the scores of a step and their differences
+    python benchmarks/study.py latency                    ms of each row at 256x192, and ratios to plain Lite-HRNet-18
 
 An interrupted run resumes where it stopped. All runs train on COCO's human labels at 128x96 and keep the last weights;
 the images whose hash is divisible by 5 are the validation set. Runs with the same seed have the same sample order and
@@ -13,13 +14,15 @@ augmentation, and start from the same weights wherever names and shapes agree wi
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +32,49 @@ from numpy.typing import NDArray
 BASELINE = "lite_hrnet_18"
 CBAM = "cbam_lite_hrnet_18"
 
-FUSE = "published"
-"""Fuse sum of all rows after step 0."""
+VARIANT = "published"
+"""What all rows have after step 0, a name in VARIANTS."""
 LR = 2e-3
 """Learning rate of all rows after step 0."""
 OTHER_HEAD = "native"
 """The best head of step 1 beside `iterative`."""
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "published": {"fuse": "published"},
+    "halved": {"fuse": "halved"},
+    "gate_norm": {"fuse": "published", "gate_norm": True},
+}
+"""Fuse sum, and whether the channel gates read normalized maps."""
 
-def with_attention(head: str, attention: str = "cbam", **options: Any) -> tuple[str, dict[str, Any]]:
+
+def in_variant(row: str, variant: str = VARIANT) -> str:
+    """Name of a row -> its name in a variant, so that no two networks share the folder of a run."""
+    is_same = variant == "published" or (row == BASELINE and variant == "gate_norm")
+    return row if is_same else f"{row}-{variant}"
+
+
+def with_attention(
+    head: str, attention: str = "cbam", variant: str = VARIANT, **options: Any
+) -> tuple[str, dict[str, Any]]:
     """CBAM-LiteHRNet with gates that start open; a norm after the last layer where branches are concatenated."""
     norm = head != "iterative"
-    return CBAM, {"head": head, "attention": attention, "open_gates": True, "norm": norm, "fuse": FUSE, **options}
+    known = {"head": head, "attention": attention, "open_gates": True, "norm": norm}
+    return CBAM, {**known, **VARIANTS[variant], **options}
 
+
+BASE = in_variant(BASELINE)
+ITERATIVE = in_variant("iterative-cbam")
+OTHERS = {head: in_variant(f"{head}-cbam") for head in ("concat", "native", "iterative_concat")}
+OTHER_WITHOUT = in_variant(f"{OTHER_HEAD}-none")
 
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "lite_hrnet_18": (BASELINE, {"fuse": FUSE}),
-    "lite_hrnet_18-halved": (BASELINE, {"fuse": "halved"}),
-    "iterative-cbam": with_attention("iterative"),
-    "iterative-cbam-halved": with_attention("iterative", fuse="halved"),
-    "iterative-cbam-gate_norm": with_attention("iterative", gate_norm=True),
-    "iterative-se": with_attention("iterative", "se"),
-    "iterative-coordinate": with_attention("iterative", "coordinate"),
-    "block-cbam": with_attention("iterative", attention_at="block"),
-    **{f"{head}-cbam": with_attention(head) for head in ("concat", "native", "iterative_concat")},
-    f"{OTHER_HEAD}-none": with_attention(OTHER_HEAD, "none"),
+    **{in_variant(BASELINE, fuse): (BASELINE, {"fuse": fuse}) for fuse in ("published", "halved")},
+    **{in_variant("iterative-cbam", name): with_attention("iterative", variant=name) for name in VARIANTS},
+    in_variant("iterative-se"): with_attention("iterative", "se"),
+    in_variant("iterative-coordinate"): with_attention("iterative", "coordinate"),
+    in_variant("block-cbam"): with_attention("iterative", attention_at="block"),
+    **{row: with_attention(head) for head, row in OTHERS.items()},
+    OTHER_WITHOUT: with_attention(OTHER_HEAD, "none"),
 }
 """Name of a row of the study -> network and options."""
 
@@ -72,9 +93,9 @@ class Run:
         return f"{self.row}-seed{self.seed}-{self.epochs}epochs-lr{self.lr:g}"
 
 
-def runs_of(rows: Sequence[str], seeds: int, epochs: int) -> list[Run]:
+def runs_of(rows: Sequence[str], seeds: int, epochs: int, lr: float = LR) -> list[Run]:
     """All rows of one seed before the next seed, so that an unfinished step still compares rows."""
-    return [Run(row, seed, epochs) for seed in range(seeds) for row in rows]
+    return [Run(row, seed, epochs, lr) for seed in range(seeds) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -82,25 +103,26 @@ class StepOfStudy:
     """Runs, and the row that the others are compared with."""
 
     runs: list[Run] = field(default_factory=list[Run])
-    reference: str = BASELINE
+    reference: str = BASE
 
 
 STEPS = {
     "0-fuse": StepOfStudy(
         runs_of(
-            [BASELINE, f"{BASELINE}-halved", "iterative-cbam", "iterative-cbam-halved", "iterative-cbam-gate_norm"],
+            [in_variant(BASELINE, fuse) for fuse in ("published", "halved")]
+            + [in_variant("iterative-cbam", variant) for variant in VARIANTS],
             seeds=1,
             epochs=2,
-        )
+            lr=2e-3,
+        ),
+        reference=BASELINE,
     ),
-    "0-rate": StepOfStudy([Run(row, 0, 2, lr) for row in (BASELINE, "iterative-cbam") for lr in (1e-3, 2e-3, 4e-3)]),
-    "1": StepOfStudy(
-        runs_of([BASELINE, "iterative-cbam", "concat-cbam", "native-cbam", "iterative_concat-cbam"], seeds=1, epochs=6)
+    "0-rate": StepOfStudy([Run(row, 0, 2, lr) for row in (BASE, ITERATIVE) for lr in (1e-3, 2e-3, 4e-3)]),
+    "1": StepOfStudy(runs_of([BASE, ITERATIVE, *OTHERS.values()], seeds=1, epochs=6)),
+    "2": StepOfStudy(runs_of([BASE, ITERATIVE, OTHER_WITHOUT, OTHERS[OTHER_HEAD]], seeds=4, epochs=12)),
+    "3": StepOfStudy(
+        runs_of([in_variant(row) for row in ("iterative-se", "iterative-coordinate", "block-cbam")], seeds=2, epochs=12)
     ),
-    "2": StepOfStudy(
-        runs_of([BASELINE, "iterative-cbam", f"{OTHER_HEAD}-none", f"{OTHER_HEAD}-cbam"], seeds=4, epochs=12)
-    ),
-    "3": StepOfStudy(runs_of(["iterative-se", "iterative-coordinate", "block-cbam"], seeds=2, epochs=12)),
 }
 
 
@@ -193,9 +215,8 @@ def run_step(step: StepOfStudy, folder: Path, side_by_side: int = 2) -> int:
     return failed
 
 
-def scores_of(row: str, step: StepOfStudy, folder: Path) -> dict[Run, NDArray[np.float64]]:
-    """Finished runs of a row -> OKS (N,) of each person."""
-    runs = [run for run in step.runs if run.row == row]
+def scores_of(runs: Iterable[Run], folder: Path) -> dict[Run, NDArray[np.float64]]:
+    """Runs -> of those that are finished, OKS (N,) of each person."""
     return {run: np.load(folder / run.name / "oks.npy") for run in runs if (folder / run.name / "oks.npy").exists()}
 
 
@@ -207,12 +228,15 @@ def print_table(step: StepOfStudy, folder: Path) -> None:
     from featherpose.networks.counts import count_macs, count_parameters
     from featherpose.size import Size
 
-    print("| row | lr | runs | oks_accuracy | OKS | difference of oks_accuracy | of OKS | parameters | M MACs |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    reference = scores_of(step.reference, step, folder)
+    print(
+        "| row | lr | runs | oks_accuracy | OKS | difference of oks_accuracy | of OKS | parameters | M MACs | crops/s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     groups = dict.fromkeys((run.row, run.lr) for run in step.runs)
     for row, lr in groups:
-        scores = {run: oks for run, oks in scores_of(row, step, folder).items() if run.lr == lr}
+        scores = scores_of([run for run in step.runs if (run.row, run.lr) == (row, lr)], folder)
+        # Those of the reference may be part of another step.
+        references = scores_of([replace(run, row=step.reference) for run in scores], folder)
         network, options = ROWS[row]
         built = create_network(network, **options)
         macs = count_macs(built, Size(height=128, width=96)) / 1e6
@@ -221,10 +245,9 @@ def print_table(step: StepOfStudy, folder: Path) -> None:
             every = np.stack(list(scores.values()))
             cells += [f"{100 * oks_accuracies(every).mean():.2f}", f"{100 * every.mean():.2f}"]
             pairs = [
-                (other_oks, oks)
+                (references[other], oks)
                 for run, oks in scores.items()
-                for other, other_oks in reference.items()
-                if (other.seed, other.lr) == (run.seed, run.lr)
+                if (other := replace(run, row=step.reference)) in references
             ]
             if row != step.reference and pairs:
                 first, second = (np.stack(side) for side in zip(*pairs, strict=True))
@@ -235,7 +258,32 @@ def print_table(step: StepOfStudy, folder: Path) -> None:
                 cells += ["", ""]
         else:
             cells += ["", "", "", ""]
-        print("| " + " | ".join([*cells, f"{count_parameters(built):,}", f"{macs:.1f}"]) + " |")
+        cells += [f"{count_parameters(built):,}", f"{macs:.1f}", throughput(scores, folder)]
+        print("| " + " | ".join(cells) + " |")
+
+
+def throughput(runs: Iterable[Run], folder: Path) -> str:
+    """Finished runs -> median of the samples per second that their logs record, of one process; "" where none is."""
+    lines = [line for run in runs for line in (folder / run.name / "log.jsonl").read_text().splitlines()]
+    rates = [record["samples_per_s"] for line in lines if "samples_per_s" in (record := json.loads(line))]
+    return f"{np.median(rates):.0f}" if rates else ""
+
+
+def print_latency(rounds: int = 30) -> None:
+    """Export each row at 256x192 with random weights and measure all of them in turn, as benchmarks/latency.py does."""
+    import latency
+
+    from featherpose.runtime.session import Session
+
+    with tempfile.TemporaryDirectory(prefix="featherpose-") as temporary:
+        folder = Path(temporary)
+        sessions = {latency.PLAIN: Session.open(latency.exported_baseline(folder), "cpu", threads=1)}
+        for row, (network, options) in ROWS.items():
+            latency.export_fresh(network, folder / f"{row}.onnx", options=options)
+            sessions[row] = Session.open(folder / f"{row}.onnx", "cpu", threads=1)
+        times = latency.measure(sessions, rounds)
+    lines = [latency.summary(name, latency.SIZE, found, times[latency.PLAIN]) for name, found in times.items()]
+    print(latency.table(lines))
 
 
 def main() -> None:
@@ -243,6 +291,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/study"), help="folder of the runs")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list")
+    commands.add_parser("latency")
     for name in ("run", "table"):
         commands.add_parser(name).add_argument("step", choices=STEPS)
     one = commands.add_parser("train")
@@ -258,6 +307,8 @@ def main() -> None:
         sys.exit(run_step(STEPS[arguments.step], folder) and 1)
     elif arguments.command == "table":
         print_table(STEPS[arguments.step], folder)
+    elif arguments.command == "latency":
+        print_latency()
     else:
         for name, step in STEPS.items():
             done = {run for run in step.runs if (folder / run.name / "oks.npy").exists()}
