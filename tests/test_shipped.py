@@ -145,7 +145,7 @@ class TestEveryDetector:
         image = images.read(examples.find("hopper.jpg"))[top:bottom, left:right]
         box = np.clip(BOXES["hopper.jpg"], (left, top) * 2, (right, bottom) * 2) - (left, top) * 2
         found, _ = detector(image)
-        assert iou(box, found[:1]).max(initial=0) > 0.6
+        assert iou(box, found[:1]).max(initial=0) > 0.5
 
     def test_ap50_on_real_images_matches_card(self, name, detector, shared, tmp_path):
         """On a tenth of the test set, AP50 is close to the value in the model card."""

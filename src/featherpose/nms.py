@@ -84,7 +84,7 @@ def pose_nms(
 
 
 MIN_SCORE = 0.01
-NMS_IOU = 0.6
+NMS_IOU = 0.5
 MAX_BOXES = 300
 """Of person detectors, in training and in the exported graph; users choose a higher score threshold afterward."""
 

@@ -52,7 +52,7 @@ def validate(
     network: nn.Module, validation_set: DetectorValidationSet, device: torch.device, ranks: Ranks = SINGLE_PROCESS
 ) -> dict[str, float]:
     """Network -> AP, AP50 and recall of tall people at one false box per image in percent, the mean loss, and `conf`,
-    the score threshold at which 90 % of the boxes are right (`score_at_precision`).
+    the score threshold at which 90 % of the boxes are right (`score_at_precision`), rounded up to hundredths.
 
     Every process computes all of them: the set is small.
     """
@@ -64,7 +64,7 @@ def validate(
         "box_ap50": 100 * scores.ap50,
         "box_recall": 100 * scores.recall,
         "loss": loss,
-        "conf": round(conf, 3) if math.isfinite(conf) else CONF,
+        "conf": math.ceil(100 * conf) / 100 if math.isfinite(conf) else CONF,
     }
 
 
