@@ -175,12 +175,13 @@ def open_detector(
 
 def _session(path: Path, device: str) -> Session:
     """Path of an .onnx file -> its session, cached until the file changes."""
-    return _open_session(path.resolve(), path.stat().st_mtime_ns, device)
+    return _open_session(path, path.resolve(), path.stat().st_mtime_ns, device)
 
 
 @lru_cache(maxsize=4)
-def _open_session(path: Path, modified_ns: int, device: str) -> Session:
-    """Cached by modification time, so that a new export replaces the old one."""
+def _open_session(path: Path, resolved: Path, modified_ns: int, device: str) -> Session:
+    """Cached by the file that is meant and its modification time, so that a new export replaces the old one; its path
+    stays as given, for messages."""
     from featherpose.runtime.session import Session
 
     return Session.open(path, device)
