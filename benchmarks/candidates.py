@@ -37,7 +37,6 @@ from featherpose.exporting.onnx import form_for_export
 from featherpose.machine import available_threads
 from featherpose.networks import create_network
 from featherpose.networks.counts import count_macs, count_parameters
-from featherpose.runtime.session import Session
 from featherpose.size import Size
 
 RESULTS = Path(__file__).parent / "results" / "candidates.json"
@@ -102,19 +101,17 @@ def add_counts_and_latency(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines -> the same with parameters and multiply-accumulates as exported, and latency ratio on this processor."""
     kind = torch.backends.cpu.get_cpu_capability()
     with TemporaryDirectory() as folder:
-        sessions = {latency.PLAIN: Session.open(latency.exported_baseline(Path(folder)), "cpu", threads=1)}
+        models: dict[str, Path] = {}
         for number, line in enumerate(lines):
             size = size_of(line)
             options = yaml.safe_load(as_yaml(line["options"]))
             network = form_for_export(create_network(line["network"], **options))
             line |= {"parameters": count_parameters(network), "macs": count_macs(network, size)}
-            path = Path(folder) / f"{number}.onnx"
-            latency.export_fresh(line["network"], path, size, options)
-            sessions[path.stem] = Session.open(path, "cpu", threads=1)
-        times = latency.measure(sessions, ROUNDS)
+            models[str(number)] = Path(folder) / f"{number}.onnx"
+            latency.export_fresh(line["network"], models[str(number)], size, options)
+        measured = latency.measure_files(models, Path(folder), ROUNDS)
     for number, line in enumerate(lines):
-        ours = latency.summary(line["network"], size_of(line), times[str(number)], times[latency.PLAIN])
-        line["ratios"] = {**line.get("ratios", {}), kind: ours["ratio"]}
+        line["ratios"] = {**line.get("ratios", {}), kind: measured[str(number)]["ratio"]}
     return lines
 
 

@@ -129,6 +129,18 @@ def measure(sessions: Mapping[str, Session], rounds: int) -> dict[str, Rounds]:
     return times
 
 
+def measure_files(models: Mapping[str, Path], folder: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """Model files by name, folder of the baseline's file, number of rounds -> by name the line of each, that of the
+    baseline first."""
+    paths = {PLAIN: exported_baseline(folder), **models}
+    sessions = {name: Session.open(path, "cpu", threads=1) for name, path in paths.items()}
+    times = measure(sessions, rounds)
+    return {
+        name: summary(name, session.manifest.input_size, times[name], times[PLAIN])
+        for name, session in sessions.items()
+    }
+
+
 def _noise(session: Session) -> NDArray[np.uint8]:
     return synthetic(session.manifest.input_size)["noise"][None]
 
@@ -207,15 +219,13 @@ def main() -> None:
     with ExitStack() as stack:
         folder = args.models or Path(stack.enter_context(TemporaryDirectory(prefix="featherpose-")))
         folder.mkdir(parents=True, exist_ok=True)
-        sessions = {PLAIN: Session.open(exported_baseline(folder), "cpu", threads=1)}
+        models: dict[str, Path] = {}
         for name in args.networks:
             print(f"opening {name}", file=sys.stderr)
-            sessions[name] = Session.open(exported(name, folder), "cpu", threads=1)
+            models[name] = exported(name, folder)
         for card in weights.shipped_cards() if args.shipped else []:
-            sessions[card["name"]] = Session.open(weights.find(card["name"]), "cpu", threads=1)
-        times = measure(sessions, args.rounds)
-    sizes = {name: session.manifest.input_size for name, session in sessions.items()}
-    lines = {name: summary(name, sizes[name], times[name], times[PLAIN]) for name in sessions}
+            models[card["name"]] = weights.find(card["name"])
+        lines = measure_files(models, folder, args.rounds)
     print(table(list(lines.values())))
     if args.out:
         _write(args.out, args.rounds, lines[PLAIN], [line for name, line in lines.items() if name != PLAIN])

@@ -32,49 +32,31 @@ from numpy.typing import NDArray
 BASELINE = "lite_hrnet_18"
 CBAM = "cbam_lite_hrnet_18"
 
-VARIANT = "published"
-"""What all rows have after step 0, a name in VARIANTS."""
 LR = 2e-3
 """Learning rate of all rows after step 0."""
 OTHER_HEAD = "native"
 """The best head of step 1 beside `iterative`."""
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "published": {"fuse": "published"},
-    "halved": {"fuse": "halved"},
-    "gate_norm": {"fuse": "published", "gate_norm": True},
-}
-"""Fuse sum, and whether the channel gates read normalized maps."""
 
-
-def in_variant(row: str, variant: str = VARIANT) -> str:
-    """Name of a row -> its name in a variant, so that no two networks share the folder of a run."""
-    is_same = variant == "published" or (row == BASELINE and variant == "gate_norm")
-    return row if is_same else f"{row}-{variant}"
-
-
-def with_attention(
-    head: str, attention: str = "cbam", variant: str = VARIANT, **options: Any
-) -> tuple[str, dict[str, Any]]:
-    """CBAM-LiteHRNet with gates that start open; a norm after the last layer where branches are concatenated."""
+def with_attention(head: str, attention: str = "cbam", **options: Any) -> tuple[str, dict[str, Any]]:
+    """CBAM-LiteHRNet with the published fuse sum, which step 0 chose, and gates that start open; a norm after the last
+    layer where branches are concatenated."""
     norm = head != "iterative"
-    known = {"head": head, "attention": attention, "open_gates": True, "norm": norm}
-    return CBAM, {**known, **VARIANTS[variant], **options}
+    known = {"head": head, "attention": attention, "open_gates": True, "norm": norm, "fuse": "published"}
+    return CBAM, {**known, **options}
 
-
-BASE = in_variant(BASELINE)
-ITERATIVE = in_variant("iterative-cbam")
-OTHERS = {head: in_variant(f"{head}-cbam") for head in ("concat", "native", "iterative_concat")}
-OTHER_WITHOUT = in_variant(f"{OTHER_HEAD}-none")
 
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{in_variant(BASELINE, fuse): (BASELINE, {"fuse": fuse}) for fuse in ("published", "halved")},
-    **{in_variant("iterative-cbam", name): with_attention("iterative", variant=name) for name in VARIANTS},
-    in_variant("iterative-se"): with_attention("iterative", "se"),
-    in_variant("iterative-coordinate"): with_attention("iterative", "coordinate"),
-    in_variant("block-cbam"): with_attention("iterative", attention_at="block"),
-    **{row: with_attention(head) for head, row in OTHERS.items()},
-    OTHER_WITHOUT: with_attention(OTHER_HEAD, "none"),
+    "lite_hrnet_18": (BASELINE, {"fuse": "published"}),
+    "lite_hrnet_18-halved": (BASELINE, {"fuse": "halved"}),
+    "iterative-cbam": with_attention("iterative"),
+    "iterative-cbam-halved": with_attention("iterative", fuse="halved"),
+    "iterative-cbam-gate_norm": with_attention("iterative", gate_norm=True),
+    "iterative-se": with_attention("iterative", "se"),
+    "iterative-coordinate": with_attention("iterative", "coordinate"),
+    "block-cbam": with_attention("iterative", attention_at="block"),
+    **{f"{head}-cbam": with_attention(head) for head in ("concat", "native", "iterative_concat")},
+    f"{OTHER_HEAD}-none": with_attention(OTHER_HEAD, "none"),
 }
 """Name of a row of the study -> network and options."""
 
@@ -103,26 +85,26 @@ class StepOfStudy:
     """Runs, and the row that the others are compared with."""
 
     runs: list[Run] = field(default_factory=list[Run])
-    reference: str = BASE
+    reference: str = BASELINE
 
 
 STEPS = {
     "0-fuse": StepOfStudy(
         runs_of(
-            [in_variant(BASELINE, fuse) for fuse in ("published", "halved")]
-            + [in_variant("iterative-cbam", variant) for variant in VARIANTS],
+            [BASELINE, f"{BASELINE}-halved", "iterative-cbam", "iterative-cbam-halved", "iterative-cbam-gate_norm"],
             seeds=1,
             epochs=2,
             lr=2e-3,
-        ),
-        reference=BASELINE,
+        )
     ),
-    "0-rate": StepOfStudy([Run(row, 0, 2, lr) for row in (BASE, ITERATIVE) for lr in (1e-3, 2e-3, 4e-3)]),
-    "1": StepOfStudy(runs_of([BASE, ITERATIVE, *OTHERS.values()], seeds=1, epochs=6)),
-    "2": StepOfStudy(runs_of([BASE, ITERATIVE, OTHER_WITHOUT, OTHERS[OTHER_HEAD]], seeds=4, epochs=12)),
-    "3": StepOfStudy(
-        runs_of([in_variant(row) for row in ("iterative-se", "iterative-coordinate", "block-cbam")], seeds=2, epochs=12)
+    "0-rate": StepOfStudy([Run(row, 0, 2, lr) for row in (BASELINE, "iterative-cbam") for lr in (1e-3, 2e-3, 4e-3)]),
+    "1": StepOfStudy(
+        runs_of([BASELINE, "iterative-cbam", "concat-cbam", "native-cbam", "iterative_concat-cbam"], seeds=1, epochs=6)
     ),
+    "2": StepOfStudy(
+        runs_of([BASELINE, "iterative-cbam", f"{OTHER_HEAD}-none", f"{OTHER_HEAD}-cbam"], seeds=4, epochs=12)
+    ),
+    "3": StepOfStudy(runs_of(["iterative-se", "iterative-coordinate", "block-cbam"], seeds=2, epochs=12)),
 }
 
 
@@ -273,17 +255,13 @@ def print_latency(rounds: int = 30) -> None:
     """Export each row at 256x192 with random weights and measure all of them in turn, as benchmarks/latency.py does."""
     import latency
 
-    from featherpose.runtime.session import Session
-
     with tempfile.TemporaryDirectory(prefix="featherpose-") as temporary:
         folder = Path(temporary)
-        sessions = {latency.PLAIN: Session.open(latency.exported_baseline(folder), "cpu", threads=1)}
+        models = {row: folder / f"{row}.onnx" for row in ROWS}
         for row, (network, options) in ROWS.items():
-            latency.export_fresh(network, folder / f"{row}.onnx", options=options)
-            sessions[row] = Session.open(folder / f"{row}.onnx", "cpu", threads=1)
-        times = latency.measure(sessions, rounds)
-    lines = [latency.summary(name, latency.SIZE, found, times[latency.PLAIN]) for name, found in times.items()]
-    print(latency.table(lines))
+            latency.export_fresh(network, models[row], options=options)
+        lines = latency.measure_files(models, folder, rounds)
+    print(latency.table(list(lines.values())))
 
 
 def main() -> None:

@@ -138,14 +138,16 @@ class TestEveryDetector:
         place = np.array((left, 100))
         assert iou((box + np.tile(place, 2))[None], found[:1]).max(initial=0) > 0.5
 
-    @pytest.mark.parametrize("cut", [(256, 0, 512, 600), (0, 0, 256, 600), (0, 0, 512, 300)])
-    def test_person_cut_by_the_border_is_found(self, name, detector, cut):
-        """Half of the portrait is beyond the left, right or lower edge."""
+    @pytest.mark.parametrize(
+        ("cut", "overlap"), [((256, 0, 512, 600), 0.6), ((0, 0, 256, 600), 0.6), ((0, 0, 512, 300), 0.5)]
+    )
+    def test_person_cut_by_the_border_is_found(self, name, detector, cut, overlap):
+        """Half of the portrait is beyond the left, right or lower edge. In the last, the box lacks the shoulders."""
         left, top, right, bottom = cut
         image = images.read(examples.find("hopper.jpg"))[top:bottom, left:right]
         box = np.clip(BOXES["hopper.jpg"], (left, top) * 2, (right, bottom) * 2) - (left, top) * 2
         found, _ = detector(image)
-        assert iou(box, found[:1]).max(initial=0) > 0.5
+        assert iou(box, found[:1]).max(initial=0) > overlap
 
     def test_ap50_on_real_images_matches_card(self, name, detector, shared, tmp_path):
         """On a tenth of the test set, AP50 is close to the value in the model card."""

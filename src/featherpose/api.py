@@ -146,8 +146,11 @@ def _open_models(
     max_people: int | None,
     model: AnyPath,
     device: str,
+    *,
+    flip_test: bool = False,
+    refine: bool = False,
 ) -> Models:
-    """Options of `estimate` -> the opened models; their sessions are cached until the files change."""
+    """Options of `estimate` or `predict` -> the opened models; their sessions are cached until the files change."""
     from featherpose.runtime.models import open_models
 
     return open_models(
@@ -158,6 +161,8 @@ def _open_models(
         whole_image=whole_image,
         conf=conf,
         max_people=max_people,
+        flip_test=flip_test,
+        refine=refine,
         open_session=_session,
     )
 
@@ -319,7 +324,6 @@ def predict(
         ModelError: a model that is missing or of another kind.
     """
     from featherpose.runtime import predict, video
-    from featherpose.runtime.models import open_models
     from featherpose.runtime.sources import split_sources
 
     split = split_sources(sources, Path(out))
@@ -337,17 +341,8 @@ def predict(
             # Nobody asked for the videos that lie among images.
             warnings = (f"Videos in the folders were left out ({len(videos)}). {error}",)
             videos = []
-    models = open_models(
-        model,
-        detector,
-        device,
-        boxes=boxes,
-        whole_image=whole_image,
-        conf=conf,
-        max_people=max_people,
-        flip_test=flip_test,
-        refine=refine,
-        open_session=_session,
+    models = _open_models(
+        boxes, whole_image, detector, conf, max_people, model, device, flip_test=flip_test, refine=refine
     )
     if image_sources or not videos:
         report = predict.predict(

@@ -70,6 +70,14 @@ class BoxNodes:
         self.give(boxes, rows, "boxes_xyxy")
         self.give(scores, rows, "scores")
 
+    def give_poses(self, boxes: str, scores: str, keypoints: str, number: int, rows: str) -> None:
+        """The rows of boxes (P, 4), their scores (P,) and keypoints (P, K, 3), x, y and score of `number` K, as the
+        outputs of kind poses."""
+        self.give(boxes, rows, "boxes_xyxy")
+        self.give(scores, rows, "box_scores")
+        self.give(self.nodes.columns(keypoints, 0, 2, 2), rows, "keypoints")
+        self.give(self.nodes.reshape(self.nodes.columns(keypoints, 2, 3, 2), -1, number), rows, "scores")
+
 
 def corners(centers: Array, sides: Array) -> Array:
     """As `BoxNodes.corners`."""

@@ -62,11 +62,8 @@ def make(original: Original, options: Options, request: Request) -> ImageCandida
         scores = nodes.reshape(nodes.columns(table, 4, 5, 1), -1)
         box_nodes = BoxNodes(nodes)
         chosen = box_nodes.kept(scores)
-        box_nodes.give(nodes.columns(table, 0, 4, 1), chosen, "boxes_xyxy")
-        box_nodes.give(scores, chosen, "box_scores")
         found = nodes.reshape(original_output(nodes, original, points), -1, keypoints, 3)
-        box_nodes.give(nodes.columns(found, 0, 2, 2), chosen, "keypoints")
-        box_nodes.give(nodes.reshape(nodes.columns(found, 2, 3, 2), -1, keypoints), chosen, "scores")
+        box_nodes.give_poses(nodes.columns(table, 0, 4, 1), scores, found, keypoints, chosen)
 
     def published(canvas: Pixels) -> Found:
         outputs = original.run({given: normalization.published(canvas)})

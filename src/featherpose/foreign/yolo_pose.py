@@ -99,11 +99,8 @@ def _build(nodes: Nodes, table: str, columns: int, points: int, raw: bool, optio
         all_boxes = nodes.columns(table, 0, 4, 1)
         scores = box_nodes.of_label(nodes.columns(table, 4, 5, 1), nodes.columns(table, 5, 6, 1), options.person)
         chosen = box_nodes.kept(scores)
-    box_nodes.give(all_boxes, chosen, "boxes_xyxy")
-    box_nodes.give(scores, chosen, "box_scores")
     keypoints = nodes.reshape(nodes.columns(table, first, columns, 1), -1, points // 3, 3)
-    box_nodes.give(nodes.columns(keypoints, 0, 2, 2), chosen, "keypoints")
-    box_nodes.give(nodes.reshape(nodes.columns(keypoints, 2, 3, 2), -1, points // 3), chosen, "scores")
+    box_nodes.give_poses(all_boxes, scores, keypoints, points // 3, chosen)
 
 
 def published_decoding(rows: Array, points: int, raw: bool, options: Options) -> Found:
